@@ -1,0 +1,3 @@
+"""The Python client of Tradewind."""
+
+__version__ = "0.1.0"
