@@ -1,0 +1,65 @@
+# `make help` lists what there is. Everything installs itself into .venv; nothing else on the machine is touched,
+# but for PostgreSQL, which `make test` installs on a machine of CI.
+PYTHON ?= python3
+VENV := .venv/.ok
+PY := .venv/bin/python
+GO_PLUGINS := .tools/bin/.ok
+CASES ?= tests/conformance/cases
+
+.PHONY: help demo test lint types protos protos-check baseline verify bench conformance clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV): pyproject.toml constraints.txt
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip -qq install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Pinned, so that everybody makes the same stubs. Without Go the Go stubs stay as they are, and generate.py says so.
+$(GO_PLUGINS):
+	@mkdir -p .tools/bin
+	@if command -v go >/dev/null; then \
+	  export GOBIN=$(CURDIR)/.tools/bin && \
+	  go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10 && \
+	  go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1 && touch $@; \
+	fi
+
+demo: $(VENV) ## Run the salary process: workers, an approval, a failure with its SMS, a killed server
+	@$(PY) examples/salary/demo.py
+
+test: $(VENV) ## Run the tests (ARGS='-k join' for some of them)
+	@. tools/ensure_postgres.sh && $(PY) -m pytest $(ARGS)
+
+lint: $(VENV) ## Check style: ruff, buf lint, buf format
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/buf lint
+	@.venv/bin/buf format -d --exit-code
+
+types: $(VENV) ## Check types: mypy --strict
+	@.venv/bin/mypy
+
+protos: $(VENV) $(GO_PLUGINS) ## Make the stubs from the protos
+	@$(PY) tools/generate.py
+
+protos-check: $(VENV) $(GO_PLUGINS) ## Compare the stubs with the protos, and the protos with the last release
+	@$(PY) tools/generate.py --check
+	@if [ -f protos/baseline.binpb ]; then .venv/bin/buf breaking --against protos/baseline.binpb; \
+	  else echo 'no release yet: nothing that the protos could break'; fi
+
+baseline: $(VENV) ## At a release: keep the protos as what later ones must not break
+	@.venv/bin/buf build -o protos/baseline.binpb
+
+verify: $(VENV) protos-check ## Compare everything that is made from something else
+	@if [ -f tools/verify.py ]; then $(PY) tools/verify.py; fi
+
+bench: $(VENV) ## Measure, and write bench/results.md
+	@$(PY) -m bench $(ARGS)
+
+conformance: $(VENV) ## Run the language cases (CASES=folder) and say how many agree
+	@$(PY) -m tests.conformance CASES=$(CASES)
+
+clean: ## Remove what the targets made
+	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache build *.egg-info
