@@ -1,0 +1,6 @@
+"""The language: YAML text to specs, or to a list of problems; and expressions.
+
+Pure: no clock, id, random, log, SQL, proto, thread. What a definition *means* once it is read stands in
+`specs.py`; what happens when it runs is the engine's. Business values and their JSON are made in
+`values.py`, numbers computed in `numbers.py`, and nowhere else.
+"""

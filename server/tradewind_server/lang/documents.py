@@ -1,0 +1,293 @@
+"""YAML text to plain values with a place for every key and item, and back.
+
+YAML 1.1 as Mistral reads it, hardened: `&`, `*` and `@` are ordinary text (no expansion attacks), decimals
+keep their digits, dates stay text, keys are always text, and there are limits on size and depth.
+
+Source: `mistral/utils/safe_yaml.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import TypeAlias
+
+import yaml
+
+from tradewind_server.lang import numbers
+from tradewind_server.lang.values import MAX_DEPTH, Value
+
+#: Characters of one definition file.
+MAX_SIZE = 1024 * 1024
+
+#: Keys and list positions from the top of a document.
+Path: TypeAlias = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+#: libyaml cannot be told to read these as text, hence the slower Python reader where they may start a token.
+_ANCHOR_OR_ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\S")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Line and column, both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclasses.dataclass(slots=True)
+class Document:
+    """One YAML document."""
+
+    value: Value
+    #: Of each mapping entry the place of its key, of each list item its own.
+    places: dict[Path, Place]
+    #: Of each mapping entry and list item the place of its value.
+    value_places: dict[Path, Place]
+
+    def place(self, path: Path) -> Place:
+        """Return the place of the entry at *path*, or of the nearest one around it."""
+        return self._nearest(self.places, path)
+
+    def value_place(self, path: Path) -> Place:
+        """Return the place of the value at *path*, or of the nearest entry around it."""
+        return self._nearest(self.value_places, path)
+
+    @staticmethod
+    def _nearest(places: dict[Path, Place], path: Path) -> Place:
+        while path and path not in places:
+            path = path[:-1]
+        return places.get(path, Place(1, 1))
+
+
+class YamlProblem(ValueError):
+    """A text is not YAML that we take; *message* is a clause."""
+
+    def __init__(self, message: str, place: Place, path: Path = (), code: str = "yaml-syntax") -> None:
+        self.message = message
+        self.place = place
+        self.path = path
+        self.code = code
+        super().__init__(f"{message} (line {place.line}, column {place.column})")
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Reads anchors, aliases and a leading @ as plain text."""
+
+    def fetch_alias(self) -> None:
+        self.fetch_plain()
+
+    def fetch_anchor(self) -> None:
+        self.fetch_plain()
+
+    def check_plain(self) -> bool:
+        return bool(self.peek() == "@" or super().check_plain())  # type: ignore[no-untyped-call]
+
+
+def load(text: str) -> tuple[list[Document], list[YamlProblem]]:
+    """Read all documents of a text, as far as they can be read, and tell what is wrong with it."""
+    if len(text) > MAX_SIZE:
+        return [], [YamlProblem(f"the text has more than {MAX_SIZE} characters", Place(1, 1))]
+    problems: list[YamlProblem] = []
+    try:
+        nodes = _compose(text)
+    except yaml.YAMLError as problem:
+        return [], [_syntax_problem(problem)]
+    except (RecursionError, ValueError) as problem:
+        message = "it is nested too deeply" if isinstance(problem, RecursionError) else "it holds a broken value"
+        return [], [YamlProblem(message, Place(1, 1))]
+    documents = [_Builder(problems).build(node) for node in nodes]
+    return documents, problems
+
+
+def parse(text: str) -> Value:
+    """Read the value of a text with one document; of duplicate keys the last wins.
+
+    Raises:
+        YamlProblem: it cannot be read.
+    """
+    documents, problems = load(text)
+    for problem in problems:
+        if problem.code not in ("duplicate-key", "boolean-key"):
+            raise problem
+    if len(documents) > 1:
+        raise YamlProblem("it has more than one document", Place(1, 1))
+    return documents[0].value if documents else None
+
+
+def _compose(text: str) -> list[yaml.Node]:
+    if _ANCHOR_OR_ALIAS.search(text) is None:
+        try:
+            return list(_nodes(text, yaml.CSafeLoader))
+        except yaml.YAMLError:
+            if not any(sign in text for sign in "&*@"):
+                raise
+    return list(_nodes(text, _TextLoader))
+
+
+def _nodes(text: str, loader_class: type[yaml.CSafeLoader] | type[yaml.SafeLoader]) -> Iterator[yaml.Node]:
+    loader = loader_class(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None:
+                yield node
+    finally:
+        loader.dispose()
+
+
+def _syntax_problem(problem: yaml.YAMLError) -> YamlProblem:
+    mark = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
+    place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
+    message = getattr(problem, "problem", None) or getattr(problem, "reason", None) or "it cannot be read"
+    return YamlProblem(f"it is not YAML: {message}", place)
+
+
+class _Builder:
+    """Makes one document of its nodes."""
+
+    def __init__(self, problems: list[YamlProblem]) -> None:
+        self._problems = problems
+        self._places: dict[Path, Place] = {}
+        self._value_places: dict[Path, Place] = {}
+
+    def build(self, node: yaml.Node) -> Document:
+        self._places[()] = self._value_places[()] = _place(node)
+        return Document(self._value(node, ()), self._places, self._value_places)
+
+    def _value(self, node: yaml.Node, path: Path) -> Value:
+        self._value_places[path] = _place(node)
+        if len(path) > MAX_DEPTH:
+            self._report(node, path, f"it is nested deeper than {MAX_DEPTH} levels", "yaml-syntax")
+            return None
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return self._sequence(node, path)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        self._report(node, path, f"the tag '{node.tag}' is not supported", "yaml-tag")
+        return None
+
+    def _sequence(self, node: yaml.SequenceNode, path: Path) -> list[Value]:
+        items = []
+        for index, child in enumerate(node.value):
+            self._places[(*path, index)] = _place(child)
+            items.append(self._value(child, (*path, index)))
+        return items
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Value]:
+        merged: dict[str, Value] = {}
+        own: dict[str, Value] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _TAG + "merge":
+                merged |= self._merged(value_node, path)
+                continue
+            key = self._key(key_node, path)
+            if key in own:
+                first = self._places[(*path, key)].line
+                self._report(key_node, (*path, key), f"the key '{key}' is there twice, first on line {first}", "duplicate-key")
+            self._places[(*path, key)] = _place(key_node)
+            own[key] = self._value(value_node, (*path, key))
+        return {**merged, **own} if merged else own
+
+    def _merged(self, node: yaml.Node, path: Path) -> dict[str, Value]:
+        """Read what stands after `<<`: a mapping, or a list of them of which the first wins."""
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and all(isinstance(child, yaml.MappingNode) for child in node.value):
+            merged: dict[str, Value] = {}
+            for child in reversed(node.value):
+                merged |= self._mapping(child, path)
+            return merged
+        self._report(node, path, "'<<' needs a mapping", "yaml-syntax")
+        return {}
+
+    def _key(self, node: yaml.Node, path: Path) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            self._report(node, path, "a key has to be text", "yaml-syntax")
+            return str(node.start_mark.index)
+        if node.tag == _TAG + "bool":
+            self._report(
+                node, path, f"the key '{node.value}' is read as a boolean, quote it if it is text", "boolean-key"
+            )
+        value = self._scalar(node, path)
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if value is None:
+            return "null"
+        return numbers.text(value) if isinstance(value, Decimal) else str(value)
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Value:
+        kind = node.tag.removeprefix(_TAG)
+        try:
+            if kind in ("str", "timestamp", "value", "merge", "binary"):
+                return str(node.value)
+            if kind == "null":
+                return None
+            if kind == "bool":
+                return node.value.lower() in ("yes", "true", "on")
+            if kind == "int":
+                return _integer(node.value)
+            if kind == "float":
+                return _decimal(node.value)
+        except (ValueError, numbers.NumberProblem):
+            self._report(node, path, f"'{node.value[:40]}' is no number that JSON can hold", "yaml-number")
+            return None
+        self._report(node, path, f"the tag '{node.tag}' is not supported", "yaml-tag")
+        return None
+
+    def _report(self, node: yaml.Node, path: Path, message: str, code: str) -> None:
+        self._problems.append(YamlProblem(message, _place(node), path, code))
+
+
+def _place(node: yaml.Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _integer(text: str) -> int:
+    """Read an integer of YAML 1.1: 0b, 0x, a leading 0 is octal, 1:30 is to the base 60."""
+    digits = text.replace("_", "").lower()
+    sign = -1 if digits.startswith("-") else 1
+    digits = digits.lstrip("+-")
+    if len(digits) > numbers.MAX_DIGITS:
+        raise ValueError(text)
+    if digits.startswith(("0b", "0x")):
+        return sign * int(digits, 0)
+    if digits.startswith("0") and digits != "0":
+        return sign * int(digits, 8)
+    value = 0
+    for part in digits.split(":"):
+        value = value * 60 + int(part)
+    return sign * value
+
+
+def _decimal(text: str) -> Decimal:
+    digits = text.replace("_", "").lower()
+    if ":" not in digits:
+        return numbers.parse_decimal(digits)
+    sign = -1 if digits.startswith("-") else 1
+    value = Decimal(0)
+    for part in digits.lstrip("+-").split(":"):
+        value = value * 60 + Decimal(part)
+    return numbers.pointed(sign * value)
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_decimal(dumper: yaml.CSafeDumper, value: Decimal) -> yaml.ScalarNode:
+    return dumper.represent_scalar(_TAG + "float", numbers.text(value))
+
+
+_Dumper.add_representer(Decimal, _represent_decimal)
+
+
+def dump(value: Value) -> str:
+    """Write a value as block-style YAML with sorted keys."""
+    return str(yaml.dump(value, Dumper=_Dumper, default_flow_style=False))

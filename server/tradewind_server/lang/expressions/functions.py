@@ -1,0 +1,75 @@
+"""The language's own functions, the same for YAQL and Jinja.
+
+Source: `mistral/expressions/std_functions.py`. `json_pp` was removed there and is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tradewind_server.lang import documents, values
+from tradewind_server.lang.expressions.budget import Budget, plain
+from tradewind_server.lang.expressions.problems import Refused
+from tradewind_server.lang.expressions.scope import Facts
+
+Function: TypeAlias = Callable[..., object]
+
+
+def language_functions(facts: Facts, budget: Budget) -> dict[str, Function]:
+    """Return the functions of one evaluation by name."""
+    return {
+        "env": facts.env,
+        "execution": facts.execution,
+        "executions": _executions(facts),
+        "task": lambda name=None: facts.task(name),
+        "tasks": _tasks(facts),
+        "global": facts.global_variable,
+        "uuid": facts.uuid,
+        "json_dump": lambda data: values.json_dump(plain(data, budget)),
+        "json_parse": lambda text: _json_parse(text, budget),
+        "yaml_dump": lambda data: documents.dump(plain(data, budget)),
+        "yaml_parse": lambda text: _yaml_parse(text, budget),
+    }
+
+
+def _executions(facts: Facts) -> Function:
+    def executions(
+        id: str | None = None,  # noqa: A002 - the name that callers write
+        root_execution_id: str | None = None,
+        state: str | None = None,
+        from_time: str | None = None,
+        to_time: str | None = None,
+    ) -> list[dict[str, object]]:
+        return facts.executions(id, root_execution_id, state, from_time, to_time)
+
+    return executions
+
+
+def _tasks(facts: Facts) -> Function:
+    def tasks(
+        workflow_execution_id: str | None = None, recursive: bool = False, state: str | None = None, flat: bool = False
+    ) -> list[dict[str, object]]:
+        return facts.tasks(workflow_execution_id, recursive, state, flat)
+
+    return tasks
+
+
+def _json_parse(text: object, budget: Budget) -> object:
+    if not isinstance(text, str):
+        raise Refused("json_parse() needs a text")
+    budget.allocate(4 * len(text))
+    try:
+        return values.decode(text.encode())
+    except (values.ValueProblem, UnicodeEncodeError):
+        raise Refused("the text for json_parse() is not JSON") from None
+
+
+def _yaml_parse(text: object, budget: Budget) -> object:
+    if not isinstance(text, str):
+        raise Refused("yaml_parse() needs a text")
+    budget.allocate(64 * len(text))
+    try:
+        return plain(documents.parse(text), budget)
+    except documents.YamlProblem:
+        raise Refused("the text for yaml_parse() is not YAML") from None

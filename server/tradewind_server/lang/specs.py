@@ -1,0 +1,155 @@
+"""What a definition text means, once it has been read: immutable specs.
+
+The engine works on these and never sees YAML. Everything that may hold an expression is a `Template`,
+compiled once when the text is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Literal
+
+from tradewind_server.lang.expressions import Template
+
+
+class EngineCommand(enum.Enum):
+    """The reserved targets of a transition."""
+
+    NOOP = "noop"
+    FAIL = "fail"
+    SUCCEED = "succeed"
+    PAUSE = "pause"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One declared input of a workflow or an ad-hoc action."""
+
+    name: str
+    #: False means that `default` is used when the caller gives nothing.
+    required: bool
+    #: Literal; expressions in it are text (R25).
+    default: object = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Publish:
+    """What a clause publishes, by scope. None: nothing."""
+
+    branch: Template | None = None
+    global_: Template | None = None
+    atomic: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Transition:
+    """One entry of an on-clause."""
+
+    #: A task name, or the command's word when `command` is set.
+    target: str
+    command: EngineCommand | None = None
+    #: None: unconditional.
+    guard: Template | None = None
+    #: Message of fail, succeed, pause.
+    message: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OnClause:
+    """What follows a task: publishing, then transitions in textual order."""
+
+    next: tuple[Transition, ...] = ()
+    publish: Publish | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retry:
+    """Repeat a failed task: `count` more attempts, `delay` seconds apart."""
+
+    count: Template
+    delay: Template
+    break_on: Template | None = None
+    continue_on: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task. Task-defaults are already applied; own values win (R30)."""
+
+    name: str
+    #: 1-based line of the task's key in its file.
+    line: int
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    #: What runs: an action or a sub-workflow. The name may be an expression. Neither given: std.noop.
+    kind: Literal["action", "workflow"] = "action"
+    callee: Template = dataclasses.field(default_factory=lambda: Template.constant("std.noop"))
+    #: Inline parameters (`std.echo output="x"`); they win over `input` (R1).
+    parameters: Mapping[str, Template] = dataclasses.field(default_factory=dict)
+    #: A dictionary, or one expression that gives a dictionary. None: no input.
+    input: Template | None = None
+    #: (variable, collection) pairs, iterated in lock-step. Empty: a plain task.
+    with_items: tuple[tuple[str, Template], ...] = ()
+    concurrency: Template | None = None
+    publish: Template | None = None
+    publish_on_error: Template | None = None
+    publish_on_skip: Template | None = None
+    #: None: the clause is absent both here and in task-defaults.
+    on_success: OnClause | None = None
+    on_error: OnClause | None = None
+    on_complete: OnClause | None = None
+    on_skip: OnClause | None = None
+    #: None: no join; "all"; or how many branches must arrive (`one` is 1).
+    join: Literal["all"] | int | None = None
+    requires: tuple[str, ...] = ()
+    retry: Retry | None = None
+    wait_before: Template | None = None
+    wait_after: Template | None = None
+    timeout: Template | None = None
+    fail_on: Template | None = None
+    pause_before: Template | None = None
+    keep_result: Template | None = None
+    target: Template | None = None
+    #: None: not said. An explicit false means that a lost worker fails the action (LEASE_LOST).
+    safe_rerun: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkflowSpec:
+    """One workflow, ready to run."""
+
+    name: str
+    line: int
+    type: Literal["direct", "reverse"] = "direct"
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    #: Name of the workbook it stands in, or "". Members are called `<workbook>.<member>`.
+    workbook: str = ""
+    input: tuple[InputSpec, ...] = ()
+    vars: Template | None = None
+    output: Template | None = None
+    output_on_error: Template | None = None
+    #: In textual order.
+    tasks: Mapping[str, TaskSpec] = dataclasses.field(default_factory=dict)
+    #: Direct: tasks without inbound transitions, in textual order.
+    start_tasks: tuple[str, ...] = ()
+    #: Direct: for each task the tasks with a transition to it, in textual order, each once.
+    inbound: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdhocActionSpec:
+    """An action written in YAML over another action."""
+
+    name: str
+    line: int
+    base: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    workbook: str = ""
+    input: tuple[InputSpec, ...] = ()
+    #: Input of the base action: inline parameters over base-input.
+    base_input: Mapping[str, Template] = dataclasses.field(default_factory=dict)
+    output: Template | None = None
