@@ -1,0 +1,313 @@
+"""The asyncio face: `Client` sends the calls of `calls.py` over an asyncio gRPC channel.
+
+A client belongs to the event loop in which it was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+from grpc import aio
+
+from tradewind import calls, errors, values
+from tradewind.calls import Call, Source, StartOptions
+from tradewind.connection import DEFAULT_ADDRESS, Connection, Tls
+from tradewind.models import (
+    Action,
+    Definition,
+    Deployment,
+    Event,
+    Execution,
+    Page,
+    Problem,
+    ServerInfo,
+    Task,
+    Update,
+    Wait,
+)
+from tradewind.retry import Backoff, delay_before_retry
+from tradewind.v1 import (
+    action_callback_pb2_grpc,
+    definition_service_pb2_grpc,
+    execution_service_pb2_grpc,
+    server_service_pb2_grpc,
+)
+from tradewind.watching import GapFound, Watch
+
+T = TypeVar("T")
+
+#: How many items a page has.
+PAGE = 100
+
+
+def connect(
+    address: str | Sequence[str] = DEFAULT_ADDRESS,
+    *,
+    tls: Tls | bool | None = None,
+    token: str | None = None,
+    namespace: str = "default",
+) -> Client:
+    """Make an asyncio client of the server at *address*, or of several equal servers. Nothing is sent yet."""
+    return Client(Connection.of(address, tls=tls, token=token, namespace=namespace))
+
+
+class Client:
+    """Calls the server. Close it, or use it as an asynchronous context manager.
+
+    Every method raises `TradewindError`; a call that finds no server is repeated, with the same request id, until its
+    deadline of 30 s.
+
+    Args:
+        connection: how to reach the server; default is the local one.
+        channel: an open channel to use instead, for tests.
+    """
+
+    def __init__(self, connection: Connection | None = None, channel: aio.Channel | None = None) -> None:
+        self.connection = connection or Connection()
+        self._channel = channel or open_channel(self.connection)
+        self._stubs: dict[str, Any] = {
+            "ActionCallback": action_callback_pb2_grpc.ActionCallbackStub(self._channel),
+            "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
+            "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
+            "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
+        }
+        self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight end with an error."""
+        await self._channel.close()
+
+    @property
+    def namespace(self) -> str:
+        """The tenant of all calls."""
+        return self.connection.namespace
+
+    async def server_info(self) -> ServerInfo:
+        """Ask what the server is and can do."""
+        return await self._send(calls.server_info())
+
+    # --- definitions
+
+    async def check(self, *sources: Source, workflow_namespace: str = "") -> list[Problem]:
+        """Check definitions (paths, or name and text) and return all problems; nothing is stored."""
+        return await self._send(calls.check(self.namespace, sources, workflow_namespace))
+
+    async def deploy(self, *sources: Source, workflow_namespace: str = "") -> Deployment:
+        """Store definitions (paths, or name and text), all or none. The same content again changes nothing.
+
+        Raises:
+            InvalidRequest: DEFINITION_INVALID; `violations` holds each problem.
+        """
+        return await self._send(calls.deploy(self.namespace, sources, workflow_namespace))
+
+    async def definition(
+        self, name: str, *, kind: str = "WORKFLOW", version: int = 0, workflow_namespace: str = ""
+    ) -> Definition:
+        """Get a definition, with its text in `proto.source`; version 0 is the current one."""
+        return await self._send(calls.definition(self.namespace, name, kind, version, workflow_namespace))
+
+    def definitions(self, filter: str = "", *, all_versions: bool = False) -> AsyncIterator[Definition]:  # noqa: A002
+        """List definitions, page by page as they are read."""
+        return self._pages(lambda token: calls.definitions(self.namespace, filter, all_versions, PAGE, token))
+
+    async def delete_definition(self, name: str, *, kind: str = "WORKFLOW", workflow_namespace: str = "") -> int:
+        """Take a name out of the registry, and return the registry's revision."""
+        return await self._send(calls.delete_definition(self.namespace, name, kind, workflow_namespace))
+
+    # --- executions
+
+    async def start(self, workflow: str, input: values.Value = None, **options: Unpack[StartOptions]) -> Execution:  # noqa: A002
+        """Start a workflow; decimals in *input* keep their digits."""
+        return await self._send(calls.start(self.namespace, workflow, input, options))
+
+    async def start_many(
+        self, starts: Iterable[tuple[str, values.Value, StartOptions]]
+    ) -> list[Execution | errors.TradewindError]:
+        """Start up to 256 workflows in one call, each for itself: an item is an execution, or why it did not start."""
+        return await self._send(calls.start_many(self.namespace, starts))
+
+    async def start_and_wait(
+        self,
+        workflow: str,
+        input: values.Value = None,  # noqa: A002
+        *,
+        timeout: float = 30.0,
+        **options: Unpack[StartOptions],
+    ) -> Execution:
+        """Start a workflow and return it when it has ended, or as it is after *timeout* seconds (at most 300)."""
+        return await self._send(calls.start_and_wait(self.namespace, workflow, input, options, timeout))
+
+    async def get(self, execution_id: str, *, min_revision: int = 0) -> Execution:
+        """Get an execution with its payloads, not older than *min_revision*."""
+        return await self._send(calls.get(self.namespace, execution_id, min_revision))
+
+    async def wait(self, execution_id: str, *, timeout: float | None = None) -> Execution:
+        """Wait until an execution has ended, over restarts of the server, and return it.
+
+        Raises:
+            TimeoutError: it has not ended after *timeout* seconds. It goes on.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        execution = await self.get(execution_id)
+        while not execution.is_final:
+            watch = Watch(self.namespace, execution_id, execution.revision)
+            async for _ in self._updates(watch, end):
+                pass
+            execution = await self.get(execution_id, min_revision=watch.revision)
+        return execution
+
+    async def watch(self, execution_id: str, *, after_revision: int = 0) -> AsyncIterator[Event]:
+        """Follow the events of an execution to its end, without gaps or repetitions, over restarts of the server."""
+        async for update in self._updates(Watch(self.namespace, execution_id, after_revision), None):
+            for event in update.events:
+                yield event
+
+    def updates(self, execution_id: str, *, after_revision: int | None = None) -> AsyncIterator[Update]:
+        """Follow an execution command by command; without *after_revision* the first update is a snapshot."""
+        snapshot = after_revision is None
+        return self._updates(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
+
+    def executions(self, filter: str = "", *, full: bool = False) -> AsyncIterator[Execution]:  # noqa: A002
+        """List executions, newest first, page by page as they are read; *full* adds their payloads."""
+        return self._pages(lambda token: calls.executions(self.namespace, filter, full, PAGE, token))
+
+    async def count(self, filter: str = "") -> dict[str, int]:  # noqa: A002
+        """Count executions by state."""
+        return await self._send(calls.count(self.namespace, filter))
+
+    def tasks(self, execution_id: str, filter: str = "", *, min_revision: int = 0) -> AsyncIterator[Task]:  # noqa: A002
+        """List the tasks of an execution in the order in which they came to be."""
+        return self._pages(lambda token: calls.tasks(self.namespace, execution_id, filter, min_revision, PAGE, token))
+
+    def actions(self, execution_id: str = "", filter: str = "") -> AsyncIterator[Action]:  # noqa: A002
+        """List the actions of an execution or, without id, of all."""
+        return self._pages(lambda token: calls.actions(self.namespace, execution_id, filter, PAGE, token))
+
+    def history(self, execution_id: str, *, after_revision: int = 0) -> AsyncIterator[Event]:
+        """List what happened so far."""
+        return self._pages(lambda token: calls.history(self.namespace, execution_id, after_revision, PAGE, token))
+
+    async def explain(self, execution_id: str) -> list[Wait]:
+        """Ask what an execution waits for."""
+        return await self._send(calls.explain(self.namespace, execution_id))
+
+    async def pause(self, execution_id: str, message: str = "") -> Execution:
+        """Let an execution start nothing new."""
+        return await self._send(calls.pause(self.namespace, execution_id, message))
+
+    async def resume(self, execution_id: str, env: Mapping[str, values.Value] | None = None) -> Execution:
+        """Let a paused execution go on; *env* is merged into its environment."""
+        return await self._send(calls.resume(self.namespace, execution_id, env))
+
+    async def cancel(self, execution_id: str, message: str = "") -> Execution:
+        """End an execution early."""
+        return await self._send(calls.cancel(self.namespace, execution_id, message))
+
+    async def rerun(
+        self,
+        execution_id: str,
+        task: str | None = None,
+        *,
+        task_id: str | None = None,
+        reset: bool = False,
+        env: Mapping[str, values.Value] | None = None,
+    ) -> Execution:
+        """Run a failed task again, by name or id; *reset* runs all its items, not only those that failed."""
+        return await self._send(calls.rerun(self.namespace, execution_id, task, task_id, reset, env))
+
+    async def skip(self, execution_id: str, task: str | None = None, *, task_id: str | None = None) -> Execution:
+        """Go on as if a failed task had succeeded."""
+        return await self._send(calls.skip(self.namespace, execution_id, task, task_id))
+
+    # --- asynchronous actions
+
+    async def complete_action(self, execution_id: str, action_id: str, result: values.Value = None) -> int:
+        """Answer an asynchronous action, and return the execution's revision."""
+        return await self._send(calls.complete_action(self.namespace, execution_id, action_id, result))
+
+    async def fail_action(
+        self,
+        execution_id: str,
+        action_id: str,
+        message: str,
+        *,
+        code: str = "FAILED",
+        retryable: bool = True,
+        details: values.Value = None,
+    ) -> int:
+        """Answer an asynchronous action with a failure, and return the execution's revision."""
+        return await self._send(
+            calls.fail_action(self.namespace, execution_id, action_id, code, message, retryable, details)
+        )
+
+    # --- sending
+
+    async def _send(self, call: Call[T]) -> T:
+        method = getattr(self._stubs[call.service], call.method)
+        end = time.monotonic() + call.deadline
+        backoff = Backoff()
+        while True:
+            try:
+                left = max(0.001, end - time.monotonic())
+                return call.read(await method(call.request, timeout=left, metadata=self.connection.metadata))
+            except grpc.RpcError as error:
+                await self._wait_to_repeat(errors.from_rpc_error(error), backoff, end)
+
+    async def _wait_to_repeat(self, error: errors.TradewindError, backoff: Backoff, end: float | None) -> None:
+        delay = delay_before_retry(error, backoff)
+        if delay is None or (end is not None and time.monotonic() + delay > end):
+            raise error from None
+        await self._sleep(delay)
+
+    async def _pages(self, call: Callable[[str], Call[Page[T]]]) -> AsyncIterator[T]:
+        token = ""
+        while True:
+            page = await self._send(call(token))
+            for item in page.items:
+                yield item
+            token = page.next_token
+            if not token:
+                return
+
+    async def _updates(self, watch: Watch, end: float | None) -> AsyncIterator[Update]:
+        backoff = Backoff()
+        while True:
+            left = None if end is None else max(0.001, end - time.monotonic())
+            method = self._stubs["ExecutionService"].WatchExecution
+            stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
+            try:
+                async for response in stream:
+                    backoff.reset()
+                    update = watch.receive(response)
+                    if update is not None:
+                        yield update
+                return
+            except GapFound:
+                await self._sleep(backoff.delay())
+            except grpc.RpcError as broken:
+                error = errors.from_rpc_error(broken)
+                if isinstance(error, errors.DeadlineExceeded) and end is not None:
+                    raise TimeoutError("The execution has not ended in time; it goes on.") from None
+                await self._wait_to_repeat(error, backoff, None)
+            finally:
+                stream.cancel()
+
+
+def open_channel(connection: Connection) -> aio.Channel:
+    """Open the channel that *connection* describes, on the running event loop."""
+    if connection.tls:
+        return aio.secure_channel(connection.target, connection.tls.credentials(), connection.options)
+    return aio.insecure_channel(connection.target, connection.options)

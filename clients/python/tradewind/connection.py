@@ -1,0 +1,109 @@
+"""How to reach the server: addresses, TLS, credentials. No channel is opened here."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+#: Where a server listens if nobody says otherwise.
+DEFAULT_ADDRESS = "localhost:7171"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Encrypt, and check the server's certificate.
+
+    Attributes:
+        ca: PEM file with the authorities to trust; None means those of the system.
+        certificate: PEM file with the client's own certificate, if the server asks for one.
+        key: PEM file with its key.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files."""
+        read = [path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate)]
+        return grpc.ssl_channel_credentials(*read)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Everything that it takes to open a channel, sync or asyncio.
+
+    Attributes:
+        addresses: host and port of each server; calls go round them.
+        tls: None for plain text.
+        token: bearer token sent with each call; None for none.
+        namespace: the tenant of all calls.
+    """
+
+    addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
+    tls: Tls | None = None
+    token: str | None = None
+    namespace: str = "default"
+
+    @classmethod
+    def of(
+        cls,
+        address: str | Sequence[str] = DEFAULT_ADDRESS,
+        *,
+        tls: Tls | bool | None = None,
+        token: str | None = None,
+        namespace: str = "default",
+    ) -> Connection:
+        """Make one from what users write: one address or several, and True for TLS with the system's authorities."""
+        addresses = (address,) if isinstance(address, str) else tuple(address)
+        if not addresses:
+            raise ValueError("Expected at least one address, but got none.")
+        return cls(addresses, Tls() if tls is True else tls or None, token, namespace)
+
+    @property
+    def target(self) -> str:
+        """The gRPC target; several addresses are looked up now, as gRPC takes numbers only in a list."""
+        if len(self.addresses) == 1:
+            return self.addresses[0]
+        numbers = [number for address in self.addresses for number in _look_up(address)]
+        return ("ipv6:" if ":" in numbers[0].rsplit(":", 1)[0] else "ipv4:") + ",".join(numbers)
+
+    @property
+    def options(self) -> list[tuple[str, str | int]]:
+        """The channel's options."""
+        config: dict[str, list[dict[str, dict[str, str]]]] = {"loadBalancingConfig": [{"round_robin": {}}]}
+        options: list[tuple[str, str | int]] = [
+            # A dead connection is noticed within 40 s; the server allows a ping every 10 s.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.service_config", json.dumps(config)),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+        ]
+        if len(self.addresses) > 1:
+            name = self.addresses[0].rsplit(":", 1)[0]
+            options.append(("grpc.default_authority", name))
+            if self.tls:
+                options.append(("grpc.ssl_target_name_override", name))
+        return options
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+
+def _look_up(address: str) -> list[str]:
+    host, _, port = address.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        found = socket.getaddrinfo(host, int(port), family=socket.AF_INET, type=socket.SOCK_STREAM)
+        return sorted({f"{entry[4][0]}:{port}" for entry in found})
+    return [address]

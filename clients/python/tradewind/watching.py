@@ -1,0 +1,68 @@
+"""Where a watcher stands: what to ask for, what it has seen, whether something is missing. No I/O.
+
+Revisions have no gaps, so loss and repetition are seen by arithmetic. A face opens a stream with `request()`, feeds
+every response to `receive()`, and opens the next one the same way when a stream breaks.
+"""
+
+from __future__ import annotations
+
+from tradewind.models import Event, Execution, Snapshot, Task, Update
+from tradewind.v1 import execution_service_pb2
+
+
+class GapFound(Exception):  # noqa: N818 - a state of affairs
+    """The stream left events out; open it again."""
+
+
+class Watch:
+    """The position of one watcher.
+
+    Attributes:
+        revision: the last revision that was passed on; 0 before the first.
+    """
+
+    def __init__(self, namespace: str, execution_id: str, after_revision: int = 0, with_snapshot: bool = False) -> None:
+        self._namespace = namespace
+        self._execution_id = execution_id
+        self._wants_snapshot = with_snapshot
+        self._execution: Execution | None = None
+        self._tasks: list[Task] = []
+        self.revision = after_revision
+
+    def request(self) -> execution_service_pb2.WatchExecutionRequest:
+        """Build the request that continues exactly after what was passed on, and forget half a snapshot."""
+        self._execution, self._tasks = None, []
+        request = execution_service_pb2.WatchExecutionRequest(
+            namespace=self._namespace, execution_id=self._execution_id
+        )
+        if self._wants_snapshot:
+            request.with_snapshot = True
+        else:
+            request.after_revision = self.revision
+        return request
+
+    def receive(self, response: execution_service_pb2.WatchExecutionResponse) -> Update | None:
+        """Take one response; return what is new in it, or None.
+
+        Raises:
+            GapFound: events are missing before it.
+        """
+        if response.HasField("snapshot"):
+            return self._receive_snapshot(response)
+        events = tuple(Event.read(event) for event in response.events if event.revision > self.revision)
+        if not events:
+            return None
+        if [event.revision for event in events] != list(range(self.revision + 1, self.revision + 1 + len(events))):
+            raise GapFound(f"expected revision {self.revision + 1}, got {events[0].revision}")
+        self.revision = events[-1].revision
+        return Update(self.revision, events)
+
+    def _receive_snapshot(self, response: execution_service_pb2.WatchExecutionResponse) -> Update | None:
+        if response.snapshot.HasField("execution"):
+            self._execution = Execution.read(response.snapshot.execution)
+        self._tasks.extend(Task.read(task) for task in response.snapshot.tasks)
+        if response.continued or self._execution is None:
+            return None
+        self._wants_snapshot = False
+        self.revision = response.revision
+        return Update(self.revision, snapshot=Snapshot(self._execution, tuple(self._tasks)))

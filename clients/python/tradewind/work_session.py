@@ -1,0 +1,247 @@
+"""The worker's side of the Work stream, as a state without I/O: what is in hand, and what to send next.
+
+Rules kept here, and nowhere else:
+
+- Credits are cumulative on a stream: what was in hand when it opened counts against the capacity.
+- An offer is accepted only if its result has not come within two fifths of the delivery lease.
+- A result stays until its receipt has come, and is sent again on the next stream: the server knows it then.
+- Every accepted action at work is listed in each beat, and everything in hand in each Hello.
+
+It belongs to one event loop; times are seconds of a monotonic clock that the caller passes in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tradewind.v1 import action_callback_pb2 as v1
+from tradewind.v1 import failure_pb2, payload_pb2
+
+#: Most results in one message, and most bytes: the server takes messages of 4 MiB.
+MAX_RESULTS, MAX_BYTES = 1000, 3 * 1024 * 1024
+
+#: Most tokens in one Accept or Refuse.
+MAX_TOKENS = 1000
+
+
+@dataclass(slots=True)
+class Held:
+    """An action in hand that did not end at once."""
+
+    offer: v1.Offer
+    #: When to accept it, unless it has ended by then.
+    accept_at: float
+    accepted: bool = False
+    #: Said with the next beat.
+    progress: str = ""
+    checkpoint: payload_pb2.Payload | None = None
+    #: Whether its result will not be recorded any more.
+    lost: bool = False
+
+
+class WorkSession:
+    """What a worker has in hand, over all its streams.
+
+    Args:
+        hello: who the worker is; in_flight is filled in here.
+        capacity: how many actions it takes at the same time, at least 1.
+    """
+
+    def __init__(self, hello: v1.Hello, capacity: int) -> None:
+        self._hello = hello
+        self._capacity = capacity
+        self._held: dict[bytes, Held] = {}
+        self._results: dict[bytes, v1.ActionResult] = {}  # without receipt yet
+        self._unsent: deque[v1.ActionResult] = deque()
+        self._retries: list[tuple[float, bytes]] = []
+        self._accepts: deque[bytes] = deque()
+        self._to_accept: deque[bytes] = deque()
+        self._releases: list[v1.Release] = []
+        self._window = capacity
+        self._done = self._granted = self._in_hand_at_start = 0
+        self._beat_interval, self._delivery_lease = 10.0, 5.0
+        self._next_beat = 0.0
+        self._says_drain = False
+        self.draining = False
+        self.welcomed = False
+
+    @property
+    def tick_interval(self) -> float:
+        """Seconds after which `tick` should be called again."""
+        return min(1.0, self._delivery_lease / 10, self._beat_interval / 4)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in hand, and everything that came out has its receipt."""
+        return not self._held and not self._results and not self._releases
+
+    @property
+    def held(self) -> Iterable[bytes]:
+        """Tokens of the actions at work."""
+        return self._held.keys()
+
+    # --- what comes from the server
+
+    def open(self) -> v1.WorkRequest:
+        """Begin a stream: forget what the last one was told, and return the first message."""
+        self._unsent = deque(self._results.values())
+        self._accepts.clear()
+        self.welcomed = False
+        self._done = self._granted = 0
+        self._retries.clear()
+        self._in_hand_at_start = len(self._held)
+        hello = v1.Hello()
+        hello.CopyFrom(self._hello)
+        hello.in_flight.extend([*self._held, *self._results])
+        return v1.WorkRequest(hello=hello)
+
+    def welcome(self, welcome: v1.Welcome, now: float) -> list[bytes]:
+        """Take the answer to Hello; return the tokens of actions to stop."""
+        self.welcomed = True
+        self._says_drain = self.draining
+        self._beat_interval = welcome.beat_interval.ToTimedelta().total_seconds() or self._beat_interval
+        self._delivery_lease = welcome.delivery_lease.ToTimedelta().total_seconds() or self._delivery_lease
+        self._window = min(self._capacity, welcome.max_credits or self._capacity)
+        self._next_beat = now + self._beat_interval
+        stopped = [verdict.token for verdict in welcome.in_flight if not verdict.keep]
+        for token in stopped:
+            self._forget(token)
+        for held in self._held.values():
+            held.accepted = True  # a verdict to keep renews the lease, so the next beat must list it
+        self._to_accept.clear()
+        return stopped
+
+    def hold(self, offer: v1.Offer, now: float) -> Held:
+        """Take an offer that does not end at once."""
+        held = self._held[offer.token] = Held(offer, now + self._delivery_lease * 0.4)
+        self._to_accept.append(offer.token)
+        return held
+
+    def obey(self, order: v1.Order) -> None:
+        """Take an order to stop: after a lost lease no result is sent any more."""
+        held = self._held.get(order.token)
+        if held and order.kind == v1.ORDER_KIND_LEASE_LOST:
+            held.lost = True
+        elif order.kind == v1.ORDER_KIND_LEASE_LOST:
+            self._results.pop(order.token, None)
+
+    def receive(self, receipt: v1.Receipt, now: float) -> None:
+        """Take a receipt: what it names is settled, unless the server refused it.
+
+        A refused result is sent again later if the server says so; else a failure is sent in its place.
+        """
+        token = receipt.token
+        result = self._results.pop(token, None)
+        if receipt.status in (v1.RECEIPT_STATUS_RECORDED, v1.RECEIPT_STATUS_ALREADY_RECORDED):
+            return
+        if token in self._held:
+            self._held[token].lost = True
+        elif result is not None and receipt.refusal.HasField("retry_after"):
+            self._results[token] = result
+            self._retries.append((now + receipt.refusal.retry_after.ToTimedelta().total_seconds(), token))
+        elif result is not None and receipt.status == v1.RECEIPT_STATUS_REFUSED and result.HasField("result"):
+            self._put(_refused(token, receipt.refusal))
+
+    # --- what comes from the worker
+
+    def finish(self, result: v1.ActionResult) -> None:
+        """Take what came out of an action; it goes out with the next messages."""
+        held = self._held.pop(result.token, None)
+        self._done += 1
+        if held is None or not held.lost:
+            self._put(result)
+
+    def _put(self, result: v1.ActionResult) -> None:
+        self._results[result.token] = result
+        self._unsent.append(result)
+
+    def release(self, token: bytes, message: str) -> None:
+        """Give an action back unfinished."""
+        if self._held.pop(token, None):
+            self._done += 1
+            self._releases.append(v1.Release(token=token, message=message))
+
+    def drain(self) -> None:
+        """Take no more offers."""
+        self.draining = self._says_drain = True
+
+    def tick(self, now: float) -> bool:
+        """Note what is due by now; return whether there is something to send."""
+        while self._to_accept:
+            held = self._held.get(self._to_accept[0])
+            if held and now < held.accept_at:
+                break
+            token = self._to_accept.popleft()
+            if held and not held.accepted:
+                held.accepted = True
+                self._accepts.append(token)
+        due = [token for moment, token in self._retries if moment <= now]
+        if due:
+            self._retries = [retry for retry in self._retries if retry[0] > now]
+            self._unsent.extend(self._results[token] for token in due if token in self._results)
+        return bool(self._accepts or due) or now >= self._next_beat
+
+    # --- what goes out
+
+    def outgoing(self, now: float) -> Iterator[v1.WorkRequest]:
+        """Take out everything that can be sent now, in as few messages as possible."""
+        if not self.welcomed:
+            return
+        if self._says_drain:
+            self._says_drain = False
+            yield v1.WorkRequest(drain=v1.Drain())
+        while self._unsent:
+            yield v1.WorkRequest(results=v1.Results(results=self._batch()))
+        yield from self._credits()
+        while self._accepts:
+            tokens = [self._accepts.popleft() for _ in range(min(len(self._accepts), MAX_TOKENS))]
+            yield v1.WorkRequest(accept=v1.Accept(tokens=tokens))
+        if self._releases:
+            releases, self._releases = self._releases, []
+            yield v1.WorkRequest(refuse=v1.Refuse(releases=releases))
+        if now >= self._next_beat:
+            self._next_beat = now + self._beat_interval
+            yield from self._beats()
+
+    def _batch(self) -> list[v1.ActionResult]:
+        batch: list[v1.ActionResult] = []
+        size = 0
+        while self._unsent and len(batch) < MAX_RESULTS:
+            size += self._unsent[0].ByteSize() + 8
+            if batch and size > MAX_BYTES:
+                break
+            batch.append(self._unsent.popleft())
+        return batch
+
+    def _credits(self) -> Iterator[v1.WorkRequest]:
+        if self.draining:
+            return
+        granted = max(0, self._done + self._window - self._in_hand_at_start)
+        # Not one message for each action: an eighth of the window at a time keeps the server busy all the same.
+        if granted - self._granted >= max(1, self._window // 8):
+            self._granted = granted
+            yield v1.WorkRequest(credits=v1.Credits(granted=granted))
+
+    def _beats(self) -> Iterator[v1.WorkRequest]:
+        beats = [_beat(token, held) for token, held in self._held.items() if held.accepted]
+        for start in range(0, len(beats), MAX_TOKENS):
+            yield v1.WorkRequest(beat=v1.Beat(actions=beats[start : start + MAX_TOKENS]))
+
+    def _forget(self, token: bytes) -> None:
+        if held := self._held.get(token):
+            held.lost = True
+        if self._results.pop(token, None):
+            self._unsent = deque(self._results.values())
+
+
+def _refused(token: bytes, refusal: failure_pb2.Refusal) -> v1.ActionResult:
+    failure = failure_pb2.Failure(code=refusal.reason, message=refusal.message, retryable=False)
+    return v1.ActionResult(token=token, failure=failure)
+
+
+def _beat(token: bytes, held: Held) -> v1.ActionBeat:
+    beat = v1.ActionBeat(token=token, progress_message=held.progress, checkpoint=held.checkpoint)
+    held.progress, held.checkpoint = "", None
+    return beat
