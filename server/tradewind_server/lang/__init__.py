@@ -4,3 +4,8 @@ Pure: no clock, id, random, log, SQL, proto, thread. What a definition *means* o
 `specs.py`; what happens when it runs is the engine's. Business values and their JSON are made in
 `values.py`, numbers computed in `numbers.py`, and nowhere else.
 """
+
+from tradewind_server.lang.check import Checked, Source, check
+from tradewind_server.lang.problems import Problem
+
+__all__ = ["Checked", "Problem", "Source", "check"]

@@ -189,7 +189,9 @@ class _Builder:
             key = self._key(key_node, path)
             if key in own:
                 first = self._places[(*path, key)].line
-                self._report(key_node, (*path, key), f"the key '{key}' is there twice, first on line {first}", "duplicate-key")
+                self._report(
+                    key_node, (*path, key), f"the key '{key}' is there twice, first on line {first}", "duplicate-key"
+                )
             self._places[(*path, key)] = _place(key_node)
             own[key] = self._value(value_node, (*path, key))
         return {**merged, **own} if merged else own

@@ -22,7 +22,11 @@ _LARGEST = 10**MAX_DIGITS
 
 _TRAPS = [decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow]
 _EXACT = decimal.Context(
-    prec=MAX_DIGITS, rounding=decimal.ROUND_HALF_EVEN, Emax=MAX_DIGITS, Emin=-MAX_DIGITS, traps=[*_TRAPS, decimal.Inexact]
+    prec=MAX_DIGITS,
+    rounding=decimal.ROUND_HALF_EVEN,
+    Emax=MAX_DIGITS,
+    Emin=-MAX_DIGITS,
+    traps=[*_TRAPS, decimal.Inexact],
 )
 _ROUNDED = decimal.Context(prec=34, rounding=decimal.ROUND_HALF_EVEN, Emax=MAX_DIGITS, Emin=-MAX_DIGITS, traps=_TRAPS)
 
@@ -137,7 +141,9 @@ def power(base: Number, exponent: Number, modulus: Number | None = None) -> Numb
     """Raise to a power: exact for integers, else rounded to 34 digits."""
     if modulus is not None:
         if not (type(base) is int and type(exponent) is int and type(modulus) is int) or exponent < 0 or not modulus:
-            raise NumberProblem("a power with a modulus needs integers, an exponent of at least 0 and a modulus other than 0")
+            raise NumberProblem(
+                "a power with a modulus needs integers, an exponent of at least 0 and a modulus other than 0"
+            )
         return pow(base, exponent, modulus)
     if type(base) is int and type(exponent) is int and exponent >= 0:
         if abs(base) > 1 and base.bit_length() * exponent > _MAX_BITS + base.bit_length():

@@ -217,5 +217,3 @@ def _task_names(tree: nodes.Node) -> frozenset[str] | None:
             return None
         names |= {str(argument.value) for argument in arguments[:1]}
     return frozenset(names)
-
-

@@ -15,6 +15,7 @@ from tradewind_server.lang.expressions.yaql_expression import Expression, compil
 from tradewind_server.lang.values import to_text
 
 _Evaluate: TypeAlias = Callable[[Scope], object]
+ReportProblem: TypeAlias = Callable[[tuple[str | int, ...], ExpressionSyntaxError], None]
 
 
 class Template:
@@ -61,25 +62,46 @@ class Template:
         return hash(repr(self.source))
 
 
-def compile_template(raw: object) -> Template:
+def compile_template(raw: object, report: ReportProblem | None = None, path: tuple[str | int, ...] = ()) -> Template:
     """Compile a value: texts, also inside of lists and dictionaries, but never dictionary keys.
 
+    Args:
+        raw: a plain value.
+        report: if given, is told the place below *raw* of each text that cannot be parsed; such a text then
+            fails when it is evaluated, as in Mistral.
+        path: the place of *raw*, put before the places told.
+
     Raises:
-        ExpressionSyntaxError: the first text that cannot be parsed.
+        ExpressionSyntaxError: the first text that cannot be parsed, if there is no *report*.
     """
     if isinstance(raw, str):
-        return _compile_text(raw)
+        return _compile_or_report(raw, report, path)
     if isinstance(raw, dict):
-        parts = {key: compile_template(item) for key, item in raw.items()}
+        parts = {key: compile_template(item, report, (*path, key)) for key, item in raw.items()}
         if all(part.is_constant for part in parts.values()):
             return Template(raw)
         return Template(raw, _dictionary(parts), _together(parts.values()))
     if isinstance(raw, list | tuple):
-        items = [compile_template(item) for item in raw]
+        items = [compile_template(item, report, (*path, index)) for index, item in enumerate(raw)]
         if all(item.is_constant for item in items):
             return Template(raw)
         return Template(raw, lambda scope: [item.evaluate(scope) for item in items], _together(items))
     return Template(raw)
+
+
+def _compile_or_report(text: str, report: ReportProblem | None, path: tuple[str | int, ...]) -> Template:
+    try:
+        return _compile_text(text)
+    except ExpressionSyntaxError as problem:
+        if report is None:
+            raise
+        report(path, problem)
+        message = problem.message
+
+    def fail(scope: Scope) -> object:
+        raise ExpressionError(text, message)
+
+    return Template(text, fail)
 
 
 def _dictionary(parts: dict[object, Template]) -> _Evaluate:
@@ -111,8 +133,7 @@ def _compile_yaql_text(text: str) -> Template:
         expression = _at(2, single)
         return Template(text, expression.evaluate, expression.task_names)
     pieces = [
-        (before, _at(offset, source) if offset >= 0 else None)
-        for before, source, offset in delimiters.split_yaql(text)
+        (before, _at(offset, source) if offset >= 0 else None) for before, source, offset in delimiters.split_yaql(text)
     ]
     expressions = [expression for _, expression in pieces if expression is not None]
     return Template(text, _interpolation(text, pieces), _together(expressions))

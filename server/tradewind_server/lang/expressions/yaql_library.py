@@ -130,7 +130,13 @@ def _numbers(made: object) -> None:
     face.define(made, "bitwiseXor", lambda left, right: left ^ right, **both)
     face.define(made, "bitwiseNot", lambda arg: ~arg, arg=face.INTEGER)
     face.define(made, "shiftBitsLeft", _shift_left, value=face.INTEGER, bits_number=face.INTEGER)
-    face.define(made, "shiftBitsRight", lambda value, bits_number: value >> bits_number, value=face.INTEGER, bits_number=face.INTEGER)
+    face.define(
+        made,
+        "shiftBitsRight",
+        lambda value, bits_number: value >> bits_number,
+        value=face.INTEGER,
+        bits_number=face.INTEGER,
+    )
 
 
 _BINARY: dict[str, Callable[..., object]] = {
@@ -235,9 +241,7 @@ def _replace(engine: face.Evaluation, string: str, old: str, new: str, count: in
     return string.replace(old, new, count)
 
 
-def _replace_all(
-    engine: face.Evaluation, string: str, replacements: Mapping[object, object], count: int = -1
-) -> str:
+def _replace_all(engine: face.Evaluation, string: str, replacements: Mapping[object, object], count: int = -1) -> str:
     for old, new in replacements.items():
         string = _replace(engine, string, _str(engine, old), _str(engine, new), count)
     return string
@@ -267,7 +271,13 @@ def _collections(made: object) -> None:
     face.define(made, "remove", lambda s, *values: s.difference(values), True, s=face.SET)
     face.define(made, "#operator_+", _concatenate, left=face.ITEMS, right=face.ITEMS)
     face.define(made, "#operator_*", _repeat, left=face.SEQUENCE, right=face.INTEGER)
-    face.define(made, "#operator_*", lambda engine, left, right: _repeat(engine, right, left), left=face.INTEGER, right=face.SEQUENCE)
+    face.define(
+        made,
+        "#operator_*",
+        lambda engine, left, right: _repeat(engine, right, left),
+        left=face.INTEGER,
+        right=face.SEQUENCE,
+    )
     face.define(made, "len", lambda collection: sum(1 for _ in collection), None, collection=face.ITERATOR)
     face.define(made, "count", lambda collection: sum(1 for _ in collection), True, collection=face.ITEMS)
 

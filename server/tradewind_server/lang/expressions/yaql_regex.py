@@ -30,7 +30,9 @@ def _compiled(pattern: str, flags: str = "") -> Any:
     try:
         return re2.compile(f"(?{flags}){pattern}" if flags else pattern, options)
     except re2.error:
-        raise Refused("a regular expression cannot be compiled (look-around and back-references are not supported)") from None
+        raise Refused(
+            "a regular expression cannot be compiled (look-around and back-references are not supported)"
+        ) from None
 
 
 def define_functions(made: object) -> None:
@@ -52,7 +54,9 @@ def define_functions(made: object) -> None:
     face.define(made, "replace", _replace, True, repl=face.TEXT, count=face.INTEGER, **with_regex)
     face.define(made, "replace", _replace_text, True, repl=face.TEXT, count=face.INTEGER, **with_regex)
     face.define(made, "replaceBy", _replace_by, True, repl=face.LAMBDA_IN_CONTEXT, count=face.INTEGER, **with_regex)
-    face.define(made, "replaceBy", _replace_text_by, True, repl=face.LAMBDA_IN_CONTEXT, count=face.INTEGER, **with_regex)
+    face.define(
+        made, "replaceBy", _replace_text_by, True, repl=face.LAMBDA_IN_CONTEXT, count=face.INTEGER, **with_regex
+    )
     face.define(made, "escapeRegex", lambda string: re2.escape(string), string=face.TEXT)
     face.define(made, "isRegex", lambda value: isinstance(value, _REGEX))
 
@@ -65,9 +69,7 @@ def _found(regexp: Any, string: str) -> bool:
     return regexp.search(string) is not None
 
 
-def _search(
-    context: Any, regexp: Any, string: str, selector: Callable[[Any], object] | None = None
-) -> object:
+def _search(context: Any, regexp: Any, string: str, selector: Callable[[Any], object] | None = None) -> object:
     match = regexp.search(string)
     if match is None:
         return None

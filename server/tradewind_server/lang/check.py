@@ -1,0 +1,175 @@
+"""Check definition texts: all problems in one pass, and the specs of what has no error."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+
+from tradewind_server.lang import documents
+from tradewind_server.lang.documents import Document, Path
+from tradewind_server.lang.problems import Problem, in_order, path_text
+from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.shapes import DESCRIPTION, TEXT, TEXTS
+from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.workflows import check_name, read_action, read_workflow
+
+Kind: TypeAlias = Literal["workbook", "workflows", "actions"]
+
+_MEMBER_NAME = re.compile(r"[\w-]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A file to check; it may hold several YAML documents."""
+
+    file_name: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found."""
+
+    #: Without those that have an error. In textual order.
+    workflows: tuple[WorkflowSpec, ...]
+    actions: tuple[AdhocActionSpec, ...]
+    #: In order of file, line and column.
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_valid(self) -> bool:
+        """Tell whether everything can be deployed: there may be warnings, but no error."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+def check(sources: Sequence[Source], kind: Kind | None = None) -> Checked:
+    """Check files together; *kind* None finds out for each document what it is."""
+    found = _Found([], [], [])
+    for source in sources:
+        loaded, yaml_problems = documents.load(source.text)
+        for problem in yaml_problems:
+            found.problems.append(_from_yaml(problem, source.file_name))
+        if not loaded and not yaml_problems:
+            message = "Expected a definition, but the text is empty."
+            found.problems.append(Problem("document-type", "error", source.file_name, 1, 1, "", message))
+        for document in loaded:
+            _read_document(Reader(source.file_name, source.text, document, found.problems), document, kind, found)
+    return Checked(tuple(found.workflows), tuple(found.actions), in_order(found.problems))
+
+
+@dataclasses.dataclass(slots=True)
+class _Found:
+    workflows: list[WorkflowSpec]
+    actions: list[AdhocActionSpec]
+    problems: list[Problem]
+    #: (kind, name) of everything read so far, with its line.
+    names: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+
+
+_YAML_FIXES = {
+    "duplicate-key": "Remove or rename one.",
+    "boolean-key": "Put it in quotes.",
+    "yaml-number": "Put it in quotes if it is text.",
+}
+
+
+def _from_yaml(problem: documents.YamlProblem, file: str) -> Problem:
+    severity: Literal["error", "warning"] = "warning" if problem.code == "boolean-key" else "error"
+    message = f"Expected YAML of a definition, but {problem.message}."
+    place, fix = problem.place, _YAML_FIXES.get(problem.code, "")
+    return Problem(problem.code, severity, file, place.line, place.column, path_text(problem.path), message, fix)
+
+
+def _read_document(reader: Reader, document: Document, kind: Kind | None, found: _Found) -> None:
+    value = document.value
+    if not isinstance(value, dict):
+        message = "Expected a mapping with 'version' and definitions at the top of the document."
+        reader.report("document-type", (), message)
+        return
+    kind = kind or _kind(value)
+    _check_version(reader, value)
+    if kind == "workbook":
+        _read_workbook(reader, value, found)
+        return
+    names = [name for name in value if name != "version"]
+    if not names:
+        reader.report("no-members", (), f"Expected at least one of {kind} in the document, but there is none.")
+    for name in names:
+        _read_member(reader, kind, name, value[name], (name,), "", found)
+
+
+def _kind(value: dict[str, object]) -> Kind:
+    """Find out what a document is by what stands in it."""
+    parts = (value.get("workflows"), value.get("actions"))
+    is_workflow = any(isinstance(part, dict) and ("tasks" in part or "base" in part) for part in parts)
+    if isinstance(value.get("name"), str) or (not is_workflow and any(part is not None for part in parts)):
+        return "workbook"
+    members = [item for name, item in value.items() if name != "version" and isinstance(item, dict)]
+    has_base = any("base" in member for member in members)
+    return "actions" if has_base and not any("tasks" in member for member in members) else "workflows"
+
+
+def _check_version(reader: Reader, value: dict[str, object]) -> None:
+    if "version" not in value:
+        reader.report("version", (), "Expected 'version' in the document, but it is missing.", "Add \"version: '2.0'\".")
+        return
+    version = value["version"]
+    is_known = not isinstance(version, bool) and (version in ("2.0", "2", 2) or version == Decimal(2))
+    if not is_known:
+        reader.report("version", ("version",), f"Expected version 2.0, but it is '{version}'.", "Write \"version: '2.0'\".")
+
+
+def _read_members(reader: Reader, value: object, path: Path) -> object:
+    return value if isinstance(value, dict) else reader.wrong(path, value, "a mapping of names to definitions")
+
+
+_MEMBERS = Keyword(Shape("a mapping of names to definitions", _read_members))
+WORKBOOK = {
+    "name": Keyword(TEXT, required=True),
+    "description": Keyword(DESCRIPTION),
+    "tags": Keyword(TEXTS),
+    "actions": _MEMBERS,
+    "workflows": _MEMBERS,
+}
+
+
+def _read_workbook(reader: Reader, value: dict[str, object], found: _Found) -> None:
+    parts: dict[str, Any] = reader.table(value, (), WORKBOOK, "a workbook", frozenset({"version"}))
+    name = parts.get("name", "")
+    check_name(reader, name, ("name",), "workbook")
+    _check_unique(reader, "workbook", name, ("name",), found)
+    kinds: tuple[Kind, ...] = ("actions", "workflows")
+    for kind in kinds:
+        for member, definition in parts.get(kind, {}).items():
+            path = (kind, member)
+            if _MEMBER_NAME.fullmatch(member) is None:
+                message = f"Expected a name of letters, digits, '_' and '-' in a workbook, but got '{member}'."
+                reader.report("invalid-name", path, message, at_value=False)
+            _read_member(reader, kind, member, definition, path, name, found)
+
+
+def _read_member(
+    reader: Reader, kind: Kind, name: str, value: object, path: Path, workbook: str, found: _Found
+) -> None:
+    full_name = f"{workbook}.{name}" if workbook else name
+    if kind == "actions":
+        _check_unique(reader, "action", full_name, path, found)
+        action = read_action(reader, name, value, path, workbook)
+        if action is not None:
+            found.actions.append(action)
+        return
+    _check_unique(reader, "workflow", full_name, path, found)
+    workflow = read_workflow(reader, name, value, path, workbook)
+    if workflow is not None:
+        found.workflows.append(workflow)
+
+
+def _check_unique(reader: Reader, what: str, name: str, path: Path, found: _Found) -> None:
+    first_line = found.names.get((what, name))
+    found.names.setdefault((what, name), reader.line(path))
+    if first_line is not None and name:
+        message = f"Expected {what} '{name}' once, but it is also on line {first_line}."
+        reader.report("duplicate-name", path, message, "Rename one.", at_value=False)

@@ -1,0 +1,72 @@
+"""How the tasks of a workflow hang together: start tasks, joins, requirements.
+
+Source: `mistral/lang/v2/workflows.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tradewind_server.lang.specs import OnClause, TaskSpec, Transition
+
+
+def clauses(task: TaskSpec) -> Iterator[tuple[str, OnClause]]:
+    """Give a task's clauses with their keywords."""
+    for name, clause in (
+        ("on-success", task.on_success),
+        ("on-error", task.on_error),
+        ("on-complete", task.on_complete),
+        ("on-skip", task.on_skip),
+    ):
+        if clause is not None:
+            yield name, clause
+
+
+def transitions(task: TaskSpec) -> Iterator[Transition]:
+    """Give all transitions of a task."""
+    for _, clause in clauses(task):
+        yield from clause.next
+
+
+def inbound(tasks: Mapping[str, TaskSpec]) -> dict[str, tuple[str, ...]]:
+    """Return for each task those with a transition to it, itself included; in textual order.
+
+    A transition to a command's word counts for a task of that name too, though the command wins: such a
+    task never starts.
+    """
+    sources: dict[str, dict[str, None]] = {name: {} for name in tasks}
+    for task in tasks.values():
+        for transition in transitions(task):
+            if transition.target in sources:
+                sources[transition.target][task.name] = None
+    return {name: tuple(found) for name, found in sources.items()}
+
+
+def start_tasks(sources: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the tasks without a transition to them; one to itself counts."""
+    return tuple(name for name, found in sources.items() if not found)
+
+
+def requirement_cycle(tasks: Mapping[str, TaskSpec]) -> tuple[str, ...]:
+    """Return the tasks of one cycle of requirements, or nothing."""
+    done: set[str] = set()
+    for start in tasks:
+        trail: dict[str, Iterator[str]] = {}
+        pending = [start]
+        while pending:
+            name = pending[-1]
+            if name in done or name not in tasks:
+                pending.pop()
+                continue
+            following = trail.setdefault(name, iter(tasks[name].requires))
+            required = next(following, None)
+            if required is None:
+                done.add(name)
+                del trail[name]
+                pending.pop()
+            elif required in trail:
+                path = list(trail)
+                return (*path[path.index(required) :], required)
+            else:
+                pending.append(required)
+    return ()

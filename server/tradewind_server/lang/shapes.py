@@ -1,0 +1,132 @@
+"""The shapes of values that several keywords share.
+
+Source: `mistral/lang/types.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tradewind_server.lang.documents import Path
+from tradewind_server.lang.expressions import Template, is_single_expression
+from tradewind_server.lang.reader import Reader, Shape
+from tradewind_server.lang.specs import InputSpec
+
+
+def _shape(expected: str, accepts: Callable[[object], bool], convert: Callable[[Reader, object, Path], object]) -> Shape:
+    def read(reader: Reader, value: object, path: Path) -> object:
+        if accepts(value):
+            return convert(reader, value, path)
+        return reader.wrong(path, value, expected)
+
+    return Shape(expected, read)
+
+
+def _as_it_is(reader: Reader, value: object, path: Path) -> object:
+    return value
+
+
+def _template(reader: Reader, value: object, path: Path) -> Template:
+    return reader.template(value, path)
+
+
+def is_text(value: object) -> bool:
+    """Tell whether it is a text that is not empty."""
+    return isinstance(value, str) and bool(value)
+
+
+def is_expression(value: object) -> bool:
+    """Tell whether it is exactly one expression."""
+    return isinstance(value, str) and is_single_expression(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+ANYTHING = _shape("anything", lambda value: True, _as_it_is)
+TEXT = _shape("a text", is_text, _as_it_is)
+DESCRIPTION = _shape("a text", lambda value: True, lambda reader, value, path: value if isinstance(value, str) else str(value))
+TEXT_TEMPLATE = _shape("a text", is_text, _template)
+EXPRESSION = _shape("one expression", is_expression, _template)
+COUNT = _shape(
+    "a whole number of at least 0, or one expression", lambda value: _is_count(value) or is_expression(value), _template
+)
+CONDITION = _shape(
+    "true, false or one expression", lambda value: isinstance(value, bool) or is_expression(value), _template
+)
+TEMPLATES = _shape(
+    "a mapping with at least one entry", lambda value: isinstance(value, dict) and bool(value), _template
+)
+ANY_TEMPLATE = _shape("any value", lambda value: True, _template)
+
+
+def _late_templates(reader: Reader, value: object, path: Path) -> Template:
+    return reader.template(value, path, strict=False)
+
+
+#: Mistral does not parse `output-on-error` before it needs it, so a broken one is only warned of.
+LATE_TEMPLATES = _shape(
+    "a mapping with at least one entry", lambda value: isinstance(value, dict) and bool(value), _late_templates
+)
+
+
+def _read_texts(reader: Reader, value: object, path: Path) -> object:
+    expected = "a list of different texts"
+    if not isinstance(value, list) or not value:
+        return reader.wrong(path, value, expected)
+    for index, item in enumerate(value):
+        if not is_text(item):
+            reader.wrong((*path, index), item, "a text")
+        elif item in value[:index]:
+            report_repeated(reader, (*path, index), item)
+    return tuple(item for item in value if isinstance(item, str))
+
+
+def report_repeated(reader: Reader, path: Path, item: object) -> None:
+    """Report an item that stands in a list for the second time."""
+    reader.report("duplicate-item", path, f"Expected different items, but '{item}' is there twice.", "Remove one.")
+
+
+TEXTS = Shape("a list of different texts", _read_texts)
+
+
+def _read_text_or_texts(reader: Reader, value: object, path: Path) -> object:
+    return (value,) if is_text(value) else _read_texts(reader, value, path)
+
+
+TEXT_OR_TEXTS = Shape("a text or a list of different texts", _read_text_or_texts)
+
+
+def _read_inputs(reader: Reader, value: object, path: Path) -> object:
+    if not isinstance(value, list) or not value:
+        return reader.wrong(path, value, "a list of names and 'name: default' pairs")
+    inputs: dict[str, InputSpec] = {}
+    for index, item in enumerate(value):
+        place = (*path, index)
+        if item in value[:index]:
+            report_repeated(reader, place, item)
+        spec = _read_input(reader, item, place)
+        if spec is None:
+            continue
+        if spec.name in inputs and item not in value[:index]:
+            message = f"Expected input '{spec.name}' once; the later entry counts."
+            reader.report("duplicate-input", place, message, "Remove one.", severity="warning")
+        inputs[spec.name] = spec
+    return tuple(inputs.values())
+
+
+def _read_input(reader: Reader, item: object, path: Path) -> InputSpec | None:
+    if is_text(item):
+        return InputSpec(str(item), required=True)
+    if not isinstance(item, dict) or len(item) != 1:
+        reader.wrong(path, item, "a name or one 'name: default' pair")
+        return None
+    ((name, default),) = item.items()
+    if isinstance(default, str) and ("<%" in default or "{{" in default or "{%" in default):
+        message = f"Expected a literal default for input '{name}': an expression in it is not evaluated."
+        reader.report("expression-in-default", (*path, name), message, "Use 'vars' instead.", severity="warning")
+    return InputSpec(name, required=False, default=default)
+
+
+INPUTS = Shape("a list of names and 'name: default' pairs", _read_inputs)

@@ -1,0 +1,316 @@
+"""Tasks and task-defaults: their keywords and how they become a `TaskSpec`.
+
+Source: `mistral/lang/v2/tasks.py`, `task_defaults.py`, `retry_policy.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tradewind_server.lang import inline, values
+from tradewind_server.lang.documents import Path
+from tradewind_server.lang.expressions import Template
+from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.shapes import (
+
+    CONDITION,
+    COUNT,
+    DESCRIPTION,
+    EXPRESSION,
+    TEMPLATES,
+
+    TEXT_OR_TEXTS,
+    TEXT_TEMPLATE,
+    TEXTS,
+    is_expression,
+    is_text,
+    report_repeated,
+)
+from tradewind_server.lang.specs import EngineCommand, OnClause, Retry, TaskSpec
+from tradewind_server.lang.transitions import ON_CLAUSE
+
+MAX_NAME = 255
+#: A join's unique key has a prefix and an id before the name.
+MAX_JOIN_NAME = MAX_NAME - 47
+
+_COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
+_WITH_ITEMS = re.compile(r"\s*([\w-]+)\s+in\s*(.+?)\s*", re.DOTALL)
+
+
+def _read_input(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, dict) and value:
+        return reader.template(value, path)
+    if not is_text(value):
+        return reader.wrong(path, value, "a mapping with at least one entry, or one expression")
+    if not is_expression(value):
+        message = "Expected a mapping, or one expression that gives one: this text will fail the task."
+        reader.report("text-input", path, message, severity="warning")
+    return reader.template(value, path)
+
+
+def _read_retry(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, str):
+        parameters, ignored = inline.parse_parameters(value)
+        report_ignored(reader, path, ignored)
+        value = parameters
+    parts: dict[str, Any] = reader.table(value, path, RETRY, "a retry")
+    if "count" not in parts or "delay" not in parts:
+        return None
+    return Retry(parts["count"], parts["delay"], parts.get("break-on"), parts.get("continue-on"))
+
+
+RETRY = {
+    "count": Keyword(COUNT, required=True),
+    "delay": Keyword(COUNT, required=True),
+    "break-on": Keyword(EXPRESSION),
+    "continue-on": Keyword(EXPRESSION),
+}
+
+
+def _read_with_items(reader: Reader, value: object, path: Path) -> object:
+    if is_text(value):
+        pair = _read_items(reader, str(value), path)
+        return None if pair is None else (pair,)
+    if not isinstance(value, list) or not value:
+        return reader.wrong(path, value, "'variable in <% list %>', or a list of such texts")
+    pairs = []
+    for index, item in enumerate(value):
+        if item in value[:index]:
+            report_repeated(reader, (*path, index), item)
+        if isinstance(item, str):
+            pairs.append(_read_items(reader, item, (*path, index)))
+        else:
+            reader.wrong((*path, index), item, "a text like 'variable in <% list %>'")
+    return tuple(pair for pair in pairs if pair is not None)
+
+
+def _read_items(reader: Reader, text: str, path: Path) -> tuple[str, Template] | None:
+    match = _WITH_ITEMS.fullmatch(text)
+    if match is None:
+        message = f"Expected 'variable in <% list %>' or 'variable in [1, 2]', but got '{text}'."
+        reader.report("with-items", path, message)
+        return None
+    name, collection = match.groups()
+    if collection.startswith("["):
+        return _read_items_list(reader, name, collection, path)
+    if not is_expression(collection):
+        message = f"Expected one expression or a list after 'in', but got '{collection}'."
+        reader.report("with-items", path, message)
+        return None
+    return name, reader.template(collection, path)
+
+
+def _read_items_list(reader: Reader, name: str, text: str, path: Path) -> tuple[str, Template] | None:
+    if text == "[]":
+        reader.report("with-items", path, "Expected items in the list, but it is empty.", "Write '[ ]' for none.")
+        return None
+    try:
+        items = values.decode(text.encode())
+    except (values.ValueProblem, UnicodeEncodeError) as problem:
+        fix = "Put texts in double quotes, or use an expression."
+        reader.report("with-items", path, f"Expected a JSON list after 'in', but {problem}.", fix)
+        return None
+    return name, reader.template(items, path, strict=False)
+
+
+def _read_join(reader: Reader, value: object, path: Path) -> object:
+    if value == "one":
+        return 1
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    return reader.wrong(path, value, "'all', 'one' or a whole number of at least 0")
+
+
+def _read_call(reader: Reader, value: object, path: Path) -> object:
+    if not is_text(value):
+        return reader.wrong(path, value, "a name, with parameters if needed")
+    call = inline.parse_call(str(value))
+    report_ignored(reader, path, call.ignored)
+    callee = reader.template(call.name, path)
+    # The place of a parameter within the text is not kept: problems are told at the text.
+    parameters = {key: _inline_template(reader, str(value), item, path) for key, item in call.parameters.items()}
+    return callee, parameters
+
+
+def _inline_template(reader: Reader, text: str, value: object, path: Path) -> Template:
+    return reader.template(value, path)
+
+
+def report_ignored(reader: Reader, path: Path, ignored: tuple[str, ...]) -> None:
+    """Warn of pieces of inline parameters that have no effect."""
+    if ignored:
+        message = f"Expected 'key=value' pairs; '{' '.join(ignored)}' has no effect."
+        fix = "Write 'key=value' without blanks around '=', and quote texts that hold blanks."
+        reader.report("unused-text", path, message, fix, severity="warning")
+
+
+CALL = Shape("a name, with parameters if needed", _read_call)
+
+_POLICIES = {
+    "retry": Keyword(Shape("'count' and 'delay'", _read_retry)),
+    "wait-before": Keyword(COUNT),
+    "wait-after": Keyword(COUNT),
+    "timeout": Keyword(COUNT),
+    "pause-before": Keyword(CONDITION),
+    "concurrency": Keyword(COUNT),
+    "fail-on": Keyword(CONDITION),
+    "safe-rerun": Keyword(CONDITION),
+}
+_CLAUSES = {name: Keyword(ON_CLAUSE) for name in ("on-success", "on-error", "on-complete", "on-skip")}
+_REQUIRES = {"requires": Keyword(TEXT_OR_TEXTS)}
+
+TASK = {
+    "description": Keyword(DESCRIPTION),
+    "tags": Keyword(TEXTS),
+    "action": Keyword(CALL),
+    "workflow": Keyword(CALL),
+    "input": Keyword(Shape("a mapping or one expression", _read_input)),
+    "with-items": Keyword(Shape("'variable in <% list %>'", _read_with_items)),
+    "publish": Keyword(TEMPLATES),
+    "publish-on-error": Keyword(TEMPLATES),
+    "publish-on-skip": Keyword(TEMPLATES),
+    "keep-result": Keyword(CONDITION),
+    "target": Keyword(TEXT_TEMPLATE),
+    **_POLICIES,
+}
+DIRECT_TASK = {**TASK, **_CLAUSES, "join": Keyword(Shape("'all', 'one' or a number", _read_join))}
+REVERSE_TASK = {**TASK, **_REQUIRES}
+DEFAULTS = {**_POLICIES, **_CLAUSES, **_REQUIRES}
+#: Set by Mistral itself; harmless where people write them.
+_IGNORED = frozenset({"name", "version", "type"})
+
+#: Keywords whose spec field is the keyword with underscores.
+_PLAIN_FIELDS = (
+    "publish",
+    "publish-on-error",
+    "publish-on-skip",
+    "retry",
+    "wait-before",
+    "wait-after",
+    "timeout",
+    "fail-on",
+    "pause-before",
+    "concurrency",
+    "keep-result",
+    "target",
+    "safe-rerun",
+    "input",
+    "description",
+    "tags",
+    "with-items",
+    "requires",
+)
+_CLAUSE_FIELDS: tuple[Literal["on_success", "on_error", "on_complete", "on_skip"], ...] = (
+    "on_success",
+    "on_error",
+    "on_complete",
+    "on_skip",
+)
+
+
+def read_defaults(reader: Reader, value: object, path: Path) -> object:
+    """Read `task-defaults`, by keyword."""
+    return reader.table(value, path, DEFAULTS, "task-defaults")
+
+
+def read_task(
+    reader: Reader, name: str, value: object, path: Path, workflow_type: str, defaults: Mapping[str, object]
+) -> TaskSpec:
+    """Read one task; what cannot be read is as if it were not there."""
+    _check_name(reader, name, value, path)
+    table, other = (DIRECT_TASK, REVERSE_TASK) if workflow_type == "direct" else (REVERSE_TASK, DIRECT_TASK)
+    parts: dict[str, Any] = reader.table(value, path, table, "a task", _IGNORED | (other.keys() - table.keys()))
+    raw = value if isinstance(value, dict) else {}
+    for keyword in raw.keys() & (other.keys() - table.keys()):
+        message = f"Expected no '{keyword}' in a {workflow_type} workflow."
+        fix = "Use 'requires'." if workflow_type == "reverse" else "Use 'on-success', or 'type: reverse'."
+        reader.report("wrong-workflow-type", (*path, keyword), message, fix, at_value=False)
+    if "action" in raw and "workflow" in raw:
+        message = f"Expected either 'action' or 'workflow' in task '{name}', but both are there."
+        reader.report("exclusive-keywords", (*path, "workflow"), message, "Remove one.", at_value=False)
+    policies = {keyword: defaults[keyword] for keyword in _POLICIES if keyword in defaults}
+    merged = {**policies, **parts}
+    fields = {key.replace("-", "_"): merged[key] for key in _PLAIN_FIELDS if key in merged}
+    callee, parameters = parts.get("action") or parts.get("workflow") or (Template.constant("std.noop"), {})
+    spec = TaskSpec(
+        name,
+        reader.line(path),
+        kind="workflow" if "workflow" in parts and "action" not in parts else "action",
+        callee=callee,
+        parameters=parameters,
+        join=parts.get("join") or None,
+        **fields,
+    )
+    _warn(reader, spec, raw, path)
+    spec = dataclasses.replace(spec, **{field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS})
+    _warn_publish_conflicts(reader, spec, path)
+    return _with_defaults(spec, defaults, workflow_type)
+
+
+def _check_name(reader: Reader, name: str, value: object, path: Path) -> None:
+    is_join = isinstance(value, dict) and bool(value.get("join"))
+    limit = MAX_JOIN_NAME if is_join else MAX_NAME
+    if len(name) > limit:
+        what = "a task with a join" if is_join else "a task"
+        message = f"Expected the name of {what} to have at most {limit} characters, but it has {len(name)}."
+        reader.report("name-too-long", path, message, at_value=False)
+    if name in _COMMAND_WORDS:
+        message = f"Expected a task name that is no engine command: as a target, '{name}' means the command."
+        reader.report("reserved-name", path, message, "Rename the task.", severity="warning", at_value=False)
+
+
+def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path) -> None:
+    given = raw.get("input")
+    for key in spec.parameters:
+        if isinstance(given, dict) and key in given:
+            message = f"Expected parameter '{key}' once; the inline value counts, the one in 'input' does not."
+            reader.report("parameter-twice", (*path, "input", key), message, "Remove one.", severity="warning")
+    if "concurrency" in raw and not spec.with_items:
+        message = "Expected 'concurrency' together with 'with-items'; alone it has no effect."
+        reader.report("unused-concurrency", (*path, "concurrency"), message, severity="warning", at_value=False)
+
+
+def _warn_publish_conflicts(reader: Reader, spec: TaskSpec, path: Path) -> None:
+    """Warn where one variable is published at two levels: on-complete wins, then the task (R3)."""
+    for own, clause_name in (("publish", "on-success"), ("publish_on_error", "on-error"), ("publish_on_skip", "on-skip")):
+        task_level = _variables(getattr(spec, own))
+        clause_level = _clause_variables(getattr(spec, clause_name.replace("-", "_")))
+        complete_level = _clause_variables(spec.on_complete)
+        for name in sorted(clause_level & (task_level | complete_level)):
+            message = f"Expected '{name}' to be published once; what '{clause_name}' publishes does not count."
+            reader.report("publish-conflict", (*path, clause_name, "publish"), message, severity="warning")
+        for name in sorted(task_level & complete_level):
+            message = f"Expected '{name}' to be published once; what 'on-complete' publishes counts."
+            reader.report("publish-conflict", (*path, own.replace("_", "-"), name), message, severity="warning")
+
+
+def _clause_variables(clause: OnClause | None) -> set[str]:
+    return _variables(clause.publish.branch) if clause is not None and clause.publish is not None else set()
+
+
+def _variables(template: Template | None) -> set[str]:
+    return set(template.source) if template is not None and isinstance(template.source, dict) else set()
+
+
+def _with_defaults(spec: TaskSpec, defaults: Mapping[str, object], workflow_type: str) -> TaskSpec:
+    """Add what task-defaults say beyond policies: clauses without the task itself, requirements."""
+    if workflow_type == "reverse":
+        more = defaults.get("requires", ())
+        assert isinstance(more, tuple)
+        names = dict.fromkeys([*spec.requires, *more])
+        return dataclasses.replace(spec, requires=tuple(name for name in names if name != spec.name))
+    changes: dict[str, OnClause] = {}
+    for field in _CLAUSE_FIELDS:
+        default = defaults.get(field.replace("_", "-"))
+        own = getattr(spec, field)
+        if isinstance(default, OnClause) and (own is None or not own.next):
+            following = tuple(transition for transition in default.next if transition.target != spec.name)
+            if following or own is not None:
+                # A default clause only leads on; what it publishes is not used.
+                changes[field] = OnClause(following, own.publish if own is not None else None)
+    return dataclasses.replace(spec, **changes) if changes else spec  # type: ignore[arg-type]
+
+

@@ -1,0 +1,173 @@
+"""Workflows and ad-hoc actions: their keywords, and the checks that need the whole.
+
+Source: `mistral/lang/v2/workflows.py`, `mistral/lang/v2/actions.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from tradewind_server.lang import graph, inline
+from tradewind_server.lang.documents import Path
+from tradewind_server.lang.expressions import is_single_expression
+from tradewind_server.lang.problems import did_you_mean
+from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.shapes import (
+    ANY_TEMPLATE,
+    DESCRIPTION,
+    INPUTS,
+    LATE_TEMPLATES,
+    TEMPLATES,
+    TEXTS,
+    is_text,
+)
+from tradewind_server.lang.specs import AdhocActionSpec, TaskSpec, WorkflowSpec
+from tradewind_server.lang.tasks import CALL, MAX_NAME, read_defaults, read_task
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
+
+
+def _read_type(reader: Reader, value: object, path: Path) -> object:
+    return value if value in ("direct", "reverse") else reader.wrong(path, value, "'direct' or 'reverse'")
+
+
+def _read_tasks(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, dict) and value:
+        return value
+    return reader.wrong(path, value, "a mapping with at least one task")
+
+
+WORKFLOW = {
+    "type": Keyword(Shape("'direct' or 'reverse'", _read_type)),
+    "description": Keyword(DESCRIPTION),
+    "tags": Keyword(TEXTS),
+    "input": Keyword(INPUTS),
+    "vars": Keyword(TEMPLATES),
+    "output": Keyword(TEMPLATES),
+    "output-on-error": Keyword(LATE_TEMPLATES),
+    "task-defaults": Keyword(Shape("the keywords of task-defaults", read_defaults)),
+    "tasks": Keyword(Shape("a mapping with at least one task", _read_tasks), required=True),
+}
+ACTION = {
+    "base": Keyword(CALL, required=True),
+    "base-input": Keyword(TEMPLATES),
+    "input": Keyword(INPUTS),
+    "output": Keyword(ANY_TEMPLATE),
+    "description": Keyword(DESCRIPTION),
+    "tags": Keyword(TEXTS),
+}
+#: Set by Mistral itself; harmless where people write them.
+_IGNORED = frozenset({"name", "version"})
+
+
+def check_name(reader: Reader, name: str, path: Path, what: str) -> None:
+    """Report a name of a workbook, workflow or action that cannot be one."""
+    fix = ""
+    if " " in name:
+        problem, fix = "has a blank", "Write '_' instead."
+    elif len(name) > MAX_NAME:
+        problem = f"has {len(name)} characters, more than {MAX_NAME}"
+    elif what == "workflow" and _UUID.fullmatch(name):
+        problem = "looks like an id"
+    else:
+        return
+    reader.report("invalid-name", path, f"Expected a name for the {what}, but '{name[:60]}' {problem}.", fix, at_value=False)
+
+
+def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec | None:
+    """Read one workflow; None if it has an error."""
+    errors_before = reader.error_count
+    check_name(reader, name, path, "workflow")
+    parts: dict[str, Any] = reader.table(value, path, WORKFLOW, "a workflow", _IGNORED)
+    workflow_type: Literal["direct", "reverse"] = parts.get("type", "direct")
+    defaults = parts.get("task-defaults", {})
+    tasks = {
+        task_name: read_task(reader, task_name, task, (*path, "tasks", task_name), workflow_type, defaults)
+        for task_name, task in parts.get("tasks", {}).items()
+    }
+    sources = graph.inbound(tasks)
+    check_graph = _check_direct if workflow_type == "direct" else _check_reverse
+    if tasks:
+        check_graph(reader, tasks, path)
+    if reader.error_count > errors_before:
+        return None
+    return WorkflowSpec(
+        name=f"{workbook}.{name}" if workbook else name,
+        line=reader.line(path),
+        type=workflow_type,
+        description=parts.get("description", ""),
+        tags=parts.get("tags", ()),
+        workbook=workbook,
+        input=parts.get("input", ()),
+        vars=parts.get("vars"),
+        output=parts.get("output"),
+        output_on_error=parts.get("output-on-error"),
+        tasks=tasks,
+        start_tasks=graph.start_tasks(sources) if workflow_type == "direct" else (),
+        inbound=sources if workflow_type == "direct" else {},
+    )
+
+
+def _check_direct(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> None:
+    sources = graph.inbound(tasks)
+    if not graph.start_tasks(sources):
+        message = "Expected at least one task without a transition to it, to start with, but there is none."
+        reader.report("no-start-task", (*path, "tasks"), message, "Add a first task.", at_value=False)
+    for task in tasks.values():
+        for keyword, clause in graph.clauses(task):
+            for transition in clause.next:
+                if transition.command is None and transition.target not in tasks:
+                    _report_unknown_task(reader, (*path, "tasks", task.name, keyword), transition.target, tasks)
+        needed = 1 if task.join == "all" else task.join or 0
+        if len(sources[task.name]) < needed:
+            message = (
+                f"Expected at least {needed} task(s) with a transition to the join '{task.name}', "
+                f"but there are {len(sources[task.name])}."
+            )
+            reader.report("join-cardinality", (*path, "tasks", task.name, "join"), message, at_value=False)
+
+
+def _check_reverse(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> None:
+    for task in tasks.values():
+        for required in task.requires:
+            if required not in tasks:
+                _report_unknown_task(reader, (*path, "tasks", task.name, "requires"), required, tasks)
+    cycle = graph.requirement_cycle(tasks)
+    if cycle:
+        message = f"Expected requirements without a cycle, but there is one: {' -> '.join(cycle)}."
+        reader.report("requirement-cycle", (*path, "tasks", cycle[0], "requires"), message, at_value=False)
+
+
+def _report_unknown_task(reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec]) -> None:
+    message = f"Expected task '{name}' in the workflow, but there is none."
+    reader.report("unknown-task", path, message, did_you_mean(name, tasks))
+
+
+def read_action(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> AdhocActionSpec | None:
+    """Read one ad-hoc action; None if it has an error."""
+    errors_before = reader.error_count
+    check_name(reader, name, path, "action")
+    parts: dict[str, Any] = reader.table(value, path, ACTION, "an ad-hoc action", _IGNORED)
+    base = inline.parse_call(value["base"]).name if isinstance(value, dict) and is_text(value.get("base")) else ""
+    if is_single_expression(base):
+        message = "Expected the name of an action in 'base': an expression in it is not evaluated."
+        reader.report("expression-in-base", (*path, "base"), message, severity="warning")
+    if base == name:
+        message = f"Expected another action as base of '{name}': its own name makes every run fail."
+        reader.report("base-is-itself", (*path, "base"), message, severity="warning")
+    if reader.error_count > errors_before:
+        return None
+    own_input = parts.get("base-input")
+    given = {key: reader.template(item, path) for key, item in own_input.source.items()} if own_input else {}
+    return AdhocActionSpec(
+        name=f"{workbook}.{name}" if workbook else name,
+        line=reader.line(path),
+        base=base,
+        description=parts.get("description", ""),
+        tags=parts.get("tags", ()),
+        workbook=workbook,
+        input=parts.get("input", ()),
+        base_input={**given, **parts["base"][1]},
+        output=parts.get("output"),
+    )
