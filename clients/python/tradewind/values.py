@@ -167,7 +167,7 @@ def _decimal(text: str) -> Decimal:
         number = Decimal(text)
     except InvalidOperation:
         raise NotCarried(f"Expected a number, but its exponent is too large: {text[:40]}.") from None
-    _check(number, len(text) if len(text) > MAX_DIGITS else 0)
+    _check(number, len(number.as_tuple().digits) if len(text) > MAX_DIGITS else 0)
     return number
 
 

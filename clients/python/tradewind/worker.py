@@ -235,7 +235,7 @@ class _Run:
         self.loop.call_later(1.0, self._idle.set)
 
     async def _streams(self, channel: aio.Channel) -> None:
-        stub = action_callback_pb2_grpc.ActionCallbackAsyncStub(channel)
+        stub = action_callback_pb2_grpc.ActionCallbackStub(channel)
         while True:
             try:
                 await self._stream(stub.Work(metadata=self._connection.metadata))

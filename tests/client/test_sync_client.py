@@ -1,0 +1,177 @@
+"""The sync client sends what it says, repeats what is safe and raises typed errors.
+
+gRPC's own test channel plays the server, so each test says what the server answers to which request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import grpc
+import grpc_testing
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import ServiceDescriptor
+from google.rpc import error_details_pb2, status_pb2
+
+import tradewind
+from tradewind import errors
+from tradewind.v1 import (
+    action_callback_pb2,
+    definition_service_pb2,
+    execution_pb2,
+    execution_service_pb2,
+    failure_pb2,
+    server_service_pb2,
+)
+
+v1 = execution_service_pb2
+EXECUTIONS = v1.DESCRIPTOR.services_by_name["ExecutionService"]
+RUNNING = execution_pb2.Execution(id="e1", workflow="pay", state=execution_pb2.EXECUTION_STATE_RUNNING, revision=2)
+DONE = execution_pb2.Execution(id="e1", workflow="pay", state=execution_pb2.EXECUTION_STATE_SUCCEEDED, revision=9)
+
+
+class Server:
+    """The server's side of gRPC's test channel."""
+
+    def __init__(self) -> None:
+        modules = (action_callback_pb2, definition_service_pb2, v1, server_service_pb2)
+        services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
+        self.channel = grpc_testing.channel(services, grpc_testing.strict_real_time())
+        self.client = tradewind.Client(channel=self.channel)
+        self.client._sleep = lambda _: None  # noqa: SLF001 - repeats need not wait here
+        self._pool = ThreadPoolExecutor(1)
+
+    def when(self, call: Callable[[], Any]) -> Future[Any]:
+        """Let the client call, in its own thread."""
+        return self._pool.submit(call)
+
+    def answer(self, method: str, response: Any, service: ServiceDescriptor = EXECUTIONS) -> Any:
+        """Take the next request of *method*, answer it, and return it."""
+        _, request, rpc = self.channel.take_unary_unary(service.methods_by_name[method])
+        rpc.terminate(response, (), grpc.StatusCode.OK, "")
+        return request
+
+    def refuse(self, method: str, code: grpc.StatusCode, message: str, *details: Any) -> Any:
+        """Take the next request of *method*, refuse it, and return it."""
+        _, request, rpc = self.channel.take_unary_unary(EXECUTIONS.methods_by_name[method])
+        status = status_pb2.Status(code=code.value[0], message=message)
+        for detail in details:
+            packed = AnyMessage()
+            packed.Pack(detail)
+            status.details.append(packed)
+        rpc.terminate(None, (("grpc-status-details-bin", status.SerializeToString()),), code, message)
+        return request
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+def test_start_sends_exact_digits(server: Server) -> None:
+    """A decimal goes out as the number it is."""
+    future = server.when(lambda: server.client.start("pay", {"amount": Decimal("0.10")}, tags=["a"], env="prod"))
+
+    request = server.answer("StartExecution", v1.StartExecutionResponse(execution=RUNNING))
+
+    assert request.input.data == b'{"amount":0.10}'
+    assert (request.namespace, request.workflow, request.env_name, request.tags) == ("default", "pay", "prod", ["a"])
+    assert future.result(5).state == "RUNNING"
+
+
+def test_a_call_without_server_is_repeated_with_the_same_request_id(server: Server) -> None:
+    """UNAVAILABLE is not shown as long as there is time; the repeat cannot start a second execution."""
+    future = server.when(lambda: server.client.start("pay"))
+
+    first = server.refuse("StartExecution", grpc.StatusCode.UNAVAILABLE, "no connection")
+    second = server.answer("StartExecution", v1.StartExecutionResponse(execution=RUNNING))
+
+    assert first == second
+    assert first.request_id
+    assert future.result(5).id == "e1"
+
+
+def test_a_refusal_is_a_typed_error(server: Server) -> None:
+    """Reason, metadata, violations and hint come out of the status details."""
+    future = server.when(lambda: server.client.cancel("e1"))
+
+    server.refuse(
+        "CancelExecution",
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "Expected to cancel execution 'e1', but it is FAILED. Rerun or leave it.",
+        error_details_pb2.ErrorInfo(reason="EXECUTION_WRONG_STATE", metadata={"state": "FAILED"}),
+        error_details_pb2.BadRequest(field_violations=[{"field": "execution_id", "description": "no"}]),
+    )
+
+    error = future.exception(5)
+    assert isinstance(error, errors.WrongState)
+    assert (error.reason, error.metadata) == ("EXECUTION_WRONG_STATE", {"state": "FAILED"})
+    assert error.hint == "Rerun or leave it."
+    assert error.violations == (errors.Violation("execution_id", "no"),)
+
+
+def test_a_refusal_is_not_repeated(server: Server) -> None:
+    """What the server has decided is decided."""
+    future = server.when(lambda: server.client.get("e2"))
+
+    server.refuse("GetExecution", grpc.StatusCode.NOT_FOUND, "no", error_details_pb2.ErrorInfo(reason="X"))
+
+    assert isinstance(future.exception(5), errors.NotFound)
+
+
+def test_lists_read_page_by_page(server: Server) -> None:
+    """The second page is asked for with the token of the first, and then there is no third."""
+    future = server.when(lambda: [item.id for item in server.client.executions("state = RUNNING")])
+
+    server.answer("ListExecutions", v1.ListExecutionsResponse(executions=[RUNNING], next_page_token="t"))
+    request = server.answer("ListExecutions", v1.ListExecutionsResponse(executions=[DONE]))
+
+    assert (request.page_token, request.filter) == ("t", "state = RUNNING")
+    assert future.result(5) == ["e1", "e1"]
+
+
+def test_many_starts_are_judged_one_by_one(server: Server) -> None:
+    """An item is an execution, or the error it would have had alone."""
+    future = server.when(lambda: server.client.start_many([("pay", {}, {}), ("no", {}, {})]))
+
+    response = v1.StartExecutionsResponse(
+        results=[
+            v1.StartResult(started=v1.StartExecutionResponse(execution=RUNNING)),
+            v1.StartResult(refusal=failure_pb2.Refusal(code=5, reason="DEFINITION_NOT_FOUND", message="no")),
+        ]
+    )
+    server.answer("StartExecutions", response)
+
+    started, refused = future.result(5)
+    assert started.id == "e1"
+    assert isinstance(refused, errors.NotFound)
+
+
+def test_complete_action_names_it_by_its_ids(server: Server) -> None:
+    """An asynchronous action is answered without a token."""
+    service = action_callback_pb2.DESCRIPTOR.services_by_name["ActionCallback"]
+    future = server.when(lambda: server.client.complete_action("e1", "a7", {"approved": True}))
+
+    response = action_callback_pb2.CompleteActionResponse(revision=12)
+    request = server.answer("CompleteAction", response, service)
+
+    assert (request.action.execution_id, request.action.action_id) == ("e1", "a7")
+    assert request.result.data == b'{"approved":true}'
+    assert future.result(5) == 12
+
+
+def test_rerun_wants_one_name_for_the_task(server: Server) -> None:
+    """Neither or both of name and id is a mistake of the caller, found before anything is sent."""
+    with pytest.raises(TypeError, match="task"):
+        server.client.rerun("e1")
+    with pytest.raises(TypeError, match="task"):
+        server.client.skip("e1", "t", task_id="t1")
