@@ -114,12 +114,16 @@ def _kind(value: dict[str, object]) -> Kind:
 
 def _check_version(reader: Reader, value: dict[str, object]) -> None:
     if "version" not in value:
-        reader.report("version", (), "Expected 'version' in the document, but it is missing.", "Add \"version: '2.0'\".")
+        reader.report(
+            "version", (), "Expected 'version' in the document, but it is missing.", "Add \"version: '2.0'\"."
+        )
         return
     version = value["version"]
     is_known = not isinstance(version, bool) and (version in ("2.0", "2", 2) or version == Decimal(2))
     if not is_known:
-        reader.report("version", ("version",), f"Expected version 2.0, but it is '{version}'.", "Write \"version: '2.0'\".")
+        reader.report(
+            "version", ("version",), f"Expected version 2.0, but it is '{version}'.", "Write \"version: '2.0'\"."
+        )
 
 
 def _read_members(reader: Reader, value: object, path: Path) -> object:

@@ -84,7 +84,7 @@ class _TextLoader(yaml.SafeLoader):
         self.fetch_plain()
 
     def check_plain(self) -> bool:
-        return bool(self.peek() == "@" or super().check_plain())  # type: ignore[no-untyped-call]
+        return bool(self.peek() == "@" or super().check_plain())
 
 
 def load(text: str) -> tuple[list[Document], list[YamlProblem]]:
@@ -121,11 +121,29 @@ def parse(text: str) -> Value:
 def _compose(text: str) -> list[yaml.Node]:
     if _ANCHOR_OR_ALIAS.search(text) is None:
         try:
+            _refuse_depth(text)
             return list(_nodes(text, yaml.CSafeLoader))
         except yaml.YAMLError:
             if not any(sign in text for sign in "&*@"):
                 raise
     return list(_nodes(text, _TextLoader))
+
+
+_BLOCK_PREFIX = re.compile(rf"^[ ?-]{{{MAX_DEPTH}}}", re.MULTILINE)
+
+
+def _refuse_depth(text: str) -> None:
+    """Raise RecursionError for deep nesting: libyaml's composer recurses in C until the process dies.
+
+    Reading the events costs as much as composing, so it is done only where signs allow such a depth.
+    """
+    if text.count("[") + text.count("{") <= MAX_DEPTH and _BLOCK_PREFIX.search(text) is None:
+        return
+    depth = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH + 1:
+            raise RecursionError
 
 
 def _nodes(text: str, loader_class: type[yaml.CSafeLoader] | type[yaml.SafeLoader]) -> Iterator[yaml.Node]:

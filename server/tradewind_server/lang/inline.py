@@ -97,5 +97,3 @@ def _json_or_text(text: str) -> object:
         return values.decode(text.encode())
     except (values.ValueProblem, UnicodeEncodeError):
         return text
-
-

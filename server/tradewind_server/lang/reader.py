@@ -61,22 +61,26 @@ class Reader:
         place = self._document.value_place(path) if at_value else self._document.place(path)
         column = place.column + (self._text_start(path, place.line, place.column) + offset if offset else 0)
         self.error_count += severity == "error"
-        self._problems.append(
-            Problem(code, severity, self._file, place.line, column, path_text(path), message, fix)
-        )
+        self._problems.append(Problem(code, severity, self._file, place.line, column, path_text(path), message, fix))
 
     def _text_start(self, path: Path, line: int, column: int) -> int:
         """Return 1 if the text at a place is quoted."""
         rest = self._lines[line - 1][column - 1 :] if line <= len(self._lines) else ""
         return 1 if rest[:1] in ("'", '"') else 0
 
-    def wrong(self, path: Path, value: object, expected: str) -> None:
-        """Report that a value has not the shape it needs."""
+    def wrong(self, path: Path, value: object, expected: str) -> object:
+        """Report that a value has not the shape it needs; returns None, as what it reads as."""
         what = f"'{path[-1]}'" if path and isinstance(path[-1], str) else f"'{path_text(path)}'"
         self.report("wrong-type", path, f"Expected {what} to be {expected}, but it is {described(value)}.")
+        return None
 
     def table(
-        self, value: object, path: Path, keywords: Mapping[str, Keyword], what: str, ignored: frozenset[str] = frozenset()
+        self,
+        value: object,
+        path: Path,
+        keywords: Mapping[str, Keyword],
+        what: str,
+        ignored: frozenset[str] = frozenset(),
     ) -> dict[str, object]:
         """Read a mapping by its table; returns what could be read, by keyword."""
         if not isinstance(value, dict) or not value:
@@ -103,16 +107,18 @@ class Reader:
                 self.report("missing-keyword", path, message, f"Add '{name}: …'.", at_value=False)
         return result
 
-    def template(self, value: object, path: Path, strict: bool = True) -> Template:
+    def template(self, value: object, path: Path, strict: bool = True, within: object = None) -> Template:
         """Compile a value; a broken expression is an error at its top, a warning deeper down.
 
-        Mistral finds the deeper ones only when they are evaluated, and accepts the definition.
+        Mistral finds the deeper ones only when they are evaluated, and accepts the definition. *within* is the
+        text at *path* if the value is only a part of it.
         """
+        start = within.find(value) if isinstance(within, str) and isinstance(value, str) else 0
 
         def report(place: Path, problem: ExpressionSyntaxError) -> None:
             severity: Severity = "error" if strict and len(place) - len(path) <= 1 else "warning"
             message = f"Expected an expression that can be parsed, but {problem.message}."
-            self.report("expression-syntax", place, message, severity=severity, offset=problem.offset)
+            self.report("expression-syntax", place, message, severity=severity, offset=problem.offset + max(0, start))
 
         template = compile_template(value, report, path)
         self._warn_unclosed(value, path)

@@ -13,7 +13,9 @@ from tradewind_server.lang.reader import Reader, Shape
 from tradewind_server.lang.specs import InputSpec
 
 
-def _shape(expected: str, accepts: Callable[[object], bool], convert: Callable[[Reader, object, Path], object]) -> Shape:
+def _shape(
+    expected: str, accepts: Callable[[object], bool], convert: Callable[[Reader, object, Path], object]
+) -> Shape:
     def read(reader: Reader, value: object, path: Path) -> object:
         if accepts(value):
             return convert(reader, value, path)
@@ -46,7 +48,9 @@ def _is_count(value: object) -> bool:
 
 ANYTHING = _shape("anything", lambda value: True, _as_it_is)
 TEXT = _shape("a text", is_text, _as_it_is)
-DESCRIPTION = _shape("a text", lambda value: True, lambda reader, value, path: value if isinstance(value, str) else str(value))
+DESCRIPTION = _shape(
+    "a text", lambda value: True, lambda reader, value, path: value if isinstance(value, str) else str(value)
+)
 TEXT_TEMPLATE = _shape("a text", is_text, _template)
 EXPRESSION = _shape("one expression", is_expression, _template)
 COUNT = _shape(

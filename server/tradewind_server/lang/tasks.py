@@ -8,20 +8,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from tradewind_server.lang import inline, values
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import (
-
     CONDITION,
     COUNT,
     DESCRIPTION,
     EXPRESSION,
     TEMPLATES,
-
     TEXT_OR_TEXTS,
     TEXT_TEMPLATE,
     TEXTS,
@@ -100,7 +98,7 @@ def _read_items(reader: Reader, text: str, path: Path) -> tuple[str, Template] |
         message = f"Expected one expression or a list after 'in', but got '{collection}'."
         reader.report("with-items", path, message)
         return None
-    return name, reader.template(collection, path)
+    return name, reader.template(collection, path, within=text)
 
 
 def _read_items_list(reader: Reader, name: str, text: str, path: Path) -> tuple[str, Template] | None:
@@ -130,13 +128,7 @@ def _read_call(reader: Reader, value: object, path: Path) -> object:
     call = inline.parse_call(str(value))
     report_ignored(reader, path, call.ignored)
     callee = reader.template(call.name, path)
-    # The place of a parameter within the text is not kept: problems are told at the text.
-    parameters = {key: _inline_template(reader, str(value), item, path) for key, item in call.parameters.items()}
-    return callee, parameters
-
-
-def _inline_template(reader: Reader, text: str, value: object, path: Path) -> Template:
-    return reader.template(value, path)
+    return callee, {key: reader.template(item, path, within=value) for key, item in call.parameters.items()}
 
 
 def report_ignored(reader: Reader, path: Path, ignored: tuple[str, ...]) -> None:
@@ -203,12 +195,7 @@ _PLAIN_FIELDS = (
     "with-items",
     "requires",
 )
-_CLAUSE_FIELDS: tuple[Literal["on_success", "on_error", "on_complete", "on_skip"], ...] = (
-    "on_success",
-    "on_error",
-    "on_complete",
-    "on_skip",
-)
+_CLAUSE_FIELDS = ("on_success", "on_error", "on_complete", "on_skip")
 
 
 def read_defaults(reader: Reader, value: object, path: Path) -> object:
@@ -245,7 +232,8 @@ def read_task(
         **fields,
     )
     _warn(reader, spec, raw, path)
-    spec = dataclasses.replace(spec, **{field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS})
+    own_clauses: dict[str, Any] = {field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS}
+    spec = dataclasses.replace(spec, **own_clauses)
     _warn_publish_conflicts(reader, spec, path)
     return _with_defaults(spec, defaults, workflow_type)
 
@@ -275,7 +263,11 @@ def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path)
 
 def _warn_publish_conflicts(reader: Reader, spec: TaskSpec, path: Path) -> None:
     """Warn where one variable is published at two levels: on-complete wins, then the task (R3)."""
-    for own, clause_name in (("publish", "on-success"), ("publish_on_error", "on-error"), ("publish_on_skip", "on-skip")):
+    for own, clause_name in (
+        ("publish", "on-success"),
+        ("publish_on_error", "on-error"),
+        ("publish_on_skip", "on-skip"),
+    ):
         task_level = _variables(getattr(spec, own))
         clause_level = _clause_variables(getattr(spec, clause_name.replace("-", "_")))
         complete_level = _clause_variables(spec.on_complete)
@@ -302,7 +294,7 @@ def _with_defaults(spec: TaskSpec, defaults: Mapping[str, object], workflow_type
         assert isinstance(more, tuple)
         names = dict.fromkeys([*spec.requires, *more])
         return dataclasses.replace(spec, requires=tuple(name for name in names if name != spec.name))
-    changes: dict[str, OnClause] = {}
+    changes: dict[str, Any] = {}
     for field in _CLAUSE_FIELDS:
         default = defaults.get(field.replace("_", "-"))
         own = getattr(spec, field)
@@ -311,6 +303,4 @@ def _with_defaults(spec: TaskSpec, defaults: Mapping[str, object], workflow_type
             if following or own is not None:
                 # A default clause only leads on; what it publishes is not used.
                 changes[field] = OnClause(following, own.publish if own is not None else None)
-    return dataclasses.replace(spec, **changes) if changes else spec  # type: ignore[arg-type]
-
-
+    return dataclasses.replace(spec, **changes) if changes else spec

@@ -90,10 +90,13 @@ def _read_target(reader: Reader, text: str, path: Path, guard: Template | None, 
     message_text = parameters.get("msg")
     if command is None or message_text is None:
         return Transition(name, command, guard)
-    return Transition(name, command, guard, reader.template(message_text, place))
+    return Transition(name, command, guard, reader.template(message_text, place, within=text))
 
 
-_ADVANCED = {"publish": Keyword(Shape("scopes to publish in", _read_publish)), "next": Keyword(Shape(_EXPECTED, _read_next))}
+_ADVANCED = {
+    "publish": Keyword(Shape("scopes to publish in", _read_publish)),
+    "next": Keyword(Shape(_EXPECTED, _read_next)),
+}
 
 
 def _read_clause(reader: Reader, value: object, path: Path) -> object:

@@ -43,7 +43,7 @@ def decode(data: bytes) -> Value:
         value = _decoder.decode(data)
     except (msgspec.ValidationError, numbers.NumberProblem):
         raise ValueProblem(f"a number has more than {numbers.MAX_DIGITS} digits") from None
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise ValueProblem(_decode_problem(data, str(problem))) from None
     except RecursionError:
         raise ValueProblem(f"it is nested deeper than {MAX_DEPTH} levels") from None

@@ -72,7 +72,9 @@ def check_name(reader: Reader, name: str, path: Path, what: str) -> None:
         problem = "looks like an id"
     else:
         return
-    reader.report("invalid-name", path, f"Expected a name for the {what}, but '{name[:60]}' {problem}.", fix, at_value=False)
+    reader.report(
+        "invalid-name", path, f"Expected a name for the {what}, but '{name[:60]}' {problem}.", fix, at_value=False
+    )
 
 
 def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec | None:

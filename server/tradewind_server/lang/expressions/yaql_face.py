@@ -68,8 +68,8 @@ class _ExactLexer(lexer.Lexer):
     """Reads decimals as decimals."""
 
     @staticmethod
-    def t_NUMBER(t: Any) -> Any:  # noqa: N802, D300 - ply finds rules by name, and the pattern in the docstring
-        r"""\b\d+(\.?\d+)?\b"""
+    def t_NUMBER(t: Any) -> Any:  # noqa: N802 - ply finds rules by name, and the pattern in the docstring
+        r"""\b\d+(\.?\d+)?\b"""  # noqa: D415
         t.value = numbers.parse_decimal(t.value) if "." in t.value else _parse_integer(t.value)
         return t
 
@@ -189,6 +189,7 @@ class CountingContext(contexts.Context):
     """Every function call of the library passes here."""
 
     def __call__(self, name: str, engine: Evaluation, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """Prepare a call of *name*, counted."""
         engine.budget.step()
         call = super().__call__(name, engine, *args, **kwargs)
         return call if name in _READERS else functools.partial(_charged, call, engine.budget)

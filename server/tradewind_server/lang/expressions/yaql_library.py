@@ -12,7 +12,7 @@ import string as alphabets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 
-from dateutil import parser as date_parser
+from dateutil import parser as date_parser  # type: ignore[import-untyped]
 
 from tradewind_server.lang import numbers, values
 from tradewind_server.lang.expressions import yaql_face as face

@@ -94,12 +94,12 @@ def _published(context: Any, match: Any) -> Any:
     child["$1"] = _record(match, 0)
     for number in range(1, len(match.groups()) + 1):
         child[f"${number + 1}"] = _record(match, number)
-    for name in match.groupdict():
-        child[f"${name}"] = _record(match, name)
+    for name, number in match.re.groupindex.items():
+        child[f"${name}"] = _record(match, number)
     return child
 
 
-def _record(match: Any, group: int | str) -> object:
+def _record(match: Any, group: int) -> object:
     return face.FrozenDict({"value": match.group(group), "start": match.start(group), "end": match.end(group)})
 
 
