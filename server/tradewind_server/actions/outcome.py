@@ -1,0 +1,24 @@
+"""What an action may answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class After:
+    """The result is due in some seconds; nothing happens until then."""
+
+    seconds: float
+    result: object
+
+
+class ActionError(Exception):
+    """The action failed; *details* is what `task().result` shows."""
+
+    def __init__(self, message: str, *, details: object = None, code: str = "", retryable: bool = True) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.code = code
+        self.retryable = retryable

@@ -1,0 +1,55 @@
+"""The only user of time: database time for what is stored, monotonic time for what is only waited for."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(Protocol):
+    """Where moments come from."""
+
+    def now(self) -> datetime:
+        """Return the moment, aware, in UTC, as the database counts it."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, from an arbitrary start."""
+
+
+class SystemClock:
+    """This machine's clock, corrected by its measured offset from the database's.
+
+    Between two measurements the monotonic clock carries the time, so that a jump of the wall clock does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._base = datetime.now(UTC)
+        self._started = time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the moment, aware, in UTC."""
+        return self._base + timedelta(seconds=time.monotonic() - self._started)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    def correct(self, database_now: datetime) -> timedelta:
+        """Take *database_now*, read just now, as the time; return by how much it differed."""
+        difference = database_now - self.now()
+        self._base, self._started = database_now, time.monotonic()
+        return difference
+
+
+def to_microseconds(at: datetime) -> int:
+    """Return whole microseconds since 1970, the form in which moments are stored."""
+    delta = at - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_microseconds(value: int) -> datetime:
+    """Return the moment of a stored number of microseconds."""
+    return _EPOCH + timedelta(microseconds=value)

@@ -1,0 +1,232 @@
+"""What a task calls: which action or sub-workflow, with which input, for which item."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+
+from tradewind_server.engine import events as e
+from tradewind_server.engine.contexts import EMPTY, Context
+from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.library import Library, Signature
+from tradewind_server.engine.policies import dictionary, whole_number
+from tradewind_server.engine.scopes import task_scope
+from tradewind_server.engine.state import Execution, Task
+from tradewind_server.lang.expressions import ExpressionError, Scope
+from tradewind_server.lang.specs import AdhocActionSpec, InputSpec, TaskSpec, WorkflowSpec
+from tradewind_server.lang.values import is_truthy, to_text
+
+#: Longest chain of ad-hoc actions; a cycle ends here as the task's error.
+MAX_WRAPPERS = 20
+
+
+@dataclasses.dataclass(slots=True)
+class Call:
+    """One action or sub-workflow, ready to be scheduled."""
+
+    name: str
+    kind: str
+    input: dict[str, object]
+    wrappers: list[str] = dataclasses.field(default_factory=list)
+    asynchronous: bool = False
+
+
+def inherited(state: Execution, parents: list[int]) -> Context:
+    """Return the context that a task chosen by *parents* will see."""
+    return state.tasks[parents[0]].outbound if parents else EMPTY
+
+
+def collect_items(spec: TaskSpec, scope: Scope) -> list[list[object]]:
+    """Return one list of values per item.
+
+    Raises:
+        ExpressionError: a collection is not one, or they differ in length.
+    """
+    columns = []
+    for variable, template in spec.with_items:
+        value = template.evaluate(scope)
+        if isinstance(value, dict | str):
+            value = list(value)
+        if not isinstance(value, list):
+            raise ExpressionError(f"with-items: '{variable}' must be a list, but is {type(value).__name__}")
+        columns.append(value)
+    if len({len(column) for column in columns}) > 1:
+        sizes = ", ".join(f"{v} has {len(c)}" for (v, _), c in zip(spec.with_items, columns, strict=True))
+        raise ExpressionError(f"with-items: the collections must be equally long, but {sizes}")
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def has_more(task: Task) -> bool:
+    """Tell whether items are still to be scheduled."""
+    items = task.items
+    return items is not None and _next_index(task) is not None
+
+
+def _next_index(task: Task) -> int | None:
+    items = task.items
+    assert items is not None
+    index = items.next_index
+    while index < len(items.values) and index in task.accepted:
+        index += 1
+    return index if index < len(items.values) else None
+
+
+def schedule(d: Decision, task: Task) -> bool:
+    """Emit ActionScheduled for what may run now; return False when the decision is full before that.
+
+    Raises:
+        ExpressionError: an input, a name or a parameter is wrong.
+    """
+    spec = d.task_spec(task)
+    items = task.items
+    if not spec.with_items or items is None:
+        _schedule_one(d, task, spec, 0, {})
+        return True
+    names = [variable for variable, _ in spec.with_items]
+    while (index := _next_index(task)) is not None:
+        if items.concurrency and task.open_actions >= items.concurrency:
+            return True
+        if d.is_full:
+            return False
+        _schedule_one(d, task, spec, index, dict(zip(names, items.values[index], strict=True)))
+    return True
+
+
+def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Mapping[str, object]) -> None:
+    scope = task_scope(d.spec, d.state, d.at, task.context, task, extra)
+    call = resolve(d, spec, scope)
+    action = d.state.last_action + 1
+    d.emit(
+        e.ActionScheduled(
+            action,
+            task.id,
+            call.name,
+            call.input,
+            index,
+            call.kind,
+            call.wrappers,
+            call.asynchronous,
+            spec.safe_rerun is None or is_truthy(spec.safe_rerun.evaluate(scope)),
+            "" if spec.target is None else to_text(spec.target.evaluate(scope)),
+            whole_number(spec.timeout, scope, "timeout"),
+            child_id(d.state.id, action, d.at) if call.kind == "workflow" else "",
+        )
+    )
+
+
+def child_id(parent: str, action: int, at: datetime) -> str:
+    """Return the id of a sub-workflow: a UUIDv7 that depends only on its parent, the action and the moment."""
+    milliseconds = int(at.timestamp() * 1000)
+    digest = hashlib.sha256(f"{parent}/{action}".encode()).digest()
+    number = milliseconds << 80 | int.from_bytes(digest[:10], "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=number))
+
+
+def resolve(d: Decision, spec: TaskSpec, scope: Scope) -> Call:
+    """Return what the task calls.
+
+    Raises:
+        ExpressionError: there is no such thing, or it does not take these parameters.
+    """
+    given = dictionary(spec.input, scope, "input")
+    given.update({name: template.evaluate(scope) for name, template in spec.parameters.items()})
+    value = spec.callee.evaluate(scope)
+    if spec.kind == "workflow":
+        return _resolve_workflow(d, to_text(value), given)
+    return _resolve_action(d, to_text(value) if value else "std.noop", given, scope)
+
+
+def _resolve_workflow(d: Decision, name: str, given: dict[str, object]) -> Call:
+    qualified = f"{d.spec.workbook}.{name}" if d.spec.workbook else name
+    found = d.library.workflow(qualified) or d.library.workflow(name)
+    if found is None:
+        raise ExpressionError(f"there is no workflow '{name}'")
+    missing = [i.name for i in found.input if i.required and i.name not in given]
+    if missing:
+        raise ExpressionError(f"workflow '{found.name}' lacks its input {', '.join(missing)}")
+    return Call(found.name, "workflow", given)
+
+
+def _resolve_action(d: Decision, name: str, given: dict[str, object], scope: Scope) -> Call:
+    defaults = _action_defaults(d.state, name)
+    call = Call(name, "action", {**defaults, **given})
+    for _ in range(MAX_WRAPPERS):
+        adhoc = _find_adhoc(d.library, d.spec, call.name)
+        if adhoc is None:
+            return _checked(d.library, call)
+        call = _unwrap(d, adhoc, call, scope)
+    raise ExpressionError(f"action '{name}' is built over itself")
+
+
+def _action_defaults(state: Execution, name: str) -> dict[str, object]:
+    defaults = state.env.get("__actions")
+    found = defaults.get(name) if isinstance(defaults, dict) else None
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _find_adhoc(library: Library, spec: WorkflowSpec, name: str) -> AdhocActionSpec | None:
+    if spec.workbook and (found := library.adhoc_action(f"{spec.workbook}.{name}")):
+        return found
+    return library.adhoc_action(name)
+
+
+def _unwrap(d: Decision, adhoc: AdhocActionSpec, call: Call, scope: Scope) -> Call:
+    values = _declared(adhoc.name, adhoc.input, call.input)
+    inner = Scope((values, *scope.layers), scope.facts)
+    base = {name: template.evaluate(inner) for name, template in adhoc.base_input.items()}
+    defaults = _action_defaults(d.state, adhoc.base)
+    return Call(adhoc.base, "action", {**defaults, **base}, [*call.wrappers, adhoc.name])
+
+
+def _declared(name: str, declared: tuple[InputSpec, ...], given: Mapping[str, object]) -> dict[str, object]:
+    missing = [i.name for i in declared if i.required and i.name not in given]
+    unexpected = sorted(set(given) - {i.name for i in declared})
+    if missing or unexpected:
+        raise ExpressionError(_mismatch(name, missing, unexpected))
+    return {i.name: given.get(i.name, i.default) for i in declared}
+
+
+def _checked(library: Library, call: Call) -> Call:
+    signature = library.signature(call.name)
+    if signature is None:
+        if library.open_world and not call.name.startswith("std."):
+            return call
+        raise ExpressionError(f"there is no action '{call.name}'")
+    missing, unexpected = _unfit(signature, call.input)
+    if missing or unexpected:
+        raise ExpressionError(_mismatch(call.name, missing, unexpected))
+    call.asynchronous = signature.asynchronous
+    return call
+
+
+def _unfit(signature: Signature, given: Mapping[str, object]) -> tuple[list[str], list[str]]:
+    missing = sorted(signature.required - given.keys())
+    if signature.optional is None:
+        return missing, []
+    return missing, sorted(given.keys() - signature.required - signature.optional)
+
+
+def _mismatch(name: str, missing: list[str], unexpected: list[str]) -> str:
+    parts = [f"lacks {', '.join(missing)}"] if missing else []
+    parts += [f"does not take {', '.join(unexpected)}"] if unexpected else []
+    return f"action '{name}' {' and '.join(parts)}"
+
+
+def unwrap_result(d: Decision, task: Task, wrappers: tuple[str, ...], result: object) -> object:
+    """Apply the `output` of the ad-hoc actions that an action was called through, innermost first.
+
+    Raises:
+        ExpressionError: an output expression fails.
+    """
+    for name in reversed(wrappers):
+        adhoc = _find_adhoc(d.library, d.spec, name)
+        if adhoc is not None and adhoc.output is not None:
+            facts = task_scope(d.spec, d.state, d.at, task.context, task, {}).facts
+            layer = result if isinstance(result, dict) else {}
+            result = adhoc.output.evaluate(Scope((layer,), facts))
+    return result

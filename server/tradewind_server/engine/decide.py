@@ -1,0 +1,154 @@
+"""`decide`: one command, one decision. The table at the end says which function answers which command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tradewind_server.engine import calls, executions, joins, tasks
+from tradewind_server.engine import commands as c
+from tradewind_server.engine import events as e
+from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.library import Library
+from tradewind_server.engine.state import Action, ActionState, Execution, ExecutionState, TaskState
+from tradewind_server.errors import ActionFinal, ActionNotFound, ExecutionWrongState
+from tradewind_server.lang.expressions import ExpressionError
+from tradewind_server.lang.specs import WorkflowSpec
+
+
+def decide(spec: WorkflowSpec, state: Execution | None, command: c.Command, library: Library) -> Decision:
+    """Answer *command*: the events are in the decision, and *state* has been evolved by them.
+
+    Raises:
+        Refusal: the command cannot be carried out; nothing has changed.
+    """
+    decision = Decision(spec, state, library, command.at)
+    if state is None and not isinstance(command, c.StartExecution):
+        raise ExecutionWrongState(command="address", execution="", state="not started")
+    _DECIDE[type(command)](decision, command)
+    executions.follow_up(decision)
+    return decision
+
+
+def _open_action(d: Decision, id_: int) -> Action:
+    action = d.state.actions.get(id_)
+    if action is None:
+        raise ActionNotFound(action=f"a{id_}", execution=d.state.id)
+    if action.state is not ActionState.OPEN:
+        raise ActionFinal(action=f"a{id_}", state=action.state)
+    return action
+
+
+def _complete(d: Decision, command: c.CompleteAction) -> None:
+    action = _open_action(d, command.action)
+    task = d.state.tasks[action.task]
+    try:
+        result = calls.unwrap_result(d, task, action.wrappers, command.result) if action.wrappers else command.result
+    except ExpressionError as error:
+        d.emit(e.ActionFailed(action.id, task.id, "DEFINITION", f"The output of its ad-hoc action failed: {error}"))
+    else:
+        d.emit(e.ActionSucceeded(action.id, task.id, result))
+    _after_action(d, action)
+
+
+def _fail(d: Decision, command: c.FailAction) -> None:
+    action = _open_action(d, command.action)
+    f = command.failure
+    d.emit(e.ActionFailed(action.id, action.task, f.kind, f.message, f.code, f.details, f.retryable))
+    _after_action(d, action)
+
+
+def _cancel(d: Decision, command: c.CancelAction) -> None:
+    action = _open_action(d, command.action)
+    d.emit(e.ActionCancelled(action.id, action.task, command.message))
+    _after_action(d, action)
+
+
+def _after_action(d: Decision, action: Action) -> None:
+    """Go on after an action ended: the next items, then the task."""
+    task = d.state.tasks[action.task]
+    if task.accepted.get(action.index) != action.id or task.is_final:
+        return
+    if d.state.state is ExecutionState.CANCELLING:
+        if not task.open_actions:
+            d.end_timers(task)
+            d.emit(e.TaskCancelled(task.id, d.state.message or ""))
+        return
+    if task.items is not None and task.state is TaskState.RUNNING and calls.has_more(task):
+        tasks.schedule(d, task)
+    else:
+        tasks.settle(d, task)
+
+
+def _fire(d: Decision, command: c.FireTimer) -> None:
+    timer = d.state.timers.get(command.timer)
+    if timer is None or timer.due > d.at:
+        return
+    d.emit(e.TimerEnded(timer.id))
+    _TIMERS[timer.purpose](d, timer.task)
+
+
+def _start_due(d: Decision, id_: int) -> None:
+    task = d.state.tasks[id_]
+    if task.state is not TaskState.DELAYED:
+        return
+    if d.state.state is ExecutionState.PAUSED:
+        d.emit(e.TaskHeld(id_, TaskState.PAUSED, "Its delay is over; the execution is paused."))
+    elif not d.state.is_final:
+        tasks.attempt(d, id_, task.name, task.attempt + 1, None)
+
+
+def _end_due(d: Decision, id_: int) -> None:
+    task = d.state.tasks[id_]
+    if task.state is TaskState.DELAYED and task.pending_outcome:
+        tasks.conclude(d, task, TaskState(task.pending_outcome), task.pending_reason)
+
+
+def _timeout_due(d: Decision, id_: int) -> None:
+    task = d.state.tasks[id_]
+    if not task.is_final:
+        tasks.time_out(d, task)
+
+
+def _fan_out_due(d: Decision, id_: int) -> None:
+    task = d.state.tasks[id_]
+    if task.state is TaskState.RUNNING:
+        tasks.schedule(d, task)
+
+
+def _review_due(d: Decision, id_: int) -> None:
+    joins.review(d, d.state.tasks[id_])
+
+
+def _continue_due(d: Decision, _: int) -> None:
+    if d.state.state is ExecutionState.RUNNING:
+        executions.release_backlog(d)
+
+
+def _grace_due(d: Decision, _: int) -> None:
+    executions.give_up_cancelling(d)
+
+
+_TIMERS: dict[str, Callable[[Decision, int], None]] = {
+    "start": _start_due,
+    "end": _end_due,
+    "timeout": _timeout_due,
+    "fan-out": _fan_out_due,
+    "review": _review_due,
+    "continue": _continue_due,
+    "cancel-grace": _grace_due,
+}
+
+_DECIDE: dict[type, Callable[[Decision, Any], None]] = {
+    c.StartExecution: executions.start,
+    c.PauseExecution: executions.pause,
+    c.ResumeExecution: executions.resume,
+    c.StopExecution: executions.stop,
+    c.RerunTask: executions.rerun,
+    c.SkipTask: executions.skip,
+    c.CompleteAction: _complete,
+    c.FailAction: _fail,
+    c.CancelAction: _cancel,
+    c.FireTimer: _fire,
+    c.NoteChild: executions.note_child,
+}

@@ -1,0 +1,71 @@
+"""One decision in the making: the events so far, and what is still to be followed up."""
+
+from __future__ import annotations
+
+import collections
+from datetime import datetime, timedelta
+
+from tradewind_server.engine import events as e
+from tradewind_server.engine.evolve import create, evolve
+from tradewind_server.engine.library import Library
+from tradewind_server.engine.state import Execution, Task
+from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
+
+#: One decision goes on in a next one, through a timer that is due at once, when it has emitted this many events:
+#: a row like any other cause, so that a fan-out of 10,000 does not hold up everybody else.
+FAN_OUT = 500
+
+#: Engine commands; they win over tasks of the same name (R2).
+COMMANDS = frozenset({"noop", "fail", "succeed", "pause"})
+
+#: (target, message) of a transition whose guard was true.
+Target = tuple[str, str]
+
+
+class Decision:
+    """Collects events; each is applied to the state at once, so that later steps see it."""
+
+    __slots__ = ("_state", "at", "events", "library", "spec", "todo")
+
+    def __init__(self, spec: WorkflowSpec, state: Execution | None, library: Library, at: datetime) -> None:
+        self.spec = spec
+        self._state = state
+        self.library = library
+        # Inside an execution time never goes back.
+        self.at = max(at, state.updated_at) if state is not None else at
+        self.events: list[e.Event] = []
+        #: Transitions still to take: (task id or 0 for the start, targets). A negative id: look again at that join.
+        self.todo: collections.deque[tuple[int, list[Target]]] = collections.deque()
+
+    @property
+    def state(self) -> Execution:
+        """Return the state; the first event creates it."""
+        assert self._state is not None, "ExecutionStarted comes first"
+        return self._state
+
+    def emit(self, event: e.Event) -> None:
+        """Record *event* and apply it."""
+        if isinstance(event, e.ExecutionStarted):
+            self._state = create(event, self.at)
+        else:
+            evolve(self.state, event, self.at)
+        self.events.append(event)
+
+    def task_spec(self, task: Task) -> TaskSpec:
+        """Return the spec of *task*."""
+        return self.spec.tasks[task.name]
+
+    def set_timer(self, purpose: str, seconds: int, task: int = 0) -> None:
+        """Let the execution go on by itself in *seconds*."""
+        due = self.at + timedelta(seconds=seconds)
+        self.emit(e.TimerSet(self.state.last_timer + 1, purpose, due, task))
+
+    def end_timers(self, task: Task) -> None:
+        """Drop the timers of *task*."""
+        for timer in list(task.timers.values()):
+            self.emit(e.TimerEnded(timer))
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether the rest should go into a next decision."""
+        return len(self.events) >= FAN_OUT

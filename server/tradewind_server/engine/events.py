@@ -1,0 +1,290 @@
+"""What has happened. Events are stored for ever: a new field has a default, a removed one stays readable.
+
+Names are participles. Fields at their default are not written. `codec.py` turns events into bytes and back.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One transition of one execution."""
+
+
+class ExecutionStarted(Event):
+    """The execution exists and runs. Its body keeps input, env and vars."""
+
+    execution_id: str
+    namespace: str
+    workflow: str
+    workflow_namespace: str
+    root_id: str
+    semantics_version: int
+    input: dict[str, Any]
+    env: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
+    parent_id: str = ""
+    parent_action: int = 0
+
+
+class ExecutionPaused(Event):
+    """No new task starts until it is resumed."""
+
+    message: str = ""
+    #: Told to the parent: the pause came from inside.
+    tell_parent: bool = False
+
+
+class ExecutionResumed(Event):
+    """The execution goes on."""
+
+    env: dict[str, Any] | None = None
+    tell_parent: bool = False
+
+
+class ExecutionCancelling(Event):
+    """Cancelled by an operator or the parent; running work is being told."""
+
+    message: str = ""
+
+
+class ExecutionSucceeded(Event):
+    """The execution ended well."""
+
+    output: Any = None
+    message: str | None = None
+
+
+class ExecutionFailed(Event):
+    """The execution ended in error."""
+
+    message: str | None = None
+    output: Any = None
+
+
+class ExecutionCancelled(Event):
+    """The execution ended by cancellation."""
+
+    message: str | None = None
+    output: Any = None
+
+
+class ExecutionReopened(Event):
+    """An operator revived an ended execution (rerun, skip)."""
+
+    env: dict[str, Any] | None = None
+    tell_parent: bool = False
+
+
+class TransitionsHeld(Event):
+    """A pause keeps these transitions of a task; (target, message)."""
+
+    task: int
+    targets: list[tuple[str, str]]
+
+
+class TransitionsReleased(Event):
+    """The oldest held transitions are taken now."""
+
+
+class TaskWaiting(Event):
+    """A join has been reached by its first branch, or starts a new generation."""
+
+    task: int
+    name: str
+    generation: int = 1
+
+
+class BranchArrived(Event):
+    """A branch reached a waiting join, or came too late for one that had fired."""
+
+    task: int
+    parent: int
+
+
+class TaskCreated(Event):
+    """A task exists but does not run yet: DELAYED by wait-before, or PAUSED by pause-before."""
+
+    task: int
+    name: str
+    state: str
+    parents: list[int] = []
+    message: str = ""
+
+
+class TaskHeld(Event):
+    """An existing task (a fired join, a retry) is DELAYED or PAUSED before it runs."""
+
+    task: int
+    state: str
+    message: str = ""
+    #: Outcome that wait-after delays, or "".
+    outcome: str = ""
+    #: Failure message that goes with the outcome.
+    reason: str = ""
+
+
+class TaskContinued(Event):
+    """A task that its sub-workflow's pause had held runs on."""
+
+    task: int
+
+
+class JoinFired(Event):
+    """All branches that the join asks for have arrived."""
+
+    task: int
+    #: The tasks that arrived, in textual order.
+    parents: list[int]
+    #: Dictionaries merged from several branches, and their versions.
+    merged: dict[str, Any] = {}
+    versions: dict[str, int] = {}
+
+
+class TaskStarted(Event):
+    """An attempt of the task begins."""
+
+    task: int
+    name: str
+    attempt: int
+    #: Set when the event also creates the task.
+    parents: list[int] | None = None
+    #: with-items: one list of values per item.
+    items: list[list[Any]] | None = None
+    concurrency: int = 0
+    #: Rerun of failed items only: results that stay.
+    keep_accepted: bool = False
+    #: A rerun by an operator: retries are counted anew.
+    rerun: bool = False
+
+
+class ActionScheduled(Event):
+    """An action is to be handed out, or a sub-workflow to be started."""
+
+    action: int
+    task: int
+    name: str
+    input: Any
+    index: int = 0
+    #: "action" or "workflow"
+    kind: str = "action"
+    wrappers: list[str] = []
+    asynchronous: bool = False
+    #: False: a lost worker fails the action with LEASE_LOST.
+    safe_rerun: bool = True
+    target: str = ""
+    #: Seconds the attempt may take, 0: no limit.
+    timeout_seconds: int = 0
+    #: Sub-workflow: id of its execution.
+    child: str = ""
+
+
+class ActionSucceeded(Event):
+    """An action ended well; its body keeps the result."""
+
+    action: int
+    task: int
+    result: Any = None
+
+
+class ActionFailed(Event):
+    """An action ended in error; `details` is what task().result shows."""
+
+    action: int
+    task: int
+    kind: str
+    message: str
+    code: str = ""
+    details: Any = None
+    retryable: bool = True
+
+
+class ActionCancelled(Event):
+    """An action ended without a result."""
+
+    action: int
+    task: int
+    message: str = ""
+
+
+class ActionCancelRequested(Event):
+    """Whoever works on the action is told to stop."""
+
+    action: int
+    task: int
+
+
+class ActionReopened(Event):
+    """A sub-workflow that had ended was revived, so its action is open again."""
+
+    action: int
+    task: int
+
+
+class ChildOrdered(Event):
+    """A sub-workflow is told to pause, resume or cancel."""
+
+    action: int
+    child: str
+    #: "pause", "resume", "cancel"
+    order: str
+
+
+class TaskSucceeded(Event):
+    """The task ended well."""
+
+    task: int
+    published: dict[str, Any] = {}
+    globals: dict[str, Any] = {}
+    #: Names of the tasks that follow.
+    next: list[str] = []
+    drop_result: bool = False
+
+
+class TaskFailed(Event):
+    """The task ended in error."""
+
+    task: int
+    message: str
+    published: dict[str, Any] = {}
+    globals: dict[str, Any] = {}
+    next: list[str] = []
+    #: on-error answered it.
+    handled: bool = False
+    drop_result: bool = False
+
+
+class TaskCancelled(Event):
+    """The task ended by cancellation."""
+
+    task: int
+    message: str = ""
+
+
+class TaskSkipped(Event):
+    """An operator skipped the failed task."""
+
+    task: int
+    published: dict[str, Any] = {}
+    globals: dict[str, Any] = {}
+    next: list[str] = []
+
+
+class TimerSet(Event):
+    """The execution goes on by itself at `due`."""
+
+    timer: int
+    purpose: str
+    due: datetime
+    task: int = 0
+
+
+class TimerEnded(Event):
+    """The timer fired or is not needed any more."""
+
+    timer: int

@@ -1,0 +1,330 @@
+"""`evolve`: the only writer of engine state. Total: never refuses, never looks anything up outside the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from tradewind_server.engine import events as e
+from tradewind_server.engine.contexts import EMPTY, merge
+from tradewind_server.engine.state import (
+    Action,
+    ActionState,
+    Backlog,
+    Execution,
+    ExecutionState,
+    Items,
+    Task,
+    TaskState,
+    Timer,
+)
+
+
+def create(event: e.ExecutionStarted, at: datetime) -> Execution:
+    """Return the state after the first event of an execution."""
+    return Execution(
+        id=event.execution_id,
+        namespace=event.namespace,
+        workflow=event.workflow,
+        workflow_namespace=event.workflow_namespace,
+        root_id=event.root_id,
+        parent_id=event.parent_id,
+        parent_action=event.parent_action,
+        semantics_version=event.semantics_version,
+        state=ExecutionState.RUNNING,
+        revision=1,
+        input=event.input,
+        env=event.env,
+        params=event.params,
+        variables=EMPTY.published(event.variables, 1),
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def evolve(state: Execution, event: e.Event, at: datetime) -> None:
+    """Apply *event*, which becomes the next revision, to *state* in place."""
+    state.revision += 1
+    state.updated_at = at
+    _APPLY[type(event)](state, event, at)
+
+
+# --- execution -----------------------------------------------------------------------------------
+
+
+def _paused(state: Execution, event: e.ExecutionPaused, at: datetime) -> None:
+    state.state, state.message = ExecutionState.PAUSED, event.message or None
+
+
+def _resumed(state: Execution, event: e.ExecutionResumed, at: datetime) -> None:
+    state.state, state.message = ExecutionState.RUNNING, None
+    _set_env(state, event.env)
+
+
+def _reopened(state: Execution, event: e.ExecutionReopened, at: datetime) -> None:
+    state.state, state.message = ExecutionState.RUNNING, None
+    state.output, state.output_revision, state.finished_at = None, 0, None
+    _set_env(state, event.env)
+
+
+def _set_env(state: Execution, env: dict[str, Any] | None) -> None:
+    if env is not None:
+        state.env, state.env_revision = env, state.revision
+
+
+def _cancelling(state: Execution, event: e.ExecutionCancelling, at: datetime) -> None:
+    state.state, state.message = ExecutionState.CANCELLING, event.message or None
+    state.backlog.clear()
+
+
+def _ended(outcome: ExecutionState) -> Callable[[Execution, Any, datetime], None]:
+    def apply(
+        state: Execution, event: e.ExecutionSucceeded | e.ExecutionFailed | e.ExecutionCancelled, at: datetime
+    ) -> None:
+        state.state, state.message = outcome, event.message
+        state.output, state.output_revision = event.output, state.revision
+        state.finished_at = at
+        state.backlog.clear()
+
+    return apply
+
+
+def _held_back(state: Execution, event: e.TransitionsHeld, at: datetime) -> None:
+    state.backlog.append(Backlog(event.task, list(event.targets)))
+
+
+def _released(state: Execution, event: e.TransitionsReleased, at: datetime) -> None:
+    state.backlog.pop(0)
+
+
+# --- tasks ---------------------------------------------------------------------------------------
+
+
+def _add_task(state: Execution, id_: int, name: str, parents: tuple[int, ...], at: datetime) -> Task:
+    task = Task(id_, name, TaskState.WAITING, at, at, parents=parents)
+    _inherit(state, task)
+    state.tasks[id_] = task
+    state.latest[name] = id_
+    state.last_task = id_
+    return task
+
+
+def _inherit(state: Execution, task: Task) -> None:
+    if len(task.parents) == 1:
+        parent = state.tasks[task.parents[0]]
+        task.context, task.rounds = parent.outbound, parent.rounds
+
+
+def _enter(state: Execution, task: Task, into: TaskState, at: datetime, message: str = "") -> None:
+    task.state, task.updated_at, task.message = into, at, message
+    if task.is_final:
+        state.open_tasks.pop(task.id, None)
+    else:
+        state.open_tasks[task.id] = None
+        task.outbound, task.published, task.published_revision = EMPTY, (), 0
+
+
+def _waiting(state: Execution, event: e.TaskWaiting, at: datetime) -> None:
+    task = state.tasks.get(event.task) or _add_task(state, event.task, event.name, (), at)
+    task.rounds = {task.name: event.generation}
+    _enter(state, task, TaskState.WAITING, at)
+
+
+def _branch_arrived(state: Execution, event: e.BranchArrived, at: datetime) -> None:
+    task = state.tasks[event.task]
+    parent = state.tasks[event.parent]
+    task.arrived[parent.name] = parent.id
+
+
+def _join_fired(state: Execution, event: e.JoinFired, at: datetime) -> None:
+    task = state.tasks[event.task]
+    parents = [state.tasks[id_] for id_ in event.parents]
+    merged = merge(parent.outbound for parent in parents)
+    task.context = merged.context.replaced(event.merged, event.versions, state.revision)
+    task.parents = tuple(event.parents)
+    task.fired = True
+    rounds = dict(task.rounds)
+    for parent in parents:
+        rounds.update({name: n for name, n in parent.rounds.items() if n > rounds.get(name, 0)})
+    task.rounds = rounds
+
+
+def _created(state: Execution, event: e.TaskCreated, at: datetime) -> None:
+    task = _add_task(state, event.task, event.name, tuple(event.parents), at)
+    _enter(state, task, TaskState(event.state), at, event.message)
+
+
+def _held(state: Execution, event: e.TaskHeld, at: datetime) -> None:
+    task = state.tasks[event.task]
+    _enter(state, task, TaskState(event.state), at, event.message)
+    task.pending_outcome, task.pending_reason = event.outcome, event.reason
+    task.waited_after = task.waited_after or bool(event.outcome)
+
+
+def _continued(state: Execution, event: e.TaskContinued, at: datetime) -> None:
+    _enter(state, state.tasks[event.task], TaskState.RUNNING, at)
+
+
+def _started(state: Execution, event: e.TaskStarted, at: datetime) -> None:
+    if event.parents is not None:
+        task = _add_task(state, event.task, event.name, tuple(event.parents), at)
+    else:
+        task = state.tasks[event.task]
+    task.attempt = event.attempt
+    if event.rerun or event.attempt == 1:
+        task.first_attempt = event.attempt
+        task.waited_after = False
+    task.open_actions = task.failed_actions = task.cancelled_actions = 0
+    task.handled = task.has_next = False
+    if event.keep_accepted:
+        _keep_succeeded(state, task)
+    else:
+        task.accepted = {}
+        task.base_attempt = event.attempt
+    if event.items is not None:
+        task.items = Items(event.items, state.revision, event.concurrency)
+    elif task.items is not None and not event.keep_accepted:
+        task.items.next_index = 0
+    _enter(state, task, TaskState.RUNNING, at)
+
+
+def _keep_succeeded(state: Execution, task: Task) -> None:
+    task.accepted = {i: a for i, a in task.accepted.items() if state.actions[a].state is ActionState.SUCCEEDED}
+
+
+def _end_task(into: TaskState) -> Callable[[Execution, Any, datetime], None]:
+    def apply(state: Execution, event: e.TaskSucceeded | e.TaskFailed | e.TaskSkipped, at: datetime) -> None:
+        task = state.tasks[event.task]
+        task.outbound = task.context.published(event.published, state.revision)
+        task.published, task.published_revision = tuple(event.published), state.revision
+        task.has_next = bool(event.next)
+        task.pending_outcome = task.pending_reason = ""
+        state.variables = state.variables.published(event.globals, state.revision)
+        if isinstance(event, e.TaskFailed):
+            task.handled = event.handled
+        if not isinstance(event, e.TaskSkipped) and event.drop_result:
+            task.keep_result = False
+        _enter(state, task, into, at, event.message if isinstance(event, e.TaskFailed) else "")
+
+    return apply
+
+
+def _task_cancelled(state: Execution, event: e.TaskCancelled, at: datetime) -> None:
+    task = state.tasks[event.task]
+    task.outbound = task.context
+    _enter(state, task, TaskState.CANCELLED, at, event.message)
+
+
+# --- actions and timers --------------------------------------------------------------------------
+
+
+def _scheduled(state: Execution, event: e.ActionScheduled, at: datetime) -> None:
+    task = state.tasks[event.task]
+    state.actions[event.action] = Action(
+        event.action,
+        event.task,
+        event.index,
+        event.name,
+        event.kind,
+        tuple(event.wrappers),
+        event.asynchronous,
+        event.child,
+        task_attempt=task.attempt,
+        created_at=at,
+        updated_at=at,
+        scheduled_revision=state.revision,
+    )
+    state.open_actions[event.action] = None
+    state.last_action = event.action
+    task.accepted[event.index] = event.action
+    task.open_actions += 1
+    task.action_count += 1
+    if task.items is not None:
+        task.items.next_index = max(task.items.next_index, event.index + 1)
+
+
+def _end_action(into: ActionState) -> Callable[[Execution, Any, datetime], None]:
+    def apply(
+        state: Execution, event: e.ActionSucceeded | e.ActionFailed | e.ActionCancelled, at: datetime
+    ) -> None:
+        action = state.actions[event.action]
+        action.state, action.result_revision, action.updated_at = into, state.revision, at
+        if isinstance(event, e.ActionSucceeded):
+            action.result = event.result
+        elif isinstance(event, e.ActionFailed):
+            action.result = event.details if event.details is not None else event.message
+        state.open_actions.pop(action.id, None)
+        task = state.tasks[action.task]
+        if task.accepted.get(action.index) == action.id:
+            task.open_actions -= 1
+            task.failed_actions += into is ActionState.FAILED
+            task.cancelled_actions += into is ActionState.CANCELLED
+
+    return apply
+
+
+def _reopened_action(state: Execution, event: e.ActionReopened, at: datetime) -> None:
+    action = state.actions[event.action]
+    task = state.tasks[action.task]
+    task.failed_actions -= action.state is ActionState.FAILED
+    task.cancelled_actions -= action.state is ActionState.CANCELLED
+    task.open_actions += 1
+    action.state, action.result, action.result_revision = ActionState.OPEN, None, 0
+    state.open_actions[action.id] = None
+    task.handled = task.has_next = False
+    _enter(state, task, TaskState.RUNNING, at)
+
+
+def _no_change(state: Execution, event: e.ChildOrdered, at: datetime) -> None:
+    """Only a message to the child."""
+
+
+def _cancel_requested(state: Execution, event: e.ActionCancelRequested, at: datetime) -> None:
+    state.actions[event.action].cancelling = True
+
+
+def _timer_set(state: Execution, event: e.TimerSet, at: datetime) -> None:
+    state.timers[event.timer] = Timer(event.timer, event.task, event.purpose, event.due)
+    state.last_timer = event.timer
+    if event.task:
+        state.tasks[event.task].timers[event.purpose] = event.timer
+
+
+def _timer_ended(state: Execution, event: e.TimerEnded, at: datetime) -> None:
+    timer = state.timers.pop(event.timer)
+    if timer.task:
+        state.tasks[timer.task].timers.pop(timer.purpose, None)
+
+
+_APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
+    e.ExecutionPaused: _paused,
+    e.ExecutionResumed: _resumed,
+    e.ExecutionReopened: _reopened,
+    e.ExecutionCancelling: _cancelling,
+    e.ExecutionSucceeded: _ended(ExecutionState.SUCCEEDED),
+    e.ExecutionFailed: _ended(ExecutionState.FAILED),
+    e.ExecutionCancelled: _ended(ExecutionState.CANCELLED),
+    e.TransitionsHeld: _held_back,
+    e.TransitionsReleased: _released,
+    e.TaskWaiting: _waiting,
+    e.BranchArrived: _branch_arrived,
+    e.JoinFired: _join_fired,
+    e.TaskCreated: _created,
+    e.TaskHeld: _held,
+    e.TaskContinued: _continued,
+    e.TaskStarted: _started,
+    e.TaskSucceeded: _end_task(TaskState.SUCCEEDED),
+    e.TaskFailed: _end_task(TaskState.FAILED),
+    e.TaskSkipped: _end_task(TaskState.SKIPPED),
+    e.TaskCancelled: _task_cancelled,
+    e.ActionScheduled: _scheduled,
+    e.ActionSucceeded: _end_action(ActionState.SUCCEEDED),
+    e.ActionFailed: _end_action(ActionState.FAILED),
+    e.ActionCancelled: _end_action(ActionState.CANCELLED),
+    e.ActionCancelRequested: _cancel_requested,
+    e.ActionReopened: _reopened_action,
+    e.ChildOrdered: _no_change,
+    e.TimerSet: _timer_set,
+    e.TimerEnded: _timer_ended,
+}

@@ -1,0 +1,59 @@
+"""What the engine asks of the deployed definitions: names resolved as of the registry revision of the root execution."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signature:
+    """What a built-in action takes."""
+
+    required: frozenset[str]
+    #: None: any further parameter is welcome.
+    optional: frozenset[str] | None
+    #: The result comes from outside, through the API.
+    asynchronous: bool = False
+
+
+class Library(Protocol):
+    """Names to definitions, within one namespace, workflow namespace and registry revision."""
+
+    def workflow(self, name: str) -> WorkflowSpec | None:
+        """Return the workflow called *name*, falling back to the default workflow namespace."""
+
+    def adhoc_action(self, name: str) -> AdhocActionSpec | None:
+        """Return the ad-hoc action called *name*, falling back to the default workflow namespace."""
+
+    def signature(self, name: str) -> Signature | None:
+        """Return what the built-in action *name* takes; None when it is not built in."""
+
+    @property
+    def open_world(self) -> bool:
+        """Tell whether an action that is not known here may be served by a worker that comes later."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FixedLibrary:
+    """A library made of mappings; the store builds one for each registry revision."""
+
+    workflows: Mapping[str, WorkflowSpec] = dataclasses.field(default_factory=dict)
+    adhoc_actions: Mapping[str, AdhocActionSpec] = dataclasses.field(default_factory=dict)
+    signatures: Mapping[str, Signature] = dataclasses.field(default_factory=dict)
+    open_world: bool = True
+
+    def workflow(self, name: str) -> WorkflowSpec | None:
+        """Return the workflow called *name*."""
+        return self.workflows.get(name)
+
+    def adhoc_action(self, name: str) -> AdhocActionSpec | None:
+        """Return the ad-hoc action called *name*."""
+        return self.adhoc_actions.get(name)
+
+    def signature(self, name: str) -> Signature | None:
+        """Return what the built-in action *name* takes."""
+        return self.signatures.get(name)

@@ -1,0 +1,228 @@
+"""The state of one execution, as `evolve` builds it.
+
+Objects here are plain records. Only `evolve` writes them; everybody else reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from tradewind_server.engine.contexts import EMPTY, Context
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ExecutionState(enum.StrEnum):
+    """Where an execution stands."""
+
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class TaskState(enum.StrEnum):
+    """Where a task stands."""
+
+    #: A join that waits for its branches.
+    WAITING = "WAITING"
+    #: A timer runs: wait-before, wait-after or the delay of a retry.
+    DELAYED = "DELAYED"
+    #: Held by pause-before until the execution is resumed.
+    PAUSED = "PAUSED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
+
+
+class ActionState(enum.StrEnum):
+    """Where an action stands for the engine; its delivery to workers is none of the engine's business."""
+
+    OPEN = "OPEN"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+FINAL_EXECUTION_STATES = frozenset({ExecutionState.SUCCEEDED, ExecutionState.FAILED, ExecutionState.CANCELLED})
+FINAL_TASK_STATES = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
+
+
+@dataclasses.dataclass(slots=True)
+class Action:
+    """One run of an action or of a sub-workflow."""
+
+    id: int
+    task: int
+    #: 0-based item of with-items; 0 for a plain task.
+    index: int
+    #: Name of the action after ad-hoc actions have been resolved, or of the sub-workflow.
+    name: str
+    kind: str
+    #: Ad-hoc actions it was called through, outermost first; their `output` applies to the result in reverse order.
+    wrappers: tuple[str, ...] = ()
+    asynchronous: bool = False
+    #: Id of the execution of a sub-workflow, else "".
+    child: str = ""
+    state: ActionState = ActionState.OPEN
+    #: An end was asked for (cancel, timeout); an answer is awaited.
+    cancelling: bool = False
+    #: Attempt of the task it belongs to.
+    task_attempt: int = 1
+    created_at: datetime = EPOCH
+    updated_at: datetime = EPOCH
+    #: Revision of the event whose body holds the input.
+    scheduled_revision: int = 0
+    #: Revision of the event whose body holds the result; 0 while open.
+    result_revision: int = 0
+    result: object = None
+
+
+@dataclasses.dataclass(slots=True)
+class Items:
+    """The collections of a with-items task."""
+
+    #: One list of values per item, in the order of the loop variables.
+    values: list[list[object]]
+    #: Revision of the event that holds them.
+    revision: int
+    #: Most items open at once; 0: no limit.
+    concurrency: int
+    #: Index of the first item not yet scheduled in this attempt.
+    next_index: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Task:
+    """One task of the execution. A loop makes a new one each time; a retry or rerun does not."""
+
+    id: int
+    name: str
+    state: TaskState
+    created_at: datetime
+    updated_at: datetime
+    #: What the task sees of its branch.
+    context: Context = EMPTY
+    #: What its successors see: `context` plus what it published. Set when it ends.
+    outbound: Context = EMPTY
+    #: Ids of the tasks that chose it.
+    parents: tuple[int, ...] = ()
+    #: Join only: inbound task name -> id of the task that arrived in this generation.
+    arrived: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: Join only: it has started in this generation.
+    fired: bool = False
+    #: Joins that fired before it on its way, with their generation: tells a loop from a late branch.
+    rounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    #: 1-based; a retry and a rerun raise it.
+    attempt: int = 0
+    #: Attempt at which the current series of retries began; a rerun starts a new series.
+    first_attempt: int = 1
+    #: Attempt at which all earlier results were dropped last; a rerun of failed items keeps the others'.
+    base_attempt: int = 1
+    #: Why it stands where it stands, for people.
+    message: str = ""
+    #: State to enter when the wait-after timer fires, or "".
+    pending_outcome: str = ""
+    #: Failure message that goes with it.
+    pending_reason: str = ""
+    waited_after: bool = False
+    #: The action's failure was answered by a transition of on-error.
+    handled: bool = False
+    #: It started at least one task when it ended.
+    has_next: bool = False
+    #: Names published to the branch, and the revision of the event that holds them.
+    published: tuple[str, ...] = ()
+    published_revision: int = 0
+    items: Items | None = None
+    #: Item index -> id of the action whose result counts.
+    accepted: dict[int, int] = dataclasses.field(default_factory=dict)
+    #: Actions of the current attempt that have not ended.
+    open_actions: int = 0
+    failed_actions: int = 0
+    cancelled_actions: int = 0
+    #: All actions over all attempts.
+    action_count: int = 0
+    #: Timer id by purpose.
+    timers: dict[str, int] = dataclasses.field(default_factory=dict)
+    keep_result: bool = True
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the task has ended."""
+        return self.state in FINAL_TASK_STATES
+
+
+@dataclasses.dataclass(slots=True)
+class Backlog:
+    """Transitions that a pause holds back."""
+
+    task: int
+    #: (target, guard already true, message) in textual order.
+    targets: list[tuple[str, str]]
+
+
+@dataclasses.dataclass(slots=True)
+class Timer:
+    """A moment at which the execution goes on by itself."""
+
+    id: int
+    #: 0: the timer belongs to the execution.
+    task: int
+    purpose: str
+    due: datetime
+
+
+@dataclasses.dataclass(slots=True)
+class Execution:
+    """One execution: what `decide` looks at."""
+
+    id: str
+    namespace: str
+    workflow: str
+    workflow_namespace: str
+    root_id: str
+    #: ("", 0) for a root execution.
+    parent_id: str
+    parent_action: int
+    semantics_version: int
+    state: ExecutionState
+    #: Events so far; the last one has this revision.
+    revision: int
+    input: Mapping[str, object]
+    env: Mapping[str, object]
+    params: Mapping[str, object]
+    #: vars and global publishing.
+    variables: Context
+    created_at: datetime
+    updated_at: datetime
+    message: str | None = None
+    output: object = None
+    output_revision: int = 0
+    #: When it ended; None while it has not.
+    finished_at: datetime | None = None
+    #: Revision of the newest event that holds `env`.
+    env_revision: int = 1
+    tasks: dict[int, Task] = dataclasses.field(default_factory=dict)
+    #: Ids of open tasks, in the order of their creation.
+    open_tasks: dict[int, None] = dataclasses.field(default_factory=dict)
+    #: Latest task of each name.
+    latest: dict[str, int] = dataclasses.field(default_factory=dict)
+    actions: dict[int, Action] = dataclasses.field(default_factory=dict)
+    open_actions: dict[int, None] = dataclasses.field(default_factory=dict)
+    timers: dict[int, Timer] = dataclasses.field(default_factory=dict)
+    backlog: list[Backlog] = dataclasses.field(default_factory=list)
+    last_task: int = 0
+    last_action: int = 0
+    last_timer: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the execution has ended; late results may still be recorded."""
+        return self.state in FINAL_EXECUTION_STATES

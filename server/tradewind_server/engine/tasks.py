@@ -1,0 +1,353 @@
+"""The life of a task: created, held or delayed, attempted, concluded, followed.
+
+Order of policies, from `mistral/engine/policies.py`: pause-before and wait-before before the first attempt; wait-after,
+fail-on and retry after one. A run-time error of a task (a bad expression, an unknown action, a wrong parameter) makes
+the task FAILED and takes its on-error (R12).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tradewind_server.engine import calls
+from tradewind_server.engine import events as e
+from tradewind_server.engine.decision import COMMANDS, Decision, Target
+from tradewind_server.engine.policies import dictionary, truth, whole_number
+from tradewind_server.engine.scopes import task_scope
+from tradewind_server.engine.state import ActionState, ExecutionState, Task, TaskState
+from tradewind_server.lang.expressions import ExpressionError, Scope, Template
+from tradewind_server.lang.specs import OnClause, TaskSpec
+from tradewind_server.lang.values import is_truthy, to_text
+
+
+def start(d: Decision, name: str, parent: int) -> None:
+    """Take a transition to the task *name*; *parent* is 0 for a start task."""
+    spec = d.spec.tasks[name]
+    parents = [parent] if parent else []
+    id_ = d.state.last_task + 1
+    if spec.pause_before is None and spec.wait_before is None:
+        attempt(d, id_, name, 1, parents)
+        return
+    d.emit(e.TaskCreated(id_, name, TaskState.DELAYED, parents))
+    begin(d, d.state.tasks[id_])
+
+
+def begin(d: Decision, task: Task) -> None:
+    """Let an existing task begin: hold it, delay it, or attempt it."""
+    spec = d.task_spec(task)
+    scope = task_scope(d.spec, d.state, d.at, task.context, task, {})
+    try:
+        hold = truth(spec.pause_before, scope, "pause-before")
+        delay = whole_number(spec.wait_before, scope, "wait-before")
+    except ExpressionError as error:
+        fail_at_once(d, task, str(error))
+        return
+    if hold:
+        d.emit(e.TaskHeld(task.id, TaskState.PAUSED, "Held by pause-before."))
+        if d.state.state is ExecutionState.RUNNING:
+            d.emit(e.ExecutionPaused(f"Paused before task '{task.name}'.", tell_parent=bool(d.state.parent_id)))
+    elif delay:
+        d.emit(e.TaskHeld(task.id, TaskState.DELAYED, f"Delayed by wait-before for {delay} s."))
+        d.set_timer("start", delay, task.id)
+        _set_timeout(d, task, spec, scope)
+    else:
+        attempt(d, task.id, task.name, task.attempt + 1, None)
+
+
+def attempt(
+    d: Decision,
+    id_: int,
+    name: str,
+    number: int,
+    parents: list[int] | None,
+    *,
+    rerun: bool = False,
+    failed_only: bool = False,
+) -> None:
+    """Begin attempt *number*; *parents* is given when this also creates the task."""
+    spec = d.spec.tasks[name]
+    if not spec.with_items:
+        d.emit(e.TaskStarted(id_, name, number, parents, rerun=rerun))
+    elif failed_only:
+        task = d.state.tasks[id_]
+        items = task.items
+        assert items is not None
+        d.emit(
+            e.TaskStarted(id_, name, number, None, None, items.concurrency, keep_accepted=True, rerun=rerun)
+        )
+    elif not _start_items(d, id_, name, number, parents, rerun):
+        return
+    task = d.state.tasks[id_]
+    if spec.timeout is not None and "timeout" not in task.timers:
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, {})
+        try:
+            _set_timeout(d, task, spec, scope)
+        except ExpressionError as error:
+            fail_at_once(d, task, str(error))
+            return
+    schedule(d, task)
+
+
+def _start_items(d: Decision, id_: int, name: str, number: int, parents: list[int] | None, rerun: bool) -> bool:
+    spec = d.spec.tasks[name]
+    known = d.state.tasks.get(id_)
+    context = known.context if known else calls.inherited(d.state, parents or [])
+    scope = task_scope(d.spec, d.state, d.at, context, known, {})
+    try:
+        items = calls.collect_items(spec, scope)
+        concurrency = whole_number(spec.concurrency, scope, "concurrency")
+    except ExpressionError as error:
+        d.emit(e.TaskStarted(id_, name, number, parents, rerun=rerun))
+        fail_at_once(d, d.state.tasks[id_], str(error))
+        return False
+    d.emit(e.TaskStarted(id_, name, number, parents, items, concurrency, rerun=rerun))
+    return True
+
+
+def _set_timeout(d: Decision, task: Task, spec: TaskSpec, scope: Scope) -> None:
+    seconds = whole_number(spec.timeout, scope, "timeout")
+    if seconds:
+        d.set_timer("timeout", seconds, task.id)
+
+
+def schedule(d: Decision, task: Task) -> None:
+    """Schedule the actions of the current attempt, as many as concurrency and the size of a decision allow."""
+    try:
+        complete = calls.schedule(d, task)
+    except ExpressionError as error:
+        _withdraw(d, task)
+        fail_at_once(d, task, str(error))
+        return
+    if not complete and "fan-out" not in task.timers:
+        d.set_timer("fan-out", 0, task.id)
+    settle(d, task)
+
+
+def settle(d: Decision, task: Task) -> None:
+    """See whether the current attempt is over."""
+    if task.state not in (TaskState.RUNNING, TaskState.PAUSED):
+        return
+    if task.cancelled_actions:
+        # an item that is cancelled cancels the task; other items keep running
+        message = "Cancelled."
+        d.end_timers(task)
+        d.emit(e.TaskCancelled(task.id, message))
+        return
+    if task.open_actions or (task.items is not None and calls.has_more(task)):
+        return
+    if task.failed_actions:
+        failed = next(a for a in task.accepted.values() if d.state.actions[a].state is ActionState.FAILED)
+        reason = "One or more actions had failed." if task.items is not None else _reason(d, failed)
+        end(d, task, TaskState.FAILED, reason)
+    else:
+        end(d, task, TaskState.SUCCEEDED, "")
+
+
+def _reason(d: Decision, action: int) -> str:
+    for event in reversed(d.events):
+        if isinstance(event, e.ActionFailed) and event.action == action:
+            return event.message
+    return to_text(d.state.actions[action].result)
+
+
+def end(d: Decision, task: Task, outcome: TaskState, reason: str) -> None:
+    """End the attempt, after wait-after if the task has it."""
+    spec = d.task_spec(task)
+    if spec.wait_after is not None and not task.waited_after:
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, {})
+        try:
+            delay = whole_number(spec.wait_after, scope, "wait-after")
+        except ExpressionError as error:
+            fail_at_once(d, task, str(error))
+            return
+        if delay:
+            d.emit(e.TaskHeld(task.id, TaskState.DELAYED, f"Delayed by wait-after for {delay} s.", outcome, reason))
+            d.set_timer("end", delay, task.id)
+            return
+    conclude(d, task, outcome, reason)
+
+
+@dataclasses.dataclass(slots=True)
+class _Plan:
+    """How a task ends: what it publishes and what follows."""
+
+    published: dict[str, object]
+    globals: dict[str, object]
+    targets: list[Target]
+    #: on-error gave at least one entry.
+    handled: bool = False
+    retry: bool = False
+
+
+def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry: bool = True) -> None:
+    """Publish, apply fail-on and retry, and end the task or begin its next attempt."""
+    spec = d.task_spec(task)
+    try:
+        published, globals_ = _publish(d, task, spec, outcome)
+        scope = _outbound_scope(d, task, published, globals_)
+        if outcome is TaskState.SUCCEEDED and spec.fail_on is not None and is_truthy(spec.fail_on.evaluate(scope)):
+            outcome, reason = TaskState.FAILED, "Failed by fail-on."
+        if may_retry and spec.retry is not None and _retry(d, task, spec, outcome, scope):
+            return
+        targets, handled = _targets(spec, outcome, scope)
+    except ExpressionError as error:
+        if outcome is TaskState.SUCCEEDED:
+            conclude(d, task, TaskState.FAILED, str(error), may_retry=False)
+        else:
+            _fail_execution(d, task, f"{reason} Then its on-error failed: {error}" if reason else str(error))
+        return
+    _emit_end(d, task, outcome, reason, _Plan(published, globals_, targets, handled), spec)
+
+
+def fail_at_once(d: Decision, task: Task, reason: str) -> None:
+    """End the task by an error of its definition; another attempt would fail alike."""
+    conclude(d, task, TaskState.FAILED, reason, may_retry=False)
+
+
+def _fail_execution(d: Decision, task: Task, reason: str) -> None:
+    d.end_timers(task)
+    d.emit(e.TaskFailed(task.id, reason))
+    # R12: only an error in on-error itself fails the execution directly
+    d.todo.append((task.id, [("fail", f"Task '{task.name}': {reason}")]))
+
+
+def _emit_end(d: Decision, task: Task, outcome: TaskState, reason: str, plan: _Plan, spec: TaskSpec) -> None:
+    d.end_timers(task)
+    following = [target for target, _ in plan.targets if target not in COMMANDS]
+    drop = False
+    if spec.keep_result is not None:
+        scope = _outbound_scope(d, task, plan.published, plan.globals)
+        drop = not is_truthy(_quietly(spec.keep_result, scope)) and not any(
+            d.state.actions[a].kind == "workflow" for a in task.accepted.values()
+        )
+    if outcome is TaskState.SUCCEEDED:
+        d.emit(e.TaskSucceeded(task.id, plan.published, plan.globals, following, drop))
+    elif outcome is TaskState.FAILED:
+        d.emit(e.TaskFailed(task.id, reason, plan.published, plan.globals, following, plan.handled, drop))
+    else:
+        d.emit(e.TaskSkipped(task.id, plan.published, plan.globals, following))
+    d.todo.append((task.id, plan.targets))
+
+
+def _quietly(template: Template, scope: Scope) -> object:
+    # keep-result is asked when the task has already ended; an error in it must not undo that
+    try:
+        return template.evaluate(scope)
+    except ExpressionError:
+        return True
+
+
+def skip(d: Decision, task: Task) -> None:
+    """End a failed task as SKIPPED; on-skip follows, or on-success when on-skip gives nothing."""
+    spec = d.task_spec(task)
+    try:
+        published, globals_ = _publish(d, task, spec, TaskState.SKIPPED)
+        scope = _outbound_scope(d, task, published, globals_)
+        targets = _entries(spec.on_skip, scope) or _entries(spec.on_success, scope)
+    except ExpressionError as error:
+        _fail_execution(d, task, str(error))
+        return
+    _emit_end(d, task, TaskState.SKIPPED, "", _Plan(published, globals_, targets), spec)
+
+
+def _publish(
+    d: Decision, task: Task, spec: TaskSpec, outcome: TaskState
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Evaluate what the task publishes: (branch, global). on-complete beats the task, the task beats the clause (R3)."""
+    own, clause = {
+        TaskState.SUCCEEDED: (spec.publish, spec.on_success),
+        TaskState.FAILED: (spec.publish_on_error, spec.on_error),
+        TaskState.SKIPPED: (spec.publish_on_skip, spec.on_skip),
+    }[outcome]
+    branch: dict[str, object] = {}
+    globals_: dict[str, object] = {}
+    if own is None and clause is None and spec.on_complete is None:
+        return branch, globals_
+    scope = task_scope(d.spec, d.state, d.at, task.context, task, {})
+    _publish_clause(clause, scope, branch, globals_)
+    if own is not None:
+        branch.update(dictionary(own, scope, "publish"))
+    _publish_clause(spec.on_complete, scope, branch, globals_)
+    return branch, globals_
+
+
+def _publish_clause(
+    clause: OnClause | None, scope: Scope, branch: dict[str, object], globals_: dict[str, object]
+) -> None:
+    if clause is not None and clause.publish is not None:
+        branch.update(dictionary(clause.publish.branch, scope, "publish: branch"))
+        globals_.update(dictionary(clause.publish.global_, scope, "publish: global"))
+        # R13: every decision is atomic within the execution, which is what `atomic` asks for
+        globals_.update(dictionary(clause.publish.atomic, scope, "publish: atomic"))
+
+
+def _outbound_scope(d: Decision, task: Task, published: dict[str, object], globals_: dict[str, object]) -> Scope:
+    # successors see what was just published; the revision does not matter for looking at it
+    extra = {**globals_, **published} if globals_ else published
+    return task_scope(d.spec, d.state, d.at, task.context, task, extra)
+
+
+def _retry(d: Decision, task: Task, spec: TaskSpec, outcome: TaskState, scope: Scope) -> bool:
+    """Begin another attempt if the policy asks for one."""
+    retry = spec.retry
+    assert retry is not None
+    count = whole_number(retry.count, scope, "retry count")
+    delay = whole_number(retry.delay, scope, "retry delay")
+    if not count:
+        return False
+    go_on = retry.continue_on is None or is_truthy(retry.continue_on.evaluate(scope))
+    stop = retry.break_on is not None and is_truthy(retry.break_on.evaluate(scope))
+    if outcome is TaskState.SUCCEEDED:
+        again = retry.continue_on is not None and go_on
+    else:
+        again = go_on and not stop
+    if not again or task.attempt - task.first_attempt >= count:
+        return False
+    d.end_timers(task)
+    if delay:
+        d.emit(e.TaskHeld(task.id, TaskState.DELAYED, f"Attempt {task.attempt + 1} in {delay} s."))
+        d.set_timer("start", delay, task.id)
+    else:
+        attempt(d, task.id, task.name, task.attempt + 1, None)
+    return True
+
+
+def _targets(spec: TaskSpec, outcome: TaskState, scope: Scope) -> tuple[list[Target], bool]:
+    """Return the transitions to take, in textual order, and whether on-error answered."""
+    if outcome is TaskState.SUCCEEDED:
+        first = _entries(spec.on_success, scope)
+    else:
+        first = _entries(spec.on_error, scope)
+    return first + _entries(spec.on_complete, scope), outcome is TaskState.FAILED and bool(first)
+
+
+def _entries(clause: OnClause | None, scope: Scope) -> list[Target]:
+    if clause is None:
+        return []
+    found: list[Target] = []
+    for transition in clause.next:
+        if transition.guard is None or is_truthy(transition.guard.evaluate(scope)):
+            message = "" if transition.message is None else to_text(transition.message.evaluate(scope))
+            found.append((transition.command.value if transition.command else transition.target, message))
+    return found
+
+
+def rerun(d: Decision, task: Task, failed_only: bool) -> None:
+    """Run an ended task again, at once: an operator said so."""
+    attempt(d, task.id, task.name, task.attempt + 1, None, rerun=True, failed_only=failed_only)
+
+
+def time_out(d: Decision, task: Task) -> None:
+    """The timeout of the current attempt is due."""
+    _withdraw(d, task)
+    d.end_timers(task)
+    conclude(d, task, TaskState.FAILED, "Task timed out.")
+
+
+def _withdraw(d: Decision, task: Task) -> None:
+    """End the open actions of the task; a late result is stale (R29)."""
+    for id_ in [a for a in task.accepted.values() if d.state.actions[a].state is ActionState.OPEN]:
+        action = d.state.actions[id_]
+        if action.child:
+            d.emit(e.ChildOrdered(id_, action.child, "cancel"))
+        d.emit(e.ActionCancelled(id_, task.id, "Withdrawn."))

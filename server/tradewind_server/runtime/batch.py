@@ -1,0 +1,723 @@
+"""One batch: many requests, one transaction.
+
+The story is in `run`: claims first, then the locks, then each request in its turn, then the rows. A refusal is that
+request's answer. Anything unexpected ends the batch as `Spoiled` and names the request at fault; nothing of the batch
+has then happened, and the committer runs the others again without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from tradewind_server.clock import from_microseconds, to_microseconds
+from tradewind_server.engine import commands as c
+from tradewind_server.engine import decide, evolve
+from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.state import Action, ActionState, ExecutionState
+from tradewind_server.errors import (
+    ActionNotFound,
+    ActionWithWorker,
+    BusinessKeyInUse,
+    DefinitionNotFound,
+    ExecutionExists,
+    ExecutionNotFound,
+    LeaseLost,
+    Refusal,
+    RequestIdReused,
+    StaleAttempt,
+    TaskNotFound,
+)
+from tradewind_server.lang.specs import WorkflowSpec
+from tradewind_server.lang.values import decode, encode
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.cache import Cache
+from tradewind_server.runtime.desk import Desk, QueueName
+from tradewind_server.settings import Settings
+from tradewind_server.store import definitions, loading
+from tradewind_server.store.definitions import Registry
+from tradewind_server.store.projection import Changes
+from tradewind_server.store.records import (
+    ACCEPTED,
+    OFFERED,
+    QUEUED,
+    Claim,
+    Envelope,
+    Live,
+    Message,
+    Provenance,
+    QueueRow,
+    StoredEvent,
+)
+from tradewind_server.store.unit_of_work import ClaimKey, Lock, Transaction, claim_key
+
+#: A cached state that lacks more events than this is loaded anew instead of caught up.
+_MAX_CATCH_UP = 200
+#: Expired leases handled in one batch.
+_SWEEP_ROWS = 500
+
+
+class Spoiled(Exception):
+    """A request broke the batch; nothing of it has happened."""
+
+    def __init__(self, culprit: r.Request, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.culprit = culprit
+
+
+@dataclasses.dataclass(slots=True)
+class Surroundings:
+    """What a batch works with; the committer's own."""
+
+    cache: Cache
+    desk: Desk
+    registry: Registry
+    settings: Settings
+
+
+class Batch:
+    """The work of one transaction."""
+
+    def __init__(self, around: Surroundings, transaction: Transaction, requests: Sequence[r.Request], now: datetime):
+        self._around = around
+        self._tx = transaction
+        self._requests = requests
+        self._now = now
+        self._now_us = to_microseconds(now)
+        self._changes = Changes(transaction.batch, transaction.xid)
+        self._lives: dict[str, Live] = {}
+        self._queue: dict[tuple[str, int], QueueRow] = {}
+        #: Delivery rows to write although no event touched their action.
+        self._queue_changes: dict[tuple[str, int], QueueRow] = {}
+        self._held_claims: dict[ClaimKey, Claim] = {}
+        self._new_claims: list[Claim] = []
+        self._free_claims: list[ClaimKey] = []
+        #: (session, action name) reserved at the desk, to give back when the batch does not come to be.
+        self._reserved: list[tuple[str, str]] = []
+        self._snapshot_of: list[tuple[r.Request, str, int]] = []
+        self.outcome = r.Outcome()
+
+    # --- the story -------------------------------------------------------------------------------
+
+    def run(self, *, wait: bool = False) -> None:
+        """Decide and write everything; the caller commits.
+
+        Raises:
+            Spoiled: one request broke it.
+            sqlalchemy.exc.DBAPIError: the database did.
+        """
+        self._claim()
+        locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
+        self._changes.xid = self._tx.xid
+        busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
+        self._read_queue(busy)
+        deadline = time.perf_counter() + self._around.settings.batch_decide_ms / 1000
+        for n, request in enumerate(self._requests):
+            if request.target in busy and _locks(request):
+                self.outcome.deferred.append(request)
+                continue
+            if n and (
+                time.perf_counter() > deadline or self._changes.row_count > self._around.settings.batch_rows
+            ):
+                self.outcome.deferred.extend(q for q in self._requests[n:])
+                break
+            self._one(request, locks)
+        self._dispatch()
+        self._write()
+
+    def _one(self, request: r.Request, locks: dict[str, Any]) -> None:
+        self.outcome.commands += 1
+        before = len(self._changes.events)
+        try:
+            if request.target and _locks(request) and request.target not in self._lives:
+                locked = locks.get(request.target)
+                if locked is not None:
+                    self._lives[request.target] = self._fresh(request.target, locked.revision)
+            answer = _HANDLERS[type(request)](self, request)
+        except Refusal as refusal:
+            if len(self._changes.events) != before:
+                raise Spoiled(request, refusal) from refusal
+            answer = refusal
+        except Exception as error:
+            raise Spoiled(request, error) from error
+        if answer is not _LATER:
+            self.outcome.answers.append((request, answer))
+
+    def give_back(self) -> None:
+        """Undo what was reserved at the desk: the batch did not come to be."""
+        for session, name in self._reserved:
+            self._around.desk.give_back(session, name)
+        for id_ in self._lives:
+            self._around.cache.drop(id_)
+
+    def committed(self) -> None:
+        """Keep the new states, now that they are true, and complete the outcome."""
+        changes, outcome = self._changes, self.outcome
+        for live in changes.touched():
+            live.xid = self._tx.xid
+        self._announce()
+        for live in self._lives.values():
+            self._around.cache.put(live)
+        for request, id_, task in self._snapshot_of:
+            outcome.answers.append((request, _answer(request, snapshot(self._lives[id_], task))))
+        outcome.orders = changes.orders
+        outcome.timers = [(int(row[5]), *key) for key, row in changes.timers.items()]
+        outcome.ended_timers = changes.ended_timers
+        outcome.targets = list(dict.fromkeys(m.target for m in changes.messages))
+        self._around.desk.note_queued(outcome.queued)
+
+    def _announce(self) -> None:
+        by_execution: dict[str, list[StoredEvent]] = {}
+        for event in self._changes.events:
+            by_execution.setdefault(event.execution_id, []).append(event)
+            # in memory a value takes about twice its text, and an event leaves some 500 bytes of state
+            self._lives[event.execution_id].size_bytes += 500 + 2 * len(event.body)
+        for id_, events in by_execution.items():
+            live = self._lives[id_]
+            self.outcome.announcements.append(
+                r.Announcement(id_, live.envelope.namespace, live.state.revision, live.state.state, events)
+            )
+
+    # --- claims ----------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        wanted: dict[ClaimKey, Claim] = {}
+        for request in self._requests:
+            if isinstance(request, r.Start):
+                for claim in self._claims_of(request):
+                    wanted.setdefault(claim_key(claim), claim)
+        self._held_claims = self._tx.claim(wanted.values())
+        for key, claim in wanted.items():
+            self._held_claims.setdefault(key, claim)
+        commands = [q for q in self._requests if isinstance(q, r.Command) and q.provenance.request_id]
+        if commands:
+            keys = [(q.namespace, "request", _command_key(q)) for q in commands]
+            self._held_claims.update(self._tx.find_claims(keys))
+
+    def _claims_of(self, request: r.Start) -> list[Claim]:
+        expires = self._now_us + self._around.settings.request_id_seconds * 1_000_000
+        wanted = [("request", request.provenance.request_id, expires), ("external", request.external_id, 0)]
+        if request.business_key:
+            wanted.append(("business", f"{request.workflow}\x1f{request.business_key}", 0))
+        return [
+            Claim(request.namespace, kind, key, request.target, request.digest, 1, until)
+            for kind, key, until in wanted
+            if key
+        ]
+
+    def _settle_claims(self, request: r.Start) -> str:
+        """Return the execution that already stands for the request, or "".
+
+        Raises:
+            Refusal: a key is taken by something else.
+        """
+        for claim in self._claims_of(request):
+            held = self._held_claims[claim_key(claim)]
+            if held.execution_id == request.target:
+                continue
+            if claim.kind == "request":
+                if held.digest != request.digest:
+                    raise RequestIdReused(request_id=claim.key, field="request_id")
+                return held.execution_id
+            if claim.kind == "external":
+                if held.digest != request.digest:
+                    raise ExecutionExists(external_id=claim.key, execution=held.execution_id, field="external_id")
+                return held.execution_id
+            if not request.use_existing:
+                raise BusinessKeyInUse(
+                    business_key=request.business_key, execution=held.execution_id, field="business_key"
+                )
+            return held.execution_id
+        return ""
+
+    def _drop_claims(self, request: r.Start) -> None:
+        """A refused start leaves nothing behind."""
+        for claim in self._claims_of(request):
+            if self._held_claims[claim_key(claim)].execution_id == request.target:
+                self._free_claims.append(claim_key(claim))
+                del self._held_claims[claim_key(claim)]
+
+    # --- states ----------------------------------------------------------------------------------
+
+    def _fresh(self, id_: str, revision: int) -> Live:
+        """Return the state at *revision*, which the locked row has."""
+        live = self._around.cache.get(id_)
+        if live is not None and live.state.revision < revision <= live.state.revision + _MAX_CATCH_UP:
+            self._catch_up(live)
+        if live is None or live.state.revision != revision:
+            live = loading.load(self._tx.connection, self._tx.dialect, id_)
+            assert live is not None, "the row is locked"
+            live.size_bytes = 3000 + 2500 * len(live.state.tasks)
+        return live
+
+    def _catch_up(self, live: Live) -> None:
+        """Evolve by the events that another server wrote."""
+        state = live.state
+        for stored in loading.read_events(self._tx.connection, state.id, state.revision, _MAX_CATCH_UP):
+            event = decode_event(stored.type, stored.type_version, stored.body)
+            evolve(state, event, from_microseconds(stored.at))
+
+    def _live(self, id_: str, namespace: str) -> Live:
+        live = self._lives.get(id_)
+        if live is None or live.envelope.namespace != namespace:
+            raise ExecutionNotFound(execution=id_, field="execution_id")
+        return live
+
+    def _decide(self, live: Live, command: c.Command, provenance: Provenance) -> None:
+        library, spec = self._resolve(live.envelope)
+        decision = decide(spec, live.state, command, library)
+        self._changes.add(live, decision.events, decision.at, provenance)
+
+    def _resolve(self, envelope: Envelope) -> tuple[Any, WorkflowSpec]:
+        registry, connection = self._around.registry, self._tx.connection
+        library = registry.library(
+            connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
+        )
+        spec = registry.pinned(
+            connection,
+            envelope.namespace,
+            registry.home(connection, envelope),
+            envelope.workflow,
+            envelope.definition_version,
+        )
+        assert spec is not None, "definitions are never removed while an execution needs them"
+        return library, spec
+
+    # --- starting --------------------------------------------------------------------------------
+
+    def _start(self, request: r.Start) -> object:
+        existing = self._settle_claims(request)
+        if existing:
+            return r.Started(None, existing, existing=True)
+        try:
+            envelope, spec = self._envelope(request)
+            command = c.StartExecution(
+                request.at,
+                request.target,
+                request.namespace,
+                request.workflow,
+                request.workflow_namespace,
+                request.input,
+                request.env,
+                request.params,
+            )
+            self._begin(envelope, spec, command, request.provenance)
+        except Refusal:
+            self._drop_claims(request)
+            raise
+        self._snapshot_of.append((request, request.target, 0))
+        return _LATER
+
+    def _envelope(self, request: r.Start) -> tuple[Envelope, WorkflowSpec]:
+        registry, connection = self._around.registry, self._tx.connection
+        revision = registry.current(connection, request.namespace)
+        version = request.definition_version or registry.version(
+            connection, request.namespace, request.workflow_namespace, revision, request.workflow
+        )
+        envelope = Envelope(
+            request.target, request.namespace, request.workflow, request.workflow_namespace, version, revision, 1,
+            request.target, "", 0, 0, request.external_id, request.business_key, request.tags, request.description,
+            request.provenance.actor, request.at,
+        )  # fmt: skip
+        home = registry.home(connection, envelope)
+        spec = registry.pinned(connection, request.namespace, home, request.workflow, version) if version else None
+        if spec is None:
+            raise DefinitionNotFound(
+                what="workflow", name=request.workflow, workflow_namespace=request.workflow_namespace, field="workflow"
+            )
+        return envelope, spec
+
+    def _begin(
+        self, envelope: Envelope, spec: WorkflowSpec, command: c.StartExecution, provenance: Provenance
+    ) -> None:
+        library = self._around.registry.library(
+            self._tx.connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
+        )
+        decision = decide(spec, None, command, library)
+        live = Live(envelope, decision.state)
+        self._lives[envelope.id] = live
+        self._changes.add(live, decision.events, decision.at, provenance)
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def _command(self, request: r.Command) -> object:
+        live = self._live(request.target, request.namespace)
+        key = (request.namespace, "request", _command_key(request))
+        held = self._held_claims.get(key) if request.provenance.request_id else None
+        if held is not None:
+            if held.digest != request.digest:
+                raise RequestIdReused(request_id=request.provenance.request_id, field="request_id")
+            return snapshot(live, 0)
+        command, task_id = self._completed(live, request)
+        self._decide(live, command, request.provenance)
+        if request.provenance.request_id:
+            expires = self._now_us + self._around.settings.request_id_seconds * 1_000_000
+            claim = Claim(*key, request.target, request.digest, live.state.revision, expires)
+            self._new_claims.append(claim)
+            self._held_claims[key] = claim
+        self._snapshot_of.append((request, request.target, task_id))
+        return _LATER
+
+    def _completed(self, live: Live, request: r.Command) -> tuple[c.Command, int]:
+        """Return the command with what only the store knows: which task, which actions nobody works on."""
+        command = request.command
+        if isinstance(command, c.StopExecution):
+            return dataclasses.replace(command, undelivered=self._undelivered(request.target)), 0
+        if isinstance(command, c.RerunTask | c.SkipTask):
+            id_ = command.task
+            if request.task_name:
+                id_ = live.state.latest.get(request.task_name, 0)
+            if id_ not in live.state.tasks:
+                raise TaskNotFound(task=request.task_name or f"t{id_}", execution=live.state.id, field="task")
+            return dataclasses.replace(command, task=id_), id_
+        return command, 0
+
+    def _undelivered(self, id_: str) -> frozenset[int]:
+        rows = self._tx.queue_of(id_)
+        for row in rows:
+            key = (row.execution_id, row.action_id)
+            if row.stage != QUEUED and key not in self._changes.unqueued:
+                row.cancelling = True
+                self._queue_changes[key] = row
+        fresh = [row.action_id for key, row in self._changes.queued.items() if key[0] == id_]
+        return frozenset([row.action_id for row in rows if row.stage == QUEUED] + fresh)
+
+    # --- results ---------------------------------------------------------------------------------
+
+    def _read_queue(self, busy: set[str]) -> None:
+        wanted: list[tuple[str, int]] = []
+        for request in self._requests:
+            if isinstance(request, r.Result) and request.target not in busy:
+                wanted.append((request.target, request.action_id))
+            elif isinstance(request, r.Renew):
+                wanted.extend((h.execution_id, h.action_id) for h in request.held)
+            elif isinstance(request, r.Release):
+                wanted.extend((h.execution_id, h.action_id) for h, _ in request.released)
+        self._queue = self._tx.queue_rows(wanted)
+
+    def _result(self, request: r.Result) -> object:
+        live = self._live(request.target, request.namespace)
+        action = live.state.actions.get(request.action_id)
+        if action is None:
+            raise ActionNotFound(action=f"a{request.action_id}", execution=request.target)
+        key = (request.target, request.action_id)
+        if action.state is not ActionState.OPEN:
+            return _already(live, action, request)
+        if not request.epoch:
+            if not action.asynchronous:
+                raise ActionWithWorker(action=f"a{action.id}", name=action.name)
+        else:
+            self._check_lease(request, self._queue.get(key))
+        self._decide(live, request.command, request.provenance)
+        self._changes.workers[key] = request.worker
+        self._queue_changes.pop(key, None)
+        # whoever answered needs no order
+        self._changes.orders = [order for order in self._changes.orders if order[:2] != key]
+        return r.Recorded(request.target, live.state.revision, is_new=True)
+
+    def _check_lease(self, request: r.Result, row: QueueRow | None) -> None:
+        name = f"a{request.action_id}"
+        if row is None:
+            raise LeaseLost(action=name)
+        if request.attempt != row.attempt:
+            raise StaleAttempt(action=name, attempt=request.attempt, current=row.attempt)
+        if request.epoch != row.epoch:
+            raise LeaseLost(action=name)
+
+    def _timer(self, request: r.Timer) -> object:
+        live = self._lives.get(request.target)
+        if live is not None:
+            self._decide(live, c.FireTimer(request.at, request.timer_id), request.provenance)
+        return None
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _deliver(self, request: r.Deliver) -> object:
+        messages = self._tx.messages_to(request.target)
+        consumed = {(m.source, m.source_revision, m.kind) for m in self._changes.consumed if m.target == request.target}
+        for message in messages or ():
+            if (message.source, message.source_revision, message.kind) in consumed:
+                continue
+            if message.kind == "start":
+                self._start_child(message, request.at)
+            elif request.target in self._lives:
+                self._hear(self._lives[request.target], message, request.at)
+            self._changes.consumed.append(message)
+        return None
+
+    def _start_child(self, message: Message, at: datetime) -> None:
+        if message.target in self._lives:
+            return
+        body: Any = decode(message.body)
+        registry, connection = self._around.registry, self._tx.connection
+        name, namespace = body["workflow"], message.namespace
+        workflow_namespace, revision = body["workflow_namespace"], body["registry_revision"]
+        version = registry.version(connection, namespace, workflow_namespace, revision, name)
+        envelope = Envelope(
+            message.target, namespace, name, workflow_namespace, version, revision, body["semantics_version"],
+            body["root_id"], message.source, body["task"], body["action"], "", "", (), "",
+            f"parent:{message.source}", at,
+        )  # fmt: skip
+        spec = registry.pinned(connection, namespace, registry.home(connection, envelope), name, version)
+        command = c.StartExecution(
+            at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
+            message.source, body["action"], True, False, body["semantics_version"],
+        )  # fmt: skip
+        try:
+            if spec is None:
+                raise DefinitionNotFound(what="workflow", name=name, workflow_namespace=workflow_namespace)
+            self._begin(envelope, spec, command, Provenance(f"parent:{message.source}", "StartExecution"))
+        except Refusal as refusal:
+            told = encode({"action": body["action"], "output": None, "message": str(refusal)})
+            self._changes.messages.append(
+                Message(message.source, message.target, 0, "failed", namespace, self._now_us, told)
+            )
+
+    def _hear(self, live: Live, message: Message, at: datetime) -> None:
+        command = _MESSAGE_COMMANDS[message.kind](decode(message.body), at, self._around.settings)
+        if isinstance(command, c.StopExecution):
+            command = dataclasses.replace(command, undelivered=self._undelivered(live.envelope.id))
+        whence = "parent" if message.kind in ("pause", "resume", "cancel") else "child"
+        try:
+            self._decide(live, command, Provenance(f"{whence}:{message.source}", type(command).__name__))
+        except Refusal:
+            return  # it ended meanwhile; the message has nothing to change any more
+
+    # --- delivery --------------------------------------------------------------------------------
+
+    def _lease(self, row: QueueRow, session: str, worker: str) -> None:
+        row.stage, row.session, row.worker = OFFERED, session, worker
+        row.epoch += 1
+        row.lease_until = self._now_us + self._around.settings.delivery_lease_seconds * 1_000_000
+        self.outcome.offers.append((session, row))
+
+    def _dispatch(self) -> None:
+        """Give new actions to workers of this server that have room; what is left waits in the queue."""
+        for row in self._changes.queued.values():
+            session = self._around.desk.take(row.namespace, row.name)
+            if session is None:
+                self.outcome.queued.add((row.namespace, row.name))
+                continue
+            self._reserved.append((session.id, row.name))
+            self._lease(row, session.id, session.worker)
+
+    def _claim_actions(self, request: r.Claim) -> object:
+        leased: list[QueueRow] = []
+        emptied: list[QueueName] = []
+        for name, wanted in request.wanted:
+            count = self._around.desk.reserve(request.session, name, wanted)
+            if not count:
+                continue
+            rows = [row for row in self._tx.best_ready(request.namespace, name, count) if row.ready_at <= self._now_us]
+            for row in rows:
+                self._reserved.append((request.session, name))
+                self._lease(row, request.session, request.worker)
+                self._queue_changes[row.execution_id, row.action_id] = row
+                leased.append(row)
+            if len(rows) < count:
+                self._around.desk.give_back(request.session, name, count - len(rows))
+                emptied.append((request.namespace, name))
+        self.outcome.emptied.update(emptied)
+        self._fill_inputs(leased)
+        return leased
+
+    def _fill_inputs(self, rows: Sequence[QueueRow]) -> None:
+        bodies = self._tx.bodies([(row.execution_id, row.input_revision) for row in rows])
+        for row in rows:
+            event: Any = decode_event(*bodies[row.execution_id, row.input_revision])
+            row.input = encode(event.input)
+
+    def _renew(self, request: r.Renew) -> object:
+        verdicts: list[str] = []
+        until = self._now_us + self._around.settings.work_lease_seconds * 1_000_000
+        for held in request.held:
+            key = (held.execution_id, held.action_id)
+            row = self._queue.get(key)
+            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
+                verdicts.append(r.LOST)
+                continue
+            if row.stage == ACCEPTED:
+                # it survived a whole beat: whatever kills workers right after Accept, it was not this action
+                row.losses = 0
+            row.stage, row.lease_until, row.session, row.worker = ACCEPTED, until, request.session, request.worker
+            row.deliveries = 0
+            row.progress = held.progress or row.progress
+            row.checkpoint = row.checkpoint if held.checkpoint is None else held.checkpoint
+            self._queue_changes[key] = row
+            verdicts.append(r.CANCEL if row.cancelling else r.KEEP)
+        return verdicts
+
+    def _release(self, request: r.Release) -> object:
+        verdicts: list[str] = []
+        for held, delay in request.released:
+            row = self._queue.get((held.execution_id, held.action_id))
+            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
+                verdicts.append(r.LOST)
+                continue
+            if request.lost and row.stage == ACCEPTED:
+                # its worker may come back with it: the lease decides
+                verdicts.append(r.KEEP)
+                continue
+            self._requeue(row, lost=request.lost, delay=delay)
+            verdicts.append(r.KEEP)
+        return verdicts
+
+    def _requeue(self, row: QueueRow, *, lost: bool, delay: int = 0) -> None:
+        key = (row.execution_id, row.action_id)
+        settings = self._around.settings
+        accepted = row.stage == ACCEPTED
+        row.deliveries += lost and not accepted
+        row.losses += lost and accepted
+        row.stage, row.session = QUEUED, ""
+        row.attempt += lost and accepted
+        row.ready_at = max(row.ready_at, self._now_us + delay * 1_000_000) if delay else row.ready_at
+        self._queue_changes[key] = row
+        self.outcome.queued.add((row.namespace, row.name))
+        command: c.FailAction | c.CancelAction | None = None
+        if row.cancelling:
+            command = c.CancelAction(self._now, row.action_id, "Its worker was lost.")
+        elif lost and accepted and not row.safe_rerun:
+            command = c.FailAction(self._now, row.action_id, c.Failure("LEASE_LOST", _LEASE_LOST, "LEASE_LOST"))
+        elif row.deliveries >= settings.max_deliveries or row.losses >= settings.max_losses:
+            reason = f"Not deliverable: {row.deliveries} deliveries without Accept, {row.losses} workers lost."
+            command = c.FailAction(self._now, row.action_id, c.Failure("NOT_DELIVERABLE", reason, "NOT_DELIVERABLE"))
+        if command is not None:
+            self.outcome.follow_ups.append(
+                r.Result(
+                    provenance=Provenance("system:leases", type(command).__name__),
+                    target=row.execution_id,
+                    namespace=row.namespace,
+                    action_id=row.action_id,
+                    attempt=row.attempt,
+                    epoch=row.epoch,
+                    worker=row.worker,
+                    command=command,
+                )
+            )
+
+    def _sweep(self, request: r.Sweep) -> object:
+        for row in self._tx.expired_leases(self._now_us, _SWEEP_ROWS):
+            if (row.execution_id, row.action_id) not in self._queue_changes:
+                self._requeue(row, lost=True)
+        return None
+
+    # --- definitions -----------------------------------------------------------------------------
+
+    def _deploy(self, request: r.Deploy) -> object:
+        deployed = definitions.deploy(
+            self._tx.connection,
+            request.namespace,
+            request.workflow_namespace,
+            request.sources,
+            to_microseconds(request.at),
+            request.provenance.actor,
+        )
+        self._around.registry.forget(request.namespace)
+        return deployed
+
+    def _delete_definition(self, request: r.DeleteDefinition) -> object:
+        revision = definitions.delete(
+            self._tx.connection, request.namespace, request.workflow_namespace, request.kind, request.name
+        )
+        if not revision:
+            raise DefinitionNotFound(
+                what=request.kind, name=request.name, workflow_namespace=request.workflow_namespace, field="name"
+            )
+        self._around.registry.forget(request.namespace)
+        return revision
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        tx, changes = self._tx, self._changes
+        if self._free_claims:
+            tx.release_claims(self._free_claims)
+        if changes.freed_keys:
+            tx.release_claims([(ns, "business", f"{workflow}\x1f{key}") for ns, workflow, key in changes.freed_keys])
+        if self._new_claims:
+            tx.claim(self._new_claims)
+        for key in changes.unqueued:
+            self._queue_changes.pop(key, None)
+        tx.save_queue([row for key, row in self._queue_changes.items() if key not in changes.queued])
+        tx.write(changes)
+
+
+def _answer(request: r.Request, picture: r.Snapshot) -> object:
+    return r.Started(picture, picture.envelope.id, existing=False) if isinstance(request, r.Start) else picture
+
+
+def _locks(request: r.Request) -> bool:
+    return bool(request.target) and not isinstance(request, r.Start)
+
+
+def _command_key(request: r.Command) -> str:
+    return f"{request.target}/{request.provenance.request_id}"
+
+
+def snapshot(live: Live, task_id: int) -> r.Snapshot:
+    """Return an immutable picture of an execution."""
+    s = live.state
+    return r.Snapshot(
+        live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.output, task_id
+    )
+
+
+_LEASE_LOST = "Its worker was lost after it had accepted the action, and safe-rerun is false."
+
+
+def _already(live: Live, action: Action, request: r.Result) -> object:
+    """The action has ended: say whether with this very answer.
+
+    Raises:
+        LeaseLost: it ended otherwise, and this answer changes nothing.
+    """
+    command = request.command
+    if isinstance(command, c.CompleteAction):
+        same = action.state is ActionState.SUCCEEDED and (bool(action.wrappers) or action.result == command.result)
+    elif isinstance(command, c.FailAction):
+        said = command.failure.details if command.failure.details is not None else command.failure.message
+        same = action.state is ActionState.FAILED and action.result == said
+    else:
+        same = action.state is ActionState.CANCELLED
+    if not same:
+        raise LeaseLost(action=f"a{action.id}")
+    return r.Recorded(request.target, live.state.revision, is_new=False)
+
+
+def _child_failed(body: Any, at: datetime, _: Settings) -> c.Command:
+    message = body["message"] or "The sub-workflow failed."
+    return c.FailAction(at, body["action"], c.Failure("CHILD", message, "CHILD_FAILED", body["output"]))
+
+
+_MESSAGE_COMMANDS: dict[str, Callable[[Any, datetime, Settings], c.Command]] = {
+    "pause": lambda _, at, s: c.PauseExecution(at, "Its parent was paused.", from_parent=True),
+    "resume": lambda _, at, s: c.ResumeExecution(at, from_parent=True),
+    "cancel": lambda _, at, s: c.StopExecution(
+        at, ExecutionState.CANCELLED, "Its parent was cancelled.", grace_seconds=s.cancel_grace_seconds
+    ),
+    "succeeded": lambda body, at, s: c.CompleteAction(at, body["action"], body["output"]),
+    "failed": _child_failed,
+    "cancelled": lambda body, at, s: c.CancelAction(at, body["action"], body["message"] or ""),
+    "paused": lambda body, at, s: c.NoteChild(at, body["action"], "paused"),
+    "resumed": lambda body, at, s: c.NoteChild(at, body["action"], "resumed"),
+    "reopened": lambda body, at, s: c.NoteChild(at, body["action"], "reopened"),
+}
+
+_LATER = object()
+
+_HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
+    r.Start: Batch._start,
+    r.Command: Batch._command,
+    r.Result: Batch._result,
+    r.Timer: Batch._timer,
+    r.Deliver: Batch._deliver,
+    r.Claim: Batch._claim_actions,
+    r.Renew: Batch._renew,
+    r.Release: Batch._release,
+    r.Sweep: Batch._sweep,
+    r.Deploy: Batch._deploy,
+    r.DeleteDefinition: Batch._delete_definition,
+}

@@ -1,0 +1,39 @@
+"""States of executions in memory, least recently used out first. Belongs to the committer alone."""
+
+from __future__ import annotations
+
+import collections
+
+from tradewind_server.store.records import Live
+
+
+class Cache:
+    """Bounded in bytes; an entry says what it weighs."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._entries: collections.OrderedDict[str, Live] = collections.OrderedDict()
+        self._weights: dict[str, int] = {}
+        self.size_bytes = 0
+
+    def get(self, execution_id: str) -> Live | None:
+        """Return the cached state, as fresh as it was put."""
+        live = self._entries.get(execution_id)
+        if live is not None:
+            self._entries.move_to_end(execution_id)
+        return live
+
+    def put(self, live: Live) -> None:
+        """Keep *live*; others may have to go."""
+        id_ = live.envelope.id
+        self.drop(id_)
+        self._entries[id_] = live
+        self._weights[id_] = live.size_bytes
+        self.size_bytes += live.size_bytes
+        while self.size_bytes > self._limit and len(self._entries) > 1:
+            self.drop(next(iter(self._entries)))
+
+    def drop(self, execution_id: str) -> None:
+        """Forget a state."""
+        if self._entries.pop(execution_id, None) is not None:
+            self.size_bytes -= self._weights.pop(execution_id)

@@ -1,0 +1,148 @@
+"""The desk where actions meet workers: sessions of this server, and the room they have.
+
+The committer takes room from it while it decides (so that a new action is leased in the transaction that made it), the
+event loop adds room as workers grant credits. The one lock guards both; nothing waits while it is held.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Iterable, Mapping
+
+QueueName = tuple[str, str]
+
+
+@dataclasses.dataclass(slots=True)
+class Session:
+    """One worker that takes actions from this server."""
+
+    id: str
+    worker: str
+    namespace: str
+    #: Action name -> most actions of it at once; 0: no limit of its own.
+    limits: Mapping[str, int]
+    #: Actions it may still be given.
+    room: int = 0
+    #: Actions of each name that it holds.
+    held: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def free(self, name: str) -> int:
+        """Return how many more actions of *name* it may be given."""
+        limit = self.limits[name]
+        return min(self.room, limit - self.held[name]) if limit else self.room
+
+
+class Desk:
+    """All sessions of this server. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+        self._by_name: dict[QueueName, collections.deque[Session]] = {}
+        #: Queues that are known to be empty but for what this server adds: only there may a new action go straight
+        #: to a worker, or it would overtake an older one.
+        self._drained: set[QueueName] = set()
+
+    def open(self, session: Session) -> None:
+        """Take *session* in."""
+        with self._lock:
+            self._sessions[session.id] = session
+            for name in session.limits:
+                self._by_name.setdefault((session.namespace, name), collections.deque()).append(session)
+
+    def close(self, session_id: str) -> None:
+        """Let the session go."""
+        with self._lock:
+            session = self._sessions.pop(session_id, None)
+            if session is None:
+                return
+            for name in session.limits:
+                key = (session.namespace, name)
+                self._by_name[key].remove(session)
+                if not self._by_name[key]:
+                    del self._by_name[key]
+                    self._drained.discard(key)
+
+    def grant(self, session_id: str, more: int) -> None:
+        """Add room to a session."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is not None:
+                session.room += more
+
+    def take(self, namespace: str, name: str) -> Session | None:
+        """Reserve room for one new action, in turn among the sessions; None: it has to be queued."""
+        key = (namespace, name)
+        with self._lock:
+            if key not in self._drained:
+                return None
+            sessions = self._by_name.get(key, ())
+            for _ in range(len(sessions)):
+                session = sessions[0]
+                sessions.rotate(-1)  # type: ignore[union-attr]
+                if session.free(name) > 0:
+                    session.room -= 1
+                    session.held[name] += 1
+                    return session
+        return None
+
+    def reserve(self, session_id: str, name: str, wanted: int) -> int:
+        """Reserve room for up to *wanted* queued actions; return for how many."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is None:
+                return 0
+            count = max(0, min(wanted, session.free(name)))
+            session.room -= count
+            session.held[name] += count
+            return count
+
+    def give_back(self, session_id: str, name: str, count: int = 1) -> None:
+        """Return room that was reserved for an offer that is not made after all."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is not None:
+                session.room += count
+                session.held[name] -= count
+
+    def settled(self, session_id: str, name: str) -> None:
+        """Note that the session no longer holds one action of *name*; room comes back with its next credits."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is not None and session.held[name] > 0:
+                session.held[name] -= 1
+
+    def note_queued(self, keys: Iterable[QueueName]) -> None:
+        """Rows may wait in these queues."""
+        with self._lock:
+            self._drained.difference_update(keys)
+
+    def note_drained(self, keys: Iterable[QueueName]) -> None:
+        """These queues were just found empty."""
+        with self._lock:
+            self._drained.update(key for key in keys if key in self._by_name)
+
+    def wants(self) -> list[tuple[Session, list[tuple[str, int]]]]:
+        """Return the sessions that have room for actions that may be queued, and how much."""
+        with self._lock:
+            found = []
+            for session in self._sessions.values():
+                if session.room > 0:
+                    names = [n for n in session.limits if (session.namespace, n) not in self._drained]
+                    wanted = [(name, session.free(name)) for name in names if session.free(name) > 0]
+                    if wanted:
+                        found.append((session, wanted))
+            return found
+
+    def serves(self, namespace: str, name: str) -> bool:
+        """Tell whether a session of this server takes actions of *name*."""
+        with self._lock:
+            return (namespace, name) in self._by_name
+
+    @property
+    def count(self) -> int:
+        """Return how many sessions are open."""
+        with self._lock:
+            return len(self._sessions)

@@ -1,0 +1,101 @@
+"""The watch hub: wakes those who follow an execution. Lives on the event loop.
+
+What it hands on is a shortcut: a subscriber that falls behind loses its shortcut, not an event, and goes on from the
+table at its own pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Iterable, Sequence
+
+from tradewind_server.runtime.requests import Announcement
+from tradewind_server.store.records import StoredEvent
+
+#: Batches kept for a subscriber before it has to read the table.
+_KEPT = 32
+
+
+class Subscription:
+    """One follower of one execution."""
+
+    def __init__(self, hub: Hub, execution_id: str) -> None:
+        self._hub = hub
+        self.execution_id = execution_id
+        self._pending: collections.deque[Announcement] = collections.deque(maxlen=_KEPT)
+        self._wake = asyncio.Event()
+
+    def push(self, announcement: Announcement | None) -> None:
+        """Wake the follower; None: something happened, on another server or out of sight."""
+        if announcement is not None:
+            self._pending.append(announcement)
+        self._wake.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait until something may have happened, *timeout* seconds at most; return whether it has."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    def take_after(self, revision: int) -> Sequence[StoredEvent] | None:
+        """Return the next batch after *revision* without asking the database; None: ask it."""
+        while self._pending:
+            events = self._pending[0].events
+            if events[-1].revision <= revision:
+                self._pending.popleft()
+            elif events[0].revision == revision + 1:
+                return self._pending.popleft().events
+            else:
+                return None
+        return None
+
+    def close(self) -> None:
+        """Stop following."""
+        self._hub.remove(self)
+
+
+class Hub:
+    """All subscriptions of this server."""
+
+    def __init__(self) -> None:
+        self._by_execution: dict[str, set[Subscription]] = {}
+
+    def subscribe(self, execution_id: str) -> Subscription:
+        """Follow an execution from now on; read the table after this, not before."""
+        subscription = Subscription(self, execution_id)
+        self._by_execution.setdefault(execution_id, set()).add(subscription)
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """Forget a subscription."""
+        group = self._by_execution.get(subscription.execution_id)
+        if group is not None:
+            group.discard(subscription)
+            if not group:
+                del self._by_execution[subscription.execution_id]
+
+    def announce(self, announcements: Iterable[Announcement]) -> None:
+        """Hand the events of a batch to their followers."""
+        for announcement in announcements:
+            for subscription in self._by_execution.get(announcement.execution_id, ()):
+                subscription.push(announcement)
+
+    def wake(self, execution_ids: Iterable[str]) -> None:
+        """Wake the followers of executions that changed on another server."""
+        for id_ in execution_ids:
+            for subscription in self._by_execution.get(id_, ()):
+                subscription.push(None)
+
+    def wake_all(self) -> None:
+        """Wake everybody: a slow poll as a net under lost notifications."""
+        self.wake(list(self._by_execution))
+
+    @property
+    def count(self) -> int:
+        """Return how many subscriptions there are."""
+        return sum(map(len, self._by_execution.values()))

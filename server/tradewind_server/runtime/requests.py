@@ -1,0 +1,237 @@
+"""What the committer is asked to do, and what it answers. All immutable once submitted, but for the place in the queue."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.state import ExecutionState
+from tradewind_server.lang import Source
+from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
+
+#: Called on the event loop with the answer: a value of the request's kind, or an exception.
+Reply = Callable[[object], None]
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Request:
+    """Something for the committer."""
+
+    provenance: Provenance
+    #: The execution it is about; "" for none. Requests of one execution are kept in order.
+    target: str = ""
+    reply: Reply | None = None
+    #: Monotonic seconds at which another server's lock first made it wait; 0: it has not waited.
+    deferred_since: float = 0.0
+    #: Bytes that it keeps in memory while it waits.
+    size_bytes: int = 200
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Start(Request):
+    """Start an execution; its id is stamped once and kept over retries. Answer: Started."""
+
+    at: datetime
+    namespace: str
+    workflow: str
+    workflow_namespace: str
+    #: 0: the current one.
+    definition_version: int
+    input: Mapping[str, object]
+    env: Mapping[str, object]
+    params: Mapping[str, object]
+    external_id: str
+    business_key: str
+    use_existing: bool
+    tags: tuple[str, ...]
+    description: str
+    #: Digest of all that makes the request what it is; the same request id with another digest is refused.
+    digest: str
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Command(Request):
+    """Carry out a command on an execution. Answer: Snapshot."""
+
+    namespace: str
+    command: c.Command
+    digest: str = ""
+    #: Task name instead of its number, for rerun and skip.
+    task_name: str = ""
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Result(Request):
+    """Record what a worker answered. Answer: Recorded, or a refusal."""
+
+    namespace: str
+    action_id: int
+    #: 0 and 0: by reference, for asynchronous actions.
+    attempt: int
+    epoch: int
+    worker: str
+    command: c.CompleteAction | c.FailAction | c.CancelAction
+    session: str = ""
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Timer(Request):
+    """A timer of the target is due."""
+
+    timer_id: int
+    at: datetime
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Deliver(Request):
+    """Messages wait for the target."""
+
+    at: datetime
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Claim(Request):
+    """A worker session has room. Answer: list of QueueRow, leased."""
+
+    session: str
+    worker: str
+    namespace: str
+    #: (action name, how many)
+    wanted: Sequence[tuple[str, int]]
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Held:
+    """One action that a worker says it holds."""
+
+    execution_id: str
+    action_id: int
+    attempt: int
+    epoch: int
+    progress: str = ""
+    checkpoint: bytes | None = None
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Renew(Request):
+    """A worker accepts, or beats for, actions. Answer: for each of `held` KEEP, CANCEL or LOST."""
+
+    session: str
+    worker: str
+    held: Sequence[Held]
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Release(Request):
+    """Actions go back to the queue: refused by their worker, or its connection broke before it accepted them."""
+
+    #: (held, seconds until it is offered again)
+    released: Sequence[tuple[Held, int]]
+    #: The worker is gone: counts as a delivery without Accept.
+    lost: bool
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Sweep(Request):
+    """Look for leases that have ended."""
+
+    at: datetime
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Deploy(Request):
+    """Store definitions. Answer: Deployed."""
+
+    namespace: str
+    workflow_namespace: str
+    sources: Sequence[tuple[Source, Sequence[WorkflowSpec | AdhocActionSpec]]]
+    at: datetime
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class DeleteDefinition(Request):
+    """Retire a definition. Answer: the registry revision."""
+
+    namespace: str
+    workflow_namespace: str
+    kind: str
+    name: str
+
+
+KEEP, CANCEL, LOST = "keep", "cancel", "lost"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An execution as of one revision, without its payloads."""
+
+    envelope: Envelope
+    state: ExecutionState
+    message: str | None
+    revision: int
+    updated_at: datetime
+    finished_at: datetime | None
+    output: object = None
+    #: Id of the task a rerun or skip was about.
+    task_id: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Started:
+    """Answer to Start."""
+
+    #: None: it existed before; read it by its id.
+    snapshot: Snapshot | None
+    execution_id: str
+    existing: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recorded:
+    """Answer to Result."""
+
+    execution_id: str
+    revision: int
+    #: False: it had been recorded before.
+    is_new: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Announcement:
+    """The new events of one execution in one batch."""
+
+    execution_id: str
+    namespace: str
+    revision: int
+    state: ExecutionState
+    events: Sequence[StoredEvent]
+
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """All that the event loop must know of one batch."""
+
+    answers: list[tuple[Request, object]] = dataclasses.field(default_factory=list)
+    #: To be asked again, before anything newer.
+    deferred: list[Request] = dataclasses.field(default_factory=list)
+    announcements: list[Announcement] = dataclasses.field(default_factory=list)
+    #: (session, leased action)
+    offers: list[tuple[str, QueueRow]] = dataclasses.field(default_factory=list)
+    #: (execution, action, is_cancel): whoever works on it must hear.
+    orders: list[tuple[str, int, bool]] = dataclasses.field(default_factory=list)
+    #: (due in microseconds, execution, timer)
+    timers: list[tuple[int, str, int]] = dataclasses.field(default_factory=list)
+    ended_timers: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    #: Executions that messages wait for.
+    targets: list[str] = dataclasses.field(default_factory=list)
+    #: (namespace, action name) of actions that were left in the queue.
+    queued: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    #: (namespace, action name) whose queue was found empty.
+    emptied: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    #: Number of commands decided, for figures.
+    commands: int = 0
+    #: Internal follow-ups of this batch, to be queued at once.
+    follow_ups: list[Request] = dataclasses.field(default_factory=list)

@@ -1,0 +1,100 @@
+"""Every setting: unit, default, environment variable.
+
+A setting is read from `TRADEWIND_<NAME>`; the command line overrides some. docs/settings.md is held equal by a test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """How one server runs."""
+
+    #: Where to listen, host:port. Anything but loopback needs TLS or `insecure`.
+    listen: str = "127.0.0.1:7233"
+    #: SQLAlchemy URL, or a path of an SQLite file; "" is a private temporary file.
+    database: str = "tradewind.db"
+    #: PEM file of the server's certificate chain; "" means no TLS.
+    tls_certificate: str = ""
+    #: PEM file of the certificate's private key.
+    tls_key: str = ""
+    #: Serve without TLS on an address other than loopback.
+    insecure: bool = False
+    #: Serve reflection.
+    reflection: bool = True
+    #: What becomes of an action that no built-in serves and no worker has served: "wait" or "fail".
+    unknown_actions: str = "wait"
+    #: Largest input, result or published value, bytes.
+    max_payload_bytes: int = 1024 * 1024
+    #: Largest gRPC message, bytes.
+    max_message_bytes: int = 4 * 1024 * 1024
+    #: Most bytes of collected results and contexts of one execution.
+    max_execution_bytes: int = 64 * 1024 * 1024
+    #: Most commands in one batch.
+    batch_commands: int = 256
+    #: Most rows that one batch produces before it is cut.
+    batch_rows: int = 20_000
+    #: Most milliseconds of deciding in one batch.
+    batch_decide_ms: int = 25
+    #: Most commands that wait; the next one is refused with QUEUE_FULL.
+    queue_commands: int = 20_000
+    #: Most streams open at once.
+    max_streams: int = 20_000
+    #: Bytes of cached execution state.
+    cache_bytes: int = 256 * 1024 * 1024
+    #: Seconds an offer may stay unaccepted.
+    delivery_lease_seconds: int = 5
+    #: Seconds a worker may be silent.
+    work_lease_seconds: int = 30
+    #: Deliveries without an Accept after which an action is NOT_DELIVERABLE.
+    max_deliveries: int = 10
+    #: Workers lost right after Accept after which an action is NOT_DELIVERABLE.
+    max_losses: int = 3
+    #: Seconds that running work has to answer a cancellation.
+    cancel_grace_seconds: int = 30
+    #: Seconds a finished request id is remembered.
+    request_id_seconds: int = 24 * 3600
+    #: Egress of std.http: allow loopback, private and link-local addresses.
+    allow_private_addresses: bool = False
+    #: Seconds that a stopping server lets calls finish.
+    shutdown_grace_seconds: int = 5
+
+
+def from_environment(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Return the settings of *environment* (default: the process's), with *overrides* that are not None on top.
+
+    Raises:
+        ValueError: a variable is not of its setting's type; the text names it.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    for field in dataclasses.fields(Settings):
+        text = environment.get(variable(field.name))
+        if text is not None:
+            values[field.name] = _parse(field.name, str(field.type), text)
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of the setting *name*."""
+    return f"TRADEWIND_{name.upper()}"
+
+
+def _parse(name: str, type_: str, text: str) -> object:
+    if type_ == "bool":
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off", ""):
+            return False
+        raise ValueError(f"{variable(name)} must be true or false, but is '{text}'")
+    if type_ == "int":
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"{variable(name)} must be a whole number, but is '{text}'") from None
+    return text

@@ -1,0 +1,164 @@
+"""Opening a database: URL, pools, the lock of an SQLite file, migrations."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from tradewind_server.store import schema
+from tradewind_server.store.statements import Dialect
+
+#: Advisory lock under which PostgreSQL migrations run; an arbitrary number of ours.
+_MIGRATION_LOCK = 7233_2026
+#: Connections for reads beside the committer's own.
+_READ_CONNECTIONS = 8
+
+
+class DatabaseInUse(Exception):
+    """Another server holds the SQLite file; the text names its pid."""
+
+
+class Database:
+    """One opened database: a connection for the committer, and a pool for readers.
+
+    Thread-safe except for the committer's connection, which one thread uses.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._cleanup = contextlib.ExitStack()
+        self.url = _resolve(url, self._cleanup)
+        self.is_postgresql = self.url.get_backend_name() == "postgresql"
+        if not self.is_postgresql:
+            self._cleanup.enter_context(_file_lock(Path(str(self.url.database))))
+        self._writer = _engine(self.url, 1)
+        self._readers = _engine(self.url, _READ_CONNECTIONS)
+        self._cleanup.callback(self._writer.dispose)
+        self._cleanup.callback(self._readers.dispose)
+        try:
+            migrate(self._writer)
+        except BaseException:
+            self._cleanup.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Return "postgresql" or "sqlite"."""
+        return "postgresql" if self.is_postgresql else "sqlite"
+
+    def connect_writer(self) -> sa.Connection:
+        """Return a new autocommit connection for the committer."""
+        return self._writer.connect()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[tuple[sa.Connection, Dialect]]:
+        """Give a connection that sees one consistent snapshot; it never waits for the committer."""
+        with self._readers.connect() as connection:
+            # SQLite: a deferred transaction takes its snapshot at the first read
+            begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if self.is_postgresql else "BEGIN"
+            connection.exec_driver_sql(begin)
+            try:
+                yield connection, Dialect(connection)
+            finally:
+                connection.exec_driver_sql("ROLLBACK")
+
+    def durability(self) -> str:
+        """Return how the database promises durability, read back from it."""
+        with self._writer.connect() as connection:
+            if self.is_postgresql:
+                return f"synchronous_commit={connection.exec_driver_sql('SHOW synchronous_commit').scalar()}"
+            level = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+            value = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+            journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            return f"journal_mode={journal} synchronous={level[int(value or 0)]}"
+
+    def close(self) -> None:
+        """Close all connections and release the file lock."""
+        self._cleanup.close()
+
+
+def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:
+    if not url or url in ("memory", ":memory:", "sqlite://", "sqlite:///:memory:"):
+        # one code path: "in memory" is a private temporary file
+        folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-"))
+        return sa.URL.create("sqlite", database=os.path.join(folder, "tradewind.db"))
+    if "://" not in url:
+        return sa.URL.create("sqlite", database=os.path.abspath(url))
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+@contextlib.contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{path}.lock", "a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise DatabaseInUse(
+                f"The database file {path} is in use by the server with pid {lock.read().strip() or 'unknown'}. "
+                "Stop that server, use another file, or use PostgreSQL for several servers."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _engine(url: sa.URL, size: int) -> sa.Engine:
+    # AUTOCOMMIT: transactions are begun and ended by our own statements
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_size": size, "max_overflow": 2}
+    if url.get_backend_name() == "postgresql":
+        options["connect_args"] = {"application_name": "tradewind", "prepare_threshold": 1}
+        return sa.create_engine(url, pool_pre_ping=size > 1, **options)
+    options["connect_args"] = {"check_same_thread": False, "timeout": 30}
+    engine = sa.create_engine(url, poolclass=sa.QueuePool, **options)
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute("PRAGMA cache_size=-65536")
+
+    return engine
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema to this version. Servers that start together take turns."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
+        try:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        finally:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")
+
+
+def installation_value(connection: sa.Connection, name: str, default: str) -> str:
+    """Return the installation's value called *name*; the first server to ask sets it."""
+    table = schema.installation
+    connection.exec_driver_sql("BEGIN")
+    parameter = "%s" if connection.dialect.name == "postgresql" else "?"
+    connection.exec_driver_sql(
+        f"INSERT INTO installation (name, value) VALUES ({parameter}, {parameter}) ON CONFLICT (name) DO NOTHING",
+        (name, default),
+    )
+    value = connection.execute(sa.select(table.c.value).where(table.c.name == name)).scalar_one()
+    connection.exec_driver_sql("COMMIT")
+    return str(value)

@@ -1,0 +1,267 @@
+"""Rows to state: what replaying the log would give, without reading the log.
+
+Values are read from the events that rows point to. A test compares both ways after every scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import sqlalchemy as sa
+
+from tradewind_server.clock import from_microseconds
+from tradewind_server.engine import events as e
+from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.contexts import EMPTY, Context
+from tradewind_server.engine.evolve import create, evolve
+from tradewind_server.engine.state import (
+    FINAL_TASK_STATES,
+    Action,
+    ActionState,
+    Backlog,
+    Execution,
+    ExecutionState,
+    Items,
+    Task,
+    TaskState,
+    Timer,
+)
+from tradewind_server.store import schema
+from tradewind_server.store.projection import ExecutionDetail, TaskDetail
+from tradewind_server.store.records import Envelope, Live, StoredEvent
+from tradewind_server.store.statements import Dialect, Select
+
+_execution_detail = msgspec.json.Decoder(ExecutionDetail)
+_task_detail = msgspec.json.Decoder(TaskDetail)
+
+EVENT_COLUMNS = tuple(column.name for column in schema.events.columns)
+
+_bodies = Select(schema.events, ("execution_id", "revision"), ("revision", "type", "type_version", "body"))
+
+Origins = Mapping[str, tuple[int, int]]
+
+
+def load(connection: sa.Connection, dialect: Dialect, execution_id: str) -> Live | None:
+    """Return the execution as its rows tell it, or None when there is none."""
+    row = connection.execute(sa.select(schema.executions).where(schema.executions.c.id == execution_id)).one_or_none()
+    return None if row is None else _Loader(connection, dialect, row).live()
+
+
+def envelope_of(row: Any) -> Envelope:
+    """Return the envelope in a row of `executions`."""
+    return Envelope(
+        row.id, row.namespace, row.workflow, row.workflow_namespace, row.definition_version, row.registry_revision,
+        row.semantics_version, row.root_id, row.parent_id, row.parent_task, row.parent_action, row.external_id,
+        row.business_key, tuple(row.tags.split("\n")) if row.tags else (), row.description, row.created_by,
+        from_microseconds(row.created_at),
+    )  # fmt: skip
+
+
+class _Loader:
+    """Loads one execution: rows first, then the bodies of the events they point to."""
+
+    def __init__(self, connection: sa.Connection, dialect: Dialect, row: Any) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._row = row
+        self._detail = _execution_detail.decode(row.detail)
+        self._events: dict[int, e.Event] = {}
+
+    def live(self) -> Live:
+        tasks = self._rows(schema.tasks, "task_id")
+        actions = self._rows(schema.actions, "action_id")
+        details = {row.task_id: _task_detail.decode(row.detail) for row in tasks}
+        self._read_bodies(self._revisions(tasks, actions, details))
+        state = self._execution()
+        for row in tasks:
+            self._add_task(state, row, details[row.task_id])
+        for row in self._rows(schema.arrivals, "revision"):
+            parent = state.tasks[row.parent_id]
+            state.tasks[row.task_id].arrived[parent.name] = parent.id
+        for row in actions:
+            self._add_action(state, row)
+        for row in self._rows(schema.timers, "timer_id"):
+            due = from_microseconds(row.due_at)
+            state.timers[row.timer_id] = Timer(row.timer_id, row.task_id, row.purpose, due)
+            if row.task_id:
+                state.tasks[row.task_id].timers[row.purpose] = row.timer_id
+        return Live(envelope_of(self._row), state, self._row.xid)
+
+    def _rows(self, table: sa.Table, order: str) -> Sequence[Any]:
+        query = sa.select(table).where(table.c.execution_id == self._row.id).order_by(table.c[order])
+        return self._connection.execute(query).all()
+
+    def _revisions(self, tasks: Sequence[Any], actions: Sequence[Any], details: Mapping[int, TaskDetail]) -> set[int]:
+        wanted = {1, self._row.env_revision, self._row.output_revision}
+        wanted.update(revision for revision, _ in self._detail.variables.values())
+        for row in tasks:
+            detail = details[row.task_id]
+            wanted.update(revision for revision, _ in detail.context.values())
+            wanted.add(detail.items_revision)
+            if detail.published:
+                wanted.add(row.published_revision)
+        wanted.update(row.result_revision for row in actions)
+        wanted.discard(0)
+        return wanted
+
+    def _read_bodies(self, revisions: Iterable[int]) -> None:
+        keys = [(self._row.id, revision) for revision in sorted(revisions)]
+        for revision, type_, version, body in _bodies.run(self._connection, self._dialect, keys):
+            self._events[revision] = decode_event(type_, version, bytes(body))
+
+    def _execution(self) -> Execution:
+        row, detail = self._row, self._detail
+        started = cast("e.ExecutionStarted", self._events[1])
+        state = create(started, from_microseconds(row.created_at))
+        state.state, state.message = ExecutionState(row.state), row.message
+        state.revision, state.updated_at = row.revision, from_microseconds(row.updated_at)
+        state.finished_at = None if row.finished_at is None else from_microseconds(row.finished_at)
+        state.output_revision, state.env_revision = row.output_revision, row.env_revision
+        if row.output_revision:
+            state.output = getattr(self._events[row.output_revision], "output", None)
+        env = getattr(self._events[row.env_revision], "env", None)
+        state.env = started.env if env is None else env
+        state.variables = self._context(detail.variables, ("globals", "variables"))
+        state.backlog = [Backlog(task, [(t, m) for t, m in targets]) for task, targets in detail.backlog]
+        state.last_task, state.last_action, state.last_timer = detail.last_task, detail.last_action, detail.last_timer
+        return state
+
+    def _context(self, origins: Origins, fields: tuple[str, ...]) -> Context:
+        if not origins:
+            return EMPTY
+        values = {name: self._value(name, revision, fields) for name, (revision, _) in origins.items()}
+        return Context(values, {name: (revision, version) for name, (revision, version) in origins.items()})
+
+    def _value(self, name: str, revision: int, fields: tuple[str, ...]) -> object:
+        event = self._events[revision]
+        for field in fields:
+            values = getattr(event, field, None)
+            if values is not None and name in values:
+                return values[name]
+        raise LookupError(f"event {revision} of execution {self._row.id} does not hold '{name}'")
+
+    def _add_task(self, state: Execution, row: Any, detail: TaskDetail) -> None:
+        task = Task(
+            row.task_id,
+            row.name,
+            TaskState(row.state),
+            from_microseconds(row.created_at),
+            from_microseconds(row.updated_at),
+            parents=tuple(detail.parents),
+        )
+        task.context = self._shared_context(state, task, detail)
+        task.attempt, task.message = row.attempt, row.message
+        for name in ("fired", "rounds", "first_attempt", "base_attempt", "pending_outcome", "pending_reason",
+                     "waited_after", "handled", "has_next", "keep_result"):  # fmt: skip
+            setattr(task, name, getattr(detail, name))
+        if task.state in FINAL_TASK_STATES:
+            task.published, task.published_revision = tuple(detail.published), row.published_revision
+            values = {name: self._value(name, row.published_revision, ("published",)) for name in detail.published}
+            task.outbound = task.context.published(values, row.published_revision)
+        else:
+            state.open_tasks[task.id] = None
+        if detail.items_revision:
+            started = cast("e.TaskStarted", self._events[detail.items_revision])
+            task.items = Items(started.items or [], detail.items_revision, detail.concurrency)
+        state.tasks[task.id] = task
+        state.latest[task.name] = task.id
+
+    def _shared_context(self, state: Execution, task: Task, detail: TaskDetail) -> Context:
+        """Return the parent's very object where it is the same, as evolving would."""
+        if len(task.parents) == 1 and task.parents[0] in state.tasks:
+            inherited = state.tasks[task.parents[0]].outbound
+            if inherited.origins == detail.context:
+                return inherited
+        return self._context(detail.context, ("published", "merged"))
+
+    def _add_action(self, state: Execution, row: Any) -> None:
+        action = Action(
+            row.action_id,
+            row.task_id,
+            row.item_index,
+            row.name,
+            row.kind,
+            tuple(row.wrappers.split("\n")) if row.wrappers else (),
+            bool(row.asynchronous),
+            row.child_id,
+            ActionState(row.state),
+            bool(row.cancelling),
+            row.task_attempt,
+            from_microseconds(row.created_at),
+            from_microseconds(row.updated_at),
+            row.scheduled_revision,
+            row.result_revision,
+        )
+        if action.result_revision:
+            action.result = _result(self._events[action.result_revision])
+        state.actions[action.id] = action
+        if action.state is ActionState.OPEN:
+            state.open_actions[action.id] = None
+        _count(state.tasks[action.task], action)
+
+
+def _result(event: e.Event) -> object:
+    if isinstance(event, e.ActionSucceeded):
+        return event.result
+    if isinstance(event, e.ActionFailed):
+        return event.details if event.details is not None else event.message
+    return None
+
+
+def _count(task: Task, action: Action) -> None:
+    """Derive what `evolve` counts from the actions of the task, oldest first."""
+    task.action_count += 1
+    is_current = action.task_attempt == task.attempt
+    kept = action.task_attempt >= task.base_attempt and action.state is ActionState.SUCCEEDED
+    if not (is_current or kept):
+        return
+    task.accepted[action.index] = action.id
+    if is_current:
+        task.open_actions += action.state is ActionState.OPEN
+        task.failed_actions += action.state is ActionState.FAILED
+        task.cancelled_actions += action.state is ActionState.CANCELLED
+        if task.items is not None:
+            task.items.next_index = max(task.items.next_index, action.index + 1)
+
+
+def replay(events: Iterable[StoredEvent]) -> Execution:
+    """Return the state that the log gives; for tests, `tradewind replay` and repair.
+
+    Raises:
+        ValueError: the log is empty or does not begin with ExecutionStarted.
+    """
+    state: Execution | None = None
+    for stored in events:
+        event = decode_event(stored.type, stored.type_version, stored.body)
+        at = from_microseconds(stored.at)
+        if state is None:
+            if not isinstance(event, e.ExecutionStarted):
+                raise ValueError(f"the log begins with {stored.type} instead of ExecutionStarted")
+            state = create(event, at)
+        else:
+            evolve(state, event, at)
+    if state is None:
+        raise ValueError("the log is empty")
+    return state
+
+
+def read_events(
+    connection: sa.Connection, execution_id: str, after: int, limit: int, up_to: int | None = None
+) -> list[StoredEvent]:
+    """Return events of one execution in order, those after revision *after*, *limit* at most."""
+    table = schema.events
+    query = sa.select(table).where(table.c.execution_id == execution_id, table.c.revision > after)
+    if up_to is not None:
+        query = query.where(table.c.revision <= up_to)
+    rows = connection.execute(query.order_by(table.c.revision).limit(limit))
+    return [_stored(row) for row in rows]
+
+
+def _stored(row: Any) -> StoredEvent:
+    values = row._mapping
+    return StoredEvent(**{name: values[name] for name in EVENT_COLUMNS[:-1]}, body=bytes(values["body"]))
+
+
+Loader = Callable[[sa.Connection, Dialect, str], Live | None]

@@ -1,0 +1,227 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create all tables."""
+    op.create_table(
+        "action_queue",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("rank", sa.BigInteger(), nullable=False),
+        sa.Column("ready_at", sa.BigInteger(), nullable=False),
+        sa.Column("stage", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("session", sa.Text(), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("deliveries", sa.BigInteger(), nullable=False),
+        sa.Column("losses", sa.BigInteger(), nullable=False),
+        sa.Column("safe_rerun", sa.BigInteger(), nullable=False),
+        sa.Column("timeout_at", sa.BigInteger(), nullable=False),
+        sa.Column("cancelling", sa.BigInteger(), nullable=False),
+        sa.Column("input_revision", sa.BigInteger(), nullable=False),
+        sa.Column("progress", sa.Text(), nullable=False),
+        sa.Column("checkpoint", sa.LargeBinary(), nullable=True),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "action_id"),
+    )
+    op.create_index("queue_leases", "action_queue", ["stage", "lease_until"], unique=False)
+    op.create_index(
+        "queue_ready", "action_queue", ["namespace", "name", "stage", "rank", "execution_id", "action_id"], unique=False
+    )
+    op.create_index("queue_sessions", "action_queue", ["session"], unique=False)
+    op.create_table(
+        "actions",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("task_id", sa.BigInteger(), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("task_attempt", sa.BigInteger(), nullable=False),
+        sa.Column("item_index", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("wrappers", sa.Text(), nullable=False),
+        sa.Column("asynchronous", sa.BigInteger(), nullable=False),
+        sa.Column("child_id", sa.String(length=64), nullable=False),
+        sa.Column("cancelling", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("scheduled_revision", sa.BigInteger(), nullable=False),
+        sa.Column("result_revision", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "action_id"),
+    )
+    op.create_index(
+        "actions_open", "actions", ["namespace", "state", "asynchronous", "execution_id", "action_id"], unique=False
+    )
+    op.create_table(
+        "arrivals",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("task_id", sa.BigInteger(), nullable=False),
+        sa.Column("parent_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "task_id", "parent_id"),
+    )
+    op.create_table(
+        "batches",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("server", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("batches_old", "batches", ["at"], unique=False)
+    op.create_table(
+        "claims",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "kind", "key"),
+    )
+    op.create_index("claims_expired", "claims", ["expires_at"], unique=False)
+    op.create_table(
+        "definitions",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("workflow_namespace", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("content_hash", sa.Text(), nullable=False),
+        sa.Column("registry_revision", sa.BigInteger(), nullable=False),
+        sa.Column("retired_revision", sa.BigInteger(), nullable=True),
+        sa.Column("file", sa.Text(), nullable=False),
+        sa.Column("source", sa.LargeBinary(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("inputs", sa.LargeBinary(), nullable=False),
+        sa.Column("deployed_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "workflow_namespace", "kind", "name", "version"),
+    )
+    op.create_table(
+        "events",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("root_id", sa.String(length=64), nullable=False),
+        sa.Column("workflow", sa.Text(), nullable=False),
+        sa.Column("business_key", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("type_version", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("task_id", sa.BigInteger(), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("batch", sa.Text(), nullable=False),
+        sa.Column("xid", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("trace", sa.Text(), nullable=False),
+        sa.Column("codec", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "revision"),
+    )
+    op.create_index("events_in_order", "events", ["namespace", "xid", "position"], unique=False)
+    op.create_table(
+        "executions",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("workflow", sa.Text(), nullable=False),
+        sa.Column("workflow_namespace", sa.Text(), nullable=False),
+        sa.Column("definition_version", sa.BigInteger(), nullable=False),
+        sa.Column("registry_revision", sa.BigInteger(), nullable=False),
+        sa.Column("semantics_version", sa.BigInteger(), nullable=False),
+        sa.Column("root_id", sa.String(length=64), nullable=False),
+        sa.Column("parent_id", sa.String(length=64), nullable=False),
+        sa.Column("parent_task", sa.BigInteger(), nullable=False),
+        sa.Column("parent_action", sa.BigInteger(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("business_key", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("xid", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("output_revision", sa.BigInteger(), nullable=False),
+        sa.Column("env_revision", sa.BigInteger(), nullable=False),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("executions_by_business_key", "executions", ["namespace", "business_key", "id"], unique=False)
+    op.create_index("executions_by_namespace", "executions", ["namespace", "id"], unique=False)
+    op.create_index("executions_by_parent", "executions", ["parent_id", "id"], unique=False)
+    op.create_index("executions_by_root", "executions", ["root_id", "id"], unique=False)
+    op.create_index("executions_by_state", "executions", ["namespace", "state", "id"], unique=False)
+    op.create_index("executions_by_workflow", "executions", ["namespace", "workflow", "id"], unique=False)
+    op.create_table(
+        "installation",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "messages",
+        sa.Column("target", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("source_revision", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("target", "source", "source_revision", "kind"),
+    )
+    op.create_index("messages_late", "messages", ["created_at"], unique=False)
+    op.create_table(
+        "registry",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace"),
+    )
+    op.create_table(
+        "tasks",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("task_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("published_revision", sa.BigInteger(), nullable=False),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "task_id"),
+    )
+    op.create_table(
+        "timers",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("timer_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("task_id", sa.BigInteger(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "timer_id"),
+    )
+    op.create_index("timers_due", "timers", ["due_at"], unique=False)

@@ -1,0 +1,149 @@
+"""What the store keeps about an execution beside the engine's state."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+
+from tradewind_server.engine.state import Execution
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Envelope:
+    """What never changes about an execution."""
+
+    id: str
+    namespace: str
+    workflow: str
+    workflow_namespace: str
+    definition_version: int
+    #: Names are resolved as of this revision of the namespace's registry, for the whole tree.
+    registry_revision: int
+    semantics_version: int
+    root_id: str
+    #: "" and 0 for a root execution.
+    parent_id: str
+    parent_task: int
+    parent_action: int
+    #: The caller's own id, or "".
+    external_id: str
+    business_key: str
+    tags: tuple[str, ...]
+    description: str
+    #: Actor, as "kind:name".
+    created_by: str
+    created_at: datetime
+
+
+@dataclasses.dataclass(slots=True)
+class Live:
+    """An execution in memory: its state, and the transaction that wrote it last."""
+
+    envelope: Envelope
+    state: Execution
+    xid: int = 0
+    #: Rough size in memory, for the bound of the cache.
+    size_bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who caused the events of one command, and how."""
+
+    #: Actor, as "kind:name": caller, worker, timer, parent, child, system, anonymous.
+    actor: str
+    #: Name of the command.
+    cause: str
+    request_id: str = ""
+    trace: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class QueueRow:
+    """Delivery state of one action."""
+
+    execution_id: str
+    action_id: int
+    namespace: str
+    name: str
+    rank: int
+    ready_at: int
+    stage: int
+    attempt: int
+    epoch: int
+    worker: str
+    session: str
+    lease_until: int
+    deliveries: int
+    losses: int
+    safe_rerun: bool
+    timeout_at: int
+    cancelling: bool
+    input_revision: int
+    progress: str
+    checkpoint: bytes | None
+    detail: bytes
+    #: The input, when it is at hand; not a column.
+    input: bytes | None = None
+
+
+#: Stages of a queue row.
+QUEUED, OFFERED, ACCEPTED = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """Something one execution tells another."""
+
+    target: str
+    source: str
+    source_revision: int
+    kind: str
+    namespace: str
+    created_at: int
+    body: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """A request id, external id or business key, and what it stands for."""
+
+    namespace: str
+    #: "request", "external", "business"
+    kind: str
+    key: str
+    execution_id: str
+    digest: str
+    revision: int
+    expires_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One row of the log, as readers get it."""
+
+    execution_id: str
+    revision: int
+    namespace: str
+    root_id: str
+    workflow: str
+    business_key: str
+    type: str
+    type_version: int
+    at: int
+    actor: str
+    cause: str
+    request_id: str
+    task_id: int
+    task: str
+    action_id: int
+    batch: str
+    xid: int
+    position: int
+    trace: str
+    codec: int
+    body: bytes
+
+
+Rows = Mapping[str, list[tuple[object, ...]]]

@@ -1,0 +1,253 @@
+"""The tables. Moments are whole microseconds since 1970; payloads are bytes and stand once, in their event."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+_text = sa.Text
+_id = sa.String(64)
+_int = sa.BigInteger
+_bytes = sa.LargeBinary
+
+#: Key and value of the installation: signing secret, log epoch.
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("name", _text, primary_key=True),
+    sa.Column("value", _text, nullable=False),
+)
+
+#: How often something was deployed into a namespace; an execution resolves names as of one of these revisions.
+registry = sa.Table(
+    "registry",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("revision", _int, nullable=False),
+)
+
+#: One row per version of a workflow or ad-hoc action; valid from registry_revision until before retired_revision.
+definitions = sa.Table(
+    "definitions",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("workflow_namespace", _text, primary_key=True),
+    sa.Column("kind", _text, primary_key=True),
+    sa.Column("name", _text, primary_key=True),
+    sa.Column("version", _int, primary_key=True),
+    sa.Column("content_hash", _text, nullable=False),
+    sa.Column("registry_revision", _int, nullable=False),
+    sa.Column("retired_revision", _int),
+    sa.Column("file", _text, nullable=False),
+    sa.Column("source", _bytes, nullable=False),
+    sa.Column("description", _text, nullable=False),
+    sa.Column("tags", _text, nullable=False),
+    sa.Column("inputs", _bytes, nullable=False),
+    sa.Column("deployed_at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+)
+
+executions = sa.Table(
+    "executions",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("workflow", _text, nullable=False),
+    sa.Column("workflow_namespace", _text, nullable=False),
+    sa.Column("definition_version", _int, nullable=False),
+    sa.Column("registry_revision", _int, nullable=False),
+    sa.Column("semantics_version", _int, nullable=False),
+    sa.Column("root_id", _id, nullable=False),
+    sa.Column("parent_id", _id, nullable=False),
+    sa.Column("parent_task", _int, nullable=False),
+    sa.Column("parent_action", _int, nullable=False),
+    sa.Column("external_id", _text, nullable=False),
+    sa.Column("business_key", _text, nullable=False),
+    sa.Column("tags", _text, nullable=False),
+    sa.Column("description", _text, nullable=False),
+    sa.Column("created_by", _text, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("state", _text, nullable=False),
+    sa.Column("message", _text),
+    sa.Column("revision", _int, nullable=False),
+    #: Transaction that wrote the row last; see DESIGN of watching: a batch touches it only with a later one.
+    sa.Column("xid", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("finished_at", _int),
+    sa.Column("output_revision", _int, nullable=False),
+    sa.Column("env_revision", _int, nullable=False),
+    #: Origins of the variables, held transitions, counters.
+    sa.Column("detail", _bytes, nullable=False),
+    sa.Index("executions_by_namespace", "namespace", "id"),
+    sa.Index("executions_by_state", "namespace", "state", "id"),
+    sa.Index("executions_by_workflow", "namespace", "workflow", "id"),
+    sa.Index("executions_by_business_key", "namespace", "business_key", "id"),
+    sa.Index("executions_by_parent", "parent_id", "id"),
+    sa.Index("executions_by_root", "root_id", "id"),
+)
+
+#: The log. Never updated.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("revision", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("root_id", _id, nullable=False),
+    sa.Column("workflow", _text, nullable=False),
+    sa.Column("business_key", _text, nullable=False),
+    sa.Column("type", _text, nullable=False),
+    sa.Column("type_version", _int, nullable=False),
+    sa.Column("at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sa.Column("cause", _text, nullable=False),
+    sa.Column("request_id", _text, nullable=False),
+    sa.Column("task_id", _int, nullable=False),
+    sa.Column("task", _text, nullable=False),
+    sa.Column("action_id", _int, nullable=False),
+    sa.Column("batch", _text, nullable=False),
+    sa.Column("xid", _int, nullable=False),
+    #: Position within the transaction.
+    sa.Column("position", _int, nullable=False),
+    sa.Column("trace", _text, nullable=False),
+    sa.Column("codec", _int, nullable=False),
+    sa.Column("body", _bytes, nullable=False),
+    sa.Index("events_in_order", "namespace", "xid", "position"),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("task_id", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("name", _text, nullable=False),
+    sa.Column("state", _text, nullable=False),
+    sa.Column("attempt", _int, nullable=False),
+    sa.Column("message", _text, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("published_revision", _int, nullable=False),
+    sa.Column("detail", _bytes, nullable=False),
+)
+
+#: Which branches reached which join; apart from `tasks`, so that an arrival costs one row whatever the join's width.
+arrivals = sa.Table(
+    "arrivals",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("task_id", _int, primary_key=True),
+    sa.Column("parent_id", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("revision", _int, nullable=False),
+)
+
+actions = sa.Table(
+    "actions",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("action_id", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("task_id", _int, nullable=False),
+    sa.Column("task", _text, nullable=False),
+    sa.Column("task_attempt", _int, nullable=False),
+    sa.Column("item_index", _int, nullable=False),
+    sa.Column("name", _text, nullable=False),
+    sa.Column("kind", _text, nullable=False),
+    sa.Column("wrappers", _text, nullable=False),
+    sa.Column("asynchronous", _int, nullable=False),
+    sa.Column("child_id", _id, nullable=False),
+    sa.Column("cancelling", _int, nullable=False),
+    sa.Column("state", _text, nullable=False),
+    sa.Column("scheduled_revision", _int, nullable=False),
+    sa.Column("result_revision", _int, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("worker", _text, nullable=False),
+    sa.Index("actions_open", "namespace", "state", "asynchronous", "execution_id", "action_id"),
+)
+
+#: Delivery state of the actions that workers serve. One row from scheduling to the answer.
+queue = sa.Table(
+    "action_queue",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("action_id", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("name", _text, nullable=False),
+    #: The one order of stream and poll: ready_at - priority × step.
+    sa.Column("rank", _int, nullable=False),
+    sa.Column("ready_at", _int, nullable=False),
+    #: 0 queued, 1 offered, 2 accepted.
+    sa.Column("stage", _int, nullable=False),
+    sa.Column("attempt", _int, nullable=False),
+    #: Rises with each offer; part of the token.
+    sa.Column("epoch", _int, nullable=False),
+    sa.Column("worker", _text, nullable=False),
+    sa.Column("session", _text, nullable=False),
+    sa.Column("lease_until", _int, nullable=False),
+    sa.Column("deliveries", _int, nullable=False),
+    sa.Column("losses", _int, nullable=False),
+    sa.Column("safe_rerun", _int, nullable=False),
+    sa.Column("timeout_at", _int, nullable=False),
+    sa.Column("cancelling", _int, nullable=False),
+    sa.Column("input_revision", _int, nullable=False),
+    sa.Column("progress", _text, nullable=False),
+    sa.Column("checkpoint", _bytes),
+    #: What the offer shows besides: task, workflow, item, business key, trace context.
+    sa.Column("detail", _bytes, nullable=False),
+    sa.Index("queue_ready", "namespace", "name", "stage", "rank", "execution_id", "action_id"),
+    sa.Index("queue_leases", "stage", "lease_until"),
+    sa.Index("queue_sessions", "session"),
+)
+
+timers = sa.Table(
+    "timers",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("timer_id", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("task_id", _int, nullable=False),
+    sa.Column("purpose", _text, nullable=False),
+    sa.Column("due_at", _int, nullable=False),
+    sa.Index("timers_due", "due_at"),
+)
+
+#: From one execution to another; consumed in the transaction of the target's decision, in order per source.
+messages = sa.Table(
+    "messages",
+    metadata,
+    sa.Column("target", _id, primary_key=True),
+    sa.Column("source", _id, primary_key=True),
+    sa.Column("source_revision", _int, primary_key=True),
+    sa.Column("kind", _text, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("body", _bytes, nullable=False),
+    sa.Index("messages_late", "created_at"),
+)
+
+#: Request ids, caller-chosen ids and business keys.
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("kind", _text, primary_key=True),
+    sa.Column("key", _text, primary_key=True),
+    sa.Column("execution_id", _id, nullable=False),
+    sa.Column("digest", _text, nullable=False),
+    sa.Column("revision", _int, nullable=False),
+    sa.Column("expires_at", _int, nullable=False),
+    sa.Index("claims_expired", "expires_at"),
+)
+
+#: One row per commit: after a commit of unknown outcome, its presence tells.
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", _text, primary_key=True),
+    sa.Column("server", _text, nullable=False),
+    sa.Column("at", _int, nullable=False),
+    sa.Index("batches_old", "at"),
+)

@@ -1,0 +1,363 @@
+"""One batch in one transaction: claim, lock, read, write, commit.
+
+The contract of locking: an execution may be decided on only when `lock` returned it as READY. Its row is then locked
+until the commit, its revision is the one in the database, and its last transaction is older than this one, so that
+readers which follow transaction order never miss an event (PostgreSQL gives transaction ids when a transaction first
+writes, not when it commits). Lock order everywhere: claims sorted by key, executions by id, then their rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import operator
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import sqlalchemy as sa
+
+from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.store import schema
+from tradewind_server.store.database import Database
+from tradewind_server.store.projection import Changes
+from tradewind_server.store.records import Claim, Message, QueueRow
+from tradewind_server.store.statements import Delete, Dialect, Insert, Row, Select
+
+
+class Outcome(enum.Enum):
+    """How a commit ended."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+
+
+class Lock(enum.Enum):
+    """What `lock` found."""
+
+    READY = "ready"
+    #: Another server holds it, or a newer transaction wrote it: next batch.
+    BUSY = "busy"
+    MISSING = "missing"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Locked:
+    """A locked execution row."""
+
+    lock: Lock
+    revision: int = 0
+
+
+_insert = {
+    "executions": Insert(schema.executions, conflict="update"),
+    "tasks": Insert(schema.tasks, conflict="update"),
+    "actions": Insert(schema.actions, conflict="update"),
+    "events": Insert(schema.events),
+    "timers": Insert(schema.timers),
+    "messages": Insert(schema.messages, conflict="ignore"),
+    "arrivals": Insert(schema.arrivals),
+    "batches": Insert(schema.batches),
+}
+_insert_claims = Insert(schema.claims, conflict="ignore", returning=("namespace", "kind", "key"))
+QUEUE_COLUMNS = tuple(column.name for column in schema.queue.columns)
+_insert_queue = Insert(schema.queue, conflict="update")
+_delete_queue = Delete(schema.queue, ("execution_id", "action_id"))
+_delete_timers = Delete(schema.timers, ("execution_id", "timer_id"))
+_delete_messages = Delete(schema.messages, ("target", "source", "source_revision", "kind"))
+_delete_claims = Delete(schema.claims, ("namespace", "kind", "key"))
+_select_claims = Select(
+    schema.claims, ("namespace", "kind", "key"), tuple(c.name for c in schema.claims.columns)
+)
+_select_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"))
+_lock_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t SKIP LOCKED")
+_wait_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t")
+_select_queue = Select(schema.queue, ("execution_id", "action_id"), QUEUE_COLUMNS, lock="FOR UPDATE OF t")
+_select_bodies = Select(schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body"))
+
+
+ClaimKey = tuple[str, str, str]
+
+
+def claim_key(claim: Claim) -> ClaimKey:
+    """Return the key of *claim*, in the order in which claims are locked."""
+    return (claim.namespace, claim.kind, claim.key)
+
+
+def queue_row(row: Sequence[object]) -> QueueRow:
+    """Return a row of the queue table as a record."""
+    record = QueueRow(*row)  # type: ignore[arg-type]
+    record.safe_rerun, record.cancelling = bool(record.safe_rerun), bool(record.cancelling)
+    record.detail = bytes(record.detail)
+    record.checkpoint = None if record.checkpoint is None else bytes(record.checkpoint)
+    return record
+
+
+def _queue_tuple(row: QueueRow) -> Row:
+    return (
+        row.execution_id, row.action_id, row.namespace, row.name, row.rank, row.ready_at, row.stage, row.attempt,
+        row.epoch, row.worker, row.session, row.lease_until, row.deliveries, row.losses, int(row.safe_rerun),
+        row.timeout_at, int(row.cancelling), row.input_revision, row.progress, row.checkpoint, row.detail,
+    )  # fmt: skip
+
+
+class Writer:
+    """The committer's connection and its transactions. Used by one thread."""
+
+    def __init__(self, database: Database, server_id: str) -> None:
+        self._database = database
+        self._server_id = server_id
+        self._connection: sa.Connection | None = None
+        self._backend = 0
+        self._next_xid = 0
+
+    @property
+    def connection(self) -> sa.Connection:
+        """Return the connection of the current transaction."""
+        if self._connection is None:
+            self._connect()
+        assert self._connection is not None
+        return self._connection
+
+    def _connect(self) -> None:
+        self._connection = self._database.connect_writer()
+        self.dialect = Dialect(self._connection)
+        if self.dialect.is_postgresql:
+            self._backend = int(self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+        else:
+            newest = self._connection.execute(sa.select(sa.func.max(schema.executions.c.xid))).scalar()
+            self._next_xid = int(newest or 0)
+
+    def begin(self, batch: str, at: int, *, lock_timeout_ms: int = 0) -> Transaction:
+        """Begin a transaction for *batch*.
+
+        Raises:
+            DatabaseUnavailable: it cannot be begun; nothing has happened.
+        """
+        try:
+            connection = self.connection
+            if self.dialect.is_postgresql:
+                connection.exec_driver_sql("BEGIN")
+                if lock_timeout_ms:
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
+                xid = 0
+            else:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                self._next_xid += 1
+                xid = self._next_xid
+        except sa.exc.DBAPIError as error:
+            self.discard()
+            raise DatabaseUnavailable(problem=_brief(error)) from error
+        return Transaction(connection, self.dialect, batch, at, self._server_id, xid)
+
+    def commit(self, transaction: Transaction) -> Outcome:
+        """Commit; a lost reply is cleared up by the batch's row before this returns."""
+        try:
+            self.connection.exec_driver_sql("COMMIT")
+        except sa.exc.DBAPIError:
+            return self._resolve(transaction)
+        return Outcome.COMMITTED
+
+    def rollback(self) -> None:
+        """Give the transaction up."""
+        try:
+            self.connection.exec_driver_sql("ROLLBACK")
+        except sa.exc.DBAPIError:
+            self.discard()
+
+    def discard(self) -> None:
+        """Drop the connection; the next transaction makes a new one."""
+        if self._connection is not None:
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self._connection.invalidate()
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self._connection.close()
+        self._connection = None
+
+    def _resolve(self, transaction: Transaction) -> Outcome:
+        """Learn how a commit of unknown outcome ended: wait until the old backend is gone, then look for the batch."""
+        backend = self._backend
+        self.discard()
+        pause = 0.01
+        while True:
+            try:
+                if not self.dialect.is_postgresql or not self._is_alive(backend):
+                    break
+            except sa.exc.DBAPIError:
+                self.discard()
+            time.sleep(pause)  # the database is away: nothing else can be done until it answers
+            pause = min(pause * 2, 1.0)
+        return Outcome.COMMITTED if self._is_written(transaction.batch) else Outcome.ROLLED_BACK
+
+    def _is_alive(self, backend: int) -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND backend_type = 'client backend'"
+        return bool(self.connection.exec_driver_sql(query, (backend,)).scalar()) and backend != self._backend
+
+    def _is_written(self, batch: str) -> bool:
+        table = schema.batches
+        while True:
+            try:
+                found = self.connection.execute(sa.select(table.c.id).where(table.c.id == batch)).one_or_none()
+            except sa.exc.DBAPIError:
+                self.discard()
+                time.sleep(0.1)
+            else:
+                return found is not None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _brief(error: sa.exc.DBAPIError) -> str:
+    return str(error.orig).split("\n", 1)[0]
+
+
+class Transaction:
+    """One open transaction of the committer."""
+
+    def __init__(
+        self, connection: sa.Connection, dialect: Dialect, batch: str, at: int, server_id: str, xid: int
+    ) -> None:
+        self.connection = connection
+        self.dialect = dialect
+        self.batch = batch
+        self.at = at
+        self._server_id = server_id
+        #: 0 until it is known; PostgreSQL gives it with the first lock.
+        self.xid = xid
+
+    def claim(self, wanted: Iterable[Claim]) -> dict[ClaimKey, Claim]:
+        """Put claims down, first come first served; return who holds each key that was taken before this transaction."""
+        claims = {claim_key(c): c for c in sorted(wanted, key=claim_key)}
+        if not claims:
+            return {}
+        rows = [(*key, c.execution_id, c.digest, c.revision, c.expires_at) for key, c in claims.items()]
+        if self.dialect.is_postgresql:
+            # a claim in another open transaction is waited for; the second statement then sees it
+            made = _insert_claims.run_returning(self.connection, rows)
+            return self.find_claims([key for key in claims if key not in made])
+        held = self.find_claims(list(claims))
+        _insert_claims.run(self.connection, self.dialect, [row for row in rows if row[:3] not in held])
+        return held
+
+    def find_claims(self, keys: Sequence[ClaimKey]) -> dict[ClaimKey, Claim]:
+        """Return the claims of *keys* that exist."""
+        rows = _select_claims.run(self.connection, self.dialect, keys)
+        return {(row[0], row[1], row[2]): Claim(*row) for row in rows}
+
+    def release_claims(self, keys: Sequence[ClaimKey]) -> None:
+        """Free *keys*: business keys of ended executions, claims of refused commands."""
+        _delete_claims.run(self.connection, self.dialect, keys)
+
+    def lock(self, ids: Iterable[str], *, wait: bool = False) -> dict[str, Locked]:
+        """Lock execution rows and tell what may be decided on.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: *wait* was asked for and the lock timeout passed.
+        """
+        keys = [(id_,) for id_ in sorted(set(ids))]
+        if not self.dialect.is_postgresql:
+            rows = _select_executions.run(self.connection, self.dialect, keys)
+            return {row[0]: Locked(Lock.READY, row[1]) for row in rows}
+        self._learn_xid()
+        select = _wait_executions if wait else _lock_executions
+        found: dict[str, Locked] = {}
+        for id_, revision, xid in select.run(self.connection, self.dialect, keys):
+            found[id_] = Locked(Lock.READY if xid < self.xid else Lock.BUSY, revision)
+        unlocked = [key for key in keys if key[0] not in found]
+        for id_, _, _ in _select_executions.run(self.connection, self.dialect, unlocked):
+            found[id_] = Locked(Lock.BUSY)
+        return found
+
+    def _learn_xid(self) -> None:
+        if not self.xid:
+            query = "SELECT pg_current_xact_id()::text::bigint"
+            self.xid = int(self.connection.exec_driver_sql(query).scalar_one())
+
+    def queue_rows(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], QueueRow]:
+        """Return and lock the delivery state of actions; those that have ended have none."""
+        rows = _select_queue.run(self.connection, self.dialect, sorted(set(keys)))
+        return {(row[0], row[1]): queue_row(row) for row in rows}
+
+    def queue_of(self, execution_id: str) -> list[QueueRow]:
+        """Return the delivery state of all open actions of an execution."""
+        table = schema.queue
+        rows = self.connection.execute(sa.select(table).where(table.c.execution_id == execution_id))
+        return [queue_row(tuple(row)) for row in rows]
+
+    def best_ready(self, namespace: str, name: str, limit: int) -> list[QueueRow]:
+        """Return and lock the best queued actions of *name*, by rank and id; others' locks are skipped."""
+        table = schema.queue
+        query = (
+            sa.select(table)
+            .where(table.c.namespace == namespace, table.c.name == name, table.c.stage == 0)
+            .order_by(table.c.rank, table.c.execution_id, table.c.action_id)
+            .limit(limit)
+        )
+        if self.dialect.is_postgresql:
+            query = query.with_for_update(skip_locked=True)
+        return [queue_row(tuple(row)) for row in self.connection.execute(query)]
+
+    def expired_leases(self, now: int, limit: int) -> list[QueueRow]:
+        """Return and lock the actions whose lease has ended."""
+        table = schema.queue
+        query = (
+            sa.select(table)
+            .where(table.c.stage > 0, table.c.lease_until < now)
+            .order_by(table.c.execution_id, table.c.action_id)
+            .limit(limit)
+        )
+        if self.dialect.is_postgresql:
+            query = query.with_for_update(skip_locked=True)
+        return [queue_row(tuple(row)) for row in self.connection.execute(query)]
+
+    def save_queue(self, rows: Sequence[QueueRow]) -> None:
+        """Write delivery state."""
+        _insert_queue.run(self.connection, self.dialect, [_queue_tuple(row) for row in rows])
+
+    def messages_to(self, target: str) -> list[Message] | None:
+        """Return and lock what waits for *target*, in order per source; None when another server holds some of it."""
+        table = schema.messages
+        query = sa.select(table).where(table.c.target == target)
+        query = query.order_by(table.c.source, table.c.source_revision, table.c.kind)
+        rows = self.connection.execute(query).all()
+        if self.dialect.is_postgresql and rows:
+            locked = self.connection.execute(query.with_for_update(skip_locked=True)).all()
+            if len(locked) < len(rows):
+                return None
+            rows = locked
+        return [
+            Message(r.target, r.source, r.source_revision, r.kind, r.namespace, r.created_at, bytes(r.body)) for r in rows
+        ]
+
+    def bodies(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[str, int, bytes]]:
+        """Return (type, version, body) of events."""
+        rows = _select_bodies.run(self.connection, self.dialect, keys)
+        return {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
+
+    def write(self, changes: Changes) -> None:
+        """Write everything that the batch changed."""
+        connection, dialect = self.connection, self.dialect
+        _insert["batches"].run(connection, dialect, [(self.batch, self._server_id, self.at)])
+        _insert["events"].run(connection, dialect, [_event_row(event) for event in changes.events])
+        rows = changes.rows()
+        for table in ("executions", "tasks", "actions"):
+            _insert[table].run(connection, dialect, rows[table])
+        _insert["arrivals"].run(connection, dialect, changes.arrivals)
+        _delete_timers.run(connection, dialect, changes.ended_timers)
+        _insert["timers"].run(connection, dialect, list(changes.timers.values()))
+        _delete_queue.run(connection, dialect, list(changes.unqueued))
+        self.save_queue(list(changes.queued.values()))
+        consumed = [(m.target, m.source, m.source_revision, m.kind) for m in changes.consumed]
+        _insert["messages"].run(connection, dialect, [_message_row(m) for m in changes.messages])
+        _delete_messages.run(connection, dialect, consumed)
+
+
+def _message_row(m: Message) -> Row:
+    return (m.target, m.source, m.source_revision, m.kind, m.namespace, m.created_at, m.body)
+
+
+_event_row: Callable[[object], Row] = operator.attrgetter(*(column.name for column in schema.events.columns))

@@ -1,0 +1,1 @@
+"""Shipped helpers for tests: virtual clock, in-process world, scenario runner. Nothing in production imports them."""

@@ -1,0 +1,302 @@
+"""A whole server in one thread, with a virtual clock: store, runtime and built-in actions, but no network.
+
+`settle` runs everything that is due until nothing moves; `advance` jumps to the next moment at which something is due.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from tradewind_server.actions.catalogue import SIMPLE, BuiltIn, signatures
+from tradewind_server.actions.outcome import ActionError, After
+from tradewind_server.clock import from_microseconds, to_microseconds
+from tradewind_server.engine import commands as c
+from tradewind_server.errors import DefinitionInvalid
+from tradewind_server.lang import Source, check
+from tradewind_server.lang.specs import WorkflowSpec
+from tradewind_server.lang.values import decode
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.alarm import Alarm
+from tradewind_server.runtime.batch import Surroundings
+from tradewind_server.runtime.cache import Cache
+from tradewind_server.runtime.committer import Committer
+from tradewind_server.runtime.desk import Desk, Session
+from tradewind_server.settings import Settings
+from tradewind_server.store.database import Database
+from tradewind_server.store.definitions import Registry
+from tradewind_server.store.loading import load, read_events, replay
+from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.testing.clock import CountedIds, VirtualClock
+
+_ANYBODY = Provenance("anonymous:", "test")
+#: A world in which this much happens at one moment will never come to rest.
+_MOST_STEPS = 20_000
+
+
+class World:
+    """One server's insides. Not thread-safe."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        settings: Settings | None = None,
+        actions: Mapping[str, BuiltIn] = SIMPLE,
+        open_world: bool = False,
+    ) -> None:
+        self.clock = VirtualClock()
+        self.ids = CountedIds()
+        self.settings = settings or Settings(batch_decide_ms=10_000)
+        self.database = database
+        self.desk = Desk()
+        self._actions = actions
+        self.registry = Registry(signatures(), open_world)
+        around = Surroundings(Cache(self.settings.cache_bytes), self.desk, self.registry, self.settings)
+        self.committer = Committer(Writer(database, "world"), around, self.clock, self.ids)
+        self.alarm = Alarm()
+        self.outcomes: list[r.Outcome] = []
+        self._pending: list[r.Request] = []
+        #: Results of std.sleep and the like: (due, order, request).
+        self._later: list[tuple[int, int, r.Request]] = []
+        names = {name: 0 for name, action in actions.items() if action.run is not None}
+        self._worker = Session("built-in", "built-in", "default", names, room=1_000_000)
+        self.desk.open(self._worker)
+        self.desk.note_drained([("default", name) for name in names])
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def ask(self, request: r.Request) -> object:
+        """Carry out *request* and everything that follows from it now; return its answer.
+
+        Raises:
+            Refusal: the answer is one.
+        """
+        answer: list[object] = []
+        request.reply = answer.append
+        self._pending.append(request)
+        self.settle()
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        return answer[0]
+
+    def deploy(self, *texts: str, workflow_namespace: str = "", kind: str | None = None) -> None:
+        """Deploy definitions.
+
+        Raises:
+            DefinitionInvalid: they have problems.
+        """
+        sources = []
+        for n, text in enumerate(texts):
+            source = Source(f"file{n}.yaml", text)
+            checked = check([source], kind)
+            errors = [p for p in checked.problems if p.severity == "error"]
+            if errors:
+                raise DefinitionInvalid(count=len(errors), first=errors[0].message)
+            sources.append((source, [*checked.workflows, *checked.actions]))
+        self.ask(
+            r.Deploy(
+                provenance=_ANYBODY,
+                namespace="default",
+                workflow_namespace=workflow_namespace,
+                sources=sources,
+                at=self.clock.now(),
+            )
+        )
+
+    def start(
+        self,
+        workflow: str,
+        input_: Mapping[str, object] | None = None,
+        *,
+        env: Mapping[str, object] | None = None,
+        params: Mapping[str, object] | None = None,
+        request_id: str = "",
+        settle: bool = True,
+    ) -> str:
+        """Start an execution and return its id."""
+        at = self.clock.now()
+        request = r.Start(
+            provenance=Provenance("anonymous:", "StartExecution", request_id),
+            target=self.ids.execution(at),
+            at=at,
+            namespace="default",
+            workflow=workflow,
+            workflow_namespace="",
+            definition_version=0,
+            input=input_ or {},
+            env=env or {},
+            params=params or {},
+            external_id="",
+            business_key="",
+            use_existing=False,
+            tags=(),
+            description="",
+            digest=f"{workflow}{input_}",
+        )
+        started = self.ask(request)
+        assert isinstance(started, r.Started)
+        return started.execution_id
+
+    def command(self, execution_id: str, command: c.Command, *, task_name: str = "") -> object:
+        """Carry out a command on an execution."""
+        provenance = Provenance("anonymous:", type(command).__name__)
+        return self.ask(
+            r.Command(
+                provenance=provenance, target=execution_id, namespace="default", command=command, task_name=task_name
+            )
+        )
+
+    def answer(self, execution_id: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> object:
+        """End an asynchronous action from outside."""
+        return self.ask(_result(execution_id, command.action, 0, 0, command))
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Run what is due now until nothing moves.
+
+        Raises:
+            RuntimeError: it never comes to rest.
+        """
+        for _ in range(_MOST_STEPS):
+            self._collect_due()
+            if not self._pending:
+                return
+            queue, self._pending = self._pending, []
+            self._note(self.committer.step(queue))
+        raise RuntimeError("it never comes to rest")
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass, stopping wherever something is due."""
+        end = self.clock.now() + by
+        while (due := self.next_due()) is not None and from_microseconds(due) <= end:
+            self.clock.advance(max(timedelta(0), from_microseconds(due) - self.clock.now()))
+            self.settle()
+        self.clock.advance(end - self.clock.now())
+
+    def run_out(self, until: Callable[[], bool], limit: timedelta = timedelta(days=365)) -> bool:
+        """Let time jump from one due moment to the next until *until* holds; return whether it does."""
+        end = self.clock.now() + limit
+        while not until():
+            due = self.next_due()
+            if due is None or from_microseconds(due) > end:
+                return False
+            self.clock.advance(max(timedelta(0), from_microseconds(due) - self.clock.now()))
+            self.settle()
+        return True
+
+    def next_due(self) -> int | None:
+        """Return the next moment at which something happens by itself, microseconds."""
+        moments = [due for due in (self.alarm.next_due(), self._later[0][0] if self._later else None) if due is not None]
+        return min(moments, default=None)
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def live(self, execution_id: str) -> Live:
+        """Return the execution as its rows tell it."""
+        with self.database.reading() as (connection, dialect):
+            live = load(connection, dialect, execution_id)
+        assert live is not None
+        return live
+
+    def exists(self, execution_id: str) -> bool:
+        """Tell whether there is such an execution."""
+        return bool(self.events(execution_id))
+
+    def spec(self, execution_id: str) -> WorkflowSpec:
+        """Return the workflow that an execution runs."""
+        envelope = self.live(execution_id).envelope
+        with self.database.reading() as (connection, _):
+            home = self.registry.home(connection, envelope)
+            spec = self.registry.pinned(
+                connection, envelope.namespace, home, envelope.workflow, envelope.definition_version
+            )
+        assert spec is not None
+        return spec
+
+    def events(self, execution_id: str) -> list[StoredEvent]:
+        """Return the log of an execution."""
+        with self.database.reading() as (connection, _):
+            return read_events(connection, execution_id, 0, 1_000_000)
+
+    def check_replay(self, execution_id: str) -> None:
+        """Compare the rows with what the log gives.
+
+        Raises:
+            AssertionError: they differ.
+        """
+        stored = self.live(execution_id).state
+        replayed = replay(self.events(execution_id))
+        assert stored == replayed, f"replaying {execution_id} does not give what is stored"
+
+    # --- within ----------------------------------------------------------------------------------
+
+    def _collect_due(self) -> None:
+        now = to_microseconds(self.clock.now())
+        for execution_id, timer_id in self.alarm.pop_due(now, 1000):
+            provenance = Provenance("timer:", "FireTimer")
+            at = self.clock.now()
+            self._pending.append(r.Timer(provenance=provenance, target=execution_id, timer_id=timer_id, at=at))
+        while self._later and self._later[0][0] <= now:
+            self._pending.append(heapq.heappop(self._later)[2])
+
+    def _note(self, outcome: r.Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._pending.extend(outcome.deferred)
+        self._pending.extend(outcome.follow_ups)
+        for request, answer in outcome.answers:
+            if request.reply is not None:
+                request.reply(answer)
+            elif isinstance(answer, Exception) and not isinstance(request, r.Result):
+                raise answer
+        for due, execution_id, timer_id in outcome.timers:
+            self.alarm.add(due, execution_id, timer_id)
+        for key in outcome.ended_timers:
+            self.alarm.forget(*key)
+        for target in outcome.targets:
+            at = self.clock.now()
+            self._pending.append(r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=at))
+        for _, row in outcome.offers:
+            self._perform(row)
+
+    def _perform(self, row: QueueRow) -> None:
+        run = self._actions[row.name].run
+        assert run is not None
+        given = decode(row.input or b"{}")
+        assert isinstance(given, dict)
+        at = self.clock.now()
+        command: c.CompleteAction | c.FailAction
+        delay = 0.0
+        try:
+            result = run(given)
+            if isinstance(result, After):
+                delay, result = result.seconds, result.result
+            command = c.CompleteAction(at, row.action_id, result)
+        except ActionError as error:
+            failure = c.Failure("ACTION", error.message, error.code, error.details, error.retryable)
+            command = c.FailAction(at, row.action_id, failure)
+        request = _result(row.execution_id, row.action_id, row.attempt, row.epoch, command)
+        self.desk.settled("built-in", row.name)
+        self.desk.grant("built-in", 1)
+        due = to_microseconds(at + timedelta(seconds=delay))
+        heapq.heappush(self._later, (due, len(self.outcomes) * 100_000 + row.action_id, request))
+
+
+def _result(
+    execution_id: str, action: int, attempt: int, epoch: int, command: c.CompleteAction | c.FailAction | c.CancelAction
+) -> r.Result:
+    return r.Result(
+        provenance=Provenance("worker:test", type(command).__name__),
+        target=execution_id,
+        namespace="default",
+        action_id=action,
+        attempt=attempt,
+        epoch=epoch,
+        worker="test",
+        command=command,
+    )
+
+

@@ -1,0 +1,1 @@
+"""What real Mistral did with 286 small workflows, and whether Tradewind does the same."""
