@@ -46,16 +46,20 @@ def connect(
     tls: Tls | bool | None = None,
     token: str | None = None,
     namespace: str = "default",
+    patience: float = 30.0,
 ) -> Client:
-    """Make a client of the server at *address*, or of several equal servers. Nothing is sent yet."""
-    return Client(Connection.of(address, tls=tls, token=token, namespace=namespace))
+    """Make a client of the server at *address*, or of several equal servers. Nothing is sent yet.
+
+    A call that finds no server is repeated for *patience* seconds.
+    """
+    return Client(Connection.of(address, tls=tls, token=token, namespace=namespace, patience=patience))
 
 
 class Client:
     """Calls the server. Close it, or use it as a context manager.
 
-    Every method raises `TradewindError`; a call that finds no server is repeated, with the same request id, until its
-    deadline of 30 s.
+    Every method raises `TradewindError`; a call that finds no server is repeated, with the same request id, for as
+    long as the connection's patience.
 
     Args:
         connection: how to reach the server; default is the local one.
@@ -247,14 +251,15 @@ class Client:
 
     def _send(self, call: Call[T]) -> T:
         method = getattr(self._stubs[call.service], call.method)
-        end = time.monotonic() + call.deadline
+        now = time.monotonic()
+        end, give_up = now + call.deadline, now + min(call.deadline, self.connection.patience)
         backoff = Backoff()
         while True:
             try:
                 left = max(0.001, end - time.monotonic())
                 return call.read(method(call.request, timeout=left, metadata=self.connection.metadata))
             except grpc.RpcError as error:
-                self._wait_to_repeat(errors.from_rpc_error(error), backoff, end)
+                self._wait_to_repeat(errors.from_rpc_error(error), backoff, give_up)
 
     def _wait_to_repeat(self, error: errors.TradewindError, backoff: Backoff, end: float | None) -> None:
         delay = delay_before_retry(error, backoff)

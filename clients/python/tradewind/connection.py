@@ -44,12 +44,14 @@ class Connection:
         tls: None for plain text.
         token: bearer token sent with each call; None for none.
         namespace: the tenant of all calls.
+        patience: seconds for which a call that finds no server is repeated.
     """
 
     addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
     tls: Tls | None = None
     token: str | None = None
     namespace: str = "default"
+    patience: float = 30.0
 
     @classmethod
     def of(
@@ -59,12 +61,13 @@ class Connection:
         tls: Tls | bool | None = None,
         token: str | None = None,
         namespace: str = "default",
+        patience: float = 30.0,
     ) -> Connection:
         """Make one from what users write: one address or several, and True for TLS with the system's authorities."""
         addresses = (address,) if isinstance(address, str) else tuple(address)
         if not addresses:
             raise ValueError("Expected at least one address, but got none.")
-        return cls(addresses, Tls() if tls is True else tls or None, token, namespace)
+        return cls(addresses, Tls() if tls is True else tls or None, token, namespace, patience)
 
     @property
     def target(self) -> str:

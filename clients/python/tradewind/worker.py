@@ -246,7 +246,7 @@ class _Run:
                     raise error from None
                 asked = error.retry_after.total_seconds() if error.retry_after else 0.0
                 delay = max(asked, self._backoff.delay())
-                log.info("the stream broke, next try in %.1f s: %s", delay, error)
+                log.warning("the stream broke, next try in %.1f s: %s", delay, error.message)
             await asyncio.sleep(delay)
 
     async def _stream(self, stream: Stream) -> None:

@@ -1,0 +1,103 @@
+"""The worker's session keeps its books right, at moments that the tests choose."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from tradewind import work_session
+from tradewind.v1 import action_callback_pb2 as v1
+from tradewind.v1.failure_pb2 import Refusal
+from tradewind.v1.payload_pb2 import Payload
+from tradewind.work_session import WorkSession
+
+
+@pytest.fixture
+def session() -> WorkSession:
+    """A session with a capacity of 8 whose stream is open, at moment 0."""
+    session = WorkSession(v1.Hello(worker_id="w"), capacity=8)
+    reopen(session, 0)
+    return session
+
+
+def reopen(session: WorkSession, now: float) -> v1.Hello:
+    hello = session.open().hello
+    session.welcome(v1.Welcome(delivery_lease=Duration(seconds=5), beat_interval=Duration(seconds=10)), now)
+    return hello
+
+
+def sent(session: WorkSession, now: float = 0) -> list[str]:
+    """Take what goes out, as the kinds of messages."""
+    return [str(request.WhichOneof("message")) for request in session.outgoing(now)]
+
+
+def result(token: bytes, size: int = 1) -> v1.ActionResult:
+    return v1.ActionResult(token=token, result=Payload(data=b"1" * size))
+
+
+def test_nothing_goes_out_before_the_welcome() -> None:
+    """Hello is the only message until the server has answered it."""
+    session = WorkSession(v1.Hello(), capacity=8)
+    session.open()
+    session.finish(result(b"1"))
+
+    assert sent(session) == []
+    session.welcome(v1.Welcome(), 0)
+    assert sent(session) == ["results", "credits"]
+
+
+def test_what_is_in_hand_counts_against_the_credits_of_the_next_stream(session: WorkSession) -> None:
+    """After a reconnect the server may send only as many offers as there is room for."""
+    session.hold(v1.Offer(token=b"1"), 0)
+    session.hold(v1.Offer(token=b"2"), 0)
+
+    assert list(reopen(session, 1).in_flight) == [b"1", b"2"]
+    granted = [request.credits.granted for request in session.outgoing(1) if request.HasField("credits")]
+    session.finish(result(b"1"))
+    granted += [request.credits.granted for request in session.outgoing(1) if request.HasField("credits")]
+
+    assert granted == [6, 7]
+
+
+def test_an_offer_is_accepted_when_its_result_is_late_and_only_then(session: WorkSession) -> None:
+    """Two fifths of the delivery lease pass first; what ends before is never accepted."""
+    sent(session)
+    session.hold(v1.Offer(token=b"1"), 0)
+    session.hold(v1.Offer(token=b"2"), 0)
+    session.finish(result(b"1"))
+
+    assert not session.tick(1.9)
+    assert session.tick(2.0)
+    assert [list(request.accept.tokens) for request in session.outgoing(2) if request.HasField("accept")] == [[b"2"]]
+    assert not session.tick(3.0)
+
+
+def test_large_results_are_split_over_messages(session: WorkSession) -> None:
+    """No message is larger than what the server takes."""
+    for token in (b"1", b"2", b"3"):
+        session.finish(result(token, work_session.MAX_BYTES // 2 - 100))
+
+    assert sent(session)[:2] == ["results", "results"]
+
+
+def test_a_result_is_sent_again_when_the_server_says_later(session: WorkSession) -> None:
+    """A refusal that passes by itself is waited out; the result is not lost and not repeated early."""
+    session.finish(result(b"1"))
+    sent(session)
+    later = Refusal(reason="QUEUE_FULL", retry_after=Duration(seconds=2))
+    session.receive(v1.Receipt(token=b"1", status=v1.RECEIPT_STATUS_REFUSED, refusal=later), 0)
+
+    assert not session.tick(1.9)
+    assert session.tick(2.0)
+    assert sent(session, 2) == ["results"]
+    assert not session.is_idle
+    session.receive(v1.Receipt(token=b"1", status=v1.RECEIPT_STATUS_RECORDED), 2)
+    assert session.is_idle
+
+
+def test_a_stale_result_is_dropped(session: WorkSession) -> None:
+    """What the server will never record is not sent again."""
+    session.finish(result(b"1"))
+    session.receive(v1.Receipt(token=b"1", status=v1.RECEIPT_STATUS_STALE, refusal=Refusal(reason="LEASE_LOST")), 0)
+
+    assert list(reopen(session, 1).in_flight) == []
