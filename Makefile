@@ -59,7 +59,7 @@ bench: $(VENV) ## Measure, and write bench/results.md
 	@$(PY) -m bench $(ARGS)
 
 conformance: $(VENV) ## Run the language cases (CASES=folder) and say how many agree
-	@$(PY) -m tests.conformance CASES=$(CASES)
+	@$(PY) -m tests.conformance $(CASES)
 
 clean: ## Remove what the targets made
 	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache build *.egg-info

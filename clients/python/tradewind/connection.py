@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 
 #: Where a server listens if nobody says otherwise.
-DEFAULT_ADDRESS = "localhost:7171"
+DEFAULT_ADDRESS = "127.0.0.1:7233"
 
 
 @dataclass(frozen=True)

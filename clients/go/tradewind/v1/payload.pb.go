@@ -32,7 +32,7 @@ type Payload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Optional. Media type of the data. Empty means "application/json", the only one that version 1 knows.
 	ContentType string `protobuf:"bytes,1,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// Required. The value itself, at most 1 MiB by default (server limit "payload_max_bytes").
+	// Required. The value itself, at most 1 MiB by default (server limit "max_payload_bytes").
 	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
 	// Optional. How the data is packed, e.g. compressed or encrypted. Must be empty in version 1.
 	Encoding string `protobuf:"bytes,3,opt,name=encoding,proto3" json:"encoding,omitempty"`

@@ -200,7 +200,7 @@ func (x *ServerInfo) GetServerId() string {
 // Limit is one bound that the server keeps. Output only.
 type Limit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Output only. Name, as in refusals, e.g. "payload_max_bytes".
+	// Output only. Name, as in refusals, e.g. "max_payload_bytes".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Output only. The value.
 	Value int64 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`

@@ -35,7 +35,7 @@ class Payload(_message.Message):
     content_type: _builtins.str
     """Optional. Media type of the data. Empty means "application/json", the only one that version 1 knows."""
     data: _builtins.bytes
-    """Required. The value itself, at most 1 MiB by default (server limit "payload_max_bytes")."""
+    """Required. The value itself, at most 1 MiB by default (server limit "max_payload_bytes")."""
     encoding: _builtins.str
     """Optional. How the data is packed, e.g. compressed or encrypted. Must be empty in version 1."""
     key_id: _builtins.str

@@ -117,7 +117,7 @@ class Limit(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Output only. Name, as in refusals, e.g. "payload_max_bytes"."""
+    """Output only. Name, as in refusals, e.g. "max_payload_bytes"."""
     value: _builtins.int
     """Output only. The value."""
     unit: _builtins.str
