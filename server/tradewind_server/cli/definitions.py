@@ -1,0 +1,164 @@
+"""Commands about definitions: check, deploy, workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from tradewind import TradewindError, models
+from tradewind_server import lang
+from tradewind_server.cli import records
+from tradewind_server.cli.output import Output
+from tradewind_server.cli.session import NOT_DONE, Session, Unusable, alone, on_server
+
+Files = Annotated[list[Path], typer.Argument(help="YAML files: workbooks, lists of workflows or of actions.")]
+WorkflowNamespace = Annotated[str, typer.Option(help="Workflow namespace inside the tenant.")]
+
+_COLOURS = {"error": "bold red", "warning": "bold yellow", "hint": "bold blue"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(check)
+    app.command()(deploy)
+    app.command()(workflows)
+
+
+@alone
+def check(output: Output, files: Files) -> None:
+    """Check definitions without a server: exit 0 clean or warnings, 1 errors, 2 unusable."""
+    sources = read_sources(files)
+    checked = lang.check(sources)
+    show_problems(output, checked.problems, sources)
+    if not checked.is_valid:
+        raise typer.Exit(NOT_DONE)
+
+
+def read_sources(files: Sequence[Path]) -> list[lang.Source]:
+    """Read the files.
+
+    Raises:
+        Unusable: one cannot be read, or is not UTF-8.
+    """
+    sources = []
+    for path in files:
+        try:
+            sources.append(lang.Source(str(path), path.read_text(encoding="utf-8")))
+        except OSError as problem:
+            raise Unusable(f"Expected a file at '{path}', but it cannot be read: {problem.strerror}.") from None
+        except UnicodeDecodeError as problem:
+            raise Unusable(f"Expected '{path}' to be UTF-8, but byte {problem.start} is not.") from None
+    return sources
+
+
+def local_problem(problem: lang.Problem) -> records.Record:
+    """Return a problem that was found here, in the shape of those that a server finds."""
+    return {
+        "severity": problem.severity,
+        "code": problem.code,
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "path": problem.path,
+        "message": problem.message,
+        "fix": problem.fix,
+    }
+
+
+def show_problems(output: Output, problems: Sequence[lang.Problem], sources: Sequence[lang.Source]) -> None:
+    """Write all problems with the line that each is in, and a summary."""
+    if output.as_json:
+        output.json({"problems": [local_problem(problem) for problem in problems]})
+        return
+    lines = {source.file_name: source.text.splitlines() for source in sources}
+    for problem in problems:
+        output.text(_picture(problem, lines.get(problem.file, [])))
+    output.text(_summary(problems, len(sources)))
+
+
+def _picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
+    text = Text.assemble(
+        (f"{problem.file}:{problem.line}:{problem.column}: ", "bold"),
+        (f"{problem.severity}: ", _COLOURS[problem.severity]),
+        f"{problem.message} ",
+        (f"[{problem.code}]", "dim"),
+    )
+    if 0 < problem.line <= len(lines):
+        source = lines[problem.line - 1]
+        # tabs stay tabs under the line, so that the caret meets its column
+        indent = "".join("\t" if sign == "\t" else " " for sign in source[: problem.column - 1])
+        number = str(problem.line)
+        text.append(f"\n  {number} | {source}\n")
+        text.append(f"  {' ' * len(number)} | {indent}")
+        text.append("^", _COLOURS[problem.severity])
+    if problem.fix:
+        text.append(f"\n  fix: {problem.fix}", "green")
+    return text
+
+
+def _summary(problems: Sequence[lang.Problem], files: int) -> Text:
+    errors = sum(problem.severity == "error" for problem in problems)
+    others = len(problems) - errors
+    what = f"{files} file" if files == 1 else f"{files} files"
+    if not problems:
+        return Text(f"{what}: no problems", "green")
+    return Text(f"{what}: {errors} errors, {others} warnings", "red" if errors else "yellow")
+
+
+@on_server
+def deploy(session: Session, files: Files, workflow_namespace: WorkflowNamespace = "") -> None:
+    """Store definitions on the server, all or none."""
+    sources = read_sources(files)
+    with session.client() as client:
+        try:
+            deployed = client.deploy(
+                *((source.file_name, source.text) for source in sources), workflow_namespace=workflow_namespace
+            )
+        except TradewindError as error:
+            if error.reason != "DEFINITION_INVALID":
+                raise
+            _show_refused(session.output, sources, error)
+            raise typer.Exit(NOT_DONE) from None
+    value = {
+        "registry_revision": deployed.registry_revision,
+        "created": list(deployed.created),
+        "definitions": [records.definition(item) for item in deployed.definitions],
+        "problems": [records.problem(item) for item in deployed.problems],
+    }
+    session.output.record(value, _deployed_text(deployed))
+
+
+def _show_refused(output: Output, sources: Sequence[lang.Source], error: TradewindError) -> None:
+    checked = lang.check(sources)
+    if checked.is_valid:  # the server knows more, or is of another version: its words then
+        raise error
+    show_problems(output, checked.problems, sources)
+
+
+def _deployed_text(deployed: models.Deployment) -> Text:
+    lines = []
+    for item in deployed.definitions:
+        news = "new" if item.name in deployed.created else "unchanged"
+        lines.append(f"{item.kind.lower()} {item.name} version {item.version} ({news})")
+    lines += [f"{item.file}:{item.line}:{item.column}: warning: {item.message}" for item in deployed.problems]
+    return Text("\n".join(lines))
+
+
+@on_server
+def workflows(
+    session: Session,
+    filter: Annotated[str, typer.Option(help="E.g. 'name = \"salary\"'.")] = "",  # noqa: A002 - the option's name
+    all_versions: Annotated[bool, typer.Option(help="Superseded versions too.")] = False,
+) -> None:
+    """List what is deployed, ad-hoc actions included."""
+    with session.client() as client:
+        found = list(client.definitions(filter, all_versions=all_versions))
+    session.output.table(
+        [records.definition(item) for item in found],
+        ("NAME", "KIND", "VERSION", "INPUTS", "FILE"),
+        [(item.name, item.kind.lower(), str(item.version), ", ".join(item.inputs), item.file) for item in found],
+    )

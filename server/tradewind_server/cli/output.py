@@ -1,0 +1,90 @@
+"""How answers are written: for people in colour, plain into a pipe, or as JSON for scripts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tradewind import values
+
+#: Colour of each state, of executions, tasks and actions alike.
+COLOURS = {
+    "RUNNING": "cyan",
+    "QUEUED": "blue",
+    "WAITING": "blue",
+    "DELAYED": "blue",
+    "PAUSED": "yellow",
+    "CANCELLING": "yellow",
+    "SUCCEEDED": "green",
+    "SKIPPED": "green",
+    "FAILED": "red",
+    "CANCELLED": "magenta",
+}
+
+#: Columns of a line in a pipe: nothing is ever cut there.
+_PIPE_WIDTH = 10_000
+
+
+class Output:
+    """Writes to standard output, either JSON alone or text alone.
+
+    Args:
+        as_json: write JSON, one value a line, decimals as numbers with all their digits.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.console = _console(stderr=False)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody looks on, so that pictures may move."""
+        return self.console.is_terminal and not self.as_json
+
+    def record(self, value: values.Value, text: RenderableType) -> None:
+        """Write one answer: *value* as JSON, or *text* for people."""
+        if self.as_json:
+            self.json(value)
+        else:
+            self.console.print(text)
+
+    def json(self, value: values.Value) -> None:
+        """Write one JSON value on a line of its own."""
+        sys.stdout.buffer.write(values.encode(value) + b"\n")
+        sys.stdout.buffer.flush()
+
+    def table(
+        self, rows: Sequence[values.Value], columns: Sequence[str], cells: Iterable[Sequence[Text | str]]
+    ) -> None:
+        """Write *rows* as a JSON list, or *cells* under *columns* for people."""
+        if self.as_json:
+            self.json(list(rows))
+            return
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in cells:
+            table.add_row(*row)
+        self.console.print(table)
+
+    def text(self, text: RenderableType) -> None:
+        """Write something that only people want to read."""
+        if not self.as_json:
+            self.console.print(text)
+
+
+def _console(stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+
+
+def error_console() -> Console:
+    """Return where errors go."""
+    return _console(stderr=True)
+
+
+def state_text(state: str) -> Text:
+    """Return *state* in its colour."""
+    return Text(state, COLOURS.get(state, ""))

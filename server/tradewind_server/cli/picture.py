@@ -1,0 +1,162 @@
+"""An execution as people see it: a tree of tasks and child executions, and a bar of how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from tradewind import Client, values
+from tradewind.models import Event, Execution, Task, Wait
+from tradewind_server.cli import records
+from tradewind_server.cli.output import COLOURS, state_text
+
+FINAL_TASKS = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"})
+
+_SIGNS = {"SUCCEEDED": "✓", "SKIPPED": "↷", "FAILED": "✗", "CANCELLED": "⊘", "RUNNING": "●", "PAUSED": "‖"}
+
+#: Child executions that are shown of one task, and levels of them.
+_CHILDREN, _LEVELS = 20, 5
+_TEXT_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of an execution and of those below it."""
+
+    execution: Execution
+    tasks: tuple[Task, ...]
+    waits: tuple[Wait, ...]
+    children: dict[str, View] = field(default_factory=dict)
+
+    def record(self) -> records.Record:
+        """Return it as JSON."""
+        tasks = []
+        for task in self.tasks:
+            record = records.task(task)
+            below = [self.children[id_].record() for id_ in task.child_execution_ids if id_ in self.children]
+            tasks.append({**record, "children": below} if below else record)
+        waiting = [records.wait(item) for item in self.waits]
+        return {**records.execution(self.execution), "waiting_for": waiting, "tasks": tasks}
+
+    @property
+    def has_open_children(self) -> bool:
+        """Whether a child execution goes on, whose events its parent's watch does not tell."""
+        return any(not view.execution.is_final for view in self.children.values())
+
+
+def gather(client: Client, execution_id: str, min_revision: int = 0, level: int = 0) -> View:
+    """Read an execution, not older than *min_revision*, and the first of those below it."""
+    execution = client.get(execution_id, min_revision=min_revision)
+    tasks = tuple(client.tasks(execution_id, min_revision=execution.revision))
+    waits = () if execution.is_final else tuple(client.explain(execution_id))
+    children = {}
+    for task in tasks:
+        for child in task.child_execution_ids[:_CHILDREN] if level < _LEVELS else ():
+            children[child] = gather(client, child, level=level + 1)
+    return View(execution, tasks, waits, children)
+
+
+def execution_picture(view: View, now: datetime | None = None) -> RenderableType:
+    """Return the tree, with the output or the reason below it."""
+    parts: list[RenderableType] = [_tree(view, now or view.execution.updated_at)]
+    general = [wait for wait in view.waits if not wait.task]
+    parts += [Text(f"waits: {wait.detail}", "yellow") for wait in general]
+    if view.execution.failure:
+        parts.append(Text(f"failed: {view.execution.failure.message}", "red"))
+    if view.execution.output is not None:
+        parts.append(Text(f"output: {_short(view.execution.output)}"))
+    return Group(*parts)
+
+
+def _tree(view: View, now: datetime, label: str = "") -> Tree:
+    execution = view.execution
+    key = f" {execution.business_key}" if execution.business_key else ""
+    title = Text.assemble(
+        (label or execution.workflow, "bold"),
+        key,
+        "  ",
+        state_text(execution.state),
+        f"  {_duration(execution.created_at, execution.finished_at or now)}  ",
+        (execution.id, "dim"),
+    )
+    if execution.state_message:
+        title.append(f"  {execution.state_message}", "yellow")
+    tree = Tree(title, guide_style="dim")
+    for task in view.tasks:
+        branch = tree.add(
+            _task_text(task, [wait for wait in view.waits if wait.task == task.name and not task.finished_at], now)
+        )
+        for child in task.child_execution_ids:
+            if child in view.children:
+                branch.add(_tree(view.children[child], now))
+    return tree
+
+
+def _task_text(task: Task, waits: Iterable[Wait], now: datetime) -> Text:
+    colour = COLOURS.get(task.state, "")
+    text = Text.assemble((f"{_SIGNS.get(task.state, '○')} {task.name}", colour), "  ", state_text(task.state))
+    if task.started_at:
+        text.append(f"  {_duration(task.started_at, task.finished_at or now)}")
+    if task.attempt > 1:
+        text.append(f"  attempt {task.attempt}", "yellow")
+    if task.proto.HasField("items_total"):
+        text.append(f"  {task.proto.items_done}/{task.proto.items_total} items")
+    text.append(f"  {task.callee}", "dim")
+    for wait in waits:
+        text.append(f"\n  waits: {wait.detail}", "yellow")
+    if task.failure:
+        text.append(f"\n  {task.failure.code or task.failure.kind}: {task.failure.message}", "red")
+    elif task.state_message:
+        text.append(f"\n  {task.state_message}", "yellow")
+    if isinstance(task.published, dict) and task.published:
+        text.append(f"\n  {_short(task.published)}", "dim")
+    return text
+
+
+def _duration(start: datetime, end: datetime) -> str:
+    seconds = max(0.0, (end - start).total_seconds())
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _short(value: values.Value) -> str:
+    text = values.encode(value).decode()
+    return text if len(text) <= _TEXT_LENGTH else f"{text[:_TEXT_LENGTH]}…"
+
+
+def progress_picture(view: View, expected: frozenset[str]) -> RenderableType:
+    """Return a bar of how far it is; *expected* are the tasks that run when nothing goes wrong.
+
+    A guess where branches depend on guards: tasks that are not taken count as left until the end.
+    """
+    done = sum(task.state in FINAL_TASKS for task in view.tasks)
+    running = len(view.tasks) - done
+    left = 0 if view.execution.is_final else len(expected - {task.name for task in view.tasks})
+    total = max(1, done + running + left)
+    bar = ProgressBar(total=total, completed=done, width=40)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(bar, f"{100 * done // total} %", f"{done} done, {running} open, {left} left")
+    return grid
+
+
+def event_line(event: Event) -> Text:
+    """Return one line about an event."""
+    state = event.task_state or event.action_state or event.execution_state
+    subject = event.task + (f" {event.action_id}" if event.action_id else "")
+    return Text.assemble(
+        (f"{event.at:%H:%M:%S}.{event.at.microsecond // 1000:03d} ", "dim"),
+        f"{event.revision:>4} {event.type:<22} {subject:<28} ",
+        state_text(f"{state:<10}"),
+        (f" by {event.actor}", "dim"),
+    )

@@ -1,0 +1,158 @@
+"""Answers as JSON objects: what `--json` writes. Keys are the API's names; what is absent is null."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tradewind import values
+from tradewind.models import Action, Definition, Event, Execution, Failure, Problem, Task, Wait
+
+Record = dict[str, values.Value]
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return *at* as RFC 3339 with microseconds in UTC."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None
+
+
+def failure(item: Failure | None) -> Record | None:
+    """Return why something failed, or None."""
+    if item is None:
+        return None
+    return {
+        "kind": item.kind,
+        "code": item.code,
+        "message": item.message,
+        "details": item.details,
+        "retryable": item.retryable,
+        "origin": item.origin,
+    }
+
+
+def execution(item: Execution) -> Record:
+    """Return an execution."""
+    return {
+        "id": item.id,
+        "workflow": item.workflow,
+        "state": item.state,
+        "state_message": item.state_message,
+        "revision": item.revision,
+        "external_id": item.external_id,
+        "business_key": item.business_key,
+        "input": item.input,
+        "output": item.output,
+        "error": failure(item.failure),
+        "tags": list(item.tags),
+        "description": item.description,
+        "root_id": item.root_id,
+        "parent_id": item.parent_id,
+        "created_at": moment(item.created_at),
+        "updated_at": moment(item.updated_at),
+        "finished_at": moment(item.finished_at),
+        "task_counts": item.task_counts,
+    }
+
+
+def task(item: Task) -> Record:
+    """Return a task."""
+    proto = item.proto
+    return {
+        "id": item.id,
+        "name": item.name,
+        "type": item.kind,
+        "callee": item.callee,
+        "state": item.state,
+        "state_message": item.state_message,
+        "attempts": item.attempt,
+        "published": item.published,
+        "result": item.result,
+        "error": failure(item.failure),
+        "items_total": proto.items_total if proto.HasField("items_total") else None,
+        "items_done": proto.items_done if proto.HasField("items_done") else None,
+        "child_execution_ids": list(item.child_execution_ids),
+        "created_at": moment(item.created_at),
+        "started_at": moment(item.started_at),
+        "finished_at": moment(item.finished_at),
+    }
+
+
+def wait(item: Wait) -> Record:
+    """Return something that is waited for."""
+    return {
+        "kind": item.kind,
+        "task": item.task,
+        "action": item.action,
+        "action_id": item.action_id,
+        "child_execution_id": item.child_execution_id,
+        "since": moment(item.since),
+        "until": moment(item.until),
+        "detail": item.detail,
+    }
+
+
+def action(item: Action) -> Record:
+    """Return an action."""
+    return {
+        "execution_id": item.execution_id,
+        "id": item.id,
+        "task": item.task,
+        "name": item.name,
+        "item_index": item.item_index,
+        "attempt": item.attempt,
+        "state": item.state,
+        "asynchronous": item.asynchronous,
+        "worker": item.worker,
+        "progress": item.proto.progress_message,
+        "input": item.input,
+        "result": item.result,
+        "error": failure(item.failure),
+        "created_at": moment(item.created_at),
+        "finished_at": moment(item.finished_at),
+    }
+
+
+def event(item: Event) -> Record:
+    """Return an event."""
+    return {
+        "execution_id": item.execution_id,
+        "revision": item.revision,
+        "type": item.type,
+        "at": moment(item.at),
+        "actor": item.actor,
+        "command": item.command,
+        "task": item.task,
+        "task_id": item.task_id,
+        "action_id": item.action_id,
+        "execution_state": item.execution_state,
+        "task_state": item.task_state,
+        "action_state": item.action_state,
+        "body": item.body,
+    }
+
+
+def definition(item: Definition) -> Record:
+    """Return a definition."""
+    return {
+        "name": item.name,
+        "kind": item.kind,
+        "version": item.version,
+        "workflow_namespace": item.workflow_namespace,
+        "description": item.description,
+        "inputs": list(item.inputs),
+        "file": item.file,
+        "deployed_at": moment(item.deployed_at),
+    }
+
+
+def problem(item: Problem) -> Record:
+    """Return something that is wrong with a definition."""
+    return {
+        "severity": item.severity.lower(),
+        "code": item.code,
+        "file": item.file,
+        "line": item.line,
+        "column": item.column,
+        "path": item.path,
+        "message": item.message,
+        "fix": item.fix,
+    }

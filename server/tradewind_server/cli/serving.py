@@ -1,0 +1,136 @@
+"""The commands server and dev: serve until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from tradewind_server import __version__
+from tradewind_server.cli.output import Output, error_console
+from tradewind_server.cli.session import NOT_DONE, Unusable, alone
+from tradewind_server.errors import Refusal
+from tradewind_server.settings import Settings, from_environment, variable
+
+Listen = Annotated[str | None, typer.Option(help="Host and port; default 127.0.0.1:7233.")]
+Database = Annotated[str | None, typer.Option(help="URL of a PostgreSQL database, or a path of an SQLite file.")]
+AllowPrivate = Annotated[
+    bool | None, typer.Option(help="Let std.http call loopback and private addresses.", show_default=False)
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(server)
+    app.command()(dev)
+
+
+@alone
+def server(
+    output: Output,
+    listen: Listen = None,
+    database: Database = None,
+    tls_certificate: Annotated[str | None, typer.Option(help="PEM file of the certificate chain.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="PEM file of its private key.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Serve without TLS on an address other than loopback.")
+    ] = None,
+    allow_private_addresses: AllowPrivate = None,
+) -> None:
+    """Run a server. Every setting is also a variable TRADEWIND_...; options win."""
+    settings = read_settings(
+        listen=listen,
+        database=database,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        insecure=insecure,
+        allow_private_addresses=allow_private_addresses,
+    )
+    _serve(output, settings, is_dev=False)
+
+
+@alone
+def dev(
+    output: Output, listen: Listen = None, database: Database = None, allow_private_addresses: AllowPrivate = None
+) -> None:
+    """Run everything in one process on an SQLite file, for development."""
+    settings = read_settings(listen=listen, database=database, allow_private_addresses=allow_private_addresses)
+    _serve(output, settings, is_dev=True)
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Read the settings of the environment, with options on top.
+
+    Raises:
+        Unusable: a variable is not of its setting's type.
+    """
+    try:
+        return from_environment(**overrides)
+    except ValueError as problem:
+        raise Unusable(f"Expected usable settings, but {problem}.") from None
+
+
+def _serve(output: Output, settings: Settings, is_dev: bool) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_until_stopped(output, settings, is_dev))
+    except Refusal as refusal:
+        raise Unusable(str(refusal)) from None
+
+
+async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> None:
+    # The server brings the whole house with it; the other commands start without.
+    from tradewind_server.bootstrap import Server
+
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        serving = await Server.start(settings)
+    except (ValueError, OSError, RuntimeError) as problem:
+        raise Unusable(f"The server does not start: {problem}") from None
+    for warning in serving.warnings:
+        error_console().print(Text.assemble(("warning", "bold yellow"), f" {warning}"))
+    _announce(output, settings, serving.address, is_dev)
+    stopped = asyncio.ensure_future(serving.wait_stopped())
+    asked = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((stopped, asked), return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        raise typer.Exit(NOT_DONE)  # it ended by itself, and its log says why
+    await serving.stop()
+    stopped.cancel()
+
+
+def _announce(output: Output, settings: Settings, address: str, is_dev: bool) -> None:
+    shown = _without_password(settings.database or "a temporary file")
+    facts = {"version": __version__, "address": address, "database": shown}
+    if not is_dev:
+        output.record(facts, f"Tradewind {__version__} serves gRPC on {address}, database {shown}")
+        return
+    lines = [
+        f"Tradewind {__version__}, for development",
+        "",
+        f"  gRPC      {address}",
+        f"  database  {shown}",
+        "",
+        "Next, in another terminal:",
+        "",
+        *(() if address == Settings().listen else (f"  export {variable('address')}={address}",)),
+        "  tradewind deploy FILE.yaml",
+        "  tradewind start WORKFLOW --input '{}'",
+        "  tradewind watch ID",
+        "",
+        "Ctrl-C stops it; what runs goes on at the next start.",
+    ]
+    output.record(facts, "\n".join(lines))
+
+
+def _without_password(database: str) -> str:
+    scheme, separator, rest = database.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user = credentials.partition(":")[0]
+    return f"{scheme}{separator}{user}{at}{place}" if at else database

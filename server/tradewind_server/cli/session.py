@@ -1,0 +1,146 @@
+"""What all commands share: how they reach the server, whether they write JSON, and how their errors end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, get_type_hints
+
+import typer
+from rich.text import Text
+
+from tradewind import Client, Tls, TradewindError, connect, errors
+from tradewind.connection import DEFAULT_ADDRESS
+from tradewind_server.cli.output import Output, error_console
+
+DONE, NOT_DONE, UNUSABLE, NO_SERVER = 0, 1, 2, 3
+
+#: Seconds for which a command looks for a server: a person waits, and a restart takes less.
+PATIENCE = 5.0
+
+Address = Annotated[str, typer.Option(envvar="TRADEWIND_ADDRESS", help="Server, or several with commas between.")]
+Namespace = Annotated[str, typer.Option(envvar="TRADEWIND_NAMESPACE", help="The tenant.")]
+Token = Annotated[str, typer.Option(envvar="TRADEWIND_TOKEN", help="Bearer token sent with each call.")]
+TlsCa = Annotated[
+    str, typer.Option(envvar="TRADEWIND_TLS_CA", help="PEM file of trusted authorities; 'system' for the machine's.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+class Unusable(Exception):  # noqa: N818 - a state of affairs
+    """The command's input cannot be used; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command's way to the server and to the reader."""
+
+    output: Output
+    address: str = DEFAULT_ADDRESS
+    namespace: str = "default"
+    token: str = ""
+    tls_ca: str = ""
+
+    def client(self) -> Client:
+        """Return a client; close it, or use it as a context manager."""
+        ca = None if self.tls_ca in ("", "system") else Path(self.tls_ca)
+        if ca is not None and not ca.is_file():
+            raise Unusable(f"Expected a PEM file as --tls-ca, but there is no '{ca}'.")
+        return connect(
+            [part.strip() for part in self.address.split(",")],
+            tls=Tls(ca=ca) if self.tls_ca else None,
+            token=self.token or None,
+            namespace=self.namespace,
+            patience=PATIENCE,
+        )
+
+
+def on_server(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of *function*: it gets a session, and the options that a session is made of."""
+
+    def call(address: str, namespace: str, token: str, tls_ca: str, as_json: bool, **given: Any) -> None:
+        output = Output(as_json)
+        with reporting(output):
+            function(Session(output, address, namespace, token, tls_ca), **given)
+
+    options = {
+        "address": (Address, DEFAULT_ADDRESS),
+        "namespace": (Namespace, "default"),
+        "token": (Token, ""),
+        "tls_ca": (TlsCa, ""),
+        "as_json": (AsJson, False),
+    }
+    return _with_options(function, call, options)
+
+
+def alone(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of *function* that needs no server: it gets an output."""
+
+    def call(as_json: bool, **given: Any) -> None:
+        output = Output(as_json)
+        with reporting(output):
+            function(output, **given)
+
+    return _with_options(function, call, {"as_json": (AsJson, False)})
+
+
+def _with_options(
+    function: Callable[..., None], call: Callable[..., None], options: dict[str, tuple[Any, Any]]
+) -> Callable[..., None]:
+    # Typer reads a signature, so the shared options are put into one here instead of into every command by hand.
+    hints = get_type_hints(function, include_extras=True)
+    _, *declared = inspect.signature(function).parameters.values()
+    own = [item.replace(annotation=hints[item.name]) for item in declared]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in options.items()
+    ]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        call(**given)
+
+    del command.__wrapped__  # type: ignore[attr-defined]
+    keyword = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
+    command.__signature__ = inspect.Signature([*keyword, *shared])
+    command.__annotations__ = {item.name: item.annotation for item in (*keyword, *shared)}
+    return command
+
+
+@contextlib.contextmanager
+def reporting(output: Output) -> Iterator[None]:
+    """End the command with a reason, a hint and an exit code instead of a traceback."""
+    try:
+        yield
+    except TradewindError as error:
+        code = NO_SERVER if isinstance(error, errors.Unavailable | errors.DeadlineExceeded) else NOT_DONE
+        _fail(output, code, error.reason, error.message, error.hint, error)
+    except Unusable as error:
+        _fail(output, UNUSABLE, "UNUSABLE_INPUT", str(error), "")
+
+
+def _fail(
+    output: Output, exit_code: int, reason: str, message: str, hint: str, error: TradewindError | None = None
+) -> NoReturn:
+    violations = error.violations if error else ()
+    if output.as_json:
+        facts = {
+            "reason": reason,
+            "message": message,
+            "hint": hint,
+            "metadata": error.metadata if error else {},
+            "violations": [{"field": item.field, "description": item.description} for item in violations],
+        }
+        output.json({"error": facts})
+        raise typer.Exit(exit_code)
+    console = error_console()
+    console.print(Text.assemble(("error", "bold red"), f" [{reason}] {message}"))
+    for item in violations:
+        console.print(Text(f"  {item.field}: {item.description}"))
+    if hint and hint not in message:
+        console.print(Text.assemble(("hint", "bold"), f" {hint}"))
+    raise typer.Exit(exit_code)

@@ -1,0 +1,128 @@
+"""The command watch: a live tree and a bar on a terminal, a line for each event in a pipe."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.live import Live
+
+from tradewind import Client, TradewindError
+from tradewind_server import lang
+from tradewind_server.cli import records
+from tradewind_server.cli.executions import Id
+from tradewind_server.cli.picture import View, event_line, execution_picture, gather, progress_picture
+from tradewind_server.cli.session import NOT_DONE, Session, on_server
+from tradewind_server.lang.graph import clauses
+from tradewind_server.lang.specs import WorkflowSpec
+
+#: Seconds between two pictures while nothing happens, so that durations move.
+_TICK = 0.5
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(watch)
+
+
+@on_server
+def watch(
+    session: Session,
+    execution_id: Id,
+    after_revision: Annotated[int, typer.Option(help="Only later events; in a pipe or with --json.")] = 0,
+) -> None:
+    """Follow an execution to its end; exit 0 if it succeeds, 1 otherwise."""
+    with session.client() as client:
+        if session.output.is_live:
+            view = _live(session, client, execution_id)
+            state = view.execution.state
+        else:
+            for event in client.watch(execution_id, after_revision=after_revision):
+                session.output.record(records.event(event), event_line(event))
+            state = client.get(execution_id).state
+    if state != "SUCCEEDED":
+        raise typer.Exit(NOT_DONE)
+
+
+def _live(session: Session, client: Client, execution_id: str) -> View:
+    view = gather(client, execution_id)
+    expected = expected_tasks(client, view)
+    news = _News(client, execution_id, view.execution.revision)
+    threading.Thread(target=news.follow, daemon=True).start()
+    with Live(console=session.output.console, auto_refresh=False) as live:
+        while True:
+            # The clock of this machine only moves running durations.
+            picture = execution_picture(view, datetime.now(UTC))
+            live.update(Group(picture, progress_picture(view, expected)), refresh=True)
+            if view.execution.is_final:
+                return view
+            if news.wait(_TICK) or view.has_open_children:
+                view = gather(client, execution_id, news.revision)
+
+
+class _News:
+    """Follows the events in a thread, so that the picture can move while none comes."""
+
+    def __init__(self, client: Client, execution_id: str, revision: int) -> None:
+        self.revision = revision
+        self._client = client
+        self._execution_id = execution_id
+        self._something = threading.Event()
+        self._error: TradewindError | None = None
+
+    def follow(self) -> None:
+        try:
+            for update in self._client.updates(self._execution_id, after_revision=self.revision):
+                self.revision = update.revision
+                self._something.set()
+        except TradewindError as error:
+            self._error = error
+        self._something.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for an event; return whether there was one."""
+        happened = self._something.wait(seconds)
+        self._something.clear()
+        if self._error is not None:
+            raise self._error
+        return happened
+
+
+def expected_tasks(client: Client, view: View) -> frozenset[str]:
+    """Return the names of the tasks that run if nothing goes wrong; empty if the definition cannot be read."""
+    execution = view.execution
+    try:
+        definition = client.definition(
+            execution.workflow,
+            version=execution.proto.definition_version,
+            workflow_namespace=execution.proto.workflow_namespace,
+        )
+    except TradewindError:  # deleted meanwhile: the bar then counts what it sees
+        return frozenset()
+    checked = lang.check([lang.Source(definition.file, definition.proto.source.decode())])
+    for workflow in checked.workflows:
+        if full_name(workflow) == execution.workflow:
+            return _without_errors(workflow)
+    return frozenset()
+
+
+def full_name(workflow: WorkflowSpec) -> str:
+    """Return the name that a workflow is deployed under."""
+    return f"{workflow.workbook}.{workflow.name}" if workflow.workbook else workflow.name
+
+
+def _without_errors(workflow: WorkflowSpec) -> frozenset[str]:
+    found: set[str] = set()
+    pending = list(workflow.start_tasks or workflow.tasks)
+    while pending:
+        name = pending.pop()
+        if name in found or name not in workflow.tasks:
+            continue
+        found.add(name)
+        for keyword, clause in clauses(workflow.tasks[name]):
+            if keyword in ("on-success", "on-complete"):
+                pending += [transition.target for transition in clause.next if transition.command is None]
+    return frozenset(found)
