@@ -194,10 +194,8 @@ def _which(client: Client, execution_id: str, task: str, task_id: str) -> dict[s
         return {"task": task}
     failed = [item for item in client.tasks(execution_id, "state = FAILED")]
     if len(failed) != 1:
-        names = ", ".join(item.name for item in failed)
-        raise Unusable(
-            f"Expected one failed task, but there are {len(failed)}. Name one{': ' if names else '.'}{names}"
-        )
+        names = ", ".join(item.name for item in failed) or "nothing to choose from"
+        raise Unusable(f"Expected one failed task, but there are {len(failed)}. Name one: {names}.")
     return {"task_id": failed[0].id}
 
 

@@ -90,9 +90,8 @@ def _tree(view: View, now: datetime, label: str = "") -> Tree:
         title.append(f"  {execution.state_message}", "yellow")
     tree = Tree(title, guide_style="dim")
     for task in view.tasks:
-        branch = tree.add(
-            _task_text(task, [wait for wait in view.waits if wait.task == task.name and not task.finished_at], now)
-        )
+        waits = [] if task.finished_at else [wait for wait in view.waits if wait.task == task.name]
+        branch = tree.add(_task_text(task, waits, now))
         for child in task.child_execution_ids:
             if child in view.children:
                 branch.add(_tree(view.children[child], now))

@@ -104,9 +104,9 @@ def _with_options(
     def command(**given: Any) -> None:
         call(**given)
 
-    del command.__wrapped__  # type: ignore[attr-defined]
+    del command.__wrapped__
     keyword = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
-    command.__signature__ = inspect.Signature([*keyword, *shared])
+    vars(command)["__signature__"] = inspect.Signature([*keyword, *shared])
     command.__annotations__ = {item.name: item.annotation for item in (*keyword, *shared)}
     return command
 

@@ -1,0 +1,6 @@
+"""`python -m tradewind_server.cli` is the command `tradewind`."""
+
+from tradewind_server.cli.app import main
+
+if __name__ == "__main__":
+    main()
