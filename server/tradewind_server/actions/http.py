@@ -1,0 +1,302 @@
+"""The action std.http: one request to a web server.
+
+What it takes and gives is Mistral's (docs/language.md#std-http), but numbers keep their digits: a JSON content is read
+as every other value, and `elapsed` is a decimal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from urllib.parse import urlencode
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver
+
+from tradewind_server.actions.egress import AddressRefused, EgressPolicy
+from tradewind_server.actions.outcome import ActionError
+from tradewind_server.lang.values import ValueProblem, decode, encode, to_text
+
+#: Longest response, bytes after decompression; Mistral's own limit.
+MAX_RESPONSE_BYTES = 5 * 1024 * 1024
+#: Seconds for the whole request, redirects and the reading of the response included.
+DEFAULT_TIMEOUT_SECONDS = 60
+#: Longest timeout that can be asked for, seconds: the action keeps a connection open all the while.
+MAX_TIMEOUT_SECONDS = 24 * 3600
+
+_CHUNK_BYTES = 64 * 1024
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+
+Input = Mapping[str, object]
+Pairs = list[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Request:
+    """A request, ready to be sent."""
+
+    method: str
+    url: yarl.URL
+    params: Pairs
+    body: bytes | None
+    headers: Pairs
+    cookies: dict[str, str]
+    timeout: float
+    follow: bool
+    verify: bool
+    proxy: str | None
+
+
+class HttpAction:
+    """Does std.http over one pool of connections. Use it within one event loop, and close it."""
+
+    def __init__(
+        self,
+        allow_private_addresses: bool,
+        *,
+        policy: EgressPolicy | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self._policy = policy or EgressPolicy(allow_private_addresses)
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def run(self, given: Input) -> object:
+        """Send the request and return what came back.
+
+        Raises:
+            ActionError: the input is wrong, nobody answers in time, the response is too long, or its status is not from
+                200 to 306; then the details are what would have been the result.
+        """
+        request = _read(given)
+        try:
+            result = await self._send(request)
+        except TimeoutError:
+            raise ActionError(f"No answer within {request.timeout:g} s.", code="TIMEOUT") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _failure(error) from error
+        status = result["status"]
+        assert isinstance(status, int)
+        if not 200 <= status <= 306:
+            message = f"The server answered with status {status}."
+            raise ActionError(message, details=result, code=f"HTTP_{status}", retryable=status >= 500 or status == 429)
+        return result
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _send(self, request: _Request) -> dict[str, object]:
+        clock = asyncio.get_running_loop()
+        started = clock.time()
+        async with self._opened().request(
+            request.method,
+            request.url,
+            params=request.params or None,
+            data=request.body,
+            headers=request.headers,
+            cookies=request.cookies,
+            timeout=aiohttp.ClientTimeout(total=request.timeout),
+            allow_redirects=request.follow,
+            ssl=request.verify,
+            proxy=request.proxy,
+            skip_auto_headers=["Content-Type"],
+        ) as response:
+            body = await _body(response)
+            return _result(response, body, clock.time() - started)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # no jar: the cookies of one workflow are none of another's business
+            jar = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(connector=self._policy.connector(self._resolver), cookie_jar=jar)
+        return self._session
+
+
+# --- the request ---------------------------------------------------------------------------------
+
+
+def _read(given: Input) -> _Request:
+    body, content_type = _content(given)
+    headers = _pairs(given, "headers") + _auth(given)
+    if content_type and not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(("Content-Type", content_type))
+    default_method = "GET" if given.get("form") is None else "POST"
+    url = _url(given)
+    return _Request(
+        method=_text(given, "method", default_method).upper(),
+        url=url,
+        params=_params(given),
+        body=body,
+        headers=headers,
+        cookies=dict(_pairs(given, "cookies")),
+        timeout=_timeout(given),
+        follow=_flag(given, "allow_redirects"),
+        verify=_flag(given, "verify"),
+        proxy=dict(_pairs(given, "proxies")).get(url.scheme),
+    )
+
+
+def _bad(problem: str) -> ActionError:
+    return ActionError(problem, code="BAD_INPUT", retryable=False)
+
+
+def _url(given: Input) -> yarl.URL:
+    try:
+        url = yarl.URL(_text(given, "url", ""))
+    except ValueError as error:
+        raise _bad(f"url is not one: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise _bad("url must begin with http:// or https:// and name a host")
+    return url
+
+
+def _content(given: Input) -> tuple[bytes | None, str]:
+    filled = [name for name in ("body", "json", "form") if given.get(name) is not None]
+    if len(filled) > 1:
+        raise _bad(f"{' and '.join(filled)} cannot be given together")
+    if not filled:
+        return None, ""
+    content = given[filled[0]]
+    if filled == ["form"]:
+        return urlencode(_pairs(given, "form")).encode(), _FORM
+    if filled == ["body"] and isinstance(content, str):
+        return content.encode(), ""
+    return encode(content), _JSON
+
+
+def _params(given: Input) -> Pairs:
+    params = given.get("params")
+    if isinstance(params, str):
+        return list(yarl.URL.build(query_string=params).query.items())
+    return _pairs(given, "params")
+
+
+def _pairs(given: Input, name: str) -> Pairs:
+    """Return the dictionary called *name* as pairs of text; a list stands for several pairs, null for none."""
+    value = given.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, dict):
+        raise _bad(f"{name} must be a dictionary")
+    pairs: Pairs = []
+    for key, items in value.items():
+        pairs.extend(
+            (key, _scalar(item)) for item in (items if isinstance(items, list) else [items]) if item is not None
+        )
+    return pairs
+
+
+def _scalar(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else to_text(value)
+
+
+def _auth(given: Input) -> Pairs:
+    value = given.get("auth")
+    if value is None:
+        return []
+    if not isinstance(value, str) or ":" not in value:
+        raise _bad("auth must be of the form user:password")
+    # as a header aiohttp drops it when a redirect leads to another origin
+    return [("Authorization", f"Basic {base64.b64encode(value.encode()).decode()}")]
+
+
+def _timeout(given: Input) -> float:
+    value = given.get("timeout")
+    if value is None:
+        return DEFAULT_TIMEOUT_SECONDS
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 < value <= MAX_TIMEOUT_SECONDS:
+        raise _bad(f"timeout must be a number of seconds over 0 and up to {MAX_TIMEOUT_SECONDS}")
+    return float(value)
+
+
+def _flag(given: Input, name: str) -> bool:
+    value = given.get(name)
+    if value is None:
+        return True
+    if not isinstance(value, bool):
+        raise _bad(f"{name} must be true or false")
+    return value
+
+
+def _text(given: Input, name: str, default: str) -> str:
+    value = given.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise _bad(f"{name} must be a text")
+    return value
+
+
+# --- the response --------------------------------------------------------------------------------
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_chunked(_CHUNK_BYTES):
+        size += len(part)
+        if size > MAX_RESPONSE_BYTES:
+            response.close()
+            raise ActionError(
+                f"The response is longer than {MAX_RESPONSE_BYTES} bytes.", code="TOO_LARGE", retryable=False
+            )
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _result(response: aiohttp.ClientResponse, body: bytes, seconds: float) -> dict[str, object]:
+    return {
+        "content": _value(body, response.charset),
+        "status": response.status,
+        "headers": _joined(response.headers.items()),
+        "url": _clean(str(response.url)),
+        "history": [{"url": _clean(str(step.url)), "status": step.status} for step in response.history],
+        "encoding": response.charset,
+        "reason": _clean(response.reason or ""),
+        "cookies": {name: _clean(morsel.value) for name, morsel in response.cookies.items()},
+        "elapsed": Decimal(round(seconds * 1_000_000)).scaleb(-6),
+    }
+
+
+def _value(body: bytes, charset: str | None) -> object:
+    """Read the body as JSON if it is, whatever it calls itself, as Mistral does; else as text."""
+    try:
+        return decode(body)
+    except ValueProblem:
+        return _decoded(body, charset or "utf-8")
+
+
+def _decoded(body: bytes, charset: str) -> str:
+    try:
+        return _clean(body.decode(charset, "replace"))
+    except (LookupError, ValueError):
+        return body.decode("utf-8", "replace")
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {_clean(value)}" if name in joined else _clean(value)
+    return joined
+
+
+def _clean(text: str) -> str:
+    # aiohttp keeps bytes that are not UTF-8 as lone surrogates, which no JSON can carry
+    return text.encode("utf-8", "replace").decode()
+
+
+def _failure(error: Exception) -> ActionError:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
+        return ActionError(f"Refused to connect: {error.os_error}.", code="ADDRESS_REFUSED", retryable=False)
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError) or not isinstance(
+        error, aiohttp.ClientError | OSError
+    ):
+        return _bad(f"The request cannot be sent: {error}")
+    return ActionError(f"The request failed: {_clean(str(error)) or type(error).__name__}", code="CONNECTION")
