@@ -1,0 +1,125 @@
+"""`tradewind run`: one file, one JSON object, an exit code."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_check import tradewind
+
+pytestmark = pytest.mark.slow
+
+
+def run(tmp_path: Path, text: str, *options: str, input_: bytes = b"") -> tuple[int, dict[str, Any]]:
+    """Run *text* and return the exit code and what was printed, which must be one JSON object."""
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    done = tradewind("run", str(path), "--json", *options, input_=input_)
+    assert done.stdout.count(b"\n") == 1, done
+    return done.returncode, json.loads(done.stdout, parse_float=Decimal)
+
+
+ECHO = """
+version: '2.0'
+w:
+  input: [a]
+  output: {sum: <% $.sum %>}
+  tasks:
+    add: {action: std.echo output=<% $.a + 0.20 %>, publish: {sum: <% task().result %>}}
+"""
+
+
+def test_success_is_exit_0_with_exact_numbers(tmp_path: Path) -> None:
+    """Digits stay, zeros at the end too."""
+    code, found = run(tmp_path, ECHO, "--input", '{"a": 0.10}')
+    assert code == 0
+    assert len(found.pop("id")) == 36
+    assert str(found["output"]["sum"]) == "0.30"
+    assert found == {
+        "workflow": "w",
+        "state": "SUCCEEDED",
+        "state_message": "",
+        "output": {"sum": Decimal("0.30")},
+        "error": None,
+        "waiting_for": [],
+        "tasks": [
+            {
+                "name": "add",
+                "type": "ACTION",
+                "state": "SUCCEEDED",
+                "published": {"sum": Decimal("0.30")},
+                "attempts": 1,
+                "error": None,
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("given", ["-", "@input.json"])
+def test_input_comes_from_a_file_or_standard_input(tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Besides JSON itself."""
+    (tmp_path / "input.json").write_text('{"a": 1}')
+    monkeypatch.chdir(tmp_path)
+    code, found = run(tmp_path, ECHO, "--input", given, input_=b'{"a": 1}')
+    assert (code, str(found["output"]["sum"])) == (0, "1.20")
+
+
+def test_failure_is_exit_1_with_the_task_that_failed(tmp_path: Path) -> None:
+    """The reason stands at the execution and at the task."""
+    text = "version: '2.0'\nw:\n  tasks:\n    t: {action: std.fail, retry: {count: 1, delay: 0}}\n"
+    code, found = run(tmp_path, text)
+    assert (code, found["state"]) == (1, "FAILED")
+    [task] = found["tasks"]
+    assert (task["state"], task["attempts"], task["error"]["kind"]) == ("FAILED", 2, "ACTION")
+
+
+def test_timeout_leaves_it_running_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    """Exit 1, at the timeout."""
+    text = "version: '2.0'\nw:\n  tasks:\n    t: {action: std.async_noop}\n"
+    code, found = run(tmp_path, text, "--timeout", "0.5")
+    assert (code, found["state"]) == (1, "RUNNING")
+    assert [(wait["kind"], wait["task"]) for wait in found["waiting_for"]] == [("ACTION", "t")]
+
+
+def test_pause_ends_the_run_at_once(tmp_path: Path) -> None:
+    """Nobody could resume it."""
+    text = "version: '2.0'\nw:\n  tasks:\n    t: {on-success: [pause, u]}\n    u: {}\n"
+    code, found = run(tmp_path, text, "--timeout", "50")
+    assert (code, found["state"]) == (1, "PAUSED")
+
+
+def test_unknown_action_fails_instead_of_waiting(tmp_path: Path) -> None:
+    """There are no workers, and never will be."""
+    code, found = run(tmp_path, "version: '2.0'\nw:\n  tasks:\n    t: {action: nobody.does}\n")
+    assert (code, found["state"]) == (1, "FAILED")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "code"),
+    [
+        ("version: '2.0'\nw:\n  tasks:\n    t: {acton: x}\n", (), "unknown-keyword"),
+        (ECHO, (), "INPUT_MISSING"),
+        (ECHO, ("--input", '{"a": 1, "b": 2}'), "INPUT_UNEXPECTED"),
+        (ECHO, ("--input", "{"), "unusable-input"),
+        (ECHO, ("--input", "[1]"), "unusable-input"),
+        (ECHO, ("--workflow", "v"), "DEFINITION_NOT_FOUND"),
+        ("version: '2.0'\nv: {tasks: {t: {}}}\nw: {tasks: {t: {}}}\n", (), "unusable-input"),
+    ],
+)
+def test_refused_file_or_input_is_exit_2(tmp_path: Path, text: str, options: tuple[str, ...], code: str) -> None:
+    """The problems are on standard output."""
+    exit_code, found = run(tmp_path, text, *options)
+    assert (exit_code, [problem["code"] for problem in found["problems"]]) == (2, [code])
+
+
+def test_workflow_that_no_other_calls_is_the_one(tmp_path: Path) -> None:
+    """In a workbook too, where names are short."""
+    text = (
+        "version: '2.0'\nname: book\nworkflows:\n  child: {tasks: {t: {}}}\n  main: {tasks: {t: {workflow: child}}}\n"
+    )
+    code, found = run(tmp_path, text)
+    assert (code, found["workflow"], found["state"]) == (0, "book.main", "SUCCEEDED")
