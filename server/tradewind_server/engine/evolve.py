@@ -184,7 +184,8 @@ def _started(state: Execution, event: e.TaskStarted, at: datetime) -> None:
         task.base_attempt = event.attempt
     if event.items is not None:
         task.items = Items(event.items, state.revision, event.concurrency)
-    elif task.items is not None and not event.keep_accepted:
+    elif task.items is not None:
+        # items whose result is kept are passed over when the next one is looked for
         task.items.next_index = 0
     _enter(state, task, TaskState.RUNNING, at)
 

@@ -26,10 +26,15 @@ TASK: dict[TaskState, frozenset[TaskState]] = {
         {TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED}
     ),
     TaskState.PAUSED: frozenset({TaskState.RUNNING, TaskState.DELAYED, TaskState.FAILED, TaskState.CANCELLED}),
-    TaskState.RUNNING: frozenset({TaskState.DELAYED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}),
+    # paused: its sub-workflow is
+    TaskState.RUNNING: frozenset(
+        {TaskState.DELAYED, TaskState.PAUSED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED}
+    ),
     TaskState.SUCCEEDED: frozenset(),
     # rerun, skip, and a join that another branch reaches after it was found impossible
-    TaskState.FAILED: frozenset({TaskState.RUNNING, TaskState.DELAYED, TaskState.PAUSED, TaskState.SKIPPED, TaskState.WAITING}),
+    TaskState.FAILED: frozenset(
+        {TaskState.RUNNING, TaskState.DELAYED, TaskState.PAUSED, TaskState.SKIPPED, TaskState.WAITING}
+    ),
     TaskState.CANCELLED: frozenset({TaskState.RUNNING, TaskState.DELAYED, TaskState.PAUSED}),
     TaskState.SKIPPED: frozenset(),
 }
@@ -37,6 +42,7 @@ TASK: dict[TaskState, frozenset[TaskState]] = {
 ACTION: dict[ActionState, frozenset[ActionState]] = {
     ActionState.OPEN: frozenset({ActionState.SUCCEEDED, ActionState.FAILED, ActionState.CANCELLED}),
     ActionState.SUCCEEDED: frozenset(),
-    ActionState.FAILED: frozenset(),
-    ActionState.CANCELLED: frozenset(),
+    # a sub-workflow that had ended was revived
+    ActionState.FAILED: frozenset({ActionState.OPEN}),
+    ActionState.CANCELLED: frozenset({ActionState.OPEN}),
 }
