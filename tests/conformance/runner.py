@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tradewind_server.engine import commands as c
-from tradewind_server.engine.scopes import task_result
+from tradewind_server.engine.scopes import task_result, task_word
 from tradewind_server.engine.state import ActionState, Execution, ExecutionState, Task, TaskState
 from tradewind_server.engine.words import ACTION_WORDS, EXECUTION_WORDS, TASK_WORDS
 from tradewind_server.errors import DefinitionInvalid, Refusal
@@ -64,7 +64,7 @@ class _Run:
             self.world.deploy(*self.documents(), kind=how.get("kind"))
         except DefinitionInvalid as refusal:
             return {"accepted": False, "why": str(refusal)}
-        if how.get("category") == "definition" or "workflow" not in how:
+        if not how.get("workflow"):
             return {"accepted": True}
         try:
             self.id = self.world.start(
@@ -222,7 +222,7 @@ class _Run:
         return {
             "name": task.name,
             "type": "WORKFLOW" if is_workflow else "ACTION",
-            "state": TASK_WORDS[task.state],
+            "state": task_word(task, task.state),
             "state_info": task.message,
             "published": {name: task.outbound.values[name] for name in task.published},
             "n_action_executions": task.action_count,

@@ -12,10 +12,10 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.contexts import EMPTY, Context
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library, Signature
-from tradewind_server.engine.policies import dictionary, whole_number
+from tradewind_server.engine.policies import TaskError, dictionary, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import Execution, Task
-from tradewind_server.lang.expressions import ExpressionError, Scope
+from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.specs import AdhocActionSpec, InputSpec, TaskSpec, WorkflowSpec
 from tradewind_server.lang.values import is_truthy, to_text
 
@@ -43,7 +43,7 @@ def collect_items(spec: TaskSpec, scope: Scope) -> list[list[object]]:
     """Return one list of values per item.
 
     Raises:
-        ExpressionError: a collection is not one, or they differ in length.
+        TaskError: a collection is not one, or they differ in length.
     """
     columns = []
     for variable, template in spec.with_items:
@@ -51,11 +51,11 @@ def collect_items(spec: TaskSpec, scope: Scope) -> list[list[object]]:
         if isinstance(value, dict | str):
             value = list(value)
         if not isinstance(value, list):
-            raise ExpressionError(f"with-items: '{variable}' must be a list, but is {type(value).__name__}")
+            raise TaskError(f"with-items: '{variable}' must be a list, but is {type(value).__name__}")
         columns.append(value)
     if len({len(column) for column in columns}) > 1:
         sizes = ", ".join(f"{v} has {len(c)}" for (v, _), c in zip(spec.with_items, columns, strict=True))
-        raise ExpressionError(f"with-items: the collections must be equally long, but {sizes}")
+        raise TaskError(f"with-items: the collections must be equally long, but {sizes}")
     return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -78,7 +78,7 @@ def schedule(d: Decision, task: Task) -> bool:
     """Emit ActionScheduled for what may run now; return False when the decision is full before that.
 
     Raises:
-        ExpressionError: an input, a name or a parameter is wrong.
+        TaskError: an input, a name or a parameter is wrong.
     """
     spec = d.task_spec(task)
     items = task.items
@@ -131,7 +131,7 @@ def resolve(d: Decision, spec: TaskSpec, scope: Scope) -> Call:
     """Return what the task calls.
 
     Raises:
-        ExpressionError: there is no such thing, or it does not take these parameters.
+        TaskError: there is no such thing, or it does not take these parameters.
     """
     given = dictionary(spec.input, scope, "input")
     given.update({name: template.evaluate(scope) for name, template in spec.parameters.items()})
@@ -145,10 +145,10 @@ def _resolve_workflow(d: Decision, name: str, given: dict[str, object]) -> Call:
     qualified = f"{d.spec.workbook}.{name}" if d.spec.workbook else name
     found = d.library.workflow(qualified) or d.library.workflow(name)
     if found is None:
-        raise ExpressionError(f"there is no workflow '{name}'")
+        raise TaskError(f"there is no workflow '{name}'")
     missing = [i.name for i in found.input if i.required and i.name not in given]
     if missing:
-        raise ExpressionError(f"workflow '{found.name}' lacks its input {', '.join(missing)}")
+        raise TaskError(f"workflow '{found.name}' lacks its input {', '.join(missing)}")
     return Call(found.name, "workflow", given)
 
 
@@ -160,7 +160,7 @@ def _resolve_action(d: Decision, name: str, given: dict[str, object], scope: Sco
         if adhoc is None:
             return _checked(d.library, call)
         call = _unwrap(d, adhoc, call, scope)
-    raise ExpressionError(f"action '{name}' is built over itself")
+    raise TaskError(f"action '{name}' is built over itself")
 
 
 def _action_defaults(state: Execution, name: str) -> dict[str, object]:
@@ -187,7 +187,7 @@ def _declared(name: str, declared: tuple[InputSpec, ...], given: Mapping[str, ob
     missing = [i.name for i in declared if i.required and i.name not in given]
     unexpected = sorted(set(given) - {i.name for i in declared})
     if missing or unexpected:
-        raise ExpressionError(_mismatch(name, missing, unexpected))
+        raise TaskError(_mismatch(name, missing, unexpected))
     return {i.name: given.get(i.name, i.default) for i in declared}
 
 
@@ -196,10 +196,10 @@ def _checked(library: Library, call: Call) -> Call:
     if signature is None:
         if library.open_world and not call.name.startswith("std."):
             return call
-        raise ExpressionError(f"there is no action '{call.name}'")
+        raise TaskError(f"there is no action '{call.name}'")
     missing, unexpected = _unfit(signature, call.input)
     if missing or unexpected:
-        raise ExpressionError(_mismatch(call.name, missing, unexpected))
+        raise TaskError(_mismatch(call.name, missing, unexpected))
     call.asynchronous = signature.asynchronous
     return call
 
@@ -221,12 +221,12 @@ def unwrap_result(d: Decision, task: Task, wrappers: tuple[str, ...], result: ob
     """Apply the `output` of the ad-hoc actions that an action was called through, innermost first.
 
     Raises:
-        ExpressionError: an output expression fails.
+        TaskError: an output expression fails.
     """
     for name in reversed(wrappers):
         adhoc = _find_adhoc(d.library, d.spec, name)
         if adhoc is not None and adhoc.output is not None:
             facts = task_scope(d.spec, d.state, d.at, task.context, task, {}).facts
-            layer = result if isinstance(result, dict) else {}
-            result = adhoc.output.evaluate(Scope((layer,), facts))
+            scope = Scope((result,), facts) if isinstance(result, dict) else Scope((), facts, result)
+            result = adhoc.output.evaluate(scope)
     return result

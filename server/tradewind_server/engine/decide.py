@@ -10,9 +10,9 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library
+from tradewind_server.engine.policies import TASK_ERRORS
 from tradewind_server.engine.state import Action, ActionState, Execution, ExecutionState, TaskState
 from tradewind_server.errors import ActionFinal, ActionNotFound, ExecutionWrongState
-from tradewind_server.lang.expressions import ExpressionError
 from tradewind_server.lang.specs import WorkflowSpec
 
 
@@ -44,10 +44,9 @@ def _complete(d: Decision, command: c.CompleteAction) -> None:
     task = d.state.tasks[action.task]
     try:
         result = calls.unwrap_result(d, task, action.wrappers, command.result) if action.wrappers else command.result
-    except ExpressionError as error:
-        d.emit(e.ActionFailed(action.id, task.id, "DEFINITION", f"The output of its ad-hoc action failed: {error}"))
-    else:
         d.emit(e.ActionSucceeded(action.id, task.id, result))
+    except TASK_ERRORS as error:
+        d.emit(e.ActionFailed(action.id, task.id, "DEFINITION", f"Its result cannot be used: {error}"))
     _after_action(d, action)
 
 

@@ -6,14 +6,28 @@ import collections
 from datetime import datetime, timedelta
 
 from tradewind_server.engine import events as e
+from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.evolve import create, evolve
 from tradewind_server.engine.library import Library
+from tradewind_server.engine.policies import TaskError
 from tradewind_server.engine.state import Execution, Task
 from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
 
 #: One decision goes on in a next one, through a timer that is due at once, when it has emitted this many events:
 #: a row like any other cause, so that a fan-out of 10,000 does not hold up everybody else.
 FAN_OUT = 500
+
+#: Events that hold data of the caller or of expressions; one that is too large is refused before it happens.
+_HOLDS_DATA = (
+    e.ExecutionStarted,
+    e.ExecutionSucceeded,
+    e.TaskStarted,
+    e.ActionScheduled,
+    e.ActionSucceeded,
+    e.TaskSucceeded,
+    e.TaskFailed,
+    e.TaskSkipped,
+)
 
 #: Engine commands; they win over tasks of the same name (R2).
 COMMANDS = frozenset({"noop", "fail", "succeed", "pause"})
@@ -25,7 +39,7 @@ Target = tuple[str, str]
 class Decision:
     """Collects events; each is applied to the state at once, so that later steps see it."""
 
-    __slots__ = ("_state", "at", "events", "library", "spec", "todo")
+    __slots__ = ("_state", "at", "bodies", "events", "library", "spec", "todo")
 
     def __init__(self, spec: WorkflowSpec, state: Execution | None, library: Library, at: datetime) -> None:
         self.spec = spec
@@ -34,6 +48,8 @@ class Decision:
         # Inside an execution time never goes back.
         self.at = max(at, state.updated_at) if state is not None else at
         self.events: list[e.Event] = []
+        #: The events as they are stored.
+        self.bodies: list[bytes] = []
         #: Transitions still to take: (task id or 0 for the start, targets). A negative id: look again at that join.
         self.todo: collections.deque[tuple[int, list[Target]]] = collections.deque()
 
@@ -44,12 +60,21 @@ class Decision:
         return self._state
 
     def emit(self, event: e.Event) -> None:
-        """Record *event* and apply it."""
+        """Record *event* and apply it.
+
+        Raises:
+            TaskError: what it holds of the caller's data is too large; nothing was recorded.
+        """
+        body = encode_event(event)
+        limit = self.library.max_payload_bytes
+        if len(body) > limit and isinstance(event, _HOLDS_DATA):
+            raise TaskError(f"{type(event).__name__} holds {len(body)} bytes; the limit is {limit} (max_payload_bytes)")
         if isinstance(event, e.ExecutionStarted):
             self._state = create(event, self.at)
         else:
             evolve(self.state, event, self.at)
         self.events.append(event)
+        self.bodies.append(body)
 
     def task_spec(self, task: Task) -> TaskSpec:
         """Return the spec of *task*."""

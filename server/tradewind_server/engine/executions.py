@@ -8,7 +8,7 @@ from tradewind_server.engine import joins, tasks
 from tradewind_server.engine.contexts import EMPTY, Context, merge
 from tradewind_server.engine.decision import Decision, Target
 from tradewind_server.engine.graph import graph_of
-from tradewind_server.engine.policies import dictionary
+from tradewind_server.engine.policies import TASK_ERRORS, dictionary
 from tradewind_server.engine.scopes import StateFacts, output_scope
 from tradewind_server.engine.state import ExecutionState, Task, TaskState
 from tradewind_server.errors import (
@@ -20,7 +20,7 @@ from tradewind_server.errors import (
     TaskNotFound,
     TaskWrongState,
 )
-from tradewind_server.lang.expressions import ExpressionError, Scope, compile_template
+from tradewind_server.lang.expressions import Scope, compile_template
 from tradewind_server.lang.specs import WorkflowSpec
 
 
@@ -50,9 +50,12 @@ def start(d: Decision, command: c.StartExecution) -> None:
         scope = output_scope(spec, probe.state, d.at, EMPTY)
         try:
             started = _with_variables(started, dictionary(spec.vars, scope, "vars"))
-        except ExpressionError as error:
+        except TASK_ERRORS as error:
             raise StartFailed(workflow=spec.name, what="vars", problem=error) from None
-    d.emit(started)
+    try:
+        d.emit(started)
+    except TASK_ERRORS as error:
+        raise StartFailed(workflow=spec.name, what="input and vars", problem=error) from None
     if command.paused:
         d.emit(e.ExecutionPaused("Started while its parent was paused."))
     d.todo.append((0, [(name, "") for name in _first_tasks(spec, params)]))
@@ -86,7 +89,7 @@ def _evaluated_env(d: Decision, command: c.StartExecution, params: dict[str, obj
     scope = Scope(({"__env": env},), _EnvFacts(env))
     try:
         return dictionary(compile_template(env), scope, "env")
-    except ExpressionError as error:
+    except TASK_ERRORS as error:
         raise StartFailed(workflow=d.spec.name, what="env", problem=error) from None
 
 
@@ -176,7 +179,10 @@ def _follow(d: Decision, task: int, targets: list[Target]) -> None:
             if held:
                 d.emit(e.TransitionsHeld(task, held))
             return
-        if target == "pause":
+        if not task:
+            # a start task may be called like a command
+            _take(d, target, task)
+        elif target == "pause":
             d.emit(e.ExecutionPaused(message, tell_parent=bool(state.parent_id)))
         elif target == "fail":
             finish(d, ExecutionState.FAILED, message or None)
@@ -265,11 +271,10 @@ def finish(d: Decision, outcome: ExecutionState, message: str | None) -> None:
                 output: object = dict(final.values)
             else:
                 output = d.spec.output.evaluate(scope)
-        except ExpressionError as error:
-            message = f"Failed to evaluate the output: {error}"
-        else:
             d.emit(e.ExecutionSucceeded(output, message))
             return
+        except TASK_ERRORS as error:
+            message = f"Failed to evaluate the output: {error}"
     d.emit(_failed(d, message, final, scope))
 
 
@@ -281,7 +286,7 @@ def _failed(d: Decision, message: str | None, final: Context, scope: Scope) -> e
             output.update(dictionary(d.spec.output_on_error, scope, "output-on-error"))
         else:
             output.update(final.values)
-    except ExpressionError as error:
+    except TASK_ERRORS as error:
         message = f"{message} Then output-on-error failed: {error}"
         output = {"result": message}
     return e.ExecutionFailed(message, output)

@@ -138,7 +138,8 @@ def _give_up(d: Decision, join: Task, why: str) -> None:
 
 def _fire(d: Decision, join: Task) -> None:
     order = graph_of(d.spec).order
-    parents = sorted((d.state.tasks[id_] for id_ in join.arrived.values()), key=lambda task: (order[task.name], task.id))
+    arrived = [d.state.tasks[id_] for id_ in join.arrived.values()]
+    parents = sorted(arrived, key=lambda task: (order[task.name], task.id))
     merged = merge(parent.outbound for parent in parents)
     d.emit(
         e.JoinFired(join.id, [parent.id for parent in parents], dict(merged.merged), dict(merged.versions))

@@ -1,4 +1,4 @@
-"""What the engine asks of the deployed definitions: names resolved as of the registry revision of the root execution."""
+"""What the engine asks of deployed definitions: names resolved as of the registry revision of the root execution."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class Library(Protocol):
     def open_world(self) -> bool:
         """Tell whether an action that is not known here may be served by a worker that comes later."""
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """Return the most bytes that one input, result or set of published values may have."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FixedLibrary:
@@ -45,6 +49,7 @@ class FixedLibrary:
     adhoc_actions: Mapping[str, AdhocActionSpec] = dataclasses.field(default_factory=dict)
     signatures: Mapping[str, Signature] = dataclasses.field(default_factory=dict)
     open_world: bool = True
+    max_payload_bytes: int = 1024 * 1024
 
     def workflow(self, name: str) -> WorkflowSpec | None:
         """Return the workflow called *name*."""

@@ -1,21 +1,29 @@
-"""Evaluating the policies of a task: a value of the wrong type is that task's error (R12)."""
+"""Evaluating what a task's definition asks for: a value of the wrong type is that task's error (R12)."""
 
 from __future__ import annotations
 
 from tradewind_server.lang.expressions import ExpressionError, Scope, Template
 
 
+class TaskError(Exception):
+    """A task cannot do what its definition says; its on-error may answer that."""
+
+
+#: What a task may do wrong at run time.
+TASK_ERRORS = (ExpressionError, TaskError)
+
+
 def whole_number(template: Template | None, scope: Scope, what: str) -> int:
     """Return a whole number of at least 0; 0 when *template* is None.
 
     Raises:
-        ExpressionError: the value is something else.
+        TaskError: the value is something else.
     """
     if template is None:
         return 0
     value = template.evaluate(scope)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ExpressionError(f"{what} must be a whole number of at least 0, but is {type(value).__name__} {value!r:.40}")
+        raise TaskError(f"{what} must be a whole number of at least 0, but is {type(value).__name__} {value!r:.40}")
     return value
 
 
@@ -23,13 +31,13 @@ def truth(template: Template | None, scope: Scope, what: str) -> bool:
     """Return a boolean; False when *template* is None.
 
     Raises:
-        ExpressionError: the value is something else.
+        TaskError: the value is something else.
     """
     if template is None:
         return False
     value = template.evaluate(scope)
     if not isinstance(value, bool):
-        raise ExpressionError(f"{what} must be true or false, but is {type(value).__name__} {value!r:.40}")
+        raise TaskError(f"{what} must be true or false, but is {type(value).__name__} {value!r:.40}")
     return value
 
 
@@ -37,13 +45,13 @@ def dictionary(template: Template | None, scope: Scope, what: str) -> dict[str, 
     """Return a dictionary with text keys; empty when *template* is None.
 
     Raises:
-        ExpressionError: the value is something else.
+        TaskError: the value is something else.
     """
     if template is None:
         return {}
     value = template.evaluate(scope)
     if not isinstance(value, dict):
-        raise ExpressionError(f"{what} must give a dictionary, but gives {type(value).__name__}")
+        raise TaskError(f"{what} must give a dictionary, but gives {type(value).__name__}")
     return {key if isinstance(key, str) else _key_text(key): item for key, item in value.items()}
 
 

@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from tradewind_server.engine.contexts import Context
-from tradewind_server.engine.state import Execution, Task
+from tradewind_server.engine.policies import TaskError
+from tradewind_server.engine.state import Execution, Task, TaskState
 from tradewind_server.engine.words import EXECUTION_WORDS, TASK_WORDS
-from tradewind_server.lang.expressions import ExpressionError, Scope
+from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.specs import WorkflowSpec
 
 
 class StateFacts:
     """The facts of one execution at one moment, for the expressions of one task or of the execution itself."""
 
-    __slots__ = ("at", "counter", "current", "spec", "state")
+    __slots__ = ("at", "counter", "current", "outcome", "spec", "state")
 
     def __init__(self, spec: WorkflowSpec, state: Execution, at: datetime, current: Task | None) -> None:
         self.spec = spec
@@ -28,6 +29,8 @@ class StateFacts:
         self.at = at
         self.current = current
         self.counter = 0
+        #: How the current task is about to end; what it publishes and its guards see that already.
+        self.outcome: TaskState | None = None
 
     def env(self) -> Mapping[str, object]:
         """Return the environment the root execution was started with."""
@@ -42,7 +45,6 @@ class StateFacts:
             "spec": {"name": self.spec.name, "type": self.spec.type, "tasks": list(self.spec.tasks)},
             "input": state.input,
             "params": state.params,
-            "state": EXECUTION_WORDS[state.state],
             "created_at": _moment(state.created_at),
             "updated_at": _moment(state.updated_at),
             "root_execution_id": state.root_id,
@@ -52,18 +54,20 @@ class StateFacts:
         """Return the latest task called *name*, the current one without a name, or None."""
         current = self.current
         if current is not None and (name is None or name == current.name):
-            return task_fact(self.state, current)
+            return task_fact(self.state, current, self.outcome)
         latest = self.state.latest.get(name) if name is not None else None
         return task_fact(self.state, self.state.tasks[latest]) if latest else None
 
-    def tasks(self, execution_id: str | None, recursive: bool, state: str | None, flat: bool) -> list[dict[str, object]]:
+    def tasks(
+        self, execution_id: str | None, recursive: bool, state: str | None, flat: bool
+    ) -> list[dict[str, object]]:
         """Return the tasks of this execution, in the order of their creation.
 
         Raises:
-            ExpressionError: another execution is asked for; decisions never look at two executions.
+            TaskError: another execution is asked for; decisions never look at two executions.
         """
         if execution_id is not None and execution_id != self.state.id:
-            raise ExpressionError("tasks() can only read the tasks of its own execution")
+            raise TaskError("tasks() can only read the tasks of its own execution")
         found = (task_fact(self.state, task) for task in self.state.tasks.values())
         return [fact for fact in found if state is None or fact["state"] == state]
 
@@ -78,12 +82,11 @@ class StateFacts:
         """Return this execution when it matches.
 
         Raises:
-            ExpressionError: other executions are asked for; decisions never look at two executions.
+            TaskError: other executions are asked for; decisions never look at two executions.
         """
-        if (execution_id or self.state.id) != self.state.id or (root_execution_id or self.state.root_id) != self.state.root_id:
-            raise ExpressionError("executions() can only read its own execution")
-        mine = self.execution()
-        return [mine] if state in (None, mine["state"]) else []
+        if execution_id not in (None, self.state.id) or root_execution_id not in (None, self.state.root_id):
+            raise TaskError("executions() can only read its own execution")
+        return [self.execution()] if state in (None, EXECUTION_WORDS[self.state.state]) else []
 
     def global_variable(self, name: str) -> object:
         """Return the value published with the scope global, or a var.
@@ -104,13 +107,18 @@ class StateFacts:
         return self.at
 
 
-def task_fact(state: Execution, task: Task) -> dict[str, object]:
+def task_word(task: Task, state: TaskState) -> str:
+    """Return the language's word; a task held by pause-before is IDLE, one whose sub-workflow is paused PAUSED."""
+    return "IDLE" if state is TaskState.PAUSED and not task.open_actions else TASK_WORDS[state]
+
+
+def task_fact(state: Execution, task: Task, outcome: TaskState | None = None) -> dict[str, object]:
     """Return what `task(name)` shows."""
     return {
         "id": str(task.id),
         "name": task.name,
         "spec": {"name": task.name},
-        "state": TASK_WORDS[task.state],
+        "state": task_word(task, outcome or task.state),
         "state_info": task.message or None,
         "result": task_result(state, task),
         "published": {name: task.outbound.values[name] for name in task.published},
@@ -141,14 +149,22 @@ def _moment(at: datetime) -> str:
 
 
 def task_scope(
-    spec: WorkflowSpec, state: Execution, at: datetime, context: Context, task: Task | None, extra: Mapping[str, object]
+    spec: WorkflowSpec,
+    state: Execution,
+    at: datetime,
+    context: Context,
+    task: Task | None,
+    extra: Mapping[str, object],
+    outcome: TaskState | None = None,
 ) -> Scope:
     """Return what input, with-items, policies, publish and guards of a task see; *extra* comes first (R18)."""
     system: dict[str, object] = {"__env": state.env, "__execution": {"id": state.id}}
     if task is not None:
         system["__task_execution"] = {"id": str(task.id), "name": task.name}
     layers = (context.values, system, state.variables.values, state.input)
-    return Scope((extra, *layers) if extra else layers, StateFacts(spec, state, at, task))
+    facts = StateFacts(spec, state, at, task)
+    facts.outcome = outcome
+    return Scope((extra, *layers) if extra else layers, facts)
 
 
 def output_scope(spec: WorkflowSpec, state: Execution, at: datetime, final: Context) -> Scope:

@@ -12,10 +12,10 @@ import dataclasses
 from tradewind_server.engine import calls
 from tradewind_server.engine import events as e
 from tradewind_server.engine.decision import COMMANDS, Decision, Target
-from tradewind_server.engine.policies import dictionary, truth, whole_number
+from tradewind_server.engine.policies import TASK_ERRORS, dictionary, truth, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import ActionState, ExecutionState, Task, TaskState
-from tradewind_server.lang.expressions import ExpressionError, Scope, Template
+from tradewind_server.lang.expressions import Scope, Template
 from tradewind_server.lang.specs import OnClause, TaskSpec
 from tradewind_server.lang.values import is_truthy, to_text
 
@@ -39,7 +39,7 @@ def begin(d: Decision, task: Task) -> None:
     try:
         hold = truth(spec.pause_before, scope, "pause-before")
         delay = whole_number(spec.wait_before, scope, "wait-before")
-    except ExpressionError as error:
+    except TASK_ERRORS as error:
         fail_at_once(d, task, str(error))
         return
     if hold:
@@ -78,14 +78,23 @@ def attempt(
     elif not _start_items(d, id_, name, number, parents, rerun):
         return
     task = d.state.tasks[id_]
-    if spec.timeout is not None and "timeout" not in task.timers:
+    if spec.timeout is not None or spec.retry is not None:
         scope = task_scope(d.spec, d.state, d.at, task.context, task, {})
         try:
-            _set_timeout(d, task, spec, scope)
-        except ExpressionError as error:
+            _check_retry(spec, scope)
+            if "timeout" not in task.timers:
+                _set_timeout(d, task, spec, scope)
+        except TASK_ERRORS as error:
             fail_at_once(d, task, str(error))
             return
     schedule(d, task)
+
+
+def _check_retry(spec: TaskSpec, scope: Scope) -> None:
+    """A retry that cannot be meant shows before the first attempt, not after it."""
+    if spec.retry is not None:
+        whole_number(spec.retry.count, scope, "retry count")
+        whole_number(spec.retry.delay, scope, "retry delay")
 
 
 def _start_items(d: Decision, id_: int, name: str, number: int, parents: list[int] | None, rerun: bool) -> bool:
@@ -96,11 +105,11 @@ def _start_items(d: Decision, id_: int, name: str, number: int, parents: list[in
     try:
         items = calls.collect_items(spec, scope)
         concurrency = whole_number(spec.concurrency, scope, "concurrency")
-    except ExpressionError as error:
+        d.emit(e.TaskStarted(id_, name, number, parents, items, concurrency, rerun=rerun))
+    except TASK_ERRORS as error:
         d.emit(e.TaskStarted(id_, name, number, parents, rerun=rerun))
         fail_at_once(d, d.state.tasks[id_], str(error))
         return False
-    d.emit(e.TaskStarted(id_, name, number, parents, items, concurrency, rerun=rerun))
     return True
 
 
@@ -114,7 +123,7 @@ def schedule(d: Decision, task: Task) -> None:
     """Schedule the actions of the current attempt, as many as concurrency and the size of a decision allow."""
     try:
         complete = calls.schedule(d, task)
-    except ExpressionError as error:
+    except TASK_ERRORS as error:
         _withdraw(d, task)
         fail_at_once(d, task, str(error))
         return
@@ -157,7 +166,7 @@ def end(d: Decision, task: Task, outcome: TaskState, reason: str) -> None:
         scope = task_scope(d.spec, d.state, d.at, task.context, task, {})
         try:
             delay = whole_number(spec.wait_after, scope, "wait-after")
-        except ExpressionError as error:
+        except TASK_ERRORS as error:
             fail_at_once(d, task, str(error))
             return
         if delay:
@@ -184,19 +193,21 @@ def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry
     spec = d.task_spec(task)
     try:
         published, globals_ = _publish(d, task, spec, outcome)
-        scope = _outbound_scope(d, task, published, globals_)
-        if outcome is TaskState.SUCCEEDED and spec.fail_on is not None and is_truthy(spec.fail_on.evaluate(scope)):
-            outcome, reason = TaskState.FAILED, "Failed by fail-on."
+        if outcome is TaskState.SUCCEEDED and spec.fail_on is not None:
+            scope = _outbound_scope(d, task, published, globals_, outcome)
+            if is_truthy(spec.fail_on.evaluate(scope)):
+                outcome, reason = TaskState.FAILED, "Failed by fail-on."
+        scope = _outbound_scope(d, task, published, globals_, outcome)
         if may_retry and spec.retry is not None and _retry(d, task, spec, outcome, scope):
             return
         targets, handled = _targets(spec, outcome, scope)
-    except ExpressionError as error:
-        if outcome is TaskState.SUCCEEDED:
-            conclude(d, task, TaskState.FAILED, str(error), may_retry=False)
+        _emit_end(d, task, outcome, reason, _Plan(published, globals_, targets, handled), spec)
+    except TASK_ERRORS as error:
+        if outcome is TaskState.SUCCEEDED or may_retry:
+            why = f"{reason} {error}" if reason else str(error)
+            conclude(d, task, TaskState.FAILED, why, may_retry=False)
         else:
             _fail_execution(d, task, f"{reason} Then its on-error failed: {error}" if reason else str(error))
-        return
-    _emit_end(d, task, outcome, reason, _Plan(published, globals_, targets, handled), spec)
 
 
 def fail_at_once(d: Decision, task: Task, reason: str) -> None:
@@ -212,11 +223,10 @@ def _fail_execution(d: Decision, task: Task, reason: str) -> None:
 
 
 def _emit_end(d: Decision, task: Task, outcome: TaskState, reason: str, plan: _Plan, spec: TaskSpec) -> None:
-    d.end_timers(task)
     following = [target for target, _ in plan.targets if target not in COMMANDS]
     drop = False
     if spec.keep_result is not None:
-        scope = _outbound_scope(d, task, plan.published, plan.globals)
+        scope = _outbound_scope(d, task, plan.published, plan.globals, outcome)
         drop = not is_truthy(_quietly(spec.keep_result, scope)) and not any(
             d.state.actions[a].kind == "workflow" for a in task.accepted.values()
         )
@@ -226,6 +236,7 @@ def _emit_end(d: Decision, task: Task, outcome: TaskState, reason: str, plan: _P
         d.emit(e.TaskFailed(task.id, reason, plan.published, plan.globals, following, plan.handled, drop))
     else:
         d.emit(e.TaskSkipped(task.id, plan.published, plan.globals, following))
+    d.end_timers(task)
     d.todo.append((task.id, plan.targets))
 
 
@@ -233,7 +244,7 @@ def _quietly(template: Template, scope: Scope) -> object:
     # keep-result is asked when the task has already ended; an error in it must not undo that
     try:
         return template.evaluate(scope)
-    except ExpressionError:
+    except TASK_ERRORS:
         return True
 
 
@@ -242,18 +253,18 @@ def skip(d: Decision, task: Task) -> None:
     spec = d.task_spec(task)
     try:
         published, globals_ = _publish(d, task, spec, TaskState.SKIPPED)
-        scope = _outbound_scope(d, task, published, globals_)
+        scope = _outbound_scope(d, task, published, globals_, TaskState.SKIPPED)
         targets = _entries(spec.on_skip, scope) or _entries(spec.on_success, scope)
-    except ExpressionError as error:
-        _fail_execution(d, task, str(error))
-        return
-    _emit_end(d, task, TaskState.SKIPPED, "", _Plan(published, globals_, targets), spec)
+        _emit_end(d, task, TaskState.SKIPPED, "", _Plan(published, globals_, targets), spec)
+    except TASK_ERRORS as error:
+        # it has failed before; what is new is that the operator's answer does not work either
+        d.todo.append((task.id, [("fail", f"Skipping task '{task.name}': {error}")]))
 
 
 def _publish(
     d: Decision, task: Task, spec: TaskSpec, outcome: TaskState
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Evaluate what the task publishes: (branch, global). on-complete beats the task, the task beats the clause (R3)."""
+    """Return what the task publishes, (branch, global). on-complete beats the task, the task beats the clause (R3)."""
     own, clause = {
         TaskState.SUCCEEDED: (spec.publish, spec.on_success),
         TaskState.FAILED: (spec.publish_on_error, spec.on_error),
@@ -263,11 +274,13 @@ def _publish(
     globals_: dict[str, object] = {}
     if own is None and clause is None and spec.on_complete is None:
         return branch, globals_
-    scope = task_scope(d.spec, d.state, d.at, task.context, task, {})
+    scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome)
     _publish_clause(clause, scope, branch, globals_)
+    has_globals = bool(globals_)
     if own is not None:
         branch.update(dictionary(own, scope, "publish"))
-    _publish_clause(spec.on_complete, scope, branch, globals_)
+    # the globals of on-complete count only where the other clause has none, as in Mistral
+    _publish_clause(spec.on_complete, scope, branch, {} if has_globals else globals_)
     return branch, globals_
 
 
@@ -281,10 +294,12 @@ def _publish_clause(
         globals_.update(dictionary(clause.publish.atomic, scope, "publish: atomic"))
 
 
-def _outbound_scope(d: Decision, task: Task, published: dict[str, object], globals_: dict[str, object]) -> Scope:
+def _outbound_scope(
+    d: Decision, task: Task, published: dict[str, object], globals_: dict[str, object], outcome: TaskState
+) -> Scope:
     # successors see what was just published; the revision does not matter for looking at it
     extra = {**globals_, **published} if globals_ else published
-    return task_scope(d.spec, d.state, d.at, task.context, task, extra)
+    return task_scope(d.spec, d.state, d.at, task.context, task, extra, outcome)
 
 
 def _retry(d: Decision, task: Task, spec: TaskSpec, outcome: TaskState, scope: Scope) -> bool:
@@ -297,10 +312,8 @@ def _retry(d: Decision, task: Task, spec: TaskSpec, outcome: TaskState, scope: S
         return False
     go_on = retry.continue_on is None or is_truthy(retry.continue_on.evaluate(scope))
     stop = retry.break_on is not None and is_truthy(retry.break_on.evaluate(scope))
-    if outcome is TaskState.SUCCEEDED:
-        again = retry.continue_on is not None and go_on
-    else:
-        again = go_on and not stop
+    succeeded = outcome is TaskState.SUCCEEDED
+    again = go_on and (retry.continue_on is not None if succeeded else not stop)
     if not again or task.attempt - task.first_attempt >= count:
         return False
     d.end_timers(task)
@@ -314,10 +327,7 @@ def _retry(d: Decision, task: Task, spec: TaskSpec, outcome: TaskState, scope: S
 
 def _targets(spec: TaskSpec, outcome: TaskState, scope: Scope) -> tuple[list[Target], bool]:
     """Return the transitions to take, in textual order, and whether on-error answered."""
-    if outcome is TaskState.SUCCEEDED:
-        first = _entries(spec.on_success, scope)
-    else:
-        first = _entries(spec.on_error, scope)
+    first = _entries(spec.on_success if outcome is TaskState.SUCCEEDED else spec.on_error, scope)
     return first + _entries(spec.on_complete, scope), outcome is TaskState.FAILED and bool(first)
 
 

@@ -269,7 +269,7 @@ class Batch:
     def _decide(self, live: Live, command: c.Command, provenance: Provenance) -> None:
         library, spec = self._resolve(live.envelope)
         decision = decide(spec, live.state, command, library)
-        self._changes.add(live, decision.events, decision.at, provenance)
+        self._changes.add(live, decision, provenance)
 
     def _resolve(self, envelope: Envelope) -> tuple[Any, WorkflowSpec]:
         registry, connection = self._around.registry, self._tx.connection
@@ -339,7 +339,7 @@ class Batch:
         decision = decide(spec, None, command, library)
         live = Live(envelope, decision.state)
         self._lives[envelope.id] = live
-        self._changes.add(live, decision.events, decision.at, provenance)
+        self._changes.add(live, decision, provenance)
 
     # --- commands --------------------------------------------------------------------------------
 

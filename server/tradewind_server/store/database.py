@@ -58,6 +58,10 @@ class Database:
         """Return a new autocommit connection for the committer."""
         return self._writer.connect()
 
+    def connect_reader(self) -> sa.Connection:
+        """Return a connection of the readers' pool, in autocommit."""
+        return self._readers.connect()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[tuple[sa.Connection, Dialect]]:
         """Give a connection that sees one consistent snapshot; it never waits for the committer."""

@@ -206,9 +206,10 @@ def _specs(file: str, text: str) -> dict[tuple[str, str], WorkflowSpec | AdhocAc
 class Registry:
     """Specs as of registry revisions. Read through one connection, by one thread; cached."""
 
-    def __init__(self, signatures: Mapping[str, Signature], open_world: bool) -> None:
+    def __init__(self, signatures: Mapping[str, Signature], open_world: bool, max_payload_bytes: int) -> None:
         self._signatures = signatures
         self._open_world = open_world
+        self._max_payload_bytes = max_payload_bytes
         self._libraries: dict[tuple[str, str, int], FixedLibrary] = {}
         self._versions: dict[tuple[str, str, int], dict[str, int]] = {}
         self._homes: dict[tuple[str, str, int], dict[str, str]] = {}
@@ -285,6 +286,8 @@ class Registry:
             self._libraries.clear()
             self._versions.clear()
             self._homes.clear()
-        self._libraries[key] = FixedLibrary(workflows, actions, self._signatures, self._open_world)
+        self._libraries[key] = FixedLibrary(
+            workflows, actions, self._signatures, self._open_world, self._max_payload_bytes
+        )
         self._versions[key] = versions
         self._homes[key] = homes

@@ -7,15 +7,15 @@ events that touched them; the log gets every event.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import events as e
-from tradewind_server.engine.codec import VERSIONS, encode_event
+from tradewind_server.engine import Decision
+from tradewind_server.engine.codec import VERSIONS
 from tradewind_server.engine.state import Action, Execution, Task
 from tradewind_server.lang.values import encode
 from tradewind_server.store.records import QUEUED, Live, Message, Provenance, QueueRow, StoredEvent
@@ -121,8 +121,9 @@ class Changes:
         self.ended_timers = [key for key in self.ended_timers if key[0] != execution_id]
         self.arrivals = [row for row in self.arrivals if row[0] != execution_id]
 
-    def add(self, live: Live, events: Sequence[e.Event], at: datetime, provenance: Provenance) -> None:
-        """Project the *events* of one decision; the last of them is the state's current revision."""
+    def add(self, live: Live, decision: Decision, provenance: Provenance) -> None:
+        """Project the events of one decision; the last of them is the state's current revision."""
+        events = decision.events
         if not events:
             return
         envelope = live.envelope
@@ -130,11 +131,10 @@ class Changes:
         if touched is None:
             touched = self._touched[envelope.id] = _Touched(live, {}, {})
         revision = live.state.revision - len(events)
-        at_us = to_microseconds(at)
-        for event in events:
+        at_us = to_microseconds(decision.at)
+        for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
             name = type(event).__name__
-            body = encode_event(event)
             task_id = getattr(event, "task", 0)
             action_id = getattr(event, "action", 0)
             task = live.state.tasks[task_id].name if task_id else ""

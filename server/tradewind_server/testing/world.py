@@ -53,12 +53,13 @@ class World:
         self.database = database
         self.desk = Desk()
         self._actions = actions
-        self.registry = Registry(signatures(), open_world)
+        self.registry = Registry(signatures(), open_world, self.settings.max_payload_bytes)
         around = Surroundings(Cache(self.settings.cache_bytes), self.desk, self.registry, self.settings)
         self.committer = Committer(Writer(database, "world"), around, self.clock, self.ids)
         self.alarm = Alarm()
         self.outcomes: list[r.Outcome] = []
         self._pending: list[r.Request] = []
+        self._performed = 0
         #: Results of std.sleep and the like: (due, order, request).
         self._later: list[tuple[int, int, r.Request]] = []
         names = {name: 0 for name, action in actions.items() if action.run is not None}
@@ -149,9 +150,31 @@ class World:
             )
         )
 
-    def answer(self, execution_id: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> object:
-        """End an asynchronous action from outside."""
-        return self.ask(_result(execution_id, command.action, 0, 0, command))
+    def lease(self, *names: str) -> list[QueueRow]:
+        """Lease all queued actions of these *names*, as a worker would that comes, takes them and stays."""
+        session = Session("visitor", "visitor", "default", dict.fromkeys(names, 0), room=1_000_000)
+        self.desk.open(session)
+        wanted = [(name, 1000) for name in names]
+        claim = r.Claim(
+            provenance=_ANYBODY, session=session.id, worker=session.worker, namespace="default", wanted=wanted
+        )
+        try:
+            leased = self.ask(claim)
+        finally:
+            # gone at once, so that later actions are queued and wait for the next lease
+            self.desk.close(session.id)
+        assert isinstance(leased, list)
+        return leased
+
+    def answer(
+        self,
+        execution_id: str,
+        command: c.CompleteAction | c.FailAction | c.CancelAction,
+        lease: QueueRow | None = None,
+    ) -> object:
+        """End an action: as the worker that holds *lease*, or, if asynchronous, from outside."""
+        attempt, epoch = (lease.attempt, lease.epoch) if lease else (0, 0)
+        return self.ask(_result(execution_id, command.action, attempt, epoch, command))
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -259,8 +282,9 @@ class World:
         for target in outcome.targets:
             at = self.clock.now()
             self._pending.append(r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=at))
-        for _, row in outcome.offers:
-            self._perform(row)
+        for session, row in outcome.offers:
+            if session == self._worker.id:
+                self._perform(row)
 
     def _perform(self, row: QueueRow) -> None:
         run = self._actions[row.name].run
@@ -282,7 +306,8 @@ class World:
         self.desk.settled("built-in", row.name)
         self.desk.grant("built-in", 1)
         due = to_microseconds(at + timedelta(seconds=delay))
-        heapq.heappush(self._later, (due, len(self.outcomes) * 100_000 + row.action_id, request))
+        self._performed += 1
+        heapq.heappush(self._later, (due, self._performed, request))
 
 
 def _result(

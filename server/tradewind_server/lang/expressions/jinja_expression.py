@@ -17,7 +17,7 @@ from tradewind_server.lang.expressions.budget import Budget, plain
 from tradewind_server.lang.expressions.functions import language_functions
 from tradewind_server.lang.expressions.jinja_sandbox import BUDGET, bounded, sandbox
 from tradewind_server.lang.expressions.problems import ExpressionError, ExpressionSyntaxError, Refused, failure
-from tradewind_server.lang.expressions.scope import Root, Scope
+from tradewind_server.lang.expressions.scope import VARIABLES, Root, Scope
 from tradewind_server.lang.expressions.yaql_expression import MAX_EXPRESSION
 
 _SYSTEM_VARIABLES = ("__env", "__execution", "__task_execution")
@@ -148,7 +148,8 @@ def _parse_expression(text: str) -> nodes.Template:
 
 def _variables(scope: Scope, budget: Budget) -> dict[str, object]:
     root = Root(scope)
-    variables: dict[str, object] = {**language_functions(scope.facts, budget), "_": root, BUDGET: budget}
+    whole = root if scope.whole is VARIABLES else scope.whole
+    variables: dict[str, object] = {**language_functions(scope.facts, budget), "_": whole, BUDGET: budget}
     for name in _SYSTEM_VARIABLES:
         if name in root:
             variables[name] = root[name]

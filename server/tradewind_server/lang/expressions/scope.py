@@ -45,12 +45,18 @@ class Facts(Protocol):
         """Return the moment of the command, aware, in UTC."""
 
 
+#: `$` is the variables.
+VARIABLES = object()
+
+
 @dataclasses.dataclass(slots=True)
 class Scope:
     """The variables of one evaluation, in lookup order, and the facts."""
 
     layers: tuple[Mapping[str, object], ...]
     facts: Facts
+    #: `$` itself, where it is no set of variables: the result that the output of an ad-hoc action looks at.
+    whole: object = VARIABLES
 
     def lookup(self, name: str) -> object:
         """Return the variable from the first layer that has it; raise KeyError if none has."""

@@ -21,7 +21,7 @@ from tradewind_server.lang.expressions.budget import plain
 from tradewind_server.lang.expressions.functions import Function
 from tradewind_server.lang.expressions.ordered_set import OrderedSet
 from tradewind_server.lang.expressions.problems import Refused
-from tradewind_server.lang.expressions.scope import Root, Scope
+from tradewind_server.lang.expressions.scope import VARIABLES, Root, Scope
 
 _LEFT_OUT = frozenset(
     {
@@ -60,9 +60,9 @@ def context() -> object:
     return made
 
 
-def root(scope: Scope) -> Mapping[str, object]:
+def root(scope: Scope) -> object:
     """Make `$`: like the variables, but immutable and hashable, converted when first looked at."""
-    return _LibraryRoot(scope)
+    return _LibraryRoot(scope) if scope.whole is VARIABLES else converted(scope.whole)
 
 
 class _LibraryRoot(Mapping[str, object]):

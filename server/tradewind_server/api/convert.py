@@ -1,0 +1,252 @@
+"""Between messages and records: payloads, moments, states, actors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from tradewind.v1 import action_pb2, actor_pb2, event_pb2, execution_pb2, failure_pb2, payload_pb2, task_pb2
+from tradewind_server.clock import to_microseconds
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.state import TaskState
+from tradewind_server.errors import FieldInvalid, PayloadInvalid, PayloadTooLarge, PayloadUnsupported
+from tradewind_server.lang.values import ValueProblem, decode, encode
+from tradewind_server.store.records import StoredEvent
+
+JSON = "application/json"
+_MOST_NAME = 255
+
+
+# --- in ------------------------------------------------------------------------------------------
+
+
+def value_of(payload: payload_pb2.Payload, what: str, limit: int) -> object:
+    """Return the value that *payload* holds; None for an empty one.
+
+    Raises:
+        PayloadTooLarge, PayloadUnsupported, PayloadInvalid: it cannot be taken.
+    """
+    data = payload.data
+    if len(data) > limit:
+        raise PayloadTooLarge(what=what, limit=limit, setting="max_payload_bytes", size=len(data), field=what)
+    if payload.content_type not in ("", JSON):
+        raise PayloadUnsupported(feature="another content type", value=payload.content_type, field=what)
+    for feature, found in (("encoding", payload.encoding), ("key_id", payload.key_id), ("external", _external(payload))):
+        if found:
+            raise PayloadUnsupported(feature=feature, value=found, field=what)
+    if not data:
+        return None
+    try:
+        return decode(data)
+    except ValueProblem as problem:
+        raise PayloadInvalid(what=what, expected="JSON in UTF-8", problem=problem, field=what) from None
+
+
+def _external(payload: payload_pb2.Payload) -> str:
+    return payload.external.uri if payload.HasField("external") else ""
+
+
+def dictionary_of(payload: payload_pb2.Payload, what: str, limit: int) -> dict[str, object]:
+    """Return the JSON object that *payload* holds; an empty one for none.
+
+    Raises:
+        PayloadInvalid: it is something else.
+    """
+    value = value_of(payload, what, limit)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise PayloadInvalid(what=what, expected="a JSON object", problem="it is another value", field=what)
+    return value
+
+
+def namespace_of(given: str) -> str:
+    """Return the namespace of a request."""
+    return name_of("namespace", given) or "default"
+
+
+def name_of(field: str, given: str) -> str:
+    """Return a name of at most 255 characters without control characters.
+
+    Raises:
+        FieldInvalid: it is none.
+    """
+    if len(given) > _MOST_NAME or not (given.isprintable() or not given):
+        problem = f"it has {len(given)} characters" if len(given) > _MOST_NAME else "it holds control characters"
+        expected = f"at most {_MOST_NAME} printable characters"
+        raise FieldInvalid(name=field, expected=expected, problem=problem, field=field)
+    return given
+
+
+def required(field: str, given: str) -> str:
+    """Return a name that must be given.
+
+    Raises:
+        FieldInvalid: it is empty or no name.
+    """
+    if not given:
+        raise FieldInvalid(name=field, expected="given", problem="it is empty", field=field)
+    return name_of(field, given)
+
+
+def number_of(field: str, given: str, letter: str) -> int:
+    """Return the number in an id like t3 or a7.
+
+    Raises:
+        FieldInvalid: it is no such id.
+    """
+    digits = given.removeprefix(letter)
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
+        raise FieldInvalid(name=field, expected=f"an id like {letter}1", problem=f"it is '{given[:40]}'", field=field)
+    return int(digits)
+
+
+def page_size_of(given: int, most: int = 1000) -> int:
+    """Return how many items a page has: 50 for 0, *most* at most.
+
+    Raises:
+        FieldInvalid: it is negative.
+    """
+    if given < 0:
+        raise FieldInvalid(name="page_size", expected="0 or more", problem=f"it is {given}", field="page_size")
+    return min(given or 50, most)
+
+
+def failure_of(message: failure_pb2.Failure, limit: int) -> c.Failure:
+    """Return what a worker says of its failure."""
+    text = message.message[:10_000] or "The worker gave no message."
+    details = value_of(message.details, "failure.details", limit)
+    retryable = message.retryable if message.HasField("retryable") else True
+    return c.Failure("ACTION", text, message.code[:200], details, retryable)
+
+
+# --- out -----------------------------------------------------------------------------------------
+
+
+def payload(value: object) -> payload_pb2.Payload:
+    """Return *value* as JSON."""
+    return payload_pb2.Payload(content_type=JSON, data=encode(value))
+
+
+def raw_payload(data: bytes) -> payload_pb2.Payload:
+    """Return JSON bytes as they are."""
+    return payload_pb2.Payload(content_type=JSON, data=data)
+
+
+def timestamp(microseconds: int) -> timestamp_pb2.Timestamp:
+    """Return a stored moment."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return timestamp_pb2.Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+def moment(at: datetime) -> timestamp_pb2.Timestamp:
+    """Return a moment."""
+    return timestamp(to_microseconds(at))
+
+
+def duration(microseconds: int) -> duration_pb2.Duration:
+    """Return a length of time, 0 at least."""
+    seconds, rest = divmod(max(0, microseconds), 1_000_000)
+    return duration_pb2.Duration(seconds=seconds, nanos=rest * 1000)
+
+
+_ACTORS: Mapping[str, actor_pb2.ActorKind] = {
+    "anonymous": actor_pb2.ACTOR_KIND_ANONYMOUS,
+    "caller": actor_pb2.ACTOR_KIND_CALLER,
+    "worker": actor_pb2.ACTOR_KIND_WORKER,
+    "timer": actor_pb2.ACTOR_KIND_TIMER,
+    "parent": actor_pb2.ACTOR_KIND_PARENT,
+    "child": actor_pb2.ACTOR_KIND_CHILD,
+    "system": actor_pb2.ACTOR_KIND_SYSTEM,
+}
+
+
+def actor(text: str) -> actor_pb2.Actor:
+    """Return a stored actor, "kind:name"."""
+    kind, _, name = text.partition(":")
+    return actor_pb2.Actor(kind=_ACTORS.get(kind, actor_pb2.ACTOR_KIND_UNSPECIFIED), name=name)
+
+
+def execution_state(state: str) -> execution_pb2.ExecutionState:
+    """Return the enum value of a stored state."""
+    return execution_pb2.ExecutionState.Value(f"EXECUTION_STATE_{state}")
+
+
+def task_state(state: str) -> task_pb2.TaskState:
+    """Return the enum value of a stored state."""
+    return task_pb2.TaskState.Value(f"TASK_STATE_{state}")
+
+
+_FAILURE_KINDS: Mapping[str, failure_pb2.FailureKind] = {
+    "ACTION": failure_pb2.FAILURE_KIND_ACTION,
+    "TIMEOUT": failure_pb2.FAILURE_KIND_TIMEOUT,
+    "DEFINITION": failure_pb2.FAILURE_KIND_DEFINITION,
+    "CHILD": failure_pb2.FAILURE_KIND_CHILD,
+    "LEASE_LOST": failure_pb2.FAILURE_KIND_DELIVERY,
+    "NOT_DELIVERABLE": failure_pb2.FAILURE_KIND_DELIVERY,
+}
+
+
+def failure(kind: str, message: str, code: str = "", details: object = None, *, retryable: bool = True) -> failure_pb2.Failure:
+    """Return a failure."""
+    found = failure_pb2.Failure(
+        kind=_FAILURE_KINDS.get(kind, failure_pb2.FAILURE_KIND_UNSPECIFIED), code=code, message=message
+    )
+    found.retryable = retryable
+    if details is not None:
+        found.details.CopyFrom(payload(details))
+    return found
+
+
+#: What a type of event does to the state of its execution, task or action.
+_EXECUTION_CHANGES = {
+    "ExecutionStarted": "RUNNING", "ExecutionPaused": "PAUSED", "ExecutionResumed": "RUNNING",
+    "ExecutionCancelling": "CANCELLING", "ExecutionSucceeded": "SUCCEEDED", "ExecutionFailed": "FAILED",
+    "ExecutionCancelled": "CANCELLED", "ExecutionReopened": "RUNNING",
+}  # fmt: skip
+_TASK_CHANGES = {
+    "TaskWaiting": "WAITING", "TaskStarted": "RUNNING", "TaskContinued": "RUNNING", "TaskSucceeded": "SUCCEEDED",
+    "TaskFailed": "FAILED", "TaskCancelled": "CANCELLED", "TaskSkipped": "SKIPPED", "ActionReopened": "RUNNING",
+}  # fmt: skip
+_ACTION_CHANGES = {
+    "ActionScheduled": action_pb2.ACTION_STATE_QUEUED, "ActionReopened": action_pb2.ACTION_STATE_RUNNING,
+    "ActionSucceeded": action_pb2.ACTION_STATE_SUCCEEDED, "ActionFailed": action_pb2.ACTION_STATE_FAILED,
+    "ActionCancelled": action_pb2.ACTION_STATE_CANCELLED,
+}  # fmt: skip
+#: Events whose body says which state the task enters.
+_SAYS_STATE = frozenset({"TaskCreated", "TaskHeld"})
+
+
+def event(stored: StoredEvent) -> event_pb2.Event:
+    """Return a row of the log."""
+    type_ = stored.type
+    message = event_pb2.Event(
+        execution_id=stored.execution_id,
+        revision=stored.revision,
+        namespace=stored.namespace,
+        root_id=stored.root_id,
+        at=timestamp(stored.at),
+        actor=actor(stored.actor),
+        cause=actor_pb2.Cause(command=stored.cause, request_id=stored.request_id),
+        type=type_,
+        type_version=stored.type_version,
+        task_id=f"t{stored.task_id}" if stored.task_id else "",
+        task=stored.task,
+        action_id=f"a{stored.action_id}" if stored.action_id else "",
+        body=raw_payload(stored.body),
+        workflow=stored.workflow,
+        business_key=stored.business_key,
+    )
+    if type_ in _EXECUTION_CHANGES:
+        message.execution_state = execution_state(_EXECUTION_CHANGES[type_])
+    elif type_ in _TASK_CHANGES:
+        message.task_state = task_state(_TASK_CHANGES[type_])
+    elif type_ in _SAYS_STATE:
+        body = decode(stored.body)
+        assert isinstance(body, dict)
+        message.task_state = task_state(TaskState(str(body["state"])).value)
+    if type_ in _ACTION_CHANGES:
+        message.action_state = _ACTION_CHANGES[type_]
+    return message

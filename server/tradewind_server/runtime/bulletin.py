@@ -1,0 +1,136 @@
+"""News between servers on one PostgreSQL: one coalesced NOTIFY per flush, on a connection of its own.
+
+Never inside a commit: NOTIFY there would serialise the commits of the whole database. News may be lost without harm; the
+tables are the truth and are polled slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from tradewind_server.store.database import Database
+
+log = logging.getLogger(__name__)
+
+_CHANNEL = "tradewind"
+#: PostgreSQL takes less than 8,000 bytes in one notification.
+_MOST_EXECUTIONS = 150
+_MOST_ORDERS = 20
+_LISTEN_SECONDS = 0.5
+
+
+class News(msgspec.Struct, omit_defaults=True):
+    """What other servers may want to know."""
+
+    server: str
+    executions: list[str] = []
+    #: (namespace, action name)
+    queued: list[tuple[str, str]] = []
+    #: (execution, action, is_cancel)
+    orders: list[tuple[str, int, bool]] = []
+    #: There was more than fits: look at everything.
+    is_partial: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class _Pending:
+    executions: dict[str, None]
+    queued: set[tuple[str, str]]
+    orders: list[tuple[str, int, bool]]
+
+
+class Bulletin:
+    """Tells and hears news, each on a thread of its own."""
+
+    def __init__(self, database: Database, server_id: str, hear: Callable[[News], None]) -> None:
+        self._database = database
+        self._server_id = server_id
+        self._hear = hear
+        self._pending = _Pending({}, set(), [])
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._keep(self._send), name="bulletin-out", daemon=True),
+            threading.Thread(target=self._keep(self._listen), name="bulletin-in", daemon=True),
+        ]
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin; news of others reach *hear* on *loop*."""
+        self._loop = loop
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def tell(
+        self,
+        executions: Sequence[str],
+        queued: Sequence[tuple[str, str]],
+        orders: Sequence[tuple[str, int, bool]],
+    ) -> None:
+        """Let the other servers know; what comes while a notification is under way goes into the next."""
+        if not (executions or queued or orders):
+            return
+        with self._condition:
+            self._pending.executions.update(dict.fromkeys(executions))
+            self._pending.queued.update(queued)
+            self._pending.orders.extend(orders)
+            self._condition.notify_all()
+
+    def _keep(self, work: Callable[[sa.Connection], None]) -> Callable[[], None]:
+        def run() -> None:
+            while not self._stopping:
+                try:
+                    with self._database.connect_reader() as connection:
+                        work(connection)
+                except sa.exc.DBAPIError as error:
+                    log.warning("news between servers are interrupted: %s", str(error.orig).split("\n", 1)[0])
+                    with self._condition:
+                        self._condition.wait_for(lambda: self._stopping, 1.0)
+
+        return run
+
+    def _send(self, connection: sa.Connection) -> None:
+        while not self._stopping:
+            with self._condition:
+                self._condition.wait_for(self._has_news)
+                if self._stopping:
+                    return
+                pending, self._pending = self._pending, _Pending({}, set(), [])
+            partial = len(pending.executions) > _MOST_EXECUTIONS or len(pending.orders) > _MOST_ORDERS
+            news = News(
+                self._server_id,
+                list(pending.executions)[:_MOST_EXECUTIONS],
+                sorted(pending.queued)[:_MOST_ORDERS],
+                pending.orders[:_MOST_ORDERS],
+                partial,
+            )
+            connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (_CHANNEL, msgspec.json.encode(news).decode()))
+
+    def _has_news(self) -> bool:
+        pending = self._pending
+        return self._stopping or bool(pending.executions or pending.queued or pending.orders)
+
+    def _listen(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
+        driver: Any = connection.connection.driver_connection
+        decode = msgspec.json.Decoder(News).decode
+        while not self._stopping:
+            for note in driver.notifies(timeout=_LISTEN_SECONDS):
+                news = decode(note.payload)
+                if news.server != self._server_id:
+                    self._loop.call_soon_threadsafe(self._hear, news)

@@ -1,0 +1,331 @@
+"""The runtime's face on the event loop: ask, read, watch, serve workers; and the loops that keep things moving."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from tradewind_server.clock import SystemClock, to_microseconds
+from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining
+from tradewind_server.ids import Ids
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.alarm import Alarm
+from tradewind_server.runtime.batch import Surroundings
+from tradewind_server.runtime.bulletin import Bulletin, News
+from tradewind_server.runtime.cache import Cache
+from tradewind_server.runtime.committer import Committer, CommitterThread
+from tradewind_server.runtime.desk import Desk, Session
+from tradewind_server.runtime.hub import Hub
+from tradewind_server.runtime.tokens import Signer
+from tradewind_server.settings import Settings
+from tradewind_server.store import scans
+from tradewind_server.store.database import Database, installation_value
+from tradewind_server.store.definitions import Registry
+from tradewind_server.store.records import Provenance, QueueRow
+from tradewind_server.store.statements import Dialect
+from tradewind_server.store.unit_of_work import Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: What is left lying in the tables (by a dead server, or a lost shortcut) is picked up after this long.
+LATE_SECONDS = 2.0
+_SCAN_SECONDS = 1.0
+_SWEEP_SECONDS = 1.0
+_CLOCK_SECONDS = 10.0
+#: A clock that cannot be read from the database within this long is not corrected by it.
+_CLOCK_BOUND_SECONDS = 0.5
+_READ_THREADS = 8
+
+
+class Link(Protocol):
+    """The event loop's end of a worker session."""
+
+    def offer(self, row: QueueRow) -> None:
+        """Hand a leased action over."""
+
+    def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
+        """Tell the worker to stop, if it holds the action."""
+
+
+class Runtime:
+    """One server's runtime. All methods are for the event loop."""
+
+    def __init__(self, database: Database, registry: Registry, settings: Settings, clock: SystemClock, ids: Ids) -> None:
+        self.database = database
+        self.settings = settings
+        self.clock = clock
+        self.ids = ids
+        self.registry = registry
+        self.server_id = ids.opaque()[:12]
+        self.desk = Desk()
+        self.hub = Hub()
+        self._alarm = Alarm()
+        self._alarm_changed = asyncio.Event()
+        around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
+        self._writer = Writer(database, self.server_id)
+        committer = Committer(self._writer, around, clock, ids)
+        self._thread = CommitterThread(
+            committer, self._publish, settings.queue_commands, settings.batch_commands
+        )
+        self._links: dict[str, Link] = {}
+        self._claiming: set[str] = set()
+        self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")
+        self._loop = asyncio.get_running_loop()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
+        self._draining = False
+        self.commands = 0
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to work: pick up what is due, then keep going."""
+        secret = await self.read(lambda connection, _: installation_value(connection, "secret", self.ids.opaque()))
+        self.signer = Signer(secret)
+        if self.database.is_postgresql:
+            await self._correct_clock()
+            self._repeat(_CLOCK_SECONDS, self._correct_clock)
+        self._thread.start()
+        await self._scan(0.0)
+        self._tasks.append(asyncio.create_task(self._ring()))
+        self._repeat(_SCAN_SECONDS, lambda: self._scan(LATE_SECONDS))
+        self._repeat(_SWEEP_SECONDS, self._sweep)
+        if self._bulletin is not None:
+            self._bulletin.start(self._loop)
+
+    async def stop(self) -> None:
+        """Finish what is queued, then close."""
+        self._draining = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._bulletin is not None:
+            await asyncio.to_thread(self._bulletin.stop)
+        await asyncio.to_thread(self._thread.stop)
+        await asyncio.sleep(0)
+        self._writer.close()
+        self._readers.shutdown(wait=True)
+
+    def _repeat(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        async def loop() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await work()
+                except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
+                    log.warning("%s; trying again", error)
+
+        self._tasks.append(asyncio.create_task(loop()))
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    async def ask(self, request: r.Request, *, reserved: bool = False) -> object:
+        """Have *request* carried out and return its answer, once it is durable.
+
+        Raises:
+            Refusal: it is refused, or the queue is full.
+            Broken: the server is at fault.
+        """
+        if self._draining:
+            raise ServerDraining
+        future: asyncio.Future[object] = self._loop.create_future()
+
+        def reply(answer: object) -> None:
+            if future.done():
+                return
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+        request.reply = reply
+        self._thread.submit(request, reserved=reserved)
+        return await future
+
+    def tell(self, request: r.Request) -> None:
+        """Have *request* carried out some time soon; nobody waits for the answer but `request.reply`."""
+        self._thread.submit(request, reserved=True)
+
+    async def read(self, query: Callable[[sa.Connection, Dialect], T]) -> T:
+        """Run *query* on a snapshot of the database, off the loop.
+
+        Raises:
+            DatabaseUnavailable: it does not answer.
+        """
+
+        def work() -> T:
+            with self.database.reading() as (connection, dialect):
+                return query(connection, dialect)
+
+        try:
+            return await self._loop.run_in_executor(self._readers, work)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise DatabaseUnavailable(problem=str(error.orig).split("\n", 1)[0]) from error
+
+    @property
+    def queue_length(self) -> int:
+        """Return how many requests wait for the committer."""
+        return self._thread.length
+
+    # --- workers ---------------------------------------------------------------------------------
+
+    def open_session(self, session: Session, link: Link) -> None:
+        """Take a worker in."""
+        self._links[session.id] = link
+        self.desk.open(session)
+
+    def close_session(self, session_id: str) -> None:
+        """Let a worker go; what it holds stays leased until it is released or the lease ends."""
+        self.desk.close(session_id)
+        self._links.pop(session_id, None)
+
+    def grant(self, session_id: str, more: int) -> None:
+        """A worker has room for *more* actions."""
+        self.desk.grant(session_id, more)
+        self._claim()
+
+    def _claim(self) -> None:
+        """Ask for queued actions on behalf of every session with room."""
+        for session, wanted in self.desk.wants():
+            if session.id in self._claiming:
+                continue
+            self._claiming.add(session.id)
+            request = r.Claim(
+                provenance=Provenance("system:claims", "ClaimActions"),
+                session=session.id,
+                worker=session.worker,
+                namespace=session.namespace,
+                wanted=wanted,
+            )
+            request.reply = lambda _, id_=session.id: self._claiming.discard(id_)  # type: ignore[misc]
+            self.tell(request)
+
+    # --- what comes back -------------------------------------------------------------------------
+
+    def _publish(self, outcome: r.Outcome) -> None:
+        """Called by the committer's thread: one hop to the loop for a whole batch."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._deliver, outcome)
+
+    def _deliver(self, outcome: r.Outcome) -> None:
+        self.commands += outcome.commands
+        for request, answer in outcome.answers:
+            if request.reply is not None:
+                request.reply(answer)
+        self.hub.announce(outcome.announcements)
+        for session_id, row in outcome.offers:
+            self._hand_over(session_id, row)
+        for execution_id, action_id, is_cancel in outcome.orders:
+            self._order(execution_id, action_id, is_cancel)
+        self._note_timers(outcome)
+        for target in outcome.targets:
+            self._deliver_messages(target)
+        for request in outcome.follow_ups:
+            self.tell(request)
+        self.desk.note_drained(outcome.emptied - outcome.queued)
+        if outcome.queued or outcome.emptied:
+            self._claim()
+        if self._bulletin is not None:
+            self._bulletin.tell(
+                [a.execution_id for a in outcome.announcements], sorted(outcome.queued), outcome.orders
+            )
+
+    def _hand_over(self, session_id: str, row: QueueRow) -> None:
+        link = self._links.get(session_id)
+        if link is not None:
+            link.offer(row)
+            return
+        # the session closed while its action was being leased
+        held = r.Held(
+            execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
+        )
+        provenance = Provenance("system:sessions", "ReleaseActions")
+        self.tell(r.Release(provenance=provenance, released=[(held, 0)], lost=False))
+
+    def _order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
+        for link in self._links.values():
+            link.order(execution_id, action_id, is_cancel)
+
+    def _note_timers(self, outcome: r.Outcome) -> None:
+        first = self._alarm.next_due()
+        for due, execution_id, timer_id in outcome.timers:
+            self._alarm.add(due, execution_id, timer_id)
+        for key in outcome.ended_timers:
+            self._alarm.forget(*key)
+        if self._alarm.next_due() != first:
+            self._alarm_changed.set()
+
+    def _deliver_messages(self, target: str) -> None:
+        provenance = Provenance("system:messages", "DeliverMessages")
+        self.tell(r.Deliver(provenance=provenance, target=target, at=self.clock.now()))
+
+    def _hear(self, news: News) -> None:
+        """Another server has committed something."""
+        if news.is_partial:
+            self.hub.wake_all()
+        self.hub.wake(news.executions)
+        for execution_id, action_id, is_cancel in news.orders:
+            self._order(execution_id, action_id, is_cancel)
+        if news.queued:
+            self.desk.note_queued(news.queued)
+            self._claim()
+
+    # --- what keeps going ------------------------------------------------------------------------
+
+    async def _ring(self) -> None:
+        """Fire timers when they are due."""
+        while True:
+            due = self._alarm.next_due()
+            now = to_microseconds(self.clock.now())
+            if due is None or due > now:
+                timeout = None if due is None else (due - now) / 1_000_000 + 0.001
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._alarm_changed.wait()
+                self._alarm_changed.clear()
+                continue
+            for execution_id, timer_id in self._alarm.pop_due(now, 1000):
+                self._fire(execution_id, timer_id)
+            await asyncio.sleep(0)
+
+    def _fire(self, execution_id: str, timer_id: int) -> None:
+        provenance = Provenance(f"timer:{timer_id}", "FireTimer")
+        self.tell(r.Timer(provenance=provenance, target=execution_id, timer_id=timer_id, at=self.clock.now()))
+
+    async def _scan(self, late: float) -> None:
+        """Read what the tables hold that memory may not: timers soon due, messages left lying, queued actions."""
+        now = to_microseconds(self.clock.now())
+        overdue = now - int(late * 1_000_000)
+        found = await self.read(lambda connection, _: scans.look(connection, now, overdue))
+        for due, execution_id, timer_id in found.timers:
+            self._alarm.add(due, execution_id, timer_id)
+        self._alarm_changed.set()
+        for target in found.targets:
+            self._deliver_messages(target)
+        if found.queued:
+            self.desk.note_queued(found.queued)
+        self._claim()
+        self.hub.wake_all()
+
+    async def _sweep(self) -> None:
+        with contextlib.suppress(QueueFull):
+            await self.ask(r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=self.clock.now()))
+
+    async def _correct_clock(self) -> None:
+        began = self.clock.monotonic()
+        moment = await self.read(lambda connection, _: scans.database_now(connection))
+        took = self.clock.monotonic() - began
+        if took > _CLOCK_BOUND_SECONDS:
+            log.warning("the database took %.1f s to tell the time; the clock was not corrected", took)
+            return
+        self.clock.correct(moment)
+
+

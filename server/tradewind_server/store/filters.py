@@ -1,0 +1,128 @@
+"""Filters of lists: a small typed subset of AIP-160, `field = value AND ...`, pushed down to SQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from tradewind_server.clock import to_microseconds
+from tradewind_server.errors import FilterInvalid
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Term:
+    """One comparison."""
+
+    column: str
+    operator: str
+    value: object
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """A field that can be filtered on."""
+
+    column: str
+    operators: tuple[str, ...]
+    parse: Callable[[str], object]
+
+
+def _words(*allowed: str) -> Callable[[str], object]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"'{text}' is none of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _moment(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"'{text}' has no time zone")
+    return to_microseconds(moment)
+
+
+def _flag(text: str) -> int:
+    return int(str(_words("true", "false")(text)) == "true")
+
+
+_EQUALS = ("=", "!=")
+_TIMES = ("<", "<=", ">", ">=")
+
+EXECUTION_FIELDS: Mapping[str, Field] = {
+    "state": Field("state", _EQUALS, _words("RUNNING", "PAUSED", "CANCELLING", "SUCCEEDED", "FAILED", "CANCELLED")),
+    "workflow": Field("workflow", _EQUALS, str),
+    "workflow_namespace": Field("workflow_namespace", _EQUALS, str),
+    "business_key": Field("business_key", _EQUALS, str),
+    "external_id": Field("external_id", _EQUALS, str),
+    "root_id": Field("root_id", _EQUALS, str),
+    "parent_id": Field("parent_id", _EQUALS, str),
+    "tags": Field("tags", (":",), str),
+    "created_at": Field("created_at", _TIMES, _moment),
+    "finished_at": Field("finished_at", _TIMES, _moment),
+}
+TASK_FIELDS: Mapping[str, Field] = {
+    "name": Field("name", _EQUALS, str),
+    "state": Field(
+        "state",
+        _EQUALS,
+        _words("WAITING", "DELAYED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"),
+    ),
+}
+ACTION_FIELDS: Mapping[str, Field] = {
+    "name": Field("name", _EQUALS, str),
+    "task": Field("task", _EQUALS, str),
+    "state": Field("state", _EQUALS, _words("OPEN", "SUCCEEDED", "FAILED", "CANCELLED")),
+    "asynchronous": Field("asynchronous", ("=",), _flag),
+}
+DEFINITION_FIELDS: Mapping[str, Field] = {
+    "name": Field("name", _EQUALS, str),
+    "kind": Field("kind", _EQUALS, _words("workflow", "action")),
+    "workflow_namespace": Field("workflow_namespace", _EQUALS, str),
+}
+
+_TERM = re.compile(r"""\s*([a-z_]+)\s*(!=|<=|>=|=|<|>|:)\s*("(?:[^"\\]|\\.)*"|[^\s"]+)\s*""")
+_AND = re.compile(r"AND\s+")
+_MOST_TERMS = 20
+
+
+def parse_filter(text: str, fields: Mapping[str, Field]) -> list[Term]:
+    """Return the terms of *text*, all of which must hold.
+
+    Raises:
+        FilterInvalid: it cannot be understood, or names something that cannot be filtered on.
+    """
+    terms: list[Term] = []
+    position = 0
+    while position < len(text.rstrip()):
+        if terms:
+            joined = _AND.match(text, position)
+            if joined is None:
+                raise _invalid(f"'{text[position:position + 20]}' follows where AND should", fields)
+            position = joined.end()
+        found = _TERM.match(text, position)
+        if found is None or len(terms) >= _MOST_TERMS:
+            raise _invalid(f"'{text[position:position + 20]}' is no comparison", fields)
+        terms.append(_term(*found.groups(), fields))
+        position = found.end()
+    return terms
+
+
+def _term(name: str, operator: str, text: str, fields: Mapping[str, Field]) -> Term:
+    field = fields.get(name)
+    if field is None:
+        raise _invalid(f"there is no field '{name}'", fields)
+    if operator not in field.operators:
+        raise _invalid(f"field '{name}' takes {' '.join(field.operators)}, not '{operator}'", fields)
+    value = re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
+    try:
+        return Term(field.column, operator, field.parse(value))
+    except ValueError as error:
+        raise _invalid(f"the value of '{name}' is wrong: {error}", fields) from None
+
+
+def _invalid(problem: str, fields: Mapping[str, Field]) -> FilterInvalid:
+    return FilterInvalid(problem=problem, fields=", ".join(fields), field="filter")

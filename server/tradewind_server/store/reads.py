@@ -1,0 +1,166 @@
+"""Reading for callers: executions, tasks, actions, history. Keyset paging everywhere; filters are pushed down."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from tradewind_server.engine import events as e
+from tradewind_server.engine.codec import decode_event
+from tradewind_server.store import schema
+from tradewind_server.store.filters import Term
+from tradewind_server.store.records import StoredEvent
+from tradewind_server.store.loading import read_events
+from tradewind_server.store.statements import Dialect, Select
+
+_bodies = Select(
+    schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body")
+)
+
+Condition = Callable[[Term], sa.ColumnElement[bool]]
+
+
+def resolve_id(connection: sa.Connection, namespace: str, given: str) -> str:
+    """Return the execution id that *given* stands for: itself, or the execution with that external id."""
+    x = schema.executions.c
+    found = connection.execute(sa.select(x.id).where(x.id == given, x.namespace == namespace)).scalar()
+    if found is None:
+        k = schema.claims.c
+        claimed = sa.select(k.execution_id).where(k.namespace == namespace, k.kind == "external", k.key == given)
+        found = connection.execute(claimed).scalar()
+    return str(found or "")
+
+
+def execution(connection: sa.Connection, namespace: str, id_: str) -> Any:
+    """Return the row of one execution, or None."""
+    table = schema.executions
+    query = sa.select(table).where(table.c.id == id_, table.c.namespace == namespace)
+    return connection.execute(query).one_or_none()
+
+
+def executions(
+    connection: sa.Connection, namespace: str, terms: Sequence[Term], limit: int, before: str
+) -> Sequence[Any]:
+    """Return executions, newest first, those before the id *before*."""
+    table = schema.executions
+    query = _filtered(sa.select(table).where(table.c.namespace == namespace), table, terms)
+    if before:
+        query = query.where(table.c.id < before)
+    return connection.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
+
+
+def count(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -> dict[str, int]:
+    """Return how many executions there are, by state."""
+    table = schema.executions
+    query = sa.select(table.c.state, sa.func.count()).where(table.c.namespace == namespace)
+    rows = connection.execute(_filtered(query, table, terms).group_by(table.c.state))
+    return {state: number for state, number in rows}
+
+
+def _filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
+    for term in terms:
+        column = table.c[term.column]
+        if term.operator == "=":
+            query = query.where(column == term.value)
+        elif term.operator == "!=":
+            query = query.where(column != term.value)
+        elif term.operator == ":":
+            # tags: one per line
+            mark = sa.literal("\n")
+            query = query.where((mark + column + mark).contains(f"\n{term.value}\n", autoescape=True))
+        else:
+            query = query.where(column.op(term.operator)(term.value))
+    return query
+
+
+def tasks(
+    connection: sa.Connection, execution_id: str, terms: Sequence[Term], limit: int, after: int
+) -> Sequence[Any]:
+    """Return tasks of an execution in the order of their creation."""
+    table = schema.tasks
+    query = _filtered(
+        sa.select(table).where(table.c.execution_id == execution_id, table.c.task_id > after), table, terms
+    )
+    return connection.execute(query.order_by(table.c.task_id).limit(limit)).all()
+
+
+def task_counts(connection: sa.Connection, execution_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return how many tasks of each state the executions have."""
+    t = schema.tasks.c
+    query = sa.select(t.execution_id, t.state, sa.func.count()).where(t.execution_id.in_(execution_ids))
+    counts: dict[str, dict[str, int]] = {}
+    for id_, state, number in connection.execute(query.group_by(t.execution_id, t.state)):
+        counts.setdefault(id_, {})[state] = number
+    return counts
+
+
+def actions(
+    connection: sa.Connection,
+    namespace: str,
+    execution_id: str,
+    terms: Sequence[Term],
+    limit: int,
+    after: tuple[str, int],
+) -> Sequence[Any]:
+    """Return actions with their delivery state, of one execution or of the namespace."""
+    a, q = schema.actions, schema.queue
+    delivery = [q.c[n].label(f"queue_{n}") for n in _DELIVERY]
+    joined = a.outerjoin(q, sa.and_(a.c.execution_id == q.c.execution_id, a.c.action_id == q.c.action_id))
+    x = schema.executions
+    joined = joined.join(x, x.c.id == a.c.execution_id)
+    query = sa.select(a, x.c.workflow, x.c.business_key, *delivery).select_from(joined).where(a.c.namespace == namespace)
+    if execution_id:
+        query = query.where(a.c.execution_id == execution_id)
+    query = _filtered(query, a, terms)
+    if after[0]:
+        query = query.where(sa.tuple_(a.c.execution_id, a.c.action_id) > sa.tuple_(*map(sa.literal, after)))
+    return connection.execute(query.order_by(a.c.execution_id, a.c.action_id).limit(limit)).all()
+
+
+_DELIVERY = ("stage", "attempt", "worker", "lease_until", "deliveries", "ready_at", "progress")
+
+
+def events_at(
+    connection: sa.Connection, dialect: Dialect, keys: Sequence[tuple[str, int]]
+) -> Mapping[tuple[str, int], e.Event]:
+    """Return the events at (execution, revision)."""
+    rows = _bodies.run(connection, dialect, sorted(set(keys)))
+    return {(row[0], row[1]): decode_event(row[2], row[3], bytes(row[4])) for row in rows}
+
+
+def history(connection: sa.Connection, execution_id: str, after: int, limit: int) -> list[StoredEvent]:
+    """Return events of an execution after a revision, in order."""
+    return read_events(connection, execution_id, after, limit)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waits:
+    """What an open execution waits for, as rows."""
+
+    timers: Sequence[Any]
+    actions: Sequence[Any]
+
+
+def waits(connection: sa.Connection, namespace: str, execution_id: str, limit: int) -> Waits:
+    """Return the timers and open actions of an execution."""
+    t = schema.timers
+    timers = connection.execute(sa.select(t).where(t.c.execution_id == execution_id).limit(limit)).all()
+    terms = [Term("state", "=", "OPEN")]
+    return Waits(timers, actions(connection, namespace, execution_id, terms, limit, ("", 0)))
+
+
+def definitions(
+    connection: sa.Connection, namespace: str, terms: Sequence[Term], all_versions: bool, limit: int, after: Sequence[Any]
+) -> Sequence[Any]:
+    """Return deployed definitions in the order of their names."""
+    d = schema.definitions
+    key = (d.c.workflow_namespace, d.c.kind, d.c.name, d.c.version)
+    query = _filtered(sa.select(d).where(d.c.namespace == namespace), d, terms)
+    if not all_versions:
+        query = query.where(d.c.retired_revision.is_(None))
+    if after:
+        query = query.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, after)))
+    return connection.execute(query.order_by(*key).limit(limit)).all()

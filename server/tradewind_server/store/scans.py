@@ -1,0 +1,49 @@
+"""What the tables hold that memory may not: due timers, messages left lying, queued actions; and the database's time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from tradewind_server.store import schema
+
+#: Timers due within this are taken into memory.
+_AHEAD_US = 10_000_000
+_MOST = 5_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What one look found."""
+
+    #: (due in microseconds, execution, timer)
+    timers: Sequence[tuple[int, str, int]]
+    #: Executions with messages older than asked for.
+    targets: Sequence[str]
+    #: (namespace, action name) with queued actions.
+    queued: Sequence[tuple[str, str]]
+
+
+def look(connection: sa.Connection, now: int, overdue: int) -> Found:
+    """Look for timers due soon, messages from before *overdue* and queues with something in them."""
+    t, m, q = schema.timers.c, schema.messages.c, schema.queue.c
+    timers = connection.execute(
+        sa.select(t.due_at, t.execution_id, t.timer_id).where(t.due_at < now + _AHEAD_US).order_by(t.due_at).limit(_MOST)
+    )
+    targets = connection.execute(sa.select(m.target).where(m.created_at <= overdue).distinct().limit(_MOST))
+    queued = connection.execute(sa.select(q.namespace, q.name).where(q.stage == 0, q.ready_at <= overdue).distinct())
+    return Found(
+        [(row.due_at, row.execution_id, row.timer_id) for row in timers],
+        [row.target for row in targets],
+        [(row.namespace, row.name) for row in queued],
+    )
+
+
+def database_now(connection: sa.Connection) -> datetime:
+    """Return the time of a PostgreSQL server."""
+    moment = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    assert isinstance(moment, datetime)
+    return moment.astimezone(UTC)

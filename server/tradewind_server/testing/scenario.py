@@ -1,0 +1,317 @@
+"""The scenario runner: a behaviour is a YAML file, and this is what runs it.
+
+    name: a join waits for all its branches
+    source: docs/language.md#join
+    workflow: |                      # one text of definitions, or a list of texts
+      version: '2.0'
+      ...
+    when:                            # steps; each may add `refused: REASON`, which also asserts that nothing changed
+      - start: {workflow: wf, input: {a: 1}, env: {}, params: {}}
+      - take: {task: t1}             # a worker leases the action and works on it
+      - complete: {task: t1, item: 0, result: 5}
+      - fail: {task: t1, message: no, details: {}}
+      - cancel-action: {task: t1}
+      - advance: 5s                  # s, m, h, d
+      - pause: {}                    # resume: {env: {}}, cancel: {message: x}, stop: {state: FAILED, message: x};
+                                     # `of: workflow name` addresses a sub-workflow
+      - rerun: {task: t1, reset: false, env: {}}
+      - skip: {task: t1}
+      - expect: {tasks: {t1: RUNNING}}   # anything that `then` can say, in the middle
+    then:
+      state: SUCCEEDED
+      message: text
+      output: {a: 1.50}              # digits count: 1.50 is not 1.5
+      tasks: {t1: SUCCEEDED}         # the latest of that name; sub-workflows' tasks too
+      attempts: {t1: 2}
+      results: {t1: [1, 2]}
+      globals: {g: 1}
+      executions: {child: CANCELLED} # the latest sub-workflow execution of that workflow
+      events: [ExecutionStarted, {type: TaskStarted, task: t1, attempt: 1}]   # all of them, in order, fields as given
+      events_include: [TaskStarted]  # these, in this order, others between them
+      refused: REASON                # of the last step
+
+After every step three laws are checked over the execution and all its sub-workflows: replaying the log gives the rows,
+every state change is in `engine/transitions.py`, and what is open has a next cause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tradewind_server.clock import from_microseconds
+from tradewind_server.engine import commands as c
+from tradewind_server.engine import events as e
+from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.scopes import task_result
+from tradewind_server.engine.state import Action, ActionState, Execution, ExecutionState, Task
+from tradewind_server.errors import Refusal
+from tradewind_server.store.records import QueueRow, StoredEvent
+from tradewind_server.testing import laws
+from tradewind_server.testing.world import World
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+Fields = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads numbers with a point as decimals, digit for digit."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: Decimal(str(node.value)))
+
+
+def read(path: Path) -> Fields:
+    """Return the scenario in the file *path*."""
+    scenario = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    unknown = scenario.keys() - {"name", "source", "workflow", "when", "then"}
+    assert not unknown, f"{path.name} has unknown keys: {', '.join(sorted(unknown))}"
+    return dict(scenario)
+
+
+def run(scenario: Fields, world: World) -> None:
+    """Run *scenario* in a fresh *world*, which must be an open one.
+
+    Raises:
+        AssertionError: it does not come out as the scenario says, or a law is broken.
+    """
+    stage = Stage(world)
+    text = scenario["workflow"]
+    world.deploy(*([text] if isinstance(text, str) else text))
+    expected = scenario["then"]
+    steps = [dict(step) for step in scenario["when"]]
+    if "refused" in expected:
+        steps[-1]["refused"] = expected["refused"]
+    for step in steps:
+        stage.step(step)
+    stage.expect({key: value for key, value in expected.items() if key != "refused"})
+
+
+class Stage:
+    """One scenario being played: the root execution, and the leases that workers hold."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.root = ""
+        self._leases: dict[tuple[str, int], QueueRow] = {}
+
+    def step(self, step: Fields) -> None:
+        """Carry out one step and check the laws."""
+        refused = step.pop("refused", None)
+        [(kind, how)] = step.items()
+        with self._refusal(refused) if refused else contextlib.nullcontext():
+            _STEPS[kind](self, how if how is not None else {})
+        for id_ in self.tree():
+            laws.check(self.world, id_)
+
+    @contextlib.contextmanager
+    def _refusal(self, reason: str) -> Iterator[None]:
+        before = self._logs()
+        got = ""
+        try:
+            yield
+        except Refusal as refusal:
+            got = refusal.reason
+        assert got == reason, f"expected the refusal {reason}, got {got or 'none: the step was carried out'}"
+        assert self._logs() == before, "a refused command must change nothing"
+
+    def _logs(self) -> dict[str, list[StoredEvent]]:
+        return {id_: self.world.events(id_) for id_ in self.tree()}
+
+    def tree(self) -> list[str]:
+        """Return the execution and its sub-workflows, parents first, oldest first."""
+        found = [self.root] if self.root and self.world.exists(self.root) else []
+        for id_ in found:
+            actions = self.world.live(id_).state.actions.values()
+            found += [a.child for a in actions if a.child and self.world.exists(a.child)]
+        return found
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def start(self, how: Fields) -> None:
+        """Start the execution that the scenario is about."""
+        env, params = how.get("env") or {}, how.get("params") or {}
+        self.root = self.world.start(how["workflow"], how.get("input") or {}, env=env, params=params)
+
+    def take(self, how: Fields) -> None:
+        """Let a worker lease an action."""
+        execution_id, action = self._action(how)
+        for row in self.world.lease(action.name):
+            self._leases[row.execution_id, row.action_id] = row
+        assert (execution_id, action.id) in self._leases, f"the action of {how['task']} could not be leased"
+
+    def complete(self, how: Fields) -> None:
+        """Answer an action with a result."""
+        self._answer(how, lambda id_: c.CompleteAction(self.world.clock.now(), id_, how.get("result")))
+
+    def fail(self, how: Fields) -> None:
+        """Answer an action with a failure."""
+        failure = c.Failure("ACTION", how.get("message", "failed"), how.get("code", ""), how.get("details"))
+        self._answer(how, lambda id_: c.FailAction(self.world.clock.now(), id_, failure))
+
+    def cancel_action(self, how: Fields) -> None:
+        """Answer that an action was cancelled."""
+        self._answer(how, lambda id_: c.CancelAction(self.world.clock.now(), id_, how.get("message", "")))
+
+    def _answer(self, how: Fields, command: Callable[[int], c.CompleteAction | c.FailAction | c.CancelAction]) -> None:
+        execution_id, action = self._action(how)
+        key = (execution_id, action.id)
+        if not action.asynchronous and key not in self._leases:
+            self.take(how)
+        self.world.answer(execution_id, command(action.id), self._leases.get(key))
+
+    def _action(self, how: Fields) -> tuple[str, Action]:
+        """Return the oldest open action of the task, or else the newest that has ended: its answer comes late."""
+        ended: tuple[str, Action] | None = None
+        for task, state in self._tasks(how["task"]):
+            for action in state.actions.values():
+                if action.task != task.id or action.child or how.get("item", action.index) != action.index:
+                    continue
+                if action.state is ActionState.OPEN:
+                    return state.id, action
+                ended = (state.id, action)
+        assert ended is not None, f"task {how['task']} has no action"
+        return ended
+
+    def _tasks(self, name: str) -> list[tuple[Task, Execution]]:
+        states = [self.world.live(id_).state for id_ in self.tree()]
+        return [(task, state) for state in states for task in state.tasks.values() if task.name == name]
+
+    def advance(self, how: str) -> None:
+        """Let time pass."""
+        self.world.advance(timedelta(seconds=int(how[:-1]) * _UNITS[how[-1]]))
+
+    def pause(self, how: Fields) -> None:
+        """Pause an execution."""
+        self._command(how, c.PauseExecution(self.world.clock.now(), how.get("message", "")))
+
+    def resume(self, how: Fields) -> None:
+        """Resume an execution."""
+        self._command(how, c.ResumeExecution(self.world.clock.now(), how.get("env")))
+
+    def cancel(self, how: Fields) -> None:
+        """Cancel an execution."""
+        self.stop({"state": "CANCELLED", **how})
+
+    def stop(self, how: Fields) -> None:
+        """End an execution."""
+        state = ExecutionState(how["state"])
+        self._command(how, c.StopExecution(self.world.clock.now(), state, how.get("message", "")))
+
+    def _command(self, how: Fields, command: c.Command) -> None:
+        id_ = self._execution(how["of"]).id if "of" in how else self.root
+        self.world.command(id_, command)
+
+    def _execution(self, workflow: str) -> Execution:
+        found = [s for s in (self.world.live(id_).state for id_ in self.tree()) if s.workflow == workflow]
+        assert found, f"there is no execution of {workflow}"
+        return found[-1]
+
+    def rerun(self, how: Fields) -> None:
+        """Run a task again."""
+        command = c.RerunTask(self.world.clock.now(), 0, how.get("reset", True), how.get("env"))
+        self.world.command(self._owner(how["task"]), command, task_name=how["task"])
+
+    def skip(self, how: Fields) -> None:
+        """Skip a failed task."""
+        self.world.command(self._owner(how["task"]), c.SkipTask(self.world.clock.now(), 0), task_name=how["task"])
+
+    def _owner(self, name: str) -> str:
+        found = self._tasks(name)
+        return found[-1][1].id if found else self.root
+
+    # --- what is expected ------------------------------------------------------------------------
+
+    def expect(self, expected: Fields) -> None:
+        """Compare what is with what is *expected*."""
+        actual = {key: self._actual(key, value) for key, value in expected.items()}
+        for key, value in expected.items():
+            if key == "events":
+                _match(value, actual[key], complete=True)
+            elif key == "events_include":
+                _match(value, actual[key], complete=False)
+            else:
+                assert plain(actual[key]) == plain(value), f"{key} is {actual[key]!r}, expected {value!r}"
+
+    def _actual(self, key: str, expected: Any) -> Any:
+        root = self.world.live(self.root).state
+        found: dict[str, Callable[[], Any]] = {
+            "state": lambda: str(root.state),
+            "message": lambda: root.message,
+            "output": lambda: root.output,
+            "globals": lambda: {name: root.variables.values.get(name) for name in expected},
+            "executions": lambda: {name: str(self._execution(name).state) for name in expected},
+            "tasks": lambda: {name: self._latest(name, lambda t, _: str(t.state)) for name in expected},
+            "attempts": lambda: {name: self._latest(name, lambda t, _: t.attempt) for name in expected},
+            "results": lambda: {name: self._latest(name, lambda t, s: task_result(s, t)) for name in expected},
+            "events": lambda: [_told(stored) for stored in self.world.events(self.root)],
+        }
+        found["events_include"] = found["events"]
+        return found[key]()
+
+    def _latest(self, name: str, look: Callable[[Task, Execution], Any]) -> Any:
+        found = self._tasks(name)
+        return look(*found[-1]) if found else None
+
+
+_STEPS: dict[str, Callable[[Stage, Any], None]] = {
+    "start": Stage.start,
+    "take": Stage.take,
+    "complete": Stage.complete,
+    "fail": Stage.fail,
+    "cancel-action": Stage.cancel_action,
+    "advance": Stage.advance,
+    "pause": Stage.pause,
+    "resume": Stage.resume,
+    "cancel": Stage.cancel,
+    "stop": Stage.stop,
+    "rerun": Stage.rerun,
+    "skip": Stage.skip,
+    "expect": Stage.expect,
+}
+
+
+def _told(stored: StoredEvent) -> Fields:
+    """Return an event as a scenario speaks of it: its task by name, a due moment in seconds from the event."""
+    event: e.Event = decode_event(stored.type, stored.type_version, stored.body)
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    if isinstance(event, e.TimerSet):
+        fields["due"] = int((event.due - from_microseconds(stored.at)).total_seconds())
+    return {**fields, "type": stored.type, **({"task": stored.task} if stored.task else {})}
+
+
+def _match(expected: list[Any], actual: list[Fields], *, complete: bool) -> None:
+    seen = ", ".join(f"{event['type']}({event['task']})" if event.get("task") else event["type"] for event in actual)
+    position = 0
+    for number, entry in enumerate(expected):
+        wanted = {"type": entry} if isinstance(entry, str) else entry
+        while not complete and position < len(actual) and not _fits(wanted, actual[position]):
+            position += 1
+        assert position < len(actual), f"event {number + 1}, {wanted}, is missing; there are: {seen}"
+        assert _fits(wanted, actual[position]), (
+            f"event {number + 1} is {actual[position]}, expected {wanted}; all: {seen}"
+        )
+        position += 1
+    assert not complete or position == len(actual), f"there are more events than expected: {seen}"
+
+
+def _fits(wanted: Fields, actual: Fields) -> bool:
+    return all(name in actual and plain(actual[name]) == plain(value) for name, value in wanted.items())
+
+
+def plain(value: Any) -> Any:
+    """Return *value* in a form in which 1.50, 1.5, and true and 1 differ."""
+    if isinstance(value, bool | Decimal):
+        return (type(value).__name__, str(value))
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
