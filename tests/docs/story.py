@@ -70,7 +70,7 @@ class Story:
 
     def _follow(self, page: Path, block: Block, command: str, expected: str) -> None:
         if block.directive == "background":
-            self._start(command)
+            self.start(command)
             return
         end = time.monotonic() + SECONDS
         found = self.run(command)
@@ -89,7 +89,8 @@ class Story:
         )
         return done.stdout.decode()
 
-    def _start(self, command: str) -> None:
+    def start(self, command: str) -> None:
+        """Start a command that goes on in the background; a server is waited for."""
         log = (self.folder / ".log").open("ab")
         with log:
             process = subprocess.Popen(

@@ -1,0 +1,176 @@
+"""The commands that speak to a server, against a real one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tests.cli.test_check as command_line
+from tests.docs.story import Story
+
+pytestmark = pytest.mark.slow
+
+TEXT = """
+version: '2.0'
+book:
+  input: [amount]
+  output: {amount: <% $.amount %>, answer: <% $.answer %>}
+  tasks:
+    ask:
+      action: std.async_noop
+      publish: {answer: <% task().result %>}
+"""
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """A server of the module, with one workflow deployed."""
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "book.yaml").write_text(TEXT)
+    with Story(folder) as story:
+        story.start("tradewind server")
+        assert story.run("tradewind deploy book.yaml") == "workflow book version 1 (new)\n"
+        yield story
+
+
+@pytest.fixture
+def started(story: Story) -> str:
+    """An execution that waits for an answer."""
+    return start(story)
+
+
+def start(story: Story, *options: str) -> str:
+    """Start the workflow and return the id."""
+    found: str = answer(story, "start", "book", "--input", '{"amount": 10.50}', *options)["id"]
+    return found
+
+
+def tradewind(story: Story, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line with the story's server."""
+    return command_line.tradewind(*arguments, "--address", story.address)
+
+
+def answer(story: Story, *arguments: str) -> Any:
+    """Run a command that must succeed, and return its JSON."""
+    done = tradewind(story, *arguments, "--json")
+    assert done.returncode == 0, done
+    return json.loads(done.stdout, parse_float=Decimal)
+
+
+def refusal(story: Story, *arguments: str) -> tuple[int, str]:
+    """Run a command that must be refused, and return exit code and reason."""
+    done = tradewind(story, *arguments, "--json")
+    return done.returncode, json.loads(done.stdout)["error"]["reason"]
+
+
+def test_deploy_again_makes_no_version(story: Story) -> None:
+    """The same content is there already."""
+    again = answer(story, "deploy", str(story.folder / "book.yaml"))
+    assert (again["created"], again["definitions"][0]["version"]) == ([], 1)
+
+
+def test_deploy_of_errors_shows_them_and_stores_nothing(story: Story, tmp_path: Path) -> None:
+    """As check does."""
+    (tmp_path / "bad.yaml").write_text(command_line.BAD)
+    done = tradewind(story, "deploy", str(tmp_path / "bad.yaml"))
+    assert done.returncode == 1
+    assert b"fix: Did you mean 'action'?" in done.stdout
+    assert [item["name"] for item in answer(story, "workflows")] == ["book"]
+
+
+def test_show_says_what_it_waits_for(story: Story, started: str) -> None:
+    """The tree, for people and for scripts."""
+    shown = answer(story, "show", started)
+    assert (shown["state"], [task["name"] for task in shown["tasks"]]) == ("RUNNING", ["ask"])
+    assert [(wait["kind"], wait["task"]) for wait in shown["waiting_for"]] == [("ACTION", "ask")]
+    assert b"waits: " in tradewind(story, "show", started).stdout
+
+
+def test_action_is_completed_by_the_name_of_its_task(story: Story, started: str) -> None:
+    """And the decimals of input and answer keep their digits."""
+    answer(story, "actions", "complete", started, "ask", "--result", '{"price": 0.10}')
+    watched = tradewind(story, "watch", started, "--json")
+    assert watched.returncode == 0
+    assert [json.loads(line)["revision"] for line in watched.stdout.splitlines()][:2] == [1, 2]
+    shown = tradewind(story, "show", started, "--json").stdout
+    assert b'"output":{"amount":10.50,"answer":{"price":0.10}}' in shown
+
+
+def test_action_fails_and_so_does_watch(story: Story, started: str) -> None:
+    """Exit 1: it did not succeed."""
+    answer(story, "actions", "fail", started, "ask", "--message", "no", "--code", "REFUSED")
+    assert tradewind(story, "watch", started).returncode == 1
+    [task] = answer(story, "show", started)["tasks"]
+    assert (task["state"], task["error"]["code"], task["error"]["message"]) == ("FAILED", "REFUSED", "no")
+
+
+def test_failed_task_is_rerun_or_skipped_without_a_name(story: Story, started: str) -> None:
+    """There is only one."""
+    answer(story, "actions", "fail", started, "ask", "--message", "no")
+    assert answer(story, "rerun", started)["state"] == "RUNNING"
+    answer(story, "actions", "fail", started, "ask", "--message", "no")
+    answer(story, "skip", started)
+    assert answer(story, "show", started)["tasks"][0]["state"] == "SKIPPED"
+
+
+def test_pause_resume_and_cancel_steer_it(story: Story, started: str) -> None:
+    """Each answers with the new state, and what is over cannot be paused."""
+    assert answer(story, "pause", started, "--message", "lunch")["state"] == "PAUSED"
+    assert answer(story, "resume", started)["state"] == "RUNNING"
+    assert answer(story, "cancel", started)["state"] in ("CANCELLING", "CANCELLED")
+    tradewind(story, "watch", started)
+    assert refusal(story, "pause", started) == (1, "EXECUTION_WRONG_STATE")
+
+
+def test_ps_filters(story: Story) -> None:
+    """By state and business key."""
+    execution_id = start(story, "--business-key", "k-1")
+    found = answer(story, "ps", "--state", "running", "--business-key", "k-1")
+    assert [item["id"] for item in found] == [execution_id]
+    assert answer(story, "ps", "--business-key", "k-2") == []
+
+
+def test_start_waits_and_fails_at_its_timeout(story: Story) -> None:
+    """Exit 1, with the execution as it is."""
+    done = tradewind(story, "start", "book", "--input", '{"amount": 1}', "--wait", "--timeout", "0.3", "--json")
+    assert (done.returncode, json.loads(done.stdout)["state"]) == (1, "RUNNING")
+
+
+def test_replay_agrees_with_the_server(story: Story, started: str) -> None:
+    """While it waits, and when it has ended."""
+    assert answer(story, "replay", started)["ok"] is True
+    answer(story, "actions", "complete", started, "ask", "--result", "[1.0, 1.00]")
+    tradewind(story, "watch", started)
+    done = tradewind(story, "replay", started)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"OK: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("start", "nothing"), (1, "DEFINITION_NOT_FOUND")),
+        (("start", "book"), (1, "INPUT_MISSING")),
+        (("start", "book", "--input", "{"), (2, "UNUSABLE_INPUT")),
+        (("show", "00000000-0000-7000-8000-000000000000"), (1, "EXECUTION_NOT_FOUND")),
+        (("ps", "--filter", "colour = 1"), (1, "FILTER_INVALID")),
+    ],
+)
+def test_refusal_has_a_reason_and_an_exit_code(
+    story: Story, arguments: tuple[str, ...], expected: tuple[int, str]
+) -> None:
+    """For scripts to branch on."""
+    assert refusal(story, *arguments) == expected
+
+
+def test_second_server_on_the_file_is_refused(story: Story) -> None:
+    """With a sentence, not a traceback."""
+    done = story.run("tradewind server --listen 127.0.0.1:0; echo exit $?")
+    assert done.endswith("exit 2\n"), done
+    assert "Traceback" not in done
