@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Literal
 
 from tradewind_server.actions.catalogue import SIMPLE, BuiltIn, signatures
 from tradewind_server.actions.outcome import ActionError, After
@@ -15,7 +16,7 @@ from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.errors import DefinitionInvalid
 from tradewind_server.lang import Source, check
-from tradewind_server.lang.specs import WorkflowSpec
+from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.lang.values import decode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.alarm import Alarm
@@ -55,7 +56,8 @@ class World:
         self._actions = actions
         self.registry = Registry(signatures(), open_world, self.settings.max_payload_bytes)
         around = Surroundings(Cache(self.settings.cache_bytes), self.desk, self.registry, self.settings)
-        self.committer = Committer(Writer(database, "world"), around, self.clock, self.ids)
+        self._writer = Writer(database, "world")
+        self.committer = Committer(self._writer, around, self.clock, self.ids)
         self.alarm = Alarm()
         self.outcomes: list[r.Outcome] = []
         self._pending: list[r.Request] = []
@@ -66,6 +68,10 @@ class World:
         self._worker = Session("built-in", "built-in", "default", names, room=1_000_000)
         self.desk.open(self._worker)
         self.desk.note_drained([("default", name) for name in names])
+
+    def close(self) -> None:
+        """Give the committer's connection back; the database stays open."""
+        self._writer.discard()
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -83,13 +89,15 @@ class World:
             raise answer[0]
         return answer[0]
 
-    def deploy(self, *texts: str, workflow_namespace: str = "", kind: str | None = None) -> None:
+    def deploy(
+        self, *texts: str, workflow_namespace: str = "", kind: Literal["workbook", "workflows", "actions"] | None = None
+    ) -> None:
         """Deploy definitions.
 
         Raises:
             DefinitionInvalid: they have problems.
         """
-        sources = []
+        sources: list[tuple[Source, list[WorkflowSpec | AdhocActionSpec]]] = []
         for n, text in enumerate(texts):
             source = Source(f"file{n}.yaml", text)
             checked = check([source], kind)
@@ -213,7 +221,9 @@ class World:
 
     def next_due(self) -> int | None:
         """Return the next moment at which something happens by itself, microseconds."""
-        moments = [due for due in (self.alarm.next_due(), self._later[0][0] if self._later else None) if due is not None]
+        moments = [
+            due for due in (self.alarm.next_due(), self._later[0][0] if self._later else None) if due is not None
+        ]
         return min(moments, default=None)
 
     # --- looking ---------------------------------------------------------------------------------
@@ -323,5 +333,3 @@ def _result(
         worker="test",
         command=command,
     )
-
-

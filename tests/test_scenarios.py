@@ -1,0 +1,107 @@
+"""Every file of tests/scenarios is a behaviour. It runs on SQLite, and again on PostgreSQL if there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tradewind_server.store.database import Database
+from tradewind_server.store.schema import metadata
+from tradewind_server.testing.scenario import read, run
+from tradewind_server.testing.world import World
+
+FOLDER = Path(__file__).parent / "scenarios"
+FILES = sorted(FOLDER.glob("*/*.yaml"))
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.fixture(scope="module")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file without rows, to be copied: migrating takes longer than most scenarios."""
+    path = tmp_path_factory.mktemp("scenarios") / "empty.db"
+    Database(str(path)).close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Database]:
+    """One PostgreSQL database for all scenarios, emptied before each."""
+    with contextlib.ExitStack() as stack:
+        dsn = os.environ.get("TRADEWIND_TEST_DSN") or stack.enter_context(_private_server())
+        database = Database(dsn)
+        stack.callback(database.close)
+        yield database
+
+
+@contextlib.contextmanager
+def _private_server() -> Iterator[str]:
+    found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), "")
+    if not found:
+        pytest.skip("PostgreSQL is not installed, and TRADEWIND_TEST_DSN is not set")
+    programs = Path(found).parent
+    user = "postgres" if os.getuid() == 0 else None
+    folder = tempfile.mkdtemp(prefix="tradewind-pg-")
+    if user:
+        shutil.chown(folder, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = f"{folder}/data"
+
+    def call(*command: str) -> None:
+        subprocess.run(command, check=True, user=user, cwd=folder, capture_output=True)
+
+    try:
+        call(f"{programs}/initdb", "-D", data, "-U", "tradewind", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        call(f"{programs}/pg_ctl", "-D", data, "-w", "-l", f"{folder}/log", "-o", options, "start")
+        yield f"postgresql://tradewind@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run(
+            [f"{programs}/pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, user=user, capture_output=True
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_scenario_on_sqlite(path: Path, empty_file: Path, tmp_path: Path) -> None:
+    """The behaviour holds on a file of its own."""
+    file = tmp_path / "scenario.db"
+    shutil.copy(empty_file, file)
+    database = Database(str(file))
+    try:
+        _play(path, database)
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_scenario_on_postgresql(path: Path, postgresql: Database) -> None:
+    """The same behaviour, to the event, on PostgreSQL."""
+    with postgresql.connect_writer() as connection:
+        connection.exec_driver_sql(f"TRUNCATE {', '.join(metadata.tables)}")
+    _play(path, postgresql)
+
+
+def _play(path: Path, database: Database) -> None:
+    world = World(database, open_world=True)
+    try:
+        run(read(path), world)
+    finally:
+        world.close()
+
+
+def test_scenarios_are_found() -> None:
+    """An empty folder would pass in silence."""
+    assert len(FILES) >= 50
