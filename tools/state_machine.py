@@ -1,0 +1,75 @@
+"""Make docs/state_machine.md from the tables of engine/transitions.py, or compare it.
+
+`python tools/state_machine.py` writes it; `--check` writes nothing and exits 1 if it differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from tradewind_server.engine import transitions
+from tradewind_server.engine.words import ACTION_WORDS, EXECUTION_WORDS, TASK_WORDS
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "state_machine.md"
+
+State = TypeVar("State", bound=StrEnum)
+
+_HEAD = """# States
+
+What an execution, a task and an action can be, and which changes there are. This page is made from
+`engine/transitions.py` by `tools/state_machine.py`; do not edit it. After every scenario of the tests each state change
+in the log is looked up in these tables.
+
+Expressions such as `<% task(x).state %>` show the words of the language, which are Mistral's; the API, the command line
+and the log show the states.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    return "\n".join(
+        [
+            _HEAD,
+            *_section("Execution", transitions.EXECUTION, EXECUTION_WORDS),
+            *_section("Task", transitions.TASK, TASK_WORDS),
+            *_section("Action", transitions.ACTION, ACTION_WORDS),
+        ]
+    )
+
+
+def _section(title: str, table: Mapping[State, frozenset[State]], words: Mapping[State, str]) -> Iterable[str]:
+    yield f"## {title}\n"
+    yield "```mermaid\nstateDiagram-v2"
+    for state, following in table.items():
+        yield from (f"    {state} --> {other}" for other in table if other in following)
+        if not following:
+            yield f"    {state} --> [*]"
+    yield "```\n"
+    yield "| State | In expressions | Can become |"
+    yield "| --- | --- | --- |"
+    for state, following in table.items():
+        after = ", ".join(str(other) for other in table if other in following)
+        yield f"| {state} | {words[state]} | {after or 'nothing else'} |"
+    yield ""
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare with the committed page, write nothing")
+    if not parser.parse_args().check:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
+        return 0
+    sys.stderr.write("docs/state_machine.md differs from engine/transitions.py: run tools/state_machine.py\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
