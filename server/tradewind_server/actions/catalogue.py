@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from tradewind_server.actions import simple
+from tradewind_server.actions.http import HttpAction
 from tradewind_server.engine.library import Signature
 
 
@@ -34,6 +35,11 @@ HTTP_OPTIONS = (
     "method", "params", "body", "json", "form", "headers", "cookies", "auth", "timeout", "allow_redirects", "proxies",
     "verify",
 )  # fmt: skip
+
+
+def all_actions(http: HttpAction) -> dict[str, BuiltIn]:
+    """Return every built-in action; those that talk to the web do it through *http*."""
+    return {**SIMPLE, "std.http": BuiltIn(_takes("url", optional=HTTP_OPTIONS), http.run)}
 
 
 def signatures() -> dict[str, Signature]:

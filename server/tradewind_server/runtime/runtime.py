@@ -25,7 +25,7 @@ from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.tokens import Signer
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
-from tradewind_server.store.database import Database, installation_value
+from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.records import Provenance, QueueRow
 from tradewind_server.store.statements import Dialect
@@ -58,12 +58,21 @@ class Link(Protocol):
 class Runtime:
     """One server's runtime. All methods are for the event loop."""
 
-    def __init__(self, database: Database, registry: Registry, settings: Settings, clock: SystemClock, ids: Ids) -> None:
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        settings: Settings,
+        clock: SystemClock,
+        ids: Ids,
+        signer: Signer,
+    ) -> None:
         self.database = database
         self.settings = settings
         self.clock = clock
         self.ids = ids
         self.registry = registry
+        self.signer = signer
         self.server_id = ids.opaque()[:12]
         self.desk = Desk()
         self.hub = Hub()
@@ -88,8 +97,6 @@ class Runtime:
 
     async def start(self) -> None:
         """Begin to work: pick up what is due, then keep going."""
-        secret = await self.read(lambda connection, _: installation_value(connection, "secret", self.ids.opaque()))
-        self.signer = Signer(secret)
         if self.database.is_postgresql:
             await self._correct_clock()
             self._repeat(_CLOCK_SECONDS, self._correct_clock)
@@ -169,6 +176,16 @@ class Runtime:
             return await self._loop.run_in_executor(self._readers, work)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise DatabaseUnavailable(problem=str(error.orig).split("\n", 1)[0]) from error
+
+    @property
+    def is_draining(self) -> bool:
+        """Tell whether the server is going down."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Take no more commands, and wake the watchers so that they go elsewhere."""
+        self._draining = True
+        self.hub.wake_all()
 
     @property
     def queue_length(self) -> int:

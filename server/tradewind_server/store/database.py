@@ -84,6 +84,15 @@ class Database:
             journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
             return f"journal_mode={journal} synchronous={level[int(value or 0)]}"
 
+    def installation_value(self, name: str, default: str) -> str:
+        """Return the installation's value called *name*; the first server to ask sets it."""
+        table = schema.installation
+        mark = "%s" if self.is_postgresql else "?"
+        insert = f"INSERT INTO installation (name, value) VALUES ({mark}, {mark}) ON CONFLICT (name) DO NOTHING"
+        with self._writer.connect() as connection:
+            connection.exec_driver_sql(insert, (name, default))
+            return str(connection.execute(sa.select(table.c.value).where(table.c.name == name)).scalar_one())
+
     def close(self) -> None:
         """Close all connections and release the file lock."""
         self._cleanup.close()
@@ -152,17 +161,3 @@ def migrate(engine: sa.Engine) -> None:
         finally:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")
-
-
-def installation_value(connection: sa.Connection, name: str, default: str) -> str:
-    """Return the installation's value called *name*; the first server to ask sets it."""
-    table = schema.installation
-    connection.exec_driver_sql("BEGIN")
-    parameter = "%s" if connection.dialect.name == "postgresql" else "?"
-    connection.exec_driver_sql(
-        f"INSERT INTO installation (name, value) VALUES ({parameter}, {parameter}) ON CONFLICT (name) DO NOTHING",
-        (name, default),
-    )
-    value = connection.execute(sa.select(table.c.value).where(table.c.name == name)).scalar_one()
-    connection.exec_driver_sql("COMMIT")
-    return str(value)

@@ -75,7 +75,7 @@ TASK_FIELDS: Mapping[str, Field] = {
 ACTION_FIELDS: Mapping[str, Field] = {
     "name": Field("name", _EQUALS, str),
     "task": Field("task", _EQUALS, str),
-    "state": Field("state", _EQUALS, _words("OPEN", "SUCCEEDED", "FAILED", "CANCELLED")),
+    "state": Field("state", _EQUALS, _words("OPEN", "QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")),
     "asynchronous": Field("asynchronous", ("=",), _flag),
 }
 DEFINITION_FIELDS: Mapping[str, Field] = {

@@ -41,6 +41,12 @@ def execution(connection: sa.Connection, namespace: str, id_: str) -> Any:
     return connection.execute(query).one_or_none()
 
 
+def execution_by_id(connection: sa.Connection, id_: str) -> Any:
+    """Return the row of an execution that exists."""
+    table = schema.executions
+    return connection.execute(sa.select(table).where(table.c.id == id_)).one()
+
+
 def executions(
     connection: sa.Connection, namespace: str, terms: Sequence[Term], limit: int, before: str
 ) -> Sequence[Any]:
@@ -87,6 +93,27 @@ def tasks(
     return connection.execute(query.order_by(table.c.task_id).limit(limit)).all()
 
 
+def open_tasks(connection: sa.Connection, execution_id: str) -> Sequence[Any]:
+    """Return the tasks that have not ended."""
+    t = schema.tasks
+    final = ("SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED")
+    query = sa.select(t).where(t.c.execution_id == execution_id, t.c.state.not_in(final))
+    return connection.execute(query.order_by(t.c.task_id)).all()
+
+
+def actions_of(connection: sa.Connection, execution_id: str, task_ids: Sequence[int]) -> Sequence[Any]:
+    """Return all actions of the given tasks, oldest first."""
+    a = schema.actions
+    query = sa.select(a).where(a.c.execution_id == execution_id, a.c.task_id.in_(task_ids))
+    return connection.execute(query.order_by(a.c.action_id)).all()
+
+
+def timers_of(connection: sa.Connection, execution_id: str) -> Sequence[Any]:
+    """Return the timers of an execution."""
+    t = schema.timers
+    return connection.execute(sa.select(t).where(t.c.execution_id == execution_id)).all()
+
+
 def task_counts(connection: sa.Connection, execution_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return how many tasks of each state the executions have."""
     t = schema.tasks.c
@@ -109,17 +136,28 @@ def actions(
     a, q = schema.actions, schema.queue
     delivery = [q.c[n].label(f"queue_{n}") for n in _DELIVERY]
     joined = a.outerjoin(q, sa.and_(a.c.execution_id == q.c.execution_id, a.c.action_id == q.c.action_id))
-    x = schema.executions
+    x, t = schema.executions, schema.tasks
     joined = joined.join(x, x.c.id == a.c.execution_id)
-    query = sa.select(a, x.c.workflow, x.c.business_key, *delivery).select_from(joined).where(a.c.namespace == namespace)
+    joined = joined.join(t, sa.and_(t.c.execution_id == a.c.execution_id, t.c.task_id == a.c.task_id))
+    # only a task with items has the field in its detail
+    is_item = t.c.detail.like(b'%"items_revision":%').label("is_item")
+    query = sa.select(a, x.c.workflow, x.c.business_key, is_item, *delivery).select_from(joined)
+    query = query.where(a.c.namespace == namespace)
     if execution_id:
         query = query.where(a.c.execution_id == execution_id)
-    query = _filtered(query, a, terms)
+    for term in terms:
+        if term.column == "state" and term.value in _DELIVERY_STATES:
+            is_queued = sa.and_(a.c.state == "OPEN", q.c.stage == 0)
+            wanted = is_queued if term.value == "QUEUED" else sa.and_(a.c.state == "OPEN", q.c.stage.is_distinct_from(0))
+            query = query.where(wanted if term.operator == "=" else sa.not_(wanted))
+    query = _filtered(query, a, [t for t in terms if t.column != "state" or t.value not in _DELIVERY_STATES])
     if after[0]:
         query = query.where(sa.tuple_(a.c.execution_id, a.c.action_id) > sa.tuple_(*map(sa.literal, after)))
     return connection.execute(query.order_by(a.c.execution_id, a.c.action_id).limit(limit)).all()
 
 
+#: An open action is one of these, depending on its delivery.
+_DELIVERY_STATES = ("QUEUED", "RUNNING")
 _DELIVERY = ("stage", "attempt", "worker", "lease_until", "deliveries", "ready_at", "progress")
 
 

@@ -1,0 +1,140 @@
+"""The worker in the server's process that serves std.*, under the same leases as any other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Mapping
+
+from tradewind_server.actions.catalogue import BuiltIn
+from tradewind_server.actions.outcome import ActionError, After
+from tradewind_server.engine import commands as c
+from tradewind_server.lang.values import decode
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.desk import Session
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.store.records import Provenance, QueueRow
+
+log = logging.getLogger(__name__)
+
+WORKER = "built-in"
+#: Most built-in actions at once in one namespace; they wait more than they compute.
+_ROOM = 10_000
+
+
+class BuiltInWorker:
+    """Serves one namespace. Belongs to the event loop."""
+
+    def __init__(self, runtime: Runtime, namespace: str, actions: Mapping[str, BuiltIn]) -> None:
+        self._runtime = runtime
+        self._actions = {name: action.run for name, action in actions.items() if action.run is not None}
+        self._session = Session(
+            runtime.ids.opaque(), f"{WORKER}@{runtime.server_id}", namespace, dict.fromkeys(self._actions, 0)
+        )
+        self._running: dict[tuple[str, int], tuple[r.Held, asyncio.Task[None]]] = {}
+        self._beat: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to take actions."""
+        self._runtime.open_session(self._session, self)
+        self._runtime.grant(self._session.id, _ROOM)
+        self._beat = asyncio.create_task(self._keep_leases())
+
+    async def stop(self) -> None:
+        """Stop; what runs is offered again when its lease ends."""
+        self._runtime.close_session(self._session.id)
+        tasks = [task for _, task in self._running.values()] + ([self._beat] if self._beat else [])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def offer(self, row: QueueRow) -> None:
+        """Do the action: at once if it only looks at its input, else in a task."""
+        try:
+            given = decode(row.input or b"{}")
+            assert isinstance(given, dict)
+            outcome = self._actions[row.name](given)
+        except ActionError as error:
+            self._answer(row, _failure(row, error, self._runtime))
+            return
+        if not isinstance(outcome, After) and not inspect.isawaitable(outcome):
+            self._answer(row, c.CompleteAction(self._runtime.clock.now(), row.action_id, outcome))
+            return
+        held = r.Held(
+            execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
+        )
+        task = asyncio.create_task(self._later(row, outcome))
+        self._running[row.execution_id, row.action_id] = (held, task)
+
+    async def _later(self, row: QueueRow, outcome: object) -> None:
+        command: c.CompleteAction | c.FailAction | c.CancelAction
+        try:
+            if isinstance(outcome, After):
+                await asyncio.sleep(outcome.seconds)
+                result = outcome.result
+            else:
+                assert inspect.isawaitable(outcome)
+                result = await outcome
+            command = c.CompleteAction(self._runtime.clock.now(), row.action_id, result)
+        except ActionError as error:
+            command = _failure(row, error, self._runtime)
+        except asyncio.CancelledError:
+            if self._runtime.is_draining:
+                raise
+            command = c.CancelAction(self._runtime.clock.now(), row.action_id, "It was told to stop.")
+        self._running.pop((row.execution_id, row.action_id), None)
+        self._answer(row, command)
+
+    def _answer(self, row: QueueRow, command: c.CompleteAction | c.FailAction | c.CancelAction) -> None:
+        self._runtime.desk.settled(self._session.id, row.name)
+        self._runtime.grant(self._session.id, 1)
+        request = r.Result(
+            provenance=Provenance(f"worker:{WORKER}", type(command).__name__),
+            target=row.execution_id,
+            namespace=row.namespace,
+            action_id=row.action_id,
+            attempt=row.attempt,
+            epoch=row.epoch,
+            worker=WORKER,
+            command=command,
+            session=self._session.id,
+        )
+        self._runtime.tell(request)
+
+    def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
+        """Stop what is being done."""
+        found = self._running.get((execution_id, action_id))
+        if found is not None:
+            found[1].cancel()
+
+    async def _keep_leases(self) -> None:
+        interval = min(self._runtime.settings.delivery_lease_seconds, self._runtime.settings.work_lease_seconds) / 3
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                await asyncio.sleep(interval)
+                held = [held for held, _ in self._running.values()]
+                if held:
+                    self._renew(held)
+
+    def _renew(self, held: list[r.Held]) -> None:
+        request = r.Renew(
+            provenance=Provenance("system:leases", "Beat"),
+            session=self._session.id,
+            worker=self._session.worker,
+            held=held,
+        )
+
+        def reply(verdicts: object) -> None:
+            for mine, verdict in zip(held, verdicts if isinstance(verdicts, list) else (), strict=False):
+                if verdict != r.KEEP:
+                    self.order(mine.execution_id, mine.action_id, verdict == r.CANCEL)
+
+        request.reply = reply
+        self._runtime.tell(request)
+
+
+def _failure(row: QueueRow, error: ActionError, runtime: Runtime) -> c.FailAction:
+    failure = c.Failure("ACTION", error.message, error.code, error.details, error.retryable)
+    return c.FailAction(runtime.clock.now(), row.action_id, failure)

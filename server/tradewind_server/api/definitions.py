@@ -1,0 +1,204 @@
+"""DefinitionService."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tradewind.v1 import definition_pb2, definition_service_pb2 as pb, definition_service_pb2_grpc as service
+from tradewind_server.api import convert, views
+from tradewind_server.api.caller import provenance
+from tradewind_server.api.errors import DefinitionProblems
+from tradewind_server.api.pages import Pages
+from tradewind_server.errors import DefinitionNotFound, FieldInvalid, PayloadTooLarge
+from tradewind_server.lang import Problem, Source, check
+from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.store import definitions, reads
+from tradewind_server.store.filters import DEFINITION_FIELDS, parse_filter
+
+_KINDS = {
+    definition_pb2.DEFINITION_KIND_UNSPECIFIED: definitions.WORKFLOW,
+    definition_pb2.DEFINITION_KIND_WORKFLOW: definitions.WORKFLOW,
+    definition_pb2.DEFINITION_KIND_ACTION: definitions.ACTION,
+}
+_SEVERITIES = {
+    "error": definition_pb2.PROBLEM_SEVERITY_ERROR,
+    "warning": definition_pb2.PROBLEM_SEVERITY_WARNING,
+}
+_MOST_FILES = 100
+
+Specs = Sequence[WorkflowSpec | AdhocActionSpec]
+
+
+class Definitions(service.DefinitionServiceServicer):
+    """Checks, stores and shows definitions."""
+
+    def __init__(self, runtime: Runtime, pages: Pages) -> None:
+        self._runtime = runtime
+        self._pages = pages
+
+    async def ValidateDefinitions(self, request: pb.ValidateDefinitionsRequest, context: Any) -> Any:
+        """Report every problem."""
+        sources, problems = self._check(request.files)
+        namespace = convert.namespace_of(request.namespace)
+        found = [
+            definition_pb2.Definition(
+                namespace=namespace,
+                workflow_namespace=request.workflow_namespace,
+                name=spec.name,
+                kind=_kind(spec),
+                description=spec.description,
+                tags=spec.tags,
+                file=source.file_name,
+            )
+            for source, specs in sources
+            for spec in specs
+        ]
+        return pb.ValidateDefinitionsResponse(problems=[_problem(p) for p in problems], definitions=found)
+
+    async def DeployDefinitions(self, request: pb.DeployDefinitionsRequest, context: Any) -> Any:
+        """Store definitions, all or none."""
+        sources, problems = self._check(request.files)
+        errors = [p for p in problems if p.severity == "error"]
+        if errors:
+            raise DefinitionProblems(errors)
+        if not any(specs for _, specs in sources):
+            raise FieldInvalid(name="files", expected="at least one definition", problem="there is none", field="files")
+        deployed = await self._runtime.ask(
+            r.Deploy(
+                provenance=provenance(context, "DeployDefinitions", request.request_id),
+                namespace=convert.namespace_of(request.namespace),
+                workflow_namespace=convert.name_of("workflow_namespace", request.workflow_namespace),
+                sources=sources,
+                at=self._runtime.clock.now(),
+            )
+        )
+        assert isinstance(deployed, definitions.Deployed)
+        return pb.DeployDefinitionsResponse(
+            registry_revision=deployed.revision,
+            definitions=[
+                pb.DeployedDefinition(definition=views.definition(d, with_source=False), created=is_new)
+                for d, is_new in deployed.definitions
+            ],
+            problems=[_problem(p) for p in problems],
+        )
+
+    def _check(self, files: Sequence[definition_pb2.DefinitionFile]) -> tuple[list[tuple[Source, Specs]], list[Problem]]:
+        """Read the files; names must be unique over all of them.
+
+        Raises:
+            FieldInvalid, PayloadTooLarge: the files cannot be read at all.
+        """
+        if not 1 <= len(files) <= _MOST_FILES:
+            expected = f"1 to {_MOST_FILES} files"
+            raise FieldInvalid(name="files", expected=expected, problem=f"there are {len(files)}", field="files")
+        sources: list[tuple[Source, Specs]] = []
+        problems: list[Problem] = []
+        for n, file in enumerate(files):
+            source = self._source(file, n)
+            checked = check([source])
+            sources.append((source, [*checked.workflows, *checked.actions]))
+            problems.extend(checked.problems)
+        problems.extend(_duplicates(sources))
+        return sources, problems
+
+    def _source(self, file: definition_pb2.DefinitionFile, n: int) -> Source:
+        limit = self._runtime.settings.max_payload_bytes
+        what = f"files[{n}].content"
+        if len(file.content) > limit:
+            raise PayloadTooLarge(
+                what=what, limit=limit, setting="max_payload_bytes", size=len(file.content), field=what
+            )
+        try:
+            text = file.content.decode()
+        except UnicodeDecodeError as error:
+            problem = f"byte {error.start} is not"
+            raise FieldInvalid(name=what, expected="UTF-8", problem=problem, field=what) from None
+        return Source(file.name or f"file{n + 1}.yaml", text)
+
+    async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> Any:
+        """Return one version, with its source."""
+        kind, name = _KINDS[request.kind], convert.required("name", request.name)
+        namespace = convert.namespace_of(request.namespace)
+        found = await self._runtime.read(
+            lambda connection, _: definitions.get(
+                connection, namespace, request.workflow_namespace, kind, name, request.version
+            )
+        )
+        if found is None:
+            raise DefinitionNotFound(
+                what=kind, name=name, workflow_namespace=request.workflow_namespace, field="name"
+            )
+        return pb.GetDefinitionResponse(definition=views.definition(found, with_source=True))
+
+    async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> Any:
+        """Return definitions by name."""
+        terms = parse_filter(request.filter, DEFINITION_FIELDS)
+        namespace = convert.namespace_of(request.namespace)
+        size = convert.page_size_of(request.page_size)
+        query = ("definitions", namespace, request.filter, request.all_versions)
+        after = self._pages.position(query, request.page_token)
+
+        def work(connection: Any, _: Any) -> tuple[list[definitions.Definition], int]:
+            rows = reads.definitions(connection, namespace, terms, request.all_versions, size + 1, after)
+            found = [definitions.definition_of(row._mapping) for row in rows]
+            return found, definitions.registry_revision(connection, namespace)
+
+        found, revision = await self._runtime.read(work)
+        token = ""
+        if len(found) > size:
+            last = found[size - 1]
+            token = self._pages.token(query, (last.workflow_namespace, last.kind, last.name, last.version))
+        return pb.ListDefinitionsResponse(
+            definitions=[views.definition(d, with_source=False) for d in found[:size]],
+            next_page_token=token,
+            registry_revision=revision,
+        )
+
+    async def DeleteDefinition(self, request: pb.DeleteDefinitionRequest, context: Any) -> Any:
+        """Retire a definition: new executions do not find it; those that run keep it."""
+        revision = await self._runtime.ask(
+            r.DeleteDefinition(
+                provenance=provenance(context, "DeleteDefinition", request.request_id),
+                namespace=convert.namespace_of(request.namespace),
+                workflow_namespace=request.workflow_namespace,
+                kind=_KINDS[request.kind],
+                name=convert.required("name", request.name),
+            )
+        )
+        assert isinstance(revision, int)
+        return pb.DeleteDefinitionResponse(registry_revision=revision)
+
+
+def _kind(spec: WorkflowSpec | AdhocActionSpec) -> definition_pb2.DefinitionKind:
+    is_workflow = isinstance(spec, WorkflowSpec)
+    return definition_pb2.DEFINITION_KIND_WORKFLOW if is_workflow else definition_pb2.DEFINITION_KIND_ACTION
+
+
+def _problem(problem: Problem) -> definition_pb2.Problem:
+    return definition_pb2.Problem(
+        severity=_SEVERITIES.get(problem.severity, definition_pb2.PROBLEM_SEVERITY_WARNING),
+        code=problem.code,
+        file=problem.file,
+        line=problem.line,
+        column=problem.column,
+        path=problem.path,
+        message=problem.message,
+        fix=problem.fix,
+    )
+
+
+def _duplicates(sources: Sequence[tuple[Source, Specs]]) -> list[Problem]:
+    seen: dict[tuple[bool, str], str] = {}
+    problems = []
+    for source, specs in sources:
+        for spec in specs:
+            key = (isinstance(spec, WorkflowSpec), spec.name)
+            if seen.setdefault(key, source.file_name) != source.file_name:
+                message = f"Expected names to be unique, but '{spec.name}' also stands in {seen[key]}."
+                problems.append(
+                    Problem("duplicate-name", "error", source.file_name, spec.line, 1, spec.name, message, "Rename one.")
+                )
+    return problems

@@ -1,0 +1,325 @@
+"""ExecutionService, but for watching."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+from tradewind.v1 import execution_pb2, execution_service_pb2 as pb, execution_service_pb2_grpc as service
+from tradewind_server.api import convert, explain, views, watching
+from tradewind_server.api.caller import provenance
+from tradewind_server.api.errors import refusal_message
+from tradewind_server.api.pages import Pages
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.state import ExecutionState
+from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.store import reads
+from tradewind_server.store.filters import ACTION_FIELDS, EXECUTION_FIELDS, TASK_FIELDS, parse_filter
+
+_MOST_STARTS = 1000
+_FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
+
+
+class Executions(service.ExecutionServiceServicer):
+    """Starts, steers and shows executions."""
+
+    def __init__(self, runtime: Runtime, pages: Pages) -> None:
+        self._runtime = runtime
+        self._pages = pages
+        self._limit = runtime.settings.max_payload_bytes
+        self._watching = watching.Watching(runtime)
+
+    # --- starting --------------------------------------------------------------------------------
+
+    async def StartExecution(self, request: pb.StartExecutionRequest, context: Any) -> Any:
+        """Start one."""
+        started = await self._start(request, context)
+        return pb.StartExecutionResponse(execution=await self._started(started), existing=started.existing)
+
+    async def StartExecutions(self, request: pb.StartExecutionsRequest, context: Any) -> Any:
+        """Start many, each for itself."""
+        if len(request.requests) > _MOST_STARTS:
+            problem = f"there are {len(request.requests)}"
+            expected = f"at most {_MOST_STARTS} items"
+            raise FieldInvalid(name="requests", expected=expected, problem=problem, field="requests")
+
+        async def one(item: pb.StartExecutionRequest) -> pb.StartResult:
+            item.namespace = item.namespace or request.namespace
+            try:
+                started = await self._start(item, context)
+                execution = await self._started(started)
+            except Refusal as refusal:
+                # the one place where a refusal is data: the other items have started
+                return pb.StartResult(refusal=refusal_message(refusal))
+            answer = pb.StartExecutionResponse(execution=execution, existing=started.existing)
+            return pb.StartResult(started=answer)
+
+        return pb.StartExecutionsResponse(results=await asyncio.gather(*map(one, request.requests)))
+
+    async def StartAndWait(self, request: pb.StartAndWaitRequest, context: Any) -> Any:
+        """Start one and wait for its end."""
+        request.start.namespace = request.start.namespace or request.namespace
+        started = await self._start(request.start, context)
+        namespace = convert.namespace_of(request.start.namespace)
+        seconds = request.timeout.seconds + request.timeout.nanos / 1e9 if request.HasField("timeout") else 60.0
+        remaining = context.time_remaining()
+        if remaining is not None:
+            # answer before the caller stops listening
+            seconds = min(seconds, max(0.0, remaining * 0.9))
+        execution = await self._watching.wait(namespace, started.execution_id, seconds)
+        finished = execution_pb2.ExecutionState.Name(execution.state).removeprefix("EXECUTION_STATE_") in _FINAL
+        return pb.StartAndWaitResponse(execution=execution, finished=finished, existing=started.existing)
+
+    async def _start(self, request: pb.StartExecutionRequest, context: Any) -> r.Started:
+        namespace = convert.namespace_of(request.namespace)
+        at = self._runtime.clock.now()
+        if request.WhichOneof("environment") == "env_name":
+            problem = "stored environments are not there yet"
+            raise FieldInvalid(name="env_name", expected="empty", problem=problem, field="env_name")
+        answer = await self._runtime.ask(
+            r.Start(
+                provenance=provenance(context, "StartExecution", request.request_id),
+                target=self._runtime.ids.execution(at),
+                at=at,
+                namespace=namespace,
+                workflow=convert.required("workflow", request.workflow),
+                workflow_namespace=convert.name_of("workflow_namespace", request.workflow_namespace),
+                definition_version=request.definition_version,
+                input=convert.dictionary_of(request.input, "input", self._limit),
+                env=convert.dictionary_of(request.env, "env", self._limit),
+                params=convert.dictionary_of(request.params, "params", self._limit),
+                external_id=convert.name_of("external_id", request.external_id),
+                business_key=convert.name_of("business_key", request.business_key),
+                use_existing=request.business_key_policy == pb.BUSINESS_KEY_POLICY_USE_EXISTING,
+                tags=tuple(convert.name_of("tags", tag) for tag in request.tags),
+                description=convert.name_of("description", request.description),
+                digest=_digest(request),
+                size_bytes=500 + len(request.input.data),
+            )
+        )
+        assert isinstance(answer, r.Started)
+        return answer
+
+    async def _started(self, started: r.Started) -> execution_pb2.Execution:
+        if started.snapshot is not None:
+            return views.snapshot(started.snapshot)
+        return await self._runtime.read(
+            lambda connection, dialect: views.executions(
+                connection, dialect, [reads.execution_by_id(connection, started.execution_id)], full=False
+            )[0]
+        )
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def GetExecution(self, request: pb.GetExecutionRequest, context: Any) -> Any:
+        """Return one."""
+        full = request.view != execution_pb2.EXECUTION_VIEW_BASIC
+
+        def work(connection: Any, dialect: Any) -> execution_pb2.Execution:
+            row = self._row(connection, request)
+            return views.executions(connection, dialect, [row], full=full)[0]
+
+        return pb.GetExecutionResponse(execution=await self._runtime.read(work))
+
+    def _row(self, connection: Any, request: Any) -> Any:
+        """Return the row that a request is about, at the revision that it asks for.
+
+        Raises:
+            ExecutionNotFound, RevisionAhead: it is not there, or not yet.
+        """
+        namespace = convert.namespace_of(request.namespace)
+        given = convert.required("execution_id", request.execution_id)
+        row = reads.execution(connection, namespace, reads.resolve_id(connection, namespace, given))
+        if row is None:
+            raise ExecutionNotFound(execution=given, field="execution_id")
+        wanted = getattr(request, "min_revision", 0)
+        if wanted > row.revision:
+            raise RevisionAhead(execution=row.id, revision=wanted, newest=row.revision, field="min_revision")
+        return row
+
+    async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> Any:
+        """Return executions, newest first."""
+        namespace = convert.namespace_of(request.namespace)
+        terms = parse_filter(request.filter, EXECUTION_FIELDS)
+        size = convert.page_size_of(request.page_size)
+        query = ("executions", namespace, request.filter)
+        position = self._pages.position(query, request.page_token)
+        before = str(position[0]) if position else ""
+        full = request.view == execution_pb2.EXECUTION_VIEW_FULL
+
+        def work(connection: Any, dialect: Any) -> list[execution_pb2.Execution]:
+            rows = reads.executions(connection, namespace, terms, size + 1, before)
+            return views.executions(connection, dialect, rows, full=full)
+
+        found = await self._runtime.read(work)
+        token = self._pages.token(query, (found[size - 1].id,)) if len(found) > size else ""
+        return pb.ListExecutionsResponse(executions=found[:size], next_page_token=token)
+
+    async def CountExecutions(self, request: pb.CountExecutionsRequest, context: Any) -> Any:
+        """Count executions by state."""
+        namespace = convert.namespace_of(request.namespace)
+        terms = parse_filter(request.filter, EXECUTION_FIELDS)
+        counts = await self._runtime.read(lambda connection, _: reads.count(connection, namespace, terms))
+        return pb.CountExecutionsResponse(
+            total=sum(counts.values()),
+            counts=[
+                pb.ExecutionStateCount(state=convert.execution_state(state), count=number)
+                for state, number in sorted(counts.items())
+            ],
+        )
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> Any:
+        """Return the tasks of an execution."""
+        terms = parse_filter(request.filter, TASK_FIELDS)
+        size = convert.page_size_of(request.page_size)
+        query = ("tasks", request.namespace, request.execution_id, request.filter)
+        position = self._pages.position(query, request.page_token)
+        after = int(str(position[0])) if position else 0
+        full = request.view != execution_pb2.EXECUTION_VIEW_BASIC
+
+        def work(connection: Any, dialect: Any) -> tuple[list[Any], int]:
+            id_ = self._row(connection, request).id
+            rows = reads.tasks(connection, id_, terms, size + 1, after)
+            last = rows[size - 1].task_id if len(rows) > size else 0
+            return views.tasks(connection, dialect, id_, rows[:size], full=full), last
+
+        found, last = await self._runtime.read(work)
+        token = self._pages.token(query, (last,)) if last else ""
+        return pb.ListTasksResponse(tasks=found, next_page_token=token)
+
+    async def ListActions(self, request: pb.ListActionsRequest, context: Any) -> Any:
+        """Return actions of an execution or of the namespace."""
+        namespace = convert.namespace_of(request.namespace)
+        terms = parse_filter(request.filter, ACTION_FIELDS)
+        size = convert.page_size_of(request.page_size)
+        query = ("actions", namespace, request.execution_id, request.filter)
+        position = self._pages.position(query, request.page_token)
+        after = (str(position[0]), int(str(position[1]))) if position else ("", 0)
+        full = request.view != execution_pb2.EXECUTION_VIEW_BASIC
+
+        def work(connection: Any, dialect: Any) -> tuple[list[Any], tuple[str, int] | None]:
+            id_ = self._row(connection, request).id if request.execution_id else ""
+            rows = reads.actions(connection, namespace, id_, terms, size + 1, after)
+            last = (rows[size - 1].execution_id, rows[size - 1].action_id) if len(rows) > size else None
+            return views.actions(connection, dialect, rows[:size], full=full), last
+
+        found, last = await self._runtime.read(work)
+        return pb.ListActionsResponse(actions=found, next_page_token=self._pages.token(query, last) if last else "")
+
+    async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> Any:
+        """Return the history of an execution."""
+        size = convert.page_size_of(request.page_size)
+        query = ("events", request.namespace, request.execution_id, request.after_revision)
+        position = self._pages.position(query, request.page_token)
+        after = int(str(position[0])) if position else max(0, request.after_revision)
+
+        def work(connection: Any, _: Any) -> tuple[list[Any], int]:
+            row = self._row(connection, request)
+            if request.after_revision > row.revision:
+                raise RevisionAhead(
+                    execution=row.id, revision=request.after_revision, newest=row.revision, field="after_revision"
+                )
+            return reads.history(connection, row.id, after, size + 1), row.revision
+
+        found, revision = await self._runtime.read(work)
+        token = self._pages.token(query, (found[size - 1].revision,)) if len(found) > size else ""
+        return pb.ListEventsResponse(
+            events=[convert.event(stored) for stored in found[:size]], next_page_token=token, revision=revision
+        )
+
+    async def ExplainExecution(self, request: pb.ExplainExecutionRequest, context: Any) -> Any:
+        """Say what an execution waits for."""
+
+        def work(connection: Any, dialect: Any) -> pb.ExplainExecutionResponse:
+            row = self._row(connection, request)
+            execution = views.executions(connection, dialect, [row], full=False)[0]
+            waits = explain.waits(connection, row, self._runtime.desk)
+            return pb.ExplainExecutionResponse(execution=execution, waits=waits[:100], waits_total=len(waits))
+
+        return await self._runtime.read(work)
+
+    async def WatchExecution(self, request: pb.WatchExecutionRequest, context: Any) -> Any:
+        """Follow one."""
+        async for message in self._watching.watch(request):
+            yield message
+
+    # --- steering --------------------------------------------------------------------------------
+
+    async def PauseExecution(self, request: pb.PauseExecutionRequest, context: Any) -> Any:
+        """Stop starting tasks."""
+        command = c.PauseExecution(self._runtime.clock.now(), request.message[:1000])
+        return pb.PauseExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
+
+    async def ResumeExecution(self, request: pb.ResumeExecutionRequest, context: Any) -> Any:
+        """Go on."""
+        command = c.ResumeExecution(self._runtime.clock.now(), self._env(request))
+        return pb.ResumeExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
+
+    async def CancelExecution(self, request: pb.CancelExecutionRequest, context: Any) -> Any:
+        """Stop for good."""
+        grace = self._runtime.settings.cancel_grace_seconds
+        command = c.StopExecution(
+            self._runtime.clock.now(), ExecutionState.CANCELLED, request.message[:1000], grace_seconds=grace
+        )
+        return pb.CancelExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
+
+    async def RerunTask(self, request: pb.RerunTaskRequest, context: Any) -> Any:
+        """Run a failed task again."""
+        number, name = _task_reference(request)
+        command = c.RerunTask(self._runtime.clock.now(), number, request.reset, self._env(request))
+        picture = await self._steer(request, context, command, name)
+        return pb.RerunTaskResponse(execution=views.snapshot(picture), task=await self._task(picture))
+
+    async def SkipTask(self, request: pb.SkipTaskRequest, context: Any) -> Any:
+        """Skip a failed task."""
+        number, name = _task_reference(request)
+        picture = await self._steer(request, context, c.SkipTask(self._runtime.clock.now(), number), name)
+        return pb.SkipTaskResponse(execution=views.snapshot(picture), task=await self._task(picture))
+
+    def _env(self, request: Any) -> dict[str, object] | None:
+        return convert.dictionary_of(request.env, "env", self._limit) if request.HasField("env") else None
+
+    async def _steer(self, request: Any, context: Any, command: c.Command, task_name: str = "") -> r.Snapshot:
+        namespace = convert.namespace_of(request.namespace)
+        given = convert.required("execution_id", request.execution_id)
+        id_ = await self._runtime.read(lambda connection, _: reads.resolve_id(connection, namespace, given))
+        if not id_:
+            raise ExecutionNotFound(execution=given, field="execution_id")
+        answer = await self._runtime.ask(
+            r.Command(
+                provenance=provenance(context, type(command).__name__, request.request_id),
+                target=id_,
+                namespace=namespace,
+                command=command,
+                digest=_digest(request),
+                task_name=task_name,
+            )
+        )
+        assert isinstance(answer, r.Snapshot)
+        return answer
+
+    async def _task(self, picture: r.Snapshot) -> Any:
+        def work(connection: Any, dialect: Any) -> Any:
+            id_ = picture.envelope.id
+            rows = reads.tasks(connection, id_, [], 1, picture.task_id - 1)
+            return views.tasks(connection, dialect, id_, rows, full=False)[0]
+
+        return await self._runtime.read(work) if picture.task_id else None
+
+
+def _task_reference(request: Any) -> tuple[int, str]:
+    which = request.WhichOneof("task")
+    if which == "task_id":
+        return convert.number_of("task_id", request.task_id, "t"), ""
+    return 0, convert.required("task_name", request.task_name)
+
+
+def _digest(request: Any) -> str:
+    """Return what makes the request what it is, whoever sends it again."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    copy.request_id = ""
+    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()[:32]

@@ -1,0 +1,91 @@
+"""Leased actions as offers, and tokens as what they stand for: shared by the stream and the unary methods."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tradewind.v1 import action_callback_pb2 as pb
+from tradewind_server.api import convert
+from tradewind_server.clock import to_microseconds
+from tradewind_server.engine import commands as c
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.tokens import Token
+from tradewind_server.store.projection import OfferDetail
+from tradewind_server.store.records import Provenance, QueueRow
+
+_detail = msgspec.json.Decoder(OfferDetail).decode
+
+#: Most tokens in one message: what a worker holds is far less, and a million of them would stall everybody.
+MOST_TOKENS = 10_000
+
+
+def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
+    """Return the offer of a leased action."""
+    detail = _detail(row.detail)
+    now = to_microseconds(runtime.clock.now())
+    message = pb.Offer(
+        token=runtime.signer.sign(Token(row.namespace, row.execution_id, row.action_id, row.attempt, row.epoch)),
+        namespace=row.namespace,
+        execution_id=row.execution_id,
+        action_id=f"a{row.action_id}",
+        action=row.name,
+        attempt=row.attempt,
+        idempotency_key=f"{row.execution_id}/a{row.action_id}",
+        input=convert.raw_payload(row.input or b"{}"),
+        delivery_left=convert.duration(row.lease_until - now),
+        task=detail.task,
+        workflow=detail.workflow,
+        traceparent=detail.trace,
+        deliveries=row.deliveries + 1,
+        business_key=detail.business_key,
+    )
+    message.lease_left.seconds = runtime.settings.work_lease_seconds
+    if row.checkpoint is not None:
+        message.checkpoint.CopyFrom(convert.raw_payload(row.checkpoint))
+    if row.timeout_at:
+        message.timeout_left.CopyFrom(convert.duration(row.timeout_at - now))
+    if detail.item_index >= 0:
+        message.item_index = detail.item_index
+    return message
+
+
+def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:
+    """Return what *token* stands for.
+
+    Raises:
+        TokenInvalid: it is none of ours.
+    """
+    found = runtime.signer.read(token, namespace)
+    return r.Held(
+        execution_id=found.execution_id, action_id=found.action_id, attempt=found.attempt, epoch=found.epoch
+    )
+
+
+def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome: pb.ActionResult) -> r.Result:
+    """Return the request that records what a worker answers.
+
+    Raises:
+        Refusal: the payload cannot be taken.
+    """
+    at = runtime.clock.now()
+    limit = runtime.settings.max_payload_bytes
+    command: c.CompleteAction | c.FailAction | c.CancelAction
+    if outcome.WhichOneof("outcome") == "failure":
+        failure = convert.failure_of(outcome.failure, limit)
+        if failure.code == "CANCELLED":
+            command = c.CancelAction(at, given.action_id, failure.message)
+        else:
+            command = c.FailAction(at, given.action_id, failure)
+    else:
+        command = c.CompleteAction(at, given.action_id, convert.value_of(outcome.result, "result", limit))
+    return r.Result(
+        provenance=Provenance(f"worker:{worker}", type(command).__name__),
+        target=given.execution_id,
+        namespace=namespace,
+        action_id=given.action_id,
+        attempt=given.attempt,
+        epoch=given.epoch,
+        worker=worker,
+        command=command,
+    )

@@ -1,0 +1,136 @@
+"""WatchExecution: snapshot, then everything after it, from memory where it can and from the table where it must."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from tradewind.v1 import execution_pb2, execution_service_pb2 as pb
+from tradewind_server.api import convert, views
+from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining, StreamsExhausted
+from tradewind_server.runtime.hub import Subscription
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.store import reads
+from tradewind_server.store.records import StoredEvent
+
+_FINAL = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionCancelled"})
+_FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
+#: A quiet stream says that it is alive, and how far it is, this often.
+_CHECKPOINT_SECONDS = 15.0
+_PAGE = 500
+_MOST_BYTES = 1024 * 1024
+
+
+class Watching:
+    """Follows executions for callers."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def watch(self, request: pb.WatchExecutionRequest) -> AsyncIterator[pb.WatchExecutionResponse]:
+        """Yield what the request asks for, and end after the event that ended the execution.
+
+        Raises:
+            ExecutionNotFound, RevisionAhead, StreamsExhausted, ServerDraining.
+        """
+        namespace = convert.namespace_of(request.namespace)
+        limit = self._runtime.settings.max_streams
+        if self._runtime.hub.count >= limit:
+            raise StreamsExhausted(count=limit, setting="max_streams")
+        given = convert.required("execution_id", request.execution_id)
+        id_ = await self._runtime.read(lambda connection, _: reads.resolve_id(connection, namespace, given))
+        if not id_:
+            raise ExecutionNotFound(execution=given, field="execution_id")
+        subscription = self._runtime.hub.subscribe(id_)
+        try:
+            revision = request.after_revision
+            if request.with_snapshot:
+                messages, revision = await self._runtime.read(lambda c, d: _snapshot(c, d, id_))
+                for message in messages:
+                    yield message
+            if await self._is_over(id_, revision, request):
+                return
+            async for message in self._follow(subscription, revision):
+                yield message
+        finally:
+            subscription.close()
+
+    async def _is_over(self, id_: str, revision: int, request: pb.WatchExecutionRequest) -> bool:
+        row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))
+        if revision > row.revision:
+            raise RevisionAhead(execution=id_, revision=revision, newest=row.revision, field="after_revision")
+        return row.state in _FINAL_STATES and revision == row.revision
+
+    async def _follow(self, subscription: Subscription, revision: int) -> AsyncIterator[pb.WatchExecutionResponse]:
+        while True:
+            events = subscription.take_after(revision) or await self._page(subscription.execution_id, revision)
+            if not events:
+                if await subscription.wait(_CHECKPOINT_SECONDS):
+                    if self._runtime.is_draining:
+                        raise ServerDraining
+                    continue
+                now = convert.moment(self._runtime.clock.now())
+                yield pb.WatchExecutionResponse(revision=revision, checkpoint=pb.Checkpoint(at=now))
+                continue
+            for message in _messages(events):
+                yield message
+            revision = events[-1].revision
+            if any(event.type in _FINAL for event in events) and await self._ended(subscription.execution_id, revision):
+                return
+
+    async def _ended(self, id_: str, revision: int) -> bool:
+        row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))
+        # late results may follow an end; a rerun may have revived it
+        return row.state in _FINAL_STATES and (row.revision == revision or row.output_revision <= revision)
+
+    async def _page(self, id_: str, after: int) -> Sequence[StoredEvent]:
+        return await self._runtime.read(lambda connection, _: reads.history(connection, id_, after, _PAGE))
+
+    async def wait(self, namespace: str, id_: str, seconds: float) -> execution_pb2.Execution:
+        """Return the execution, with payloads, when it has ended or *seconds* are over."""
+        subscription = self._runtime.hub.subscribe(id_)
+        end = self._runtime.clock.monotonic() + seconds
+        try:
+            while True:
+                row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))
+                left = end - self._runtime.clock.monotonic()
+                if row.state in _FINAL_STATES or left <= 0:
+                    break
+                await subscription.wait(left)
+        finally:
+            subscription.close()
+        return await self._runtime.read(
+            lambda c, d: views.executions(c, d, [reads.execution_by_id(c, id_)], full=True)[0]
+        )
+
+
+def _messages(events: Sequence[StoredEvent]) -> list[pb.WatchExecutionResponse]:
+    """Return the events cut by bytes; those of one command stay together where they fit."""
+    messages: list[pb.WatchExecutionResponse] = []
+    size = 0
+    for event in events:
+        if not messages or size + len(event.body) > _MOST_BYTES:
+            if messages:
+                messages[-1].continued = True
+            messages.append(pb.WatchExecutionResponse())
+            size = 0
+        messages[-1].events.append(convert.event(event))
+        messages[-1].revision = event.revision
+        size += len(event.body) + 200
+    return messages
+
+
+def _snapshot(connection: Any, dialect: Any, id_: str) -> tuple[list[pb.WatchExecutionResponse], int]:
+    row = reads.execution_by_id(connection, id_)
+    execution = views.executions(connection, dialect, [row], full=True)[0]
+    message = pb.WatchExecutionResponse(revision=row.revision, snapshot=pb.Snapshot(execution=execution))
+    messages = [message]
+    after = 0
+    while rows := reads.tasks(connection, id_, [], _PAGE, after):
+        for task in views.tasks(connection, dialect, id_, rows, full=True):
+            if messages[-1].ByteSize() + task.ByteSize() > _MOST_BYTES:
+                messages[-1].continued = True
+                messages.append(pb.WatchExecutionResponse(revision=row.revision, snapshot=pb.Snapshot()))
+            messages[-1].snapshot.tasks.append(task)
+        after = rows[-1].task_id
+    return messages, row.revision

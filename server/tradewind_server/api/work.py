@@ -1,0 +1,378 @@
+"""The Work stream: one worker, offers out, results in, many of each in a message."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from tradewind.v1 import action_callback_pb2 as pb
+from tradewind_server.api import convert, offers
+from tradewind_server.api.errors import refusal_message
+from tradewind_server.errors import FieldInvalid, LeaseLost, Refusal, StaleAttempt, StreamViolation
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.committer import Broken
+from tradewind_server.runtime.desk import Session
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.store.records import Provenance, QueueRow
+
+_MOST_CREDITS = 10_000
+_MOST_NAMES = 1000
+#: Offers in one message are cut by bytes.
+_MOST_BYTES = 1024 * 1024
+#: Above this many waiting requests a stream is not read on: its worker feels the pressure.
+_QUEUE_PRESSURE = 10_000
+
+_LEASES = Provenance("system:leases", "Accept")
+
+
+def capabilities(given: Iterable[pb.ActionCapability]) -> dict[str, int]:
+    """Return what a worker can do, name by name, with its own limit.
+
+    Raises:
+        FieldInvalid: there is nothing, or too much.
+    """
+    found = {convert.required("actions.name", item.name): item.concurrency for item in given}
+    if not 1 <= len(found) <= _MOST_NAMES:
+        expected = f"1 to {_MOST_NAMES} names"
+        raise FieldInvalid(name="actions", expected=expected, problem=f"there are {len(found)}", field="actions")
+    return found
+
+
+@dataclasses.dataclass(slots=True)
+class _Holding:
+    """An offer in the worker's hands."""
+
+    held: r.Held
+    name: str
+    token: bytes
+    offered_at: float
+    accepted: bool = False
+    #: The work lease is written.
+    written: bool = False
+
+
+class WorkStream:
+    """One stream, from Hello to its end."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._session = Session(runtime.ids.opaque(), "", "", {})
+        self._granted = 0
+        self._holding: dict[tuple[str, int], _Holding] = {}
+        self._offers: list[pb.Offer] = []
+        self._receipts: list[pb.Receipt] = []
+        self._orders: list[pb.Order] = []
+        self._wake = asyncio.Event()
+        self._ended: Exception | None = None
+        self._is_over = False
+        self._clock = runtime.clock.monotonic
+
+    async def serve(self, incoming: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkResponse]:
+        """Yield what the worker is to get.
+
+        Raises:
+            StreamViolation, FieldInvalid: the worker breaks the rules.
+        """
+        first = await anext(aiter(incoming), None)
+        if first is None:
+            return
+        welcome = await self._greet(first)
+        tasks = [asyncio.create_task(self._listen(incoming)), asyncio.create_task(self._keep_leases())]
+        self._runtime.open_session(self._session, self)
+        try:
+            yield pb.WorkResponse(welcome=welcome)
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for message in self._outgoing():
+                    yield message
+                if self._ended is not None:
+                    raise self._ended
+                if self._runtime.is_draining:
+                    yield pb.WorkResponse(go_away=pb.GoAway(message="The server is shutting down."))
+                    return
+                if self._is_over and not self._wake.is_set():
+                    return
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._leave()
+
+    # --- the beginning and the end ---------------------------------------------------------------
+
+    async def _greet(self, first: pb.WorkRequest) -> pb.Welcome:
+        if first.WhichOneof("message") != "hello":
+            raise StreamViolation(expected="Hello first", got=first.WhichOneof("message"))
+        hello = first.hello
+        session = self._session
+        session.worker = convert.required("worker_id", hello.worker_id)
+        session.namespace = convert.namespace_of(hello.namespace)
+        session.limits = capabilities(hello.actions)
+        settings = self._runtime.settings
+        welcome = pb.Welcome(
+            server_id=self._runtime.server_id,
+            max_credits=_MOST_CREDITS,
+            max_message_bytes=settings.max_message_bytes,
+        )
+        welcome.delivery_lease.seconds = settings.delivery_lease_seconds
+        welcome.work_lease.seconds = settings.work_lease_seconds
+        welcome.beat_interval.seconds = max(1, settings.work_lease_seconds // 3)
+        welcome.in_flight.extend(await self._readopt(hello.in_flight))
+        return welcome
+
+    async def _readopt(self, tokens: Sequence[bytes]) -> list[pb.InFlightVerdict]:
+        """Tell a worker that comes back which of its actions are still its own; a lease is renewed by it."""
+        self._check_count(tokens)
+        readable: list[tuple[bytes, r.Held]] = []
+        found: list[pb.InFlightVerdict] = []
+        for token in tokens:
+            try:
+                readable.append((token, offers.held(self._runtime, token, self._session.namespace)))
+            except Refusal as refusal:
+                # a refusal of one token is its verdict
+                found.append(pb.InFlightVerdict(token=token, keep=False, refusal=refusal_message(refusal)))
+        if not readable:
+            return found
+        verdicts = await self._runtime.ask(self._renewal([held for _, held in readable]), reserved=True)
+        assert isinstance(verdicts, list)
+        for (token, held), verdict in zip(readable, verdicts, strict=True):
+            message = pb.InFlightVerdict(token=token, keep=verdict != r.LOST)
+            if verdict == r.LOST:
+                message.refusal.CopyFrom(refusal_message(LeaseLost(action=f"a{held.action_id}")))
+            else:
+                holding = _Holding(held, "", token, self._clock(), accepted=True, written=True)
+                self._holding[held.execution_id, held.action_id] = holding
+                if verdict == r.CANCEL:
+                    self._add_order(token, pb.ORDER_KIND_CANCEL)
+            found.append(message)
+        return found
+
+    def _leave(self) -> None:
+        """The stream is over: offers that were not accepted go back at once, accepted ones when their lease ends."""
+        self._runtime.close_session(self._session.id)
+        released = [(h.held, 0) for h in self._holding.values() if not h.accepted]
+        if released and not self._runtime.is_draining:
+            self._runtime.tell(r.Release(provenance=_LEASES, released=released, lost=True))
+
+    # --- from the worker -------------------------------------------------------------------------
+
+    async def _listen(self, incoming: AsyncIterator[pb.WorkRequest]) -> None:
+        try:
+            async for message in incoming:
+                self._take(message)
+                while self._runtime.queue_length > _QUEUE_PRESSURE:
+                    await asyncio.sleep(0.005)
+        except Refusal as refusal:
+            self._ended = refusal
+        except (grpc.RpcError, asyncio.CancelledError):
+            pass
+        finally:
+            self._is_over = True
+            self._wake.set()
+
+    def _take(self, message: pb.WorkRequest) -> None:
+        which = message.WhichOneof("message")
+        take = _TAKES.get(which or "")
+        if take is None:
+            raise StreamViolation(expected="Credits, Accept, Refuse, Beat, Results or Drain", got=which)
+        take(self, getattr(message, which or ""))
+
+    def _credits(self, credits_: pb.Credits) -> None:
+        more = credits_.granted - self._granted
+        if more < 0:
+            raise StreamViolation(expected="credits that never fall", got=f"{credits_.granted} after {self._granted}")
+        room = max(0, _MOST_CREDITS - self._session.room)
+        self._granted += min(more, room)
+        self._runtime.grant(self._session.id, min(more, room))
+
+    def _accept(self, accept: pb.Accept) -> None:
+        self._check_count(accept.tokens)
+        for token in accept.tokens:
+            held = self._read(token)
+            holding = self._holding.get((held.execution_id, held.action_id)) if held else None
+            if holding is not None:
+                holding.accepted = True
+
+    def _read(self, token: bytes) -> r.Held | None:
+        """Return what a token stands for; a bad one gets its receipt."""
+        try:
+            return offers.held(self._runtime, token, self._session.namespace)
+        except Refusal as refusal:
+            # a refusal of one token is its receipt
+            self._add_receipt(token, pb.RECEIPT_STATUS_REFUSED, refusal)
+            return None
+
+    def _refuse(self, refuse: pb.Refuse) -> None:
+        self._check_count(refuse.releases)
+        released = []
+        for release in refuse.releases:
+            held = self._read(release.token)
+            if held is not None:
+                self._forget(held)
+                released.append((held, release.retry_after.seconds))
+                self._add_receipt(release.token, pb.RECEIPT_STATUS_RECORDED)
+        if released:
+            self._runtime.tell(r.Release(provenance=_LEASES, released=released, lost=False))
+
+    def _beat(self, beat: pb.Beat) -> None:
+        self._check_count(beat.actions)
+        tokens: list[bytes] = []
+        renewed: list[r.Held] = []
+        for action in beat.actions:
+            held = self._read(action.token)
+            if held is None:
+                continue
+            held.progress = action.progress_message[:1000]
+            if action.HasField("checkpoint"):
+                held.checkpoint = action.checkpoint.data
+            holding = self._holding.get((held.execution_id, held.action_id))
+            if holding is not None:
+                holding.accepted = holding.written = True
+            tokens.append(action.token)
+            renewed.append(held)
+        self._renew(tokens, renewed)
+
+    def _renew(self, tokens: Sequence[bytes], renewed: list[r.Held]) -> None:
+        if not renewed:
+            return
+        request = self._renewal(renewed)
+
+        def reply(verdicts: object) -> None:
+            # when the database is away the next beat asks again
+            for token, verdict in zip(tokens, verdicts if isinstance(verdicts, list) else (), strict=False):
+                if verdict == r.CANCEL:
+                    self._add_order(token, pb.ORDER_KIND_CANCEL)
+                elif verdict == r.LOST:
+                    self._add_order(token, pb.ORDER_KIND_LEASE_LOST)
+
+        request.reply = reply
+        self._runtime.tell(request)
+
+    def _renewal(self, renewed: list[r.Held]) -> r.Renew:
+        return r.Renew(provenance=_LEASES, session=self._session.id, worker=self._session.worker, held=renewed)
+
+    def _results(self, results: pb.Results) -> None:
+        self._check_count(results.results)
+        for outcome in results.results:
+            held = self._read(outcome.token)
+            if held is None:
+                continue
+            self._forget(held)
+            try:
+                request = offers.result(
+                    self._runtime, self._session.namespace, self._session.worker, held, outcome
+                )
+            except Refusal as refusal:
+                # a refusal of one result is its receipt
+                self._add_receipt(outcome.token, pb.RECEIPT_STATUS_REFUSED, refusal)
+                continue
+            request.session = self._session.id
+            request.reply = self._acknowledge(outcome.token)
+            self._runtime.tell(request)
+
+    def _acknowledge(self, token: bytes) -> Callable[[object], None]:
+        def reply(answer: object) -> None:
+            if isinstance(answer, r.Recorded):
+                is_new = answer.is_new
+                self._add_receipt(
+                    token, pb.RECEIPT_STATUS_RECORDED if is_new else pb.RECEIPT_STATUS_ALREADY_RECORDED
+                )
+            elif isinstance(answer, StaleAttempt | LeaseLost):
+                self._add_receipt(token, pb.RECEIPT_STATUS_STALE, answer)
+            elif isinstance(answer, Refusal):
+                self._add_receipt(token, pb.RECEIPT_STATUS_REFUSED, answer)
+            else:
+                number = str(answer) if isinstance(answer, Broken) else ""
+                self._receipts.append(pb.Receipt(token=token, status=pb.RECEIPT_STATUS_REFUSED))
+                self._receipts[-1].refusal.code = grpc.StatusCode.INTERNAL.value[0]
+                self._receipts[-1].refusal.reason = "INTERNAL"
+                self._receipts[-1].refusal.message = f"The server failed; its log has the details under id {number}."
+                self._wake.set()
+
+        return reply
+
+    def _forget(self, held: r.Held) -> None:
+        holding = self._holding.pop((held.execution_id, held.action_id), None)
+        if holding is not None:
+            self._runtime.desk.settled(self._session.id, holding.name)
+
+    def _drain(self, _: pb.Drain) -> None:
+        self._runtime.close_session(self._session.id)
+
+    def _check_count(self, items: Sequence[Any]) -> None:
+        if len(items) > offers.MOST_TOKENS:
+            raise StreamViolation(expected=f"at most {offers.MOST_TOKENS} items in a message", got=len(items))
+
+    # --- to the worker ---------------------------------------------------------------------------
+
+    def offer(self, row: QueueRow) -> None:
+        """Send a leased action."""
+        message = offers.offer(self._runtime, row)
+        held = r.Held(
+            execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
+        )
+        self._holding[row.execution_id, row.action_id] = _Holding(held, row.name, message.token, self._clock())
+        self._offers.append(message)
+        self._wake.set()
+
+    def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
+        """Tell the worker to stop, if it holds the action."""
+        holding = self._holding.get((execution_id, action_id))
+        if holding is not None:
+            self._add_order(holding.token, pb.ORDER_KIND_CANCEL if is_cancel else pb.ORDER_KIND_LEASE_LOST)
+
+    def _add_order(self, token: bytes, kind: pb.OrderKind) -> None:
+        self._orders.append(pb.Order(token=token, kind=kind))
+        self._wake.set()
+
+    def _add_receipt(self, token: bytes, status: pb.ReceiptStatus, refusal: Refusal | None = None) -> None:
+        receipt = pb.Receipt(token=token, status=status)
+        if refusal is not None:
+            receipt.refusal.CopyFrom(refusal_message(refusal))
+        self._receipts.append(receipt)
+        self._wake.set()
+
+    def _outgoing(self) -> list[pb.WorkResponse]:
+        messages: list[pb.WorkResponse] = []
+        if self._orders:
+            messages.append(pb.WorkResponse(orders=pb.Orders(orders=self._orders)))
+            self._orders = []
+        if self._receipts:
+            messages.append(pb.WorkResponse(receipts=pb.Receipts(receipts=self._receipts)))
+            self._receipts = []
+        size = _MOST_BYTES + 1
+        for offer in self._offers:
+            size += len(offer.input.data) + 400
+            if size > _MOST_BYTES:
+                messages.append(pb.WorkResponse(offers=pb.Offers()))
+                size = len(offer.input.data) + 400
+            messages[-1].offers.offers.append(offer)
+        self._offers = []
+        return messages
+
+    async def _keep_leases(self) -> None:
+        """Write Accept only for what has not been answered within half the delivery window."""
+        window = self._runtime.settings.delivery_lease_seconds / 2
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                await asyncio.sleep(window / 2)
+                due = self._clock() - window / 2
+                late = [h for h in self._holding.values() if h.accepted and not h.written and h.offered_at <= due]
+                for holding in late:
+                    holding.written = True
+                self._renew([h.token for h in late], [h.held for h in late])
+
+
+_TAKES: Mapping[str, Callable[[WorkStream, Any], None]] = {
+    "credits": WorkStream._credits,
+    "accept": WorkStream._accept,
+    "refuse": WorkStream._refuse,
+    "beat": WorkStream._beat,
+    "results": WorkStream._results,
+    "drain": WorkStream._drain,
+}

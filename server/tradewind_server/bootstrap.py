@@ -1,0 +1,195 @@
+"""The composition root: the one module that knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tradewind.v1 import (
+    action_callback_pb2,
+    action_callback_pb2_grpc,
+    definition_service_pb2,
+    definition_service_pb2_grpc,
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
+)
+from tradewind_server.actions.catalogue import all_actions, signatures
+from tradewind_server.actions.http import HttpAction
+from tradewind_server.actions.worker import BuiltInWorker
+from tradewind_server.api.callback import Callback
+from tradewind_server.api.definitions import Definitions
+from tradewind_server.api.executions import Executions
+from tradewind_server.api.info import ServerInfo
+from tradewind_server.api.interceptor import ErrorInterceptor
+from tradewind_server.api.pages import Pages
+from tradewind_server.clock import SystemClock
+from tradewind_server.ids import SystemIds
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.tokens import Signer
+from tradewind_server.settings import Settings
+from tradewind_server.store.database import Database
+from tradewind_server.store.definitions import Registry
+
+log = logging.getLogger(__name__)
+
+_SERVICES = (
+    (definition_service_pb2, "DefinitionService"),
+    (execution_service_pb2, "ExecutionService"),
+    (action_callback_pb2, "ActionCallback"),
+    (server_service_pb2, "ServerService"),
+)
+
+
+class Unbindable(Exception):
+    """The server may not, or cannot, listen where it was told to; the text says what to do."""
+
+
+class Server:
+    """One running server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopped = asyncio.Event()
+        self._cleanup = contextlib.AsyncExitStack()
+        #: Where it listens, host:port.
+        self.address = ""
+        #: What an operator should know.
+        self.warnings: list[str] = []
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Server:
+        """Open the database, apply migrations, take up open work and listen.
+
+        Raises:
+            Unbindable: the address is refused or taken.
+            DatabaseInUse: another server holds the SQLite file.
+        """
+        server = cls(settings)
+        try:
+            await server._start()
+        except BaseException:
+            await server._cleanup.aclose()
+            raise
+        return server
+
+    async def _start(self) -> None:
+        settings = self._settings
+        credentials = _credentials(settings, self.warnings)
+        ids = SystemIds()
+        database = await asyncio.to_thread(Database, settings.database)
+        self._cleanup.callback(database.close)
+        open_world = settings.unknown_actions == "wait"
+        registry = Registry(signatures(), open_world, settings.max_payload_bytes)
+        secret = await asyncio.to_thread(database.installation_value, "secret", ids.opaque())
+        self.runtime = Runtime(database, registry, settings, SystemClock(), ids, Signer(secret))
+        await self.runtime.start()
+        self._cleanup.push_async_callback(self.runtime.stop)
+        http = HttpAction(settings.allow_private_addresses)
+        self._cleanup.push_async_callback(http.close)
+        worker = BuiltInWorker(self.runtime, "default", all_actions(http))
+        worker.start()
+        self._cleanup.push_async_callback(worker.stop)
+        self._grpc = _grpc_server(settings, ids)
+        self._health = health.aio.HealthServicer()
+        await self._add_services(Pages(secret))
+        self._listen(credentials)
+        await self._grpc.start()
+
+    async def _add_services(self, pages: Pages) -> None:
+        server, runtime = self._grpc, self.runtime
+        definition_service_pb2_grpc.add_DefinitionServiceServicer_to_server(Definitions(runtime, pages), server)
+        execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
+        action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
+        server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]
+        if self._settings.reflection:
+            reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        for name in ("", *names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def _listen(self, credentials: grpc.ServerCredentials | None) -> None:
+        listen = self._settings.listen
+        host, _, _ = listen.rpartition(":")
+        try:
+            if credentials is None:
+                port = self._grpc.add_insecure_port(listen)
+            else:
+                port = self._grpc.add_secure_port(listen, credentials)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise Unbindable(f"Expected to listen on {listen}, but it is taken or no address of this machine.")
+        self.address = f"{host}:{port}"
+
+    async def wait_stopped(self) -> None:
+        """Wait until `stop` has been called and is done."""
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        """Go down in order: say so, end the streams, finish what is queued, close."""
+        await self._health.enter_graceful_shutdown()
+        self.runtime.drain()
+        await self._grpc.stop(self._settings.shutdown_grace_seconds)
+        await self._cleanup.aclose()
+        self._stopped.set()
+
+
+def _grpc_server(settings: Settings, ids: SystemIds) -> Any:
+    options = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # clients ping every 30 s
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.so_reuseport", 0),
+    ]
+    return grpc.aio.server(interceptors=[ErrorInterceptor(ids)], options=options)
+
+
+def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredentials | None:
+    """Return the TLS credentials; None to serve without, where that is safe or was asked for.
+
+    Raises:
+        Unbindable: it is neither.
+    """
+    if settings.tls_certificate or settings.tls_key:
+        try:
+            with open(settings.tls_key, "rb") as key, open(settings.tls_certificate, "rb") as certificate:
+                return grpc.ssl_server_credentials([(key.read(), certificate.read())])
+        except OSError as error:
+            raise Unbindable(f"Expected to read the TLS key and certificate, but {error}.") from None
+    if is_loopback(settings.listen):
+        return None
+    if not settings.insecure:
+        raise Unbindable(
+            f"Expected TLS to listen on {settings.listen}, which others can reach. Set tls_certificate and tls_key, "
+            "listen on 127.0.0.1, or say --insecure to go without."
+        )
+    warnings.append(f"Listening on {settings.listen} without TLS: everybody who reaches it can read and steer all.")
+    return None
+
+
+def is_loopback(listen: str) -> bool:
+    """Tell whether only this machine can reach the address."""
+    if listen.startswith("unix:"):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
