@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -149,7 +150,7 @@ def follow(
 ) -> tradewind.Execution:
     """Show the progress of an execution to its end."""
     done = 0
-    since = {}
+    since: dict[str, datetime] = {}
     for event in client.watch(execution_id):
         if event.task_state in ("RUNNING", "WAITING"):
             since.setdefault(event.task, event.at)

@@ -87,7 +87,9 @@ def test_timeout_leaves_it_running_and_says_what_it_waits_for(tmp_path: Path) ->
 
 def test_pause_ends_the_run_at_once(tmp_path: Path) -> None:
     """Nobody could resume it."""
-    text = "version: '2.0'\nw:\n  tasks:\n    t: {on-success: [pause, u]}\n    u: {}\n"
+    text = (
+        "version: '2.0'\nw:\n  tasks:\n    t: {action: std.noop, on-success: [pause, u]}\n    u: {action: std.noop}\n"
+    )
     code, found = run(tmp_path, text, "--timeout", "50")
     assert (code, found["state"]) == (1, "PAUSED")
 
@@ -107,7 +109,11 @@ def test_unknown_action_fails_instead_of_waiting(tmp_path: Path) -> None:
         (ECHO, ("--input", "{"), "unusable-input"),
         (ECHO, ("--input", "[1]"), "unusable-input"),
         (ECHO, ("--workflow", "v"), "DEFINITION_NOT_FOUND"),
-        ("version: '2.0'\nv: {tasks: {t: {}}}\nw: {tasks: {t: {}}}\n", (), "unusable-input"),
+        (
+            "version: '2.0'\nv: {tasks: {t: {action: std.noop}}}\nw: {tasks: {t: {action: std.noop}}}\n",
+            (),
+            "unusable-input",
+        ),
     ],
 )
 def test_refused_file_or_input_is_exit_2(tmp_path: Path, text: str, options: tuple[str, ...], code: str) -> None:
@@ -118,8 +124,14 @@ def test_refused_file_or_input_is_exit_2(tmp_path: Path, text: str, options: tup
 
 def test_workflow_that_no_other_calls_is_the_one(tmp_path: Path) -> None:
     """In a workbook too, where names are short."""
-    text = (
-        "version: '2.0'\nname: book\nworkflows:\n  child: {tasks: {t: {}}}\n  main: {tasks: {t: {workflow: child}}}\n"
-    )
+    text = """
+version: '2.0'
+name: book
+workflows:
+  child:
+    tasks: {t: {action: std.noop}}
+  main:
+    tasks: {t: {workflow: child}}
+"""
     code, found = run(tmp_path, text)
     assert (code, found["workflow"], found["state"]) == (0, "book.main", "SUCCEEDED")

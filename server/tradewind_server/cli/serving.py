@@ -76,6 +76,7 @@ def read_settings(**overrides: Any) -> Settings:
 
 def _serve(output: Output, settings: Settings, is_dev: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a dozen lines at each start
     try:
         asyncio.run(_until_stopped(output, settings, is_dev))
     except Refusal as refusal:
@@ -84,15 +85,16 @@ def _serve(output: Output, settings: Settings, is_dev: bool) -> None:
 
 async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> None:
     # The server brings the whole house with it; the other commands start without.
-    from tradewind_server.bootstrap import Server
+    from tradewind_server.bootstrap import Server, Unbindable
+    from tradewind_server.store.database import DatabaseInUse
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
         serving = await Server.start(settings)
-    except (ValueError, OSError, RuntimeError) as problem:
-        raise Unusable(f"The server does not start: {problem}") from None
+    except (Unbindable, DatabaseInUse) as problem:
+        raise Unusable(str(problem)) from None
     for warning in serving.warnings:
         error_console().print(Text.assemble(("warning", "bold yellow"), f" {warning}"))
     _announce(output, settings, serving.address, is_dev)
