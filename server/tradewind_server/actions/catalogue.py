@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from tradewind_server.actions import simple
 from tradewind_server.actions.http import HttpAction
+from tradewind_server.actions.javascript import javascript
 from tradewind_server.engine.library import Signature
 
 
@@ -30,6 +31,8 @@ SIMPLE: dict[str, BuiltIn] = {
     "std.fail": BuiltIn(_takes(optional=("error_data",)), simple.fail),
     "std.sleep": BuiltIn(_takes(optional=("seconds",)), simple.sleep),
     "std.test_dict": BuiltIn(_takes(optional=("size", "key_prefix", "val")), simple.test_dict),
+    "std.javascript": BuiltIn(_takes("script", optional=("context",)), javascript),
+    "std.js": BuiltIn(_takes("script", optional=("context",)), javascript),
 }
 HTTP_OPTIONS = (
     "method", "params", "body", "json", "form", "headers", "cookies", "auth", "timeout", "allow_redirects", "proxies",

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -306,6 +308,8 @@ class World:
         delay = 0.0
         try:
             result = run(given)
+            if inspect.isawaitable(result):
+                result = asyncio.run(_completed(result))
             if isinstance(result, After):
                 delay, result = result.seconds, result.result
             command = c.CompleteAction(at, row.action_id, result)
@@ -318,6 +322,10 @@ class World:
         due = to_microseconds(at + timedelta(seconds=delay))
         self._performed += 1
         heapq.heappush(self._later, (due, self._performed, request))
+
+
+async def _completed(result: Awaitable[object]) -> object:
+    return await result
 
 
 def _result(
