@@ -226,7 +226,9 @@ class TokenInvalid(Refusal):
 
     reason = "TOKEN_INVALID"
     kind = Kind.INVALID
-    sentence = "Expected an action token of this namespace, but it is not one. Send back the token of the offer unchanged."
+    sentence = (
+        "Expected an action token of this namespace, but it is not one. Send back the token of the offer unchanged."
+    )
 
 
 class StreamViolation(Refusal):

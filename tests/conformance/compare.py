@@ -20,7 +20,9 @@ def differences(expected: Tree, actual: Tree, unstable: list[str]) -> list[str]:
         return []
     if "start_error" in expected or "start_error" in actual:
         if ("start_error" in expected) != ("start_error" in actual):
-            return [f"start: expected {expected.get('start_error', 'success')}, got {actual.get('start_error', 'success')}"]
+            return [
+                f"start: expected {expected.get('start_error', 'success')}, got {actual.get('start_error', 'success')}"
+            ]
         return []
     if "state" not in expected:
         return []

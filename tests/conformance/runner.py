@@ -202,9 +202,7 @@ class _Run:
     def tree(self, id_: str) -> dict[str, Any]:
         state = self.world.live(id_).state
         globals_ = {
-            name: value
-            for name, value in state.variables.values.items()
-            if state.variables.origins[name][0] > 1
+            name: value for name, value in state.variables.values.items() if state.variables.origins[name][0] > 1
         }
         return {
             "workflow": state.workflow,

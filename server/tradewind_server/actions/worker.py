@@ -62,9 +62,7 @@ class BuiltInWorker:
         if not isinstance(outcome, After) and not inspect.isawaitable(outcome):
             self._answer(row, c.CompleteAction(self._runtime.clock.now(), row.action_id, outcome))
             return
-        held = r.Held(
-            execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
-        )
+        held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         task = asyncio.create_task(self._later(row, outcome))
         self._running[row.execution_id, row.action_id] = (held, task)
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from tradewind.v1 import action_callback_pb2 as pb, action_callback_pb2_grpc as service
+from tradewind.v1 import action_callback_pb2 as pb
+from tradewind.v1 import action_callback_pb2_grpc as service
 from tradewind_server.api import convert, offers
 from tradewind_server.api.caller import provenance
 from tradewind_server.api.errors import refusal_message
@@ -24,7 +25,7 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import reads
-from tradewind_server.store.records import QueueRow
+from tradewind_server.store.records import Provenance, QueueRow
 
 _MOST_ACTIONS = 1000
 _MOST_WAIT_SECONDS = 60.0
@@ -112,9 +113,7 @@ class Callback(service.ActionCallbackServicer):
             wanted.append((len(receipts), held))
             receipts.append((_receipt(token, pb.RECEIPT_STATUS_RECORDED), r.KEEP))
         verdicts = await self._runtime.ask(
-            r.Renew(
-                provenance=_system("Accept"), session="", worker=worker, held=[held for _, held in wanted]
-            ),
+            r.Renew(provenance=_system("Accept"), session="", worker=worker, held=[held for _, held in wanted]),
             reserved=True,
         )
         assert isinstance(verdicts, list)
@@ -187,14 +186,12 @@ class Callback(service.ActionCallbackServicer):
             except Refusal as refusal:
                 # a refusal of one token is its receipt
                 receipts.append(_receipt(release.token, pb.RECEIPT_STATUS_REFUSED, refusal))
-        await self._runtime.ask(
-            r.Release(provenance=_system("Release"), released=released, lost=False), reserved=True
-        )
+        await self._runtime.ask(r.Release(provenance=_system("Release"), released=released, lost=False), reserved=True)
         return pb.ReleaseActionsResponse(receipts=receipts)
 
 
 def _system(command: str) -> Any:
-    return r.Provenance("system:leases", command)
+    return Provenance("system:leases", command)
 
 
 def _receipt(token: bytes, status: Any, refusal: Refusal | None = None) -> pb.Receipt:

@@ -18,7 +18,9 @@ def provenance(context: Any, command: str, request_id: str) -> Provenance:
     """
     if len(request_id) > _MOST:
         expected = f"at most {_MOST} characters"
-        raise FieldInvalid(name="request_id", expected=expected, problem=f"it has {len(request_id)}", field="request_id")
+        raise FieldInvalid(
+            name="request_id", expected=expected, problem=f"it has {len(request_id)}", field="request_id"
+        )
     return Provenance("anonymous:", command, request_id, _trace(context))
 
 

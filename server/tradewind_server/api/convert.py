@@ -33,7 +33,11 @@ def value_of(payload: payload_pb2.Payload, what: str, limit: int) -> object:
         raise PayloadTooLarge(what=what, limit=limit, setting="max_payload_bytes", size=len(data), field=what)
     if payload.content_type not in ("", JSON):
         raise PayloadUnsupported(feature="another content type", value=payload.content_type, field=what)
-    for feature, found in (("encoding", payload.encoding), ("key_id", payload.key_id), ("external", _external(payload))):
+    for feature, found in (
+        ("encoding", payload.encoding),
+        ("key_id", payload.key_id),
+        ("external", _external(payload)),
+    ):
         if found:
             raise PayloadUnsupported(feature=feature, value=found, field=what)
     if not data:
@@ -152,7 +156,7 @@ def duration(microseconds: int) -> duration_pb2.Duration:
     return duration_pb2.Duration(seconds=seconds, nanos=rest * 1000)
 
 
-_ACTORS: Mapping[str, actor_pb2.ActorKind] = {
+_ACTORS: Mapping[str, actor_pb2.ActorKind.ValueType] = {
     "anonymous": actor_pb2.ACTOR_KIND_ANONYMOUS,
     "caller": actor_pb2.ACTOR_KIND_CALLER,
     "worker": actor_pb2.ACTOR_KIND_WORKER,
@@ -169,17 +173,17 @@ def actor(text: str) -> actor_pb2.Actor:
     return actor_pb2.Actor(kind=_ACTORS.get(kind, actor_pb2.ACTOR_KIND_UNSPECIFIED), name=name)
 
 
-def execution_state(state: str) -> execution_pb2.ExecutionState:
+def execution_state(state: str) -> execution_pb2.ExecutionState.ValueType:
     """Return the enum value of a stored state."""
     return execution_pb2.ExecutionState.Value(f"EXECUTION_STATE_{state}")
 
 
-def task_state(state: str) -> task_pb2.TaskState:
+def task_state(state: str) -> task_pb2.TaskState.ValueType:
     """Return the enum value of a stored state."""
     return task_pb2.TaskState.Value(f"TASK_STATE_{state}")
 
 
-_FAILURE_KINDS: Mapping[str, failure_pb2.FailureKind] = {
+_FAILURE_KINDS: Mapping[str, failure_pb2.FailureKind.ValueType] = {
     "ACTION": failure_pb2.FAILURE_KIND_ACTION,
     "TIMEOUT": failure_pb2.FAILURE_KIND_TIMEOUT,
     "DEFINITION": failure_pb2.FAILURE_KIND_DEFINITION,
@@ -189,7 +193,9 @@ _FAILURE_KINDS: Mapping[str, failure_pb2.FailureKind] = {
 }
 
 
-def failure(kind: str, message: str, code: str = "", details: object = None, *, retryable: bool = True) -> failure_pb2.Failure:
+def failure(
+    kind: str, message: str, code: str = "", details: object = None, *, retryable: bool = True
+) -> failure_pb2.Failure:
     """Return a failure."""
     found = failure_pb2.Failure(
         kind=_FAILURE_KINDS.get(kind, failure_pb2.FAILURE_KIND_UNSPECIFIED), code=code, message=message

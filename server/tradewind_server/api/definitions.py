@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tradewind.v1 import definition_pb2, definition_service_pb2 as pb, definition_service_pb2_grpc as service
+from tradewind.v1 import definition_pb2
+from tradewind.v1 import definition_service_pb2 as pb
+from tradewind.v1 import definition_service_pb2_grpc as service
 from tradewind_server.api import convert, views
 from tradewind_server.api.caller import provenance
 from tradewind_server.api.errors import DefinitionProblems
@@ -85,7 +87,9 @@ class Definitions(service.DefinitionServiceServicer):
             problems=[_problem(p) for p in problems],
         )
 
-    def _check(self, files: Sequence[definition_pb2.DefinitionFile]) -> tuple[list[tuple[Source, Specs]], list[Problem]]:
+    def _check(
+        self, files: Sequence[definition_pb2.DefinitionFile]
+    ) -> tuple[list[tuple[Source, Specs]], list[Problem]]:
         """Read the files; names must be unique over all of them.
 
         Raises:
@@ -128,9 +132,7 @@ class Definitions(service.DefinitionServiceServicer):
             )
         )
         if found is None:
-            raise DefinitionNotFound(
-                what=kind, name=name, workflow_namespace=request.workflow_namespace, field="name"
-            )
+            raise DefinitionNotFound(what=kind, name=name, workflow_namespace=request.workflow_namespace, field="name")
         return pb.GetDefinitionResponse(definition=views.definition(found, with_source=True))
 
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> Any:
@@ -172,7 +174,7 @@ class Definitions(service.DefinitionServiceServicer):
         return pb.DeleteDefinitionResponse(registry_revision=revision)
 
 
-def _kind(spec: WorkflowSpec | AdhocActionSpec) -> definition_pb2.DefinitionKind:
+def _kind(spec: WorkflowSpec | AdhocActionSpec) -> definition_pb2.DefinitionKind.ValueType:
     is_workflow = isinstance(spec, WorkflowSpec)
     return definition_pb2.DEFINITION_KIND_WORKFLOW if is_workflow else definition_pb2.DEFINITION_KIND_ACTION
 
@@ -199,6 +201,8 @@ def _duplicates(sources: Sequence[tuple[Source, Specs]]) -> list[Problem]:
             if seen.setdefault(key, source.file_name) != source.file_name:
                 message = f"Expected names to be unique, but '{spec.name}' also stands in {seen[key]}."
                 problems.append(
-                    Problem("duplicate-name", "error", source.file_name, spec.line, 1, spec.name, message, "Rename one.")
+                    Problem(
+                        "duplicate-name", "error", source.file_name, spec.line, 1, spec.name, message, "Rename one."
+                    )
                 )
     return problems

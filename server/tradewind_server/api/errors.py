@@ -70,7 +70,9 @@ def _violations(refusal: Refusal) -> list[error_details_pb2.BadRequest.FieldViol
     if isinstance(refusal, DefinitionProblems):
         return [
             error_details_pb2.BadRequest.FieldViolation(
-                field=f"{p.file}:{p.line}:{p.column} {p.path}", description=f"{p.message} {p.fix}".strip(), reason=p.code
+                field=f"{p.file}:{p.line}:{p.column} {p.path}",
+                description=f"{p.message} {p.fix}".strip(),
+                reason=p.code,
             )
             for p in refusal.problems
         ]

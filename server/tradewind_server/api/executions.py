@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 from typing import Any
 
-from tradewind.v1 import execution_pb2, execution_service_pb2 as pb, execution_service_pb2_grpc as service
+from tradewind.v1 import execution_pb2
+from tradewind.v1 import execution_service_pb2 as pb
+from tradewind.v1 import execution_service_pb2_grpc as service
 from tradewind_server.api import convert, explain, views, watching
 from tradewind_server.api.caller import provenance
 from tradewind_server.api.errors import refusal_message

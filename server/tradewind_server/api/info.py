@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tradewind.v1 import server_service_pb2 as pb, server_service_pb2_grpc as service
+from tradewind.v1 import server_service_pb2 as pb
+from tradewind.v1 import server_service_pb2_grpc as service
 from tradewind_server import __version__
 from tradewind_server.runtime.runtime import Runtime
 

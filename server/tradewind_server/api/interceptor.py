@@ -21,7 +21,7 @@ Handler = Any
 Context = Any
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of every servicer."""
 
     def __init__(self, ids: Ids) -> None:
@@ -52,7 +52,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 raise
             except Exception as error:
                 status = self._report(error, name)
-            await context.abort_with_status(rpc_status.to_status(status))
+            return await context.abort_with_status(rpc_status.to_status(status))
 
         return call
 

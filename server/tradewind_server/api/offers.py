@@ -57,9 +57,7 @@ def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:
         TokenInvalid: it is none of ours.
     """
     found = runtime.signer.read(token, namespace)
-    return r.Held(
-        execution_id=found.execution_id, action_id=found.action_id, attempt=found.attempt, epoch=found.epoch
-    )
+    return r.Held(execution_id=found.execution_id, action_id=found.action_id, attempt=found.attempt, epoch=found.epoch)
 
 
 def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome: pb.ActionResult) -> r.Result:

@@ -129,12 +129,12 @@ def tasks(
     details = {row.task_id: _detail(bytes(row.detail)) for row in rows}
     wanted = {detail.items_revision for detail in details.values()}
     for row in rows:
-        wanted.update(action.result_revision for action in actions.get(row.task_id, ()) if full or row.state == "FAILED")
+        wanted.update(
+            action.result_revision for action in actions.get(row.task_id, ()) if full or row.state == "FAILED"
+        )
         wanted.add(row.published_revision if full else 0)
     bodies = reads.events_at(connection, dialect, [(execution_id, revision) for revision in wanted if revision])
-    return [
-        _task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows
-    ]
+    return [_task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows]
 
 
 def _task(
@@ -198,9 +198,7 @@ def _task_failure(row: Any, accepted: Sequence[Any], bodies: Bodies) -> Any:
     return failure
 
 
-def _fill_task(
-    message: task_pb2.Task, row: Any, detail: TaskDetail, accepted: Sequence[Any], bodies: Bodies
-) -> None:
+def _fill_task(message: task_pb2.Task, row: Any, detail: TaskDetail, accepted: Sequence[Any], bodies: Bodies) -> None:
     if row.published_revision:
         event = bodies[row.execution_id, row.published_revision]
         message.published.CopyFrom(convert.payload(getattr(event, "published", {})))
@@ -222,9 +220,7 @@ _ENDED = {
 }
 
 
-def actions(
-    connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
-) -> list[action_pb2.Action]:
+def actions(connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool) -> list[action_pb2.Action]:
     """Return actions, with payloads if *full*."""
     keys = [
         (row.execution_id, revision)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from tradewind.v1 import execution_pb2, execution_service_pb2 as pb
+from tradewind.v1 import execution_pb2
+from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
 from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining, StreamsExhausted
 from tradewind_server.runtime.hub import Subscription

@@ -264,9 +264,7 @@ class WorkStream:
                 continue
             self._forget(held)
             try:
-                request = offers.result(
-                    self._runtime, self._session.namespace, self._session.worker, held, outcome
-                )
+                request = offers.result(self._runtime, self._session.namespace, self._session.worker, held, outcome)
             except Refusal as refusal:
                 # a refusal of one result is its receipt
                 self._add_receipt(outcome.token, pb.RECEIPT_STATUS_REFUSED, refusal)
@@ -279,9 +277,7 @@ class WorkStream:
         def reply(answer: object) -> None:
             if isinstance(answer, r.Recorded):
                 is_new = answer.is_new
-                self._add_receipt(
-                    token, pb.RECEIPT_STATUS_RECORDED if is_new else pb.RECEIPT_STATUS_ALREADY_RECORDED
-                )
+                self._add_receipt(token, pb.RECEIPT_STATUS_RECORDED if is_new else pb.RECEIPT_STATUS_ALREADY_RECORDED)
             elif isinstance(answer, StaleAttempt | LeaseLost):
                 self._add_receipt(token, pb.RECEIPT_STATUS_STALE, answer)
             elif isinstance(answer, Refusal):
@@ -313,9 +309,7 @@ class WorkStream:
     def offer(self, row: QueueRow) -> None:
         """Send a leased action."""
         message = offers.offer(self._runtime, row)
-        held = r.Held(
-            execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
-        )
+        held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         self._holding[row.execution_id, row.action_id] = _Holding(held, row.name, message.token, self._clock())
         self._offers.append(message)
         self._wake.set()
@@ -326,11 +320,11 @@ class WorkStream:
         if holding is not None:
             self._add_order(holding.token, pb.ORDER_KIND_CANCEL if is_cancel else pb.ORDER_KIND_LEASE_LOST)
 
-    def _add_order(self, token: bytes, kind: pb.OrderKind) -> None:
+    def _add_order(self, token: bytes, kind: pb.OrderKind.ValueType) -> None:
         self._orders.append(pb.Order(token=token, kind=kind))
         self._wake.set()
 
-    def _add_receipt(self, token: bytes, status: pb.ReceiptStatus, refusal: Refusal | None = None) -> None:
+    def _add_receipt(self, token: bytes, status: pb.ReceiptStatus.ValueType, refusal: Refusal | None = None) -> None:
         receipt = pb.Receipt(token=token, status=status)
         if refusal is not None:
             receipt.refusal.CopyFrom(refusal_message(refusal))

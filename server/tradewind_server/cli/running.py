@@ -20,7 +20,6 @@ from tradewind_server.cli.output import Output
 from tradewind_server.cli.picture import View, execution_picture
 from tradewind_server.cli.serving import read_settings
 from tradewind_server.cli.session import NOT_DONE, UNUSABLE, Unusable, alone
-from tradewind_server.cli.watching import full_name
 from tradewind_server.lang.specs import WorkflowSpec
 
 Json = Annotated[str, typer.Option(metavar="JSON|@FILE|-")]
@@ -115,7 +114,7 @@ def choose(workflows: Sequence[WorkflowSpec], file: str) -> str:
     Raises:
         Unusable: there is none, or there are several.
     """
-    names = [full_name(workflow) for workflow in workflows]
+    names = [workflow.name for workflow in workflows]
     if len(names) > 1:
         called = {name for workflow in workflows for name in _called(workflow)}
         names = [name for name in names if name not in called] or names
@@ -128,8 +127,9 @@ def choose(workflows: Sequence[WorkflowSpec], file: str) -> str:
 
 def _called(workflow: WorkflowSpec) -> set[str]:
     called = {str(task.callee.source) for task in workflow.tasks.values() if task.kind == "workflow"}
-    called.discard(full_name(workflow))  # a recursive workflow can still be the first one
-    return called | {f"{workflow.workbook}.{name}" for name in called if workflow.workbook}
+    if workflow.workbook:  # names inside of a workbook may be short
+        called |= {f"{workflow.workbook}.{name}" for name in called}
+    return called - {workflow.name}  # a recursive workflow can still be the first one
 
 
 # --- running -------------------------------------------------------------------------------------

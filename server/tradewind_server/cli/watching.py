@@ -104,14 +104,9 @@ def expected_tasks(client: Client, view: View) -> frozenset[str]:
         return frozenset()
     checked = lang.check([lang.Source(definition.file, definition.proto.source.decode())])
     for workflow in checked.workflows:
-        if full_name(workflow) == execution.workflow:
+        if workflow.name == execution.workflow:
             return _without_errors(workflow)
     return frozenset()
-
-
-def full_name(workflow: WorkflowSpec) -> str:
-    """Return the name that a workflow is deployed under."""
-    return f"{workflow.workbook}.{workflow.name}" if workflow.workbook else workflow.name
 
 
 def _without_errors(workflow: WorkflowSpec) -> frozenset[str]:

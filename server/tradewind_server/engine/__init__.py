@@ -11,7 +11,8 @@ so the same command on the same state always gives the same events.
 Neighbours: `lang` gives specs and evaluates expressions; `store` keeps events and rows; `runtime` feeds commands.
 """
 
-from tradewind_server.engine.decide import Decision, decide
+from tradewind_server.engine.decide import decide
+from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.evolve import evolve
 from tradewind_server.engine.state import Execution
 

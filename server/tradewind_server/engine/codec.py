@@ -30,9 +30,7 @@ def _decoder(cls: type[e.Event]) -> Callable[[bytes], e.Event]:
     return msgspec.json.Decoder(cls, float_hook=parse_decimal).decode
 
 
-_DECODERS: dict[tuple[str, int], Callable[[bytes], e.Event]] = {
-    (name, 1): _decoder(cls) for name, cls in TYPES.items()
-}
+_DECODERS: dict[tuple[str, int], Callable[[bytes], e.Event]] = {(name, 1): _decoder(cls) for name, cls in TYPES.items()}
 
 
 def decode_event(type_: str, version: int, body: bytes) -> e.Event:

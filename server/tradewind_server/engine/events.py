@@ -15,7 +15,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """One transition of one execution."""
 
 
-class ExecutionStarted(Event):
+class ExecutionStarted(Event, frozen=True):
     """The execution exists and runs. Its body keeps input, env and vars."""
 
     execution_id: str
@@ -32,7 +32,7 @@ class ExecutionStarted(Event):
     parent_action: int = 0
 
 
-class ExecutionPaused(Event):
+class ExecutionPaused(Event, frozen=True):
     """No new task starts until it is resumed."""
 
     message: str = ""
@@ -40,59 +40,59 @@ class ExecutionPaused(Event):
     tell_parent: bool = False
 
 
-class ExecutionResumed(Event):
+class ExecutionResumed(Event, frozen=True):
     """The execution goes on."""
 
     env: dict[str, Any] | None = None
     tell_parent: bool = False
 
 
-class ExecutionCancelling(Event):
+class ExecutionCancelling(Event, frozen=True):
     """Cancelled by an operator or the parent; running work is being told."""
 
     message: str = ""
 
 
-class ExecutionSucceeded(Event):
+class ExecutionSucceeded(Event, frozen=True):
     """The execution ended well."""
 
     output: Any = None
     message: str | None = None
 
 
-class ExecutionFailed(Event):
+class ExecutionFailed(Event, frozen=True):
     """The execution ended in error."""
 
     message: str | None = None
     output: Any = None
 
 
-class ExecutionCancelled(Event):
+class ExecutionCancelled(Event, frozen=True):
     """The execution ended by cancellation."""
 
     message: str | None = None
     output: Any = None
 
 
-class ExecutionReopened(Event):
+class ExecutionReopened(Event, frozen=True):
     """An operator revived an ended execution (rerun, skip)."""
 
     env: dict[str, Any] | None = None
     tell_parent: bool = False
 
 
-class TransitionsHeld(Event):
+class TransitionsHeld(Event, frozen=True):
     """A pause keeps these transitions of a task; (target, message)."""
 
     task: int
     targets: list[tuple[str, str]]
 
 
-class TransitionsReleased(Event):
+class TransitionsReleased(Event, frozen=True):
     """The oldest held transitions are taken now."""
 
 
-class TaskWaiting(Event):
+class TaskWaiting(Event, frozen=True):
     """A join has been reached by its first branch, or starts a new generation."""
 
     task: int
@@ -100,14 +100,14 @@ class TaskWaiting(Event):
     generation: int = 1
 
 
-class BranchArrived(Event):
+class BranchArrived(Event, frozen=True):
     """A branch reached a waiting join, or came too late for one that had fired."""
 
     task: int
     parent: int
 
 
-class TaskCreated(Event):
+class TaskCreated(Event, frozen=True):
     """A task exists but does not run yet: DELAYED by wait-before, or PAUSED by pause-before."""
 
     task: int
@@ -117,7 +117,7 @@ class TaskCreated(Event):
     message: str = ""
 
 
-class TaskHeld(Event):
+class TaskHeld(Event, frozen=True):
     """An existing task (a fired join, a retry) is DELAYED or PAUSED before it runs."""
 
     task: int
@@ -129,13 +129,13 @@ class TaskHeld(Event):
     reason: str = ""
 
 
-class TaskContinued(Event):
+class TaskContinued(Event, frozen=True):
     """A task that its sub-workflow's pause had held runs on."""
 
     task: int
 
 
-class JoinFired(Event):
+class JoinFired(Event, frozen=True):
     """All branches that the join asks for have arrived."""
 
     task: int
@@ -146,7 +146,7 @@ class JoinFired(Event):
     versions: dict[str, int] = {}
 
 
-class TaskStarted(Event):
+class TaskStarted(Event, frozen=True):
     """An attempt of the task begins."""
 
     task: int
@@ -163,7 +163,7 @@ class TaskStarted(Event):
     rerun: bool = False
 
 
-class ActionScheduled(Event):
+class ActionScheduled(Event, frozen=True):
     """An action is to be handed out, or a sub-workflow to be started."""
 
     action: int
@@ -184,7 +184,7 @@ class ActionScheduled(Event):
     child: str = ""
 
 
-class ActionSucceeded(Event):
+class ActionSucceeded(Event, frozen=True):
     """An action ended well; its body keeps the result."""
 
     action: int
@@ -192,7 +192,7 @@ class ActionSucceeded(Event):
     result: Any = None
 
 
-class ActionFailed(Event):
+class ActionFailed(Event, frozen=True):
     """An action ended in error; `details` is what task().result shows."""
 
     action: int
@@ -204,7 +204,7 @@ class ActionFailed(Event):
     retryable: bool = True
 
 
-class ActionCancelled(Event):
+class ActionCancelled(Event, frozen=True):
     """An action ended without a result."""
 
     action: int
@@ -212,21 +212,21 @@ class ActionCancelled(Event):
     message: str = ""
 
 
-class ActionCancelRequested(Event):
+class ActionCancelRequested(Event, frozen=True):
     """Whoever works on the action is told to stop."""
 
     action: int
     task: int
 
 
-class ActionReopened(Event):
+class ActionReopened(Event, frozen=True):
     """A sub-workflow that had ended was revived, so its action is open again."""
 
     action: int
     task: int
 
 
-class ChildOrdered(Event):
+class ChildOrdered(Event, frozen=True):
     """A sub-workflow is told to pause, resume or cancel."""
 
     action: int
@@ -235,7 +235,7 @@ class ChildOrdered(Event):
     order: str
 
 
-class TaskSucceeded(Event):
+class TaskSucceeded(Event, frozen=True):
     """The task ended well."""
 
     task: int
@@ -246,7 +246,7 @@ class TaskSucceeded(Event):
     drop_result: bool = False
 
 
-class TaskFailed(Event):
+class TaskFailed(Event, frozen=True):
     """The task ended in error."""
 
     task: int
@@ -259,14 +259,14 @@ class TaskFailed(Event):
     drop_result: bool = False
 
 
-class TaskCancelled(Event):
+class TaskCancelled(Event, frozen=True):
     """The task ended by cancellation."""
 
     task: int
     message: str = ""
 
 
-class TaskSkipped(Event):
+class TaskSkipped(Event, frozen=True):
     """An operator skipped the failed task."""
 
     task: int
@@ -275,7 +275,7 @@ class TaskSkipped(Event):
     next: list[str] = []
 
 
-class TimerSet(Event):
+class TimerSet(Event, frozen=True):
     """The execution goes on by itself at `due`."""
 
     timer: int
@@ -284,7 +284,7 @@ class TimerSet(Event):
     task: int = 0
 
 
-class TimerEnded(Event):
+class TimerEnded(Event, frozen=True):
     """The timer fired or is not needed any more."""
 
     timer: int

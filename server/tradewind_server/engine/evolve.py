@@ -246,9 +246,7 @@ def _scheduled(state: Execution, event: e.ActionScheduled, at: datetime) -> None
 
 
 def _end_action(into: ActionState) -> Callable[[Execution, Any, datetime], None]:
-    def apply(
-        state: Execution, event: e.ActionSucceeded | e.ActionFailed | e.ActionCancelled, at: datetime
-    ) -> None:
+    def apply(state: Execution, event: e.ActionSucceeded | e.ActionFailed | e.ActionCancelled, at: datetime) -> None:
         action = state.actions[event.action]
         action.state, action.result_revision, action.updated_at = into, state.revision, at
         if isinstance(event, e.ActionSucceeded):

@@ -174,10 +174,7 @@ def _follow(d: Decision, task: int, targets: list[Target]) -> None:
         if state.is_final or state.state is ExecutionState.CANCELLING:
             return
         if state.state is ExecutionState.PAUSED:
-            # a pause that comes from a task finished while paused adds nothing
-            held = [t for t in targets[n:] if t[0] != "pause"] if n == 0 else targets[n:]
-            if held:
-                d.emit(e.TransitionsHeld(task, held))
+            _hold(d, task, targets[n:], drop_pauses=n == 0)
             return
         if not task:
             # a start task may be called like a command
@@ -194,6 +191,13 @@ def _follow(d: Decision, task: int, targets: list[Target]) -> None:
                 d.set_timer("continue", 0)
                 return
             _take(d, target, task)
+
+
+def _hold(d: Decision, task: int, targets: list[Target], *, drop_pauses: bool) -> None:
+    # a pause that comes from a task finished while paused adds nothing
+    held = [t for t in targets if t[0] != "pause"] if drop_pauses else targets
+    if held:
+        d.emit(e.TransitionsHeld(task, held))
 
 
 def _take(d: Decision, target: str, parent: int) -> None:
@@ -473,5 +477,3 @@ def _reopen_child(d: Decision, action: int, task: Task) -> None:
         return
     _revive(d, None)
     d.emit(e.ActionReopened(action, task.id))
-
-

@@ -141,7 +141,5 @@ def _fire(d: Decision, join: Task) -> None:
     arrived = [d.state.tasks[id_] for id_ in join.arrived.values()]
     parents = sorted(arrived, key=lambda task: (order[task.name], task.id))
     merged = merge(parent.outbound for parent in parents)
-    d.emit(
-        e.JoinFired(join.id, [parent.id for parent in parents], dict(merged.merged), dict(merged.versions))
-    )
+    d.emit(e.JoinFired(join.id, [parent.id for parent in parents], dict(merged.merged), dict(merged.versions)))
     tasks.begin(d, join)

@@ -72,9 +72,7 @@ def attempt(
         task = d.state.tasks[id_]
         items = task.items
         assert items is not None
-        d.emit(
-            e.TaskStarted(id_, name, number, None, None, items.concurrency, keep_accepted=True, rerun=rerun)
-        )
+        d.emit(e.TaskStarted(id_, name, number, None, None, items.concurrency, keep_accepted=True, rerun=rerun))
     elif not _start_items(d, id_, name, number, parents, rerun):
         return
     task = d.state.tasks[id_]

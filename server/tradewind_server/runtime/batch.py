@@ -119,9 +119,7 @@ class Batch:
             if request.target in busy and _locks(request):
                 self.outcome.deferred.append(request)
                 continue
-            if n and (
-                time.perf_counter() > deadline or self._changes.row_count > self._around.settings.batch_rows
-            ):
+            if n and (time.perf_counter() > deadline or self._changes.row_count > self._around.settings.batch_rows):
                 self.outcome.deferred.extend(q for q in self._requests[n:])
                 break
             self._one(request, locks)
@@ -330,9 +328,7 @@ class Batch:
             )
         return envelope, spec
 
-    def _begin(
-        self, envelope: Envelope, spec: WorkflowSpec, command: c.StartExecution, provenance: Provenance
-    ) -> None:
+    def _begin(self, envelope: Envelope, spec: WorkflowSpec, command: c.StartExecution, provenance: Provenance) -> None:
         library = self._around.registry.library(
             self._tx.connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
         )
@@ -660,9 +656,7 @@ def _command_key(request: r.Command) -> str:
 def snapshot(live: Live, task_id: int) -> r.Snapshot:
     """Return an immutable picture of an execution."""
     s = live.state
-    return r.Snapshot(
-        live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.output, task_id
-    )
+    return r.Snapshot(live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.output, task_id)
 
 
 _LEASE_LOST = "Its worker was lost after it had accepted the action, and safe-rerun is false."

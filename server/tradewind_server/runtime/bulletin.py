@@ -1,7 +1,7 @@
 """News between servers on one PostgreSQL: one coalesced NOTIFY per flush, on a connection of its own.
 
-Never inside a commit: NOTIFY there would serialise the commits of the whole database. News may be lost without harm; the
-tables are the truth and are polled slowly.
+Never inside a commit: NOTIFY there would serialise the commits of the whole database. News may be lost without harm;
+the tables are the truth and are polled slowly.
 """
 
 from __future__ import annotations

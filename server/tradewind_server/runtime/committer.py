@@ -157,7 +157,7 @@ class CommitterThread:
         self._thread.start()
 
     def submit(self, request: r.Request, *, reserved: bool = False) -> None:
-        """Queue *request*. Results, beats, timers and messages have *reserved* room: what has begun must be able to end.
+        """Queue *request*. What has begun must be able to end: results, beats and messages have *reserved* room.
 
         Raises:
             QueueFull: too many are waiting.

@@ -78,10 +78,10 @@ class Desk:
         with self._lock:
             if key not in self._drained:
                 return None
-            sessions = self._by_name.get(key, ())
+            sessions = self._by_name[key]
             for _ in range(len(sessions)):
                 session = sessions[0]
-                sessions.rotate(-1)  # type: ignore[union-attr]
+                sessions.rotate(-1)
                 if session.free(name) > 0:
                     session.room -= 1
                     session.held[name] += 1

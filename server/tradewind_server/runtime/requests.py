@@ -1,4 +1,4 @@
-"""What the committer is asked to do, and what it answers. All immutable once submitted, but for the place in the queue."""
+"""What the committer is asked to do, and what it answers. Nothing changes once it is submitted but its place."""
 
 from __future__ import annotations
 

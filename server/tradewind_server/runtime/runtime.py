@@ -81,9 +81,7 @@ class Runtime:
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
         self._writer = Writer(database, self.server_id)
         committer = Committer(self._writer, around, clock, ids)
-        self._thread = CommitterThread(
-            committer, self._publish, settings.queue_commands, settings.batch_commands
-        )
+        self._thread = CommitterThread(committer, self._publish, settings.queue_commands, settings.batch_commands)
         self._links: dict[str, Link] = {}
         self._claiming: set[str] = set()
         self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")
@@ -222,7 +220,7 @@ class Runtime:
                 namespace=session.namespace,
                 wanted=wanted,
             )
-            request.reply = lambda _, id_=session.id: self._claiming.discard(id_)  # type: ignore[misc]
+            request.reply = lambda _, id_=session.id: self._claiming.discard(id_)
             self.tell(request)
 
     # --- what comes back -------------------------------------------------------------------------
@@ -251,9 +249,7 @@ class Runtime:
         if outcome.queued or outcome.emptied:
             self._claim()
         if self._bulletin is not None:
-            self._bulletin.tell(
-                [a.execution_id for a in outcome.announcements], sorted(outcome.queued), outcome.orders
-            )
+            self._bulletin.tell([a.execution_id for a in outcome.announcements], sorted(outcome.queued), outcome.orders)
 
     def _hand_over(self, session_id: str, row: QueueRow) -> None:
         link = self._links.get(session_id)
@@ -261,9 +257,7 @@ class Runtime:
             link.offer(row)
             return
         # the session closed while its action was being leased
-        held = r.Held(
-            execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
-        )
+        held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         provenance = Provenance("system:sessions", "ReleaseActions")
         self.tell(r.Release(provenance=provenance, released=[(held, 0)], lost=False))
 
@@ -344,5 +338,3 @@ class Runtime:
             log.warning("the database took %.1f s to tell the time; the clock was not corrected", took)
             return
         self.clock.correct(moment)
-
-

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -187,13 +188,13 @@ def get(
     return None if row is None else definition_of(row._mapping)
 
 
-def definition_of(row: Mapping[str, object]) -> Definition:
+def definition_of(row: Mapping[Any, Any]) -> Definition:
     """Return a row of `definitions` as a record."""
     values = dict(row)
     tags = str(values["tags"])
     values["tags"] = tuple(tags.split("\n")) if tags else ()
-    values["source"], values["inputs"] = bytes(values["source"]), bytes(values["inputs"])  # type: ignore[call-overload]
-    return Definition(**values)  # type: ignore[arg-type]
+    values["source"], values["inputs"] = bytes(values["source"]), bytes(values["inputs"])
+    return Definition(**values)
 
 
 @functools.lru_cache(maxsize=512)
@@ -215,7 +216,9 @@ class Registry:
         self._homes: dict[tuple[str, str, int], dict[str, str]] = {}
         self._pinned: dict[tuple[str, str, str, int], WorkflowSpec] = {}
 
-    def library(self, connection: sa.Connection, namespace: str, workflow_namespace: str, revision: int) -> FixedLibrary:
+    def library(
+        self, connection: sa.Connection, namespace: str, workflow_namespace: str, revision: int
+    ) -> FixedLibrary:
         """Return what names mean in *namespace* as of *revision*."""
         key = (namespace, workflow_namespace, revision)
         if key not in self._libraries:
@@ -239,7 +242,9 @@ class Registry:
             self._read(connection, key)
         return self._homes[key].get(envelope.workflow, envelope.workflow_namespace)
 
-    def version(self, connection: sa.Connection, namespace: str, workflow_namespace: str, revision: int, name: str) -> int:
+    def version(
+        self, connection: sa.Connection, namespace: str, workflow_namespace: str, revision: int, name: str
+    ) -> int:
         """Return the version of the workflow *name* as of *revision*; 0 when there is none."""
         key = (namespace, workflow_namespace, revision)
         if key not in self._libraries:

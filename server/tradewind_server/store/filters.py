@@ -101,12 +101,13 @@ def parse_filter(text: str, fields: Mapping[str, Field]) -> list[Term]:
         if terms:
             joined = _AND.match(text, position)
             if joined is None:
-                raise _invalid(f"'{text[position:position + 20]}' follows where AND should", fields)
+                raise _invalid(f"'{text[position : position + 20]}' follows where AND should", fields)
             position = joined.end()
         found = _TERM.match(text, position)
         if found is None or len(terms) >= _MOST_TERMS:
-            raise _invalid(f"'{text[position:position + 20]}' is no comparison", fields)
-        terms.append(_term(*found.groups(), fields))
+            raise _invalid(f"'{text[position : position + 20]}' is no comparison", fields)
+        name, operator, value = found.groups()
+        terms.append(_term(name, operator, value, fields))
         position = found.end()
     return terms
 

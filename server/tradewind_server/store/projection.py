@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from tradewind_server.clock import to_microseconds
-from tradewind_server.engine import events as e
 from tradewind_server.engine import Decision
+from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
 from tradewind_server.engine.state import Action, Execution, Task
 from tradewind_server.lang.values import encode

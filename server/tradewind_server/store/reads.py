@@ -12,8 +12,8 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.store import schema
 from tradewind_server.store.filters import Term
-from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.loading import read_events
+from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect, Select
 
 _bodies = Select(
@@ -82,9 +82,7 @@ def _filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
     return query
 
 
-def tasks(
-    connection: sa.Connection, execution_id: str, terms: Sequence[Term], limit: int, after: int
-) -> Sequence[Any]:
+def tasks(connection: sa.Connection, execution_id: str, terms: Sequence[Term], limit: int, after: int) -> Sequence[Any]:
     """Return tasks of an execution in the order of their creation."""
     table = schema.tasks
     query = _filtered(
@@ -148,7 +146,9 @@ def actions(
     for term in terms:
         if term.column == "state" and term.value in _DELIVERY_STATES:
             is_queued = sa.and_(a.c.state == "OPEN", q.c.stage == 0)
-            wanted = is_queued if term.value == "QUEUED" else sa.and_(a.c.state == "OPEN", q.c.stage.is_distinct_from(0))
+            wanted = (
+                is_queued if term.value == "QUEUED" else sa.and_(a.c.state == "OPEN", q.c.stage.is_distinct_from(0))
+            )
             query = query.where(wanted if term.operator == "=" else sa.not_(wanted))
     query = _filtered(query, a, [t for t in terms if t.column != "state" or t.value not in _DELIVERY_STATES])
     if after[0]:
@@ -191,7 +191,12 @@ def waits(connection: sa.Connection, namespace: str, execution_id: str, limit: i
 
 
 def definitions(
-    connection: sa.Connection, namespace: str, terms: Sequence[Term], all_versions: bool, limit: int, after: Sequence[Any]
+    connection: sa.Connection,
+    namespace: str,
+    terms: Sequence[Term],
+    all_versions: bool,
+    limit: int,
+    after: Sequence[Any],
 ) -> Sequence[Any]:
     """Return deployed definitions in the order of their names."""
     d = schema.definitions

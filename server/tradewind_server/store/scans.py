@@ -1,4 +1,4 @@
-"""What the tables hold that memory may not: due timers, messages left lying, queued actions; and the database's time."""
+"""What the tables hold that memory may not: due timers, messages left lying, queued actions; and the time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def look(connection: sa.Connection, now: int, overdue: int) -> Found:
     """Look for timers due soon, messages from before *overdue* and queues with something in them."""
     t, m, q = schema.timers.c, schema.messages.c, schema.queue.c
     timers = connection.execute(
-        sa.select(t.due_at, t.execution_id, t.timer_id).where(t.due_at < now + _AHEAD_US).order_by(t.due_at).limit(_MOST)
+        sa.select(t.due_at, t.execution_id, t.timer_id)
+        .where(t.due_at < now + _AHEAD_US)
+        .order_by(t.due_at)
+        .limit(_MOST)
     )
     targets = connection.execute(sa.select(m.target).where(m.created_at <= overdue).distinct().limit(_MOST))
     queued = connection.execute(sa.select(q.namespace, q.name).where(q.stage == 0, q.ready_at <= overdue).distinct())

@@ -96,21 +96,17 @@ class Delete:
 class Select:
     """Read rows of *table* by a list of keys, optionally locking them."""
 
-    def __init__(self, table: sa.Table, key: Sequence[str], columns: Sequence[str], *, lock: str = "", extra: str = "") -> None:
+    def __init__(self, table: sa.Table, key: Sequence[str], columns: Sequence[str], *, lock: str = "") -> None:
         names = ", ".join(f't."{name}"' for name in columns)
         key_names = ", ".join(f'"{name}"' for name in key)
         on = " AND ".join(f't."{name}" = k."{name}"' for name in key)
         arrays = ", ".join(f"%s::{_array_type(table.columns[name])}" for name in key)
         order = ", ".join(f't."{name}"' for name in key)
         self._width = len(key)
-        self._sqlite = (
-            f'WITH k({key_names}) AS (VALUES {{marks}}) SELECT {names}{extra and ", 0"} FROM k JOIN "{table.name}" t ON {on}'
-        )
+        joined = f'JOIN "{table.name}" t ON {on}'
+        self._sqlite = f"WITH k({key_names}) AS (VALUES {{marks}}) SELECT {names} FROM k {joined}"
         # ORDER BY before FOR UPDATE: rows are locked in the order of their keys
-        self._postgresql = (
-            f'SELECT {names}{extra and ", " + extra} FROM "{table.name}" t JOIN unnest({arrays}) AS k({key_names}) ON {on}'
-            f" ORDER BY {order} {lock and lock + ' '}"
-        )
+        self._postgresql = f"SELECT {names} FROM unnest({arrays}) AS k({key_names}) {joined} ORDER BY {order} {lock}"
 
     def run(self, connection: sa.Connection, dialect: Dialect, keys: Sequence[Row]) -> list[Row]:
         """Return the rows of *keys* that exist, in no particular order on SQLite."""

@@ -66,14 +66,14 @@ _delete_queue = Delete(schema.queue, ("execution_id", "action_id"))
 _delete_timers = Delete(schema.timers, ("execution_id", "timer_id"))
 _delete_messages = Delete(schema.messages, ("target", "source", "source_revision", "kind"))
 _delete_claims = Delete(schema.claims, ("namespace", "kind", "key"))
-_select_claims = Select(
-    schema.claims, ("namespace", "kind", "key"), tuple(c.name for c in schema.claims.columns)
-)
+_select_claims = Select(schema.claims, ("namespace", "kind", "key"), tuple(c.name for c in schema.claims.columns))
 _select_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"))
 _lock_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t SKIP LOCKED")
 _wait_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t")
 _select_queue = Select(schema.queue, ("execution_id", "action_id"), QUEUE_COLUMNS, lock="FOR UPDATE OF t")
-_select_bodies = Select(schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body"))
+_select_bodies = Select(
+    schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body")
+)
 
 
 ClaimKey = tuple[str, str, str]
@@ -230,7 +230,7 @@ class Transaction:
         self.xid = xid
 
     def claim(self, wanted: Iterable[Claim]) -> dict[ClaimKey, Claim]:
-        """Put claims down, first come first served; return who holds each key that was taken before this transaction."""
+        """Put claims down, first come first served; return who held which key before this transaction."""
         claims = {claim_key(c): c for c in sorted(wanted, key=claim_key)}
         if not claims:
             return {}
@@ -330,7 +330,8 @@ class Transaction:
                 return None
             rows = locked
         return [
-            Message(r.target, r.source, r.source_revision, r.kind, r.namespace, r.created_at, bytes(r.body)) for r in rows
+            Message(r.target, r.source, r.source_revision, r.kind, r.namespace, r.created_at, bytes(r.body))
+            for r in rows
         ]
 
     def bodies(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[str, int, bytes]]:
