@@ -262,7 +262,7 @@ def main() -> None:
     tell("  .venv/bin/tradewind deploy examples/salary/salary.yaml")
     tell('  .venv/bin/tradewind start salary --input \'{"employee_id": "e-17", "month": "2026-12"}\'')
     tell("  .venv/bin/tradewind watch ID                            # the id that start printed")
-    tell("\nThe process is examples/salary/salary.yaml; docs/quickstart.md goes through it step by step.")
+    tell("\nexamples/salary/README.md explains the process, docs/quickstart.md makes one of your own.")
 
 
 if __name__ == "__main__":
