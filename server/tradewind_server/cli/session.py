@@ -140,6 +140,8 @@ def _fail(
     console = error_console()
     console.print(Text.assemble(("error", "bold red"), f" [{reason}] {message}"))
     for item in violations:
+        if item.description == message:  # a single field: said already
+            continue
         console.print(Text(f"  {item.field}: {item.description}"))
     if hint and hint not in message:
         console.print(Text.assemble(("hint", "bold"), f" {hint}"))
