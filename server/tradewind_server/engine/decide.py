@@ -91,9 +91,10 @@ def _start_due(d: Decision, id_: int) -> None:
     task = d.state.tasks[id_]
     if task.state is not TaskState.DELAYED:
         return
-    if d.state.state is ExecutionState.PAUSED:
-        d.emit(e.TaskHeld(id_, TaskState.PAUSED, "Its delay is over; the execution is paused."))
-    elif not d.state.is_final:
+    if d.state.state is ExecutionState.PAUSED or d.state.is_final:
+        # it goes on when the execution is resumed or revived
+        d.emit(e.TaskHeld(id_, TaskState.PAUSED, f"Its delay is over; the execution is {d.state.state}."))
+    else:
         tasks.attempt(d, id_, task.name, task.attempt + 1, None)
 
 

@@ -352,14 +352,18 @@ def resume(d: Decision, command: c.ResumeExecution) -> None:
     env = None if command.env is None else _patched(state.env, command.env)
     d.emit(e.ExecutionResumed(env, tell_parent=bool(state.parent_id) and not command.from_parent))
     _order_children(d, "resume")
-    for id_ in list(state.open_tasks):
-        task = state.tasks[id_]
+    _continue_held(d)
+    release_backlog(d)
+
+
+def _continue_held(d: Decision) -> None:
+    for id_ in list(d.state.open_tasks):
+        task = d.state.tasks[id_]
         if task.state is TaskState.PAUSED and task.open_actions:
             d.emit(e.TaskContinued(id_))
             tasks.settle(d, task)
         elif task.state is TaskState.PAUSED:
             tasks.attempt(d, task.id, task.name, task.attempt + 1, None)
-    release_backlog(d)
 
 
 def _patched(env: object, patch: object) -> dict[str, object]:
@@ -447,6 +451,8 @@ def _revive(d: Decision, patch: object) -> None:
     env = None if patch is None else _patched(d.state.env, patch)
     if d.state.is_final:
         d.emit(e.ExecutionReopened(env, tell_parent=bool(d.state.parent_id)))
+        # what was held when the execution ended goes on with it
+        _continue_held(d)
     elif env is not None:
         d.emit(e.ExecutionResumed(env))
 
@@ -474,6 +480,9 @@ def note_child(d: Decision, command: c.NoteChild) -> None:
 
 def _reopen_child(d: Decision, action: int, task: Task) -> None:
     if action in d.state.open_actions or task.accepted.get(d.state.actions[action].index) != action:
+        return
+    if d.state.state is ExecutionState.SUCCEEDED:
+        # it got on without the sub-workflow; a success is never taken back
         return
     _revive(d, None)
     d.emit(e.ActionReopened(action, task.id))
