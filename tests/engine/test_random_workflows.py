@@ -5,6 +5,7 @@ TRADEWIND_RANDOM_EXAMPLES=1000 looks for longer, with another seed each time.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -97,7 +98,9 @@ STEPS = st.lists(st.tuples(st.sampled_from(_KINDS), st.integers(0, 5)), max_size
 
 @functools.cache
 def _empty_file() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="tradewind-random-")) / "empty.db"
+    folder = tempfile.mkdtemp(prefix="tradewind-random-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "empty.db"
     Database(str(path)).close()
     return path
 
