@@ -22,7 +22,6 @@ from tradewind_server.store import reads
 from tradewind_server.store.filters import ACTION_FIELDS, EXECUTION_FIELDS, TASK_FIELDS, parse_filter
 
 _MOST_STARTS = 1000
-_FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
 class Executions(service.ExecutionServiceServicer):
@@ -72,7 +71,7 @@ class Executions(service.ExecutionServiceServicer):
             # answer before the caller stops listening
             seconds = min(seconds, max(0.0, remaining * 0.9))
         execution = await self._watching.wait(namespace, started.execution_id, seconds)
-        finished = execution_pb2.ExecutionState.Name(execution.state).removeprefix("EXECUTION_STATE_") in _FINAL
+        finished = execution.state in watching.FINAL
         return pb.StartAndWaitResponse(execution=execution, finished=finished, existing=started.existing)
 
     async def _start(self, request: pb.StartExecutionRequest, context: Any) -> r.Started:

@@ -15,6 +15,13 @@ from tradewind_server.store import reads
 from tradewind_server.store.records import StoredEvent
 
 _FINAL = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionCancelled"})
+FINAL = frozenset(
+    {
+        execution_pb2.EXECUTION_STATE_SUCCEEDED,
+        execution_pb2.EXECUTION_STATE_FAILED,
+        execution_pb2.EXECUTION_STATE_CANCELLED,
+    }
+)
 _FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
 #: A quiet stream says that it is alive, and how far it is, this often.
 _CHECKPOINT_SECONDS = 15.0
@@ -92,14 +99,16 @@ class Watching:
         subscription = self._runtime.hub.subscribe(id_)
         end = self._runtime.clock.monotonic() + seconds
         try:
-            while True:
-                row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))
-                left = end - self._runtime.clock.monotonic()
-                if row.state in _FINAL_STATES or left <= 0:
-                    break
-                await subscription.wait(left)
+            execution = await self._execution(id_)
+            while execution.state not in FINAL and (left := end - self._runtime.clock.monotonic()) > 0:
+                woken = await subscription.wait(left)
+                if not woken or subscription.may_have_ended():
+                    execution = await self._execution(id_)
         finally:
             subscription.close()
+        return execution
+
+    async def _execution(self, id_: str) -> execution_pb2.Execution:
         return await self._runtime.read(
             lambda c, d: views.executions(c, d, [reads.execution_by_id(c, id_)], full=True)[0]
         )

@@ -118,6 +118,7 @@ class Batch:
         for n, request in enumerate(self._requests):
             if request.target in busy and _locks(request):
                 self.outcome.deferred.append(request)
+                self.outcome.blocked.append(request)
                 continue
             if n and (time.perf_counter() > deadline or self._changes.row_count > self._around.settings.batch_rows):
                 self.outcome.deferred.extend(q for q in self._requests[n:])

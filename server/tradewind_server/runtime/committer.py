@@ -59,9 +59,8 @@ class Committer:
 
     def _note_deferred(self, outcome: r.Outcome) -> None:
         now = self._clock.monotonic()
-        for request in outcome.deferred:
-            if not request.deferred_since and request.target:
-                request.deferred_since = now
+        for request in outcome.blocked:
+            request.deferred_since = request.deferred_since or now
 
     def _try(self, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
         rest = list(queue)
@@ -132,7 +131,7 @@ def _refused(queue: Sequence[r.Request], refusal: DatabaseUnavailable) -> r.Outc
 
 def _merge(into: r.Outcome, other: r.Outcome) -> None:
     for name in ("answers", "deferred", "announcements", "offers", "orders", "timers", "ended_timers", "targets",
-                 "follow_ups"):  # fmt: skip
+                 "follow_ups", "blocked"):  # fmt: skip
         getattr(into, name).extend(getattr(other, name))
     into.queued |= other.queued
     into.emptied |= other.emptied

@@ -10,6 +10,7 @@ import asyncio
 import collections
 from collections.abc import Iterable, Sequence
 
+from tradewind_server.engine.state import FINAL_EXECUTION_STATES
 from tradewind_server.runtime.requests import Announcement
 from tradewind_server.store.records import StoredEvent
 
@@ -25,11 +26,15 @@ class Subscription:
         self.execution_id = execution_id
         self._pending: collections.deque[Announcement] = collections.deque(maxlen=_KEPT)
         self._wake = asyncio.Event()
+        #: Something happened that is not in `_pending`.
+        self._pushed_unseen = False
 
     def push(self, announcement: Announcement | None) -> None:
         """Wake the follower; None: something happened, on another server or out of sight."""
         if announcement is not None:
             self._pending.append(announcement)
+        else:
+            self._pushed_unseen = True
         self._wake.set()
 
     async def wait(self, timeout: float) -> bool:
@@ -53,6 +58,13 @@ class Subscription:
             else:
                 return None
         return None
+
+    def may_have_ended(self) -> bool:
+        """Tell whether what was pushed since the last time says that the execution ended, or leaves it open."""
+        pushed, self._pushed_unseen = self._pushed_unseen, False
+        ended = any(announcement.state in FINAL_EXECUTION_STATES for announcement in self._pending)
+        self._pending.clear()
+        return pushed or ended
 
     def close(self) -> None:
         """Stop following."""

@@ -217,6 +217,8 @@ class Outcome:
     answers: list[tuple[Request, object]] = dataclasses.field(default_factory=list)
     #: To be asked again, before anything newer.
     deferred: list[Request] = dataclasses.field(default_factory=list)
+    #: Those of them that another server's lock keeps waiting; the others only came too late for this batch.
+    blocked: list[Request] = dataclasses.field(default_factory=list)
     announcements: list[Announcement] = dataclasses.field(default_factory=list)
     #: (session, leased action)
     offers: list[tuple[str, QueueRow]] = dataclasses.field(default_factory=list)

@@ -104,7 +104,8 @@ class Select:
         order = ", ".join(f't."{name}"' for name in key)
         self._width = len(key)
         joined = f'JOIN "{table.name}" t ON {on}'
-        self._sqlite = f"WITH k({key_names}) AS (VALUES {{marks}}) SELECT {names} FROM k {joined}"
+        # CROSS JOIN: SQLite would otherwise read the whole table and look each row up among the keys
+        self._sqlite = f"WITH k({key_names}) AS (VALUES {{marks}}) SELECT {names} FROM k CROSS {joined}"
         # ORDER BY before FOR UPDATE: rows are locked in the order of their keys
         self._postgresql = f"SELECT {names} FROM unnest({arrays}) AS k({key_names}) {joined} ORDER BY {order} {lock}"
 
