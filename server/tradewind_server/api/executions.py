@@ -63,18 +63,25 @@ class Executions(service.ExecutionServiceServicer):
     async def StartAndWait(self, request: pb.StartAndWaitRequest, context: Any) -> Any:
         """Start one and wait for its end."""
         request.start.namespace = request.start.namespace or request.namespace
-        started = await self._start(request.start, context)
-        namespace = convert.namespace_of(request.start.namespace)
         seconds = request.timeout.seconds + request.timeout.nanos / 1e9 if request.HasField("timeout") else 60.0
         remaining = context.time_remaining()
         if remaining is not None:
             # answer before the caller stops listening
             seconds = min(seconds, max(0.0, remaining * 0.9))
-        execution = await self._watching.wait(namespace, started.execution_id, seconds)
+        id_ = self._runtime.ids.execution(self._runtime.clock.now())
+        subscription = self._watching.follow(id_)
+        try:
+            started = await self._start(request.start, context, id_)
+            if started.existing:
+                subscription.close()
+                subscription = self._watching.follow(started.execution_id)
+            execution = await self._watching.wait(subscription, seconds, is_new=not started.existing)
+        finally:
+            subscription.close()
         finished = execution.state in watching.FINAL
         return pb.StartAndWaitResponse(execution=execution, finished=finished, existing=started.existing)
 
-    async def _start(self, request: pb.StartExecutionRequest, context: Any) -> r.Started:
+    async def _start(self, request: pb.StartExecutionRequest, context: Any, id_: str = "") -> r.Started:
         namespace = convert.namespace_of(request.namespace)
         at = self._runtime.clock.now()
         if request.WhichOneof("environment") == "env_name":
@@ -83,7 +90,7 @@ class Executions(service.ExecutionServiceServicer):
         answer = await self._runtime.ask(
             r.Start(
                 provenance=provenance(context, "StartExecution", request.request_id),
-                target=self._runtime.ids.execution(at),
+                target=id_ or self._runtime.ids.execution(at),
                 at=at,
                 namespace=namespace,
                 workflow=convert.required("workflow", request.workflow),

@@ -85,6 +85,17 @@ def _parent(id_: str, task: int, action: int) -> execution_pb2.ParentReference:
     return execution_pb2.ParentReference(execution_id=id_, task_id=f"t{task}", action_id=f"a{action}")
 
 
+def ended(picture: Snapshot) -> execution_pb2.Execution:
+    """Return an ended execution from memory, with payloads."""
+    message = snapshot(picture)
+    counts = {state.lower(): number for state, number in picture.task_counts.items()}
+    message.task_counts.CopyFrom(execution_pb2.TaskCounts(**counts))
+    message.input.CopyFrom(convert.payload(picture.input))
+    message.env.CopyFrom(convert.payload(picture.env))
+    message.output.CopyFrom(convert.payload(picture.output))
+    return message
+
+
 def snapshot(picture: Snapshot) -> execution_pb2.Execution:
     """Return what a mutation answers: the execution at the revision that it made, without payloads."""
     envelope = picture.envelope
@@ -110,6 +121,8 @@ def snapshot(picture: Snapshot) -> execution_pb2.Execution:
     )
     if picture.finished_at is not None:
         message.finished_at.CopyFrom(convert.moment(picture.finished_at))
+    if picture.state.value == "FAILED":
+        message.failure.CopyFrom(convert.failure("", picture.message or ""))
     if envelope.parent_id:
         message.parent.CopyFrom(_parent(envelope.parent_id, envelope.parent_task, envelope.parent_action))
     return message

@@ -94,19 +94,27 @@ class Watching:
     async def _page(self, id_: str, after: int) -> Sequence[StoredEvent]:
         return await self._runtime.read(lambda connection, _: reads.history(connection, id_, after, _PAGE))
 
-    async def wait(self, namespace: str, id_: str, seconds: float) -> execution_pb2.Execution:
-        """Return the execution, with payloads, when it has ended or *seconds* are over."""
-        subscription = self._runtime.hub.subscribe(id_)
+    def follow(self, id_: str) -> Subscription:
+        """Follow an execution from now on; close it in the end."""
+        return self._runtime.hub.subscribe(id_)
+
+    async def wait(self, subscription: Subscription, seconds: float, *, is_new: bool) -> execution_pb2.Execution:
+        """Return the execution, with payloads, when it has ended or *seconds* are over.
+
+        One that *is_new* has been followed since before it was started, so that the table need not be asked.
+        """
+        id_ = subscription.execution_id
         end = self._runtime.clock.monotonic() + seconds
-        try:
-            execution = await self._execution(id_)
-            while execution.state not in FINAL and (left := end - self._runtime.clock.monotonic()) > 0:
-                woken = await subscription.wait(left)
-                if not woken or subscription.may_have_ended():
-                    execution = await self._execution(id_)
-        finally:
-            subscription.close()
-        return execution
+        if not is_new and (execution := await self._execution(id_)).state in FINAL:
+            return execution
+        while (left := end - self._runtime.clock.monotonic()) > 0:
+            await subscription.wait(left)
+            ended = subscription.take_end()
+            if ended is not None:
+                return views.ended(ended)
+            if subscription.take_unseen() and (execution := await self._execution(id_)).state in FINAL:
+                return execution
+        return await self._execution(id_)
 
     async def _execution(self, id_: str) -> execution_pb2.Execution:
         return await self._runtime.read(

@@ -81,8 +81,12 @@ def note_end(d: Decision, task: Task, targets: list[Target]) -> None:
 
 def resolve_standstill(d: Decision) -> bool:
     """Decide the first waiting join when nothing but waiting joins is open: they wait for each other."""
-    waiting = [d.state.tasks[id_] for id_ in d.state.open_tasks]
-    if not waiting or any(task.state is not TaskState.WAITING for task in waiting):
+    tasks_ = d.state.tasks
+    for id_ in d.state.open_tasks:
+        if tasks_[id_].state is not TaskState.WAITING:
+            return False
+    waiting = [tasks_[id_] for id_ in d.state.open_tasks]
+    if not waiting:
         return False
     order = graph_of(d.spec).order
     _give_up(d, min(waiting, key=lambda task: order[task.name]), "its branches wait for each other")

@@ -58,6 +58,22 @@ class StateFacts:
         latest = self.state.latest.get(name) if name is not None else None
         return task_fact(self.state, self.state.tasks[latest]) if latest else None
 
+    def task_part(self, name: str | None, part: str) -> object:
+        """Return one field of what `task(name)` shows, without making the others.
+
+        Raises:
+            KeyError: there is no such task or field.
+        """
+        current = self.current
+        outcome = None
+        if current is not None and (name is None or name == current.name):
+            task, outcome = current, self.outcome
+        else:
+            task = self.state.tasks[self.state.latest[name or ""]]
+        if part == "result":
+            return task_result(self.state, task)
+        return task_fact(self.state, task, outcome)[part]
+
     def tasks(
         self, execution_id: str | None, recursive: bool, state: str | None, flat: bool
     ) -> list[dict[str, object]]:

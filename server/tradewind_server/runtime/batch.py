@@ -176,8 +176,10 @@ class Batch:
             self._lives[event.execution_id].size_bytes += 500 + 2 * len(event.body)
         for id_, events in by_execution.items():
             live = self._lives[id_]
+            state = live.state
+            ended = snapshot(live, 0) if state.is_final else None
             self.outcome.announcements.append(
-                r.Announcement(id_, live.envelope.namespace, live.state.revision, live.state.state, events)
+                r.Announcement(id_, live.envelope.namespace, state.revision, state.state, events, ended)
             )
 
     # --- claims ----------------------------------------------------------------------------------
@@ -657,7 +659,22 @@ def _command_key(request: r.Command) -> str:
 def snapshot(live: Live, task_id: int) -> r.Snapshot:
     """Return an immutable picture of an execution."""
     s = live.state
-    return r.Snapshot(live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.output, task_id)
+    counts: dict[str, int] = {}
+    for task in s.tasks.values() if s.is_final else ():
+        counts[task.state] = counts.get(task.state, 0) + 1
+    return r.Snapshot(
+        live.envelope,
+        s.state,
+        s.message,
+        s.revision,
+        s.updated_at,
+        s.finished_at,
+        s.output,
+        s.input,
+        s.env,
+        counts,
+        task_id,
+    )
 
 
 _LEASE_LOST = "Its worker was lost after it had accepted the action, and safe-rerun is false."

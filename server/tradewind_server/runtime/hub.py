@@ -10,8 +10,7 @@ import asyncio
 import collections
 from collections.abc import Iterable, Sequence
 
-from tradewind_server.engine.state import FINAL_EXECUTION_STATES
-from tradewind_server.runtime.requests import Announcement
+from tradewind_server.runtime.requests import Announcement, Snapshot
 from tradewind_server.store.records import StoredEvent
 
 #: Batches kept for a subscriber before it has to read the table.
@@ -27,14 +26,14 @@ class Subscription:
         self._pending: collections.deque[Announcement] = collections.deque(maxlen=_KEPT)
         self._wake = asyncio.Event()
         #: Something happened that is not in `_pending`.
-        self._pushed_unseen = False
+        self._unseen = False
 
     def push(self, announcement: Announcement | None) -> None:
         """Wake the follower; None: something happened, on another server or out of sight."""
         if announcement is not None:
             self._pending.append(announcement)
         else:
-            self._pushed_unseen = True
+            self._unseen = True
         self._wake.set()
 
     async def wait(self, timeout: float) -> bool:
@@ -59,12 +58,16 @@ class Subscription:
                 return None
         return None
 
-    def may_have_ended(self) -> bool:
-        """Tell whether what was pushed since the last time says that the execution ended, or leaves it open."""
-        pushed, self._pushed_unseen = self._pushed_unseen, False
-        ended = any(announcement.state in FINAL_EXECUTION_STATES for announcement in self._pending)
+    def take_end(self) -> Snapshot | None:
+        """Return the ended execution, if what was pushed since the last time says so."""
+        ended = self._pending[-1].ended if self._pending else None
         self._pending.clear()
-        return pushed or ended
+        return ended
+
+    def take_unseen(self) -> bool:
+        """Tell whether something happened since the last time that only the table knows."""
+        unseen, self._unseen = self._unseen, False
+        return unseen
 
     def close(self) -> None:
         """Stop following."""

@@ -166,7 +166,7 @@ KEEP, CANCEL, LOST = "keep", "cancel", "lost"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An execution as of one revision, without its payloads."""
+    """An execution as of one revision. Its values are shared with the cache; nobody changes them."""
 
     envelope: Envelope
     state: ExecutionState
@@ -175,6 +175,10 @@ class Snapshot:
     updated_at: datetime
     finished_at: datetime | None
     output: object = None
+    input: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    env: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    #: Tasks by state.
+    task_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     #: Id of the task a rerun or skip was about.
     task_id: int = 0
 
@@ -208,6 +212,8 @@ class Announcement:
     revision: int
     state: ExecutionState
     events: Sequence[StoredEvent]
+    #: Set when the execution has ended.
+    ended: Snapshot | None = None
 
 
 @dataclasses.dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from tradewind_server.engine.state import Execution
 
@@ -119,9 +120,8 @@ class Claim:
     expires_at: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """One row of the log, as readers get it."""
+class StoredEvent(NamedTuple):
+    """One row of the log, in the order of the table's columns. A tuple, since thousands are made each second."""
 
     execution_id: str
     revision: int

@@ -34,11 +34,19 @@ def _array_type(column: sa.Column[Any]) -> str:
 class Insert:
     """Insert rows of *table*, or update those whose key is there."""
 
-    def __init__(self, table: sa.Table, *, conflict: str = "error", returning: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        table: sa.Table,
+        *,
+        conflict: str = "error",
+        returning: Sequence[str] = (),
+        changing: Sequence[str] = (),
+    ) -> None:
         chosen = list(table.columns)
         key = [c.name for c in table.primary_key.columns]
         names = ", ".join(f'"{c.name}"' for c in chosen)
-        tail = _conflict(conflict, key, [c.name for c in chosen if c.name not in key])
+        # an index is rewritten when a column of it is set, even to the same value: set only what changes
+        tail = _conflict(conflict, key, list(changing) or [c.name for c in chosen if c.name not in key])
         marks = ", ".join("?" for _ in chosen)
         arrays = ", ".join(f"%s::{_array_type(c)}" for c in chosen)
         self.columns = tuple(c.name for c in chosen)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import operator
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -50,9 +49,31 @@ class Locked:
 
 
 _insert = {
-    "executions": Insert(schema.executions, conflict="update"),
-    "tasks": Insert(schema.tasks, conflict="update"),
-    "actions": Insert(schema.actions, conflict="update"),
+    "executions": Insert(
+        schema.executions,
+        conflict="update",
+        changing=(
+            "state",
+            "message",
+            "revision",
+            "xid",
+            "updated_at",
+            "finished_at",
+            "output_revision",
+            "env_revision",
+            "detail",
+        ),
+    ),
+    "tasks": Insert(
+        schema.tasks,
+        conflict="update",
+        changing=("state", "attempt", "message", "updated_at", "published_revision", "detail"),
+    ),
+    "actions": Insert(
+        schema.actions,
+        conflict="update",
+        changing=("cancelling", "state", "result_revision", "updated_at", "worker"),
+    ),
     "events": Insert(schema.events),
     "timers": Insert(schema.timers),
     "messages": Insert(schema.messages, conflict="ignore"),
@@ -61,7 +82,24 @@ _insert = {
 }
 _insert_claims = Insert(schema.claims, conflict="ignore", returning=("namespace", "kind", "key"))
 QUEUE_COLUMNS = tuple(column.name for column in schema.queue.columns)
-_insert_queue = Insert(schema.queue, conflict="update")
+_insert_queue = Insert(
+    schema.queue,
+    conflict="update",
+    changing=(
+        "ready_at",
+        "stage",
+        "attempt",
+        "epoch",
+        "worker",
+        "session",
+        "lease_until",
+        "deliveries",
+        "losses",
+        "cancelling",
+        "progress",
+        "checkpoint",
+    ),
+)
 _delete_queue = Delete(schema.queue, ("execution_id", "action_id"))
 _delete_timers = Delete(schema.timers, ("execution_id", "timer_id"))
 _delete_messages = Delete(schema.messages, ("target", "source", "source_revision", "kind"))
@@ -343,7 +381,7 @@ class Transaction:
         """Write everything that the batch changed."""
         connection, dialect = self.connection, self.dialect
         _insert["batches"].run(connection, dialect, [(self.batch, self._server_id, self.at)])
-        _insert["events"].run(connection, dialect, [_event_row(event) for event in changes.events])
+        _insert["events"].run(connection, dialect, changes.events)
         rows = changes.rows()
         for table in ("executions", "tasks", "actions"):
             _insert[table].run(connection, dialect, rows[table])
@@ -359,6 +397,3 @@ class Transaction:
 
 def _message_row(m: Message) -> Row:
     return (m.target, m.source, m.source_revision, m.kind, m.namespace, m.created_at, m.body)
-
-
-_event_row: Callable[[object], Row] = operator.attrgetter(*(column.name for column in schema.events.columns))

@@ -30,6 +30,9 @@ class Facts(Protocol):
     def task(self, name: str | None) -> dict[str, object] | None:
         """Return the task last created under *name*, the current one for None; None if there is none."""
 
+    def task_part(self, name: str | None, part: str) -> object:
+        """Return one field of `task(name)`; raise KeyError if there is no such task or field."""
+
     def tasks(
         self, execution_id: str | None, recursive: bool, state: str | None, flat: bool
     ) -> list[dict[str, object]]:

@@ -75,8 +75,29 @@ def _path(ast: face.Ast) -> Closure | None:
         ast = ast.args[0]
     if _is_root(ast):
         return _variable(keys[0]) if len(keys) == 1 else _steps(_variable(keys[0]), keys[1:])
-    start = compile_fast(ast)
-    return _steps(start, keys) if start is not None else None
+    if type(ast) is face.AstFunction and ast.name == "task" and len(ast.args) < 2:
+        start, keys = _task_part(ast, keys[0]), keys[1:]
+    else:
+        start = compile_fast(ast)
+    return start if not keys else _steps(start, keys) if start is not None else None
+
+
+def _task_part(ast: face.Ast, part: str) -> Closure | None:
+    """Compile `task().result` and the like: one field, without making the others."""
+    name = compile_fast(ast.args[0]) if ast.args else lambda scope: None
+    if name is None:
+        return None
+
+    def field(scope: Scope) -> object:
+        found = name(scope)
+        if found is not None and type(found) is not str or ast.args and found is None:
+            raise Unusual
+        try:
+            return scope.facts.task_part(found, part)
+        except KeyError:
+            raise Unusual from None
+
+    return field
 
 
 def _variable(name: str) -> Closure:

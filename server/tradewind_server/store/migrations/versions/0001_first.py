@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("checkpoint", sa.LargeBinary(), nullable=True),
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "action_id"),
+        sqlite_with_rowid=False,
     )
     op.create_index("queue_leases", "action_queue", ["stage", "lease_until"], unique=False)
     op.create_index(
@@ -61,6 +62,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "action_id"),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "actions_open", "actions", ["namespace", "state", "asynchronous", "execution_id", "action_id"], unique=False
@@ -73,6 +75,7 @@ def upgrade() -> None:
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "task_id", "parent_id"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "batches",
@@ -80,6 +83,7 @@ def upgrade() -> None:
         sa.Column("server", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
     )
     op.create_index("batches_old", "batches", ["at"], unique=False)
     op.create_table(
@@ -92,6 +96,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "kind", "key"),
+        sqlite_with_rowid=False,
     )
     op.create_index("claims_expired", "claims", ["expires_at"], unique=False)
     op.create_table(
@@ -137,8 +142,8 @@ def upgrade() -> None:
         sa.Column("codec", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "revision"),
+        sqlite_with_rowid=False,
     )
-    op.create_index("events_in_order", "events", ["namespace", "xid", "position"], unique=False)
     op.create_table(
         "executions",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -168,6 +173,7 @@ def upgrade() -> None:
         sa.Column("env_revision", sa.BigInteger(), nullable=False),
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
     )
     op.create_index("executions_by_business_key", "executions", ["namespace", "business_key", "id"], unique=False)
     op.create_index("executions_by_namespace", "executions", ["namespace", "id"], unique=False)
@@ -191,6 +197,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("target", "source", "source_revision", "kind"),
+        sqlite_with_rowid=False,
     )
     op.create_index("messages_late", "messages", ["created_at"], unique=False)
     op.create_table(
@@ -213,6 +220,7 @@ def upgrade() -> None:
         sa.Column("published_revision", sa.BigInteger(), nullable=False),
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "task_id"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "timers",
@@ -223,5 +231,6 @@ def upgrade() -> None:
         sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "timer_id"),
+        sqlite_with_rowid=False,
     )
     op.create_index("timers_due", "timers", ["due_at"], unique=False)
