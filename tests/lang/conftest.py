@@ -37,6 +37,9 @@ class FixedFacts:
             return None
         return {"name": "t", "state": "SUCCESS", "result": {"n": 1, "list": [1, 2]}}
 
+    def task_part(self, name: str | None, part: str) -> object:
+        return (self.task(name) or {})[part]
+
     def tasks(
         self, execution_id: str | None, recursive: bool, state: str | None, flat: bool
     ) -> list[dict[str, object]]:
