@@ -188,6 +188,7 @@ _FAILURE_KINDS: Mapping[str, failure_pb2.FailureKind.ValueType] = {
     "TIMEOUT": failure_pb2.FAILURE_KIND_TIMEOUT,
     "DEFINITION": failure_pb2.FAILURE_KIND_DEFINITION,
     "CHILD": failure_pb2.FAILURE_KIND_CHILD,
+    "LIMIT": failure_pb2.FAILURE_KIND_LIMIT,
     "LEASE_LOST": failure_pb2.FAILURE_KIND_DELIVERY,
     "NOT_DELIVERABLE": failure_pb2.FAILURE_KIND_DELIVERY,
 }

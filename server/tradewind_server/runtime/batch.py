@@ -56,8 +56,10 @@ from tradewind_server.store.unit_of_work import ClaimKey, Lock, Transaction, cla
 
 #: A cached state that lacks more events than this is loaded anew instead of caught up.
 _MAX_CATCH_UP = 200
-#: Expired leases handled in one batch.
+#: Expired leases handled in one batch, and rows of each kind that are cleaned up.
 _SWEEP_ROWS = 500
+#: How long the id of a batch is kept: far longer than any doubt about its commit can last.
+_BATCH_MEMORY_US = 3_600_000_000
 
 
 class Spoiled(Exception):
@@ -151,6 +153,10 @@ class Batch:
             self._around.desk.give_back(session, name)
         for id_ in self._lives:
             self._around.cache.drop(id_)
+        for request in self._requests:
+            if isinstance(request, r.Deploy | r.DeleteDefinition):
+                # what was read after it in this transaction is not true
+                self._around.registry.forget(request.namespace)
 
     def committed(self) -> None:
         """Keep the new states, now that they are true, and complete the outcome."""
@@ -173,7 +179,9 @@ class Batch:
         for event in self._changes.events:
             by_execution.setdefault(event.execution_id, []).append(event)
             # in memory a value takes about twice its text, and an event leaves some 500 bytes of state
-            self._lives[event.execution_id].size_bytes += 500 + 2 * len(event.body)
+            live = self._lives[event.execution_id]
+            live.values_bytes += len(event.body)
+            live.size_bytes = 3000 + 500 * live.state.revision + 2 * live.values_bytes
         for id_, events in by_execution.items():
             live = self._lives[id_]
             state = live.state
@@ -251,7 +259,7 @@ class Batch:
         if live is None or live.state.revision != revision:
             live = loading.load(self._tx.connection, self._tx.dialect, id_)
             assert live is not None, "the row is locked"
-            live.size_bytes = 3000 + 2500 * len(live.state.tasks)
+            live.size_bytes = 3000 + 500 * live.state.revision + 2 * live.values_bytes
         return live
 
     def _catch_up(self, live: Live) -> None:
@@ -260,6 +268,7 @@ class Batch:
         for stored in loading.read_events(self._tx.connection, state.id, state.revision, _MAX_CATCH_UP):
             event = decode_event(stored.type, stored.type_version, stored.body)
             evolve(state, event, from_microseconds(stored.at))
+            live.values_bytes += len(stored.body)
 
     def _live(self, id_: str, namespace: str) -> Live:
         live = self._lives.get(id_)
@@ -323,7 +332,8 @@ class Batch:
             request.target, "", 0, 0, request.external_id, request.business_key, request.tags, request.description,
             request.provenance.actor, request.at,
         )  # fmt: skip
-        home = registry.home(connection, envelope)
+        # a start names its workflow namespace exactly; only sub-workflows fall back to the default one
+        home = request.workflow_namespace
         spec = registry.pinned(connection, request.namespace, home, request.workflow, version) if version else None
         if spec is None:
             raise DefinitionNotFound(
@@ -410,12 +420,20 @@ class Batch:
                 raise ActionWithWorker(action=f"a{action.id}", name=action.name)
         else:
             self._check_lease(request, self._queue.get(key))
-        self._decide(live, request.command, request.provenance)
+        self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.workers[key] = request.worker
         self._queue_changes.pop(key, None)
         # whoever answered needs no order
         self._changes.orders = [order for order in self._changes.orders if order[:2] != key]
         return r.Recorded(request.target, live.state.revision, is_new=True)
+
+    def _within_limit(self, live: Live, command: c.Command) -> c.Command:
+        """Return the command, or a failure when the execution has collected all that it may."""
+        limit = self._around.settings.max_execution_bytes
+        if live.values_bytes <= limit or not isinstance(command, c.CompleteAction):
+            return command
+        message = f"The execution has collected more than {limit} bytes (max_execution_bytes)."
+        return c.FailAction(command.at, command.action, c.Failure("LIMIT", message, "EXECUTION_TOO_LARGE"))
 
     def _check_lease(self, request: r.Result, row: QueueRow | None) -> None:
         name = f"a{request.action_id}"
@@ -598,6 +616,7 @@ class Batch:
             )
 
     def _sweep(self, request: r.Sweep) -> object:
+        self._tx.clean_up(self._now_us - _BATCH_MEMORY_US, self._now_us, _SWEEP_ROWS)
         for row in self._tx.expired_leases(self._now_us, _SWEEP_ROWS):
             if (row.execution_id, row.action_id) not in self._queue_changes:
                 self._requeue(row, lost=True)

@@ -76,8 +76,11 @@ class Committer:
                 return outcome
 
     def _report(self, spoil: Spoiled) -> Broken:
+        return self._broken(type(spoil.culprit).__name__, spoil.__cause__)
+
+    def _broken(self, where: str, cause: BaseException | None) -> Broken:
         number = self._ids.opaque()[:12]
-        log.error("error %s in %s", number, type(spoil.culprit).__name__, exc_info=spoil.__cause__)
+        log.error("error %s in %s", number, where, exc_info=cause)
         return Broken(number)
 
     def _run(self, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
@@ -97,6 +100,11 @@ class Committer:
         except sa.exc.DBAPIError as error:
             self._undo(batch)
             return self._after_database_error(error, queue, wait=wait)
+        except Exception as error:
+            # a fault of ours outside of any one request: nothing was committed, and the committer goes on
+            self._undo(batch)
+            broken = self._broken("the batch", error)
+            return r.Outcome(answers=[(request, broken) for request in queue])
 
     def _commit(self, batch: Batch, transaction: Transaction, queue: Sequence[r.Request]) -> r.Outcome:
         if self._writer.commit(transaction) is Outcome.COMMITTED:

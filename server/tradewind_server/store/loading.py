@@ -68,6 +68,7 @@ class _Loader:
         self._row = row
         self._detail = _execution_detail.decode(row.detail)
         self._events: dict[int, e.Event] = {}
+        self._bytes = 0
 
     def live(self) -> Live:
         tasks = self._rows(schema.tasks, "task_id")
@@ -87,7 +88,7 @@ class _Loader:
             state.timers[row.timer_id] = Timer(row.timer_id, row.task_id, row.purpose, due)
             if row.task_id:
                 state.tasks[row.task_id].timers[row.purpose] = row.timer_id
-        return Live(envelope_of(self._row), state, self._row.xid)
+        return Live(envelope_of(self._row), state, self._row.xid, self._bytes)
 
     def _rows(self, table: sa.Table, order: str) -> Sequence[Any]:
         query = sa.select(table).where(table.c.execution_id == self._row.id).order_by(table.c[order])
@@ -110,6 +111,7 @@ class _Loader:
         keys = [(self._row.id, revision) for revision in sorted(revisions)]
         for revision, type_, version, body in _bodies.run(self._connection, self._dialect, keys):
             self._events[revision] = decode_event(type_, version, bytes(body))
+            self._bytes += len(body)
 
     def _execution(self) -> Execution:
         row, detail = self._row, self._detail

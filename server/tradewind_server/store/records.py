@@ -44,6 +44,8 @@ class Live:
     envelope: Envelope
     state: Execution
     xid: int = 0
+    #: Bytes of the events whose values it holds.
+    values_bytes: int = 0
     #: Rough size in memory, for the bound of the cache.
     size_bytes: int = 0
 

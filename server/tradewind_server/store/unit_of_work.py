@@ -103,6 +103,7 @@ _insert_queue = Insert(
 _delete_queue = Delete(schema.queue, ("execution_id", "action_id"))
 _delete_timers = Delete(schema.timers, ("execution_id", "timer_id"))
 _delete_messages = Delete(schema.messages, ("target", "source", "source_revision", "kind"))
+_delete_batches = Delete(schema.batches, ("id",))
 _delete_claims = Delete(schema.claims, ("namespace", "kind", "key"))
 _select_claims = Select(schema.claims, ("namespace", "kind", "key"), tuple(c.name for c in schema.claims.columns))
 _select_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"))
@@ -331,7 +332,7 @@ class Transaction:
         table = schema.queue
         query = (
             sa.select(table)
-            .where(table.c.namespace == namespace, table.c.name == name, table.c.stage == 0)
+            .where(table.c.namespace == namespace, table.c.name == name, table.c.stage == 0, table.c.cancelling == 0)
             .order_by(table.c.rank, table.c.execution_id, table.c.action_id)
             .limit(limit)
         )
@@ -351,6 +352,19 @@ class Transaction:
         if self.dialect.is_postgresql:
             query = query.with_for_update(skip_locked=True)
         return [queue_row(tuple(row)) for row in self.connection.execute(query)]
+
+    def clean_up(self, batches_before: int, claims_before: int, limit: int) -> None:
+        """Forget old batches and expired claims, *limit* of each; rows that another server holds are left to it."""
+        batches, claims = schema.batches, schema.claims
+        old = sa.select(batches.c.id).where(batches.c.at < batches_before).limit(limit)
+        expired = sa.select(claims.c.namespace, claims.c.kind, claims.c.key).where(
+            claims.c.expires_at > 0, claims.c.expires_at < claims_before
+        )
+        expired = expired.limit(limit)
+        if self.dialect.is_postgresql:
+            old, expired = old.with_for_update(skip_locked=True), expired.with_for_update(skip_locked=True)
+        _delete_batches.run(self.connection, self.dialect, [tuple(row) for row in self.connection.execute(old)])
+        _delete_claims.run(self.connection, self.dialect, [tuple(row) for row in self.connection.execute(expired)])
 
     def save_queue(self, rows: Sequence[QueueRow]) -> None:
         """Write delivery state."""
