@@ -28,38 +28,30 @@ from tradewind_server.errors import (
     LeaseLost,
     Refusal,
     RequestIdReused,
-    StaleAttempt,
     TaskNotFound,
 )
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.cache import Cache
-from tradewind_server.runtime.desk import Desk, QueueName
+from tradewind_server.runtime.delivery import Delivery
+from tradewind_server.runtime.desk import Desk
 from tradewind_server.settings import Settings
 from tradewind_server.store import definitions, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
-    ACCEPTED,
-    OFFERED,
-    QUEUED,
     Claim,
     Envelope,
     Live,
     Message,
     Provenance,
-    QueueRow,
     StoredEvent,
 )
 from tradewind_server.store.unit_of_work import ClaimKey, Lock, Transaction, claim_key
 
 #: A cached state that lacks more events than this is loaded anew instead of caught up.
 _MAX_CATCH_UP = 200
-#: Expired leases handled in one batch, and rows of each kind that are cleaned up.
-_SWEEP_ROWS = 500
-#: How long the id of a batch is kept: far longer than any doubt about its commit can last.
-_BATCH_MEMORY_US = 3_600_000_000
 
 
 class Spoiled(Exception):
@@ -91,16 +83,12 @@ class Batch:
         self._now_us = to_microseconds(now)
         self._changes = Changes(transaction.batch, transaction.xid)
         self._lives: dict[str, Live] = {}
-        self._queue: dict[tuple[str, int], QueueRow] = {}
-        #: Delivery rows to write although no event touched their action.
-        self._queue_changes: dict[tuple[str, int], QueueRow] = {}
         self._held_claims: dict[ClaimKey, Claim] = {}
         self._new_claims: list[Claim] = []
         self._free_claims: list[ClaimKey] = []
-        #: (session, action name) reserved at the desk, to give back when the batch does not come to be.
-        self._reserved: list[tuple[str, str]] = []
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
         self.outcome = r.Outcome()
+        self._delivery = Delivery(around.desk, around.settings, transaction, self._changes, self.outcome, now)
 
     # --- the story -------------------------------------------------------------------------------
 
@@ -115,7 +103,7 @@ class Batch:
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
         self._changes.xid = self._tx.xid
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
-        self._read_queue(busy)
+        self._delivery.read(self._requests, busy)
         deadline = time.perf_counter() + self._around.settings.batch_decide_ms / 1000
         for n, request in enumerate(self._requests):
             if request.target in busy and _locks(request):
@@ -126,7 +114,7 @@ class Batch:
                 self.outcome.deferred.extend(q for q in self._requests[n:])
                 break
             self._one(request, locks)
-        self._dispatch()
+        self._delivery.dispatch()
         self._write()
 
     def _one(self, request: r.Request, locks: dict[str, Any]) -> None:
@@ -149,7 +137,7 @@ class Batch:
 
     def give_back(self) -> None:
         """Undo what was reserved at the desk: the batch did not come to be."""
-        for session, name in self._reserved:
+        for session, name in self._delivery.reserved:
             self._around.desk.give_back(session, name)
         for id_ in self._lives:
             self._around.cache.drop(id_)
@@ -374,7 +362,7 @@ class Batch:
         """Return the command with what only the store knows: which task, which actions nobody works on."""
         command = request.command
         if isinstance(command, c.StopExecution):
-            return dataclasses.replace(command, undelivered=self._undelivered(request.target)), 0
+            return dataclasses.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
         if isinstance(command, c.RerunTask | c.SkipTask):
             id_ = command.task
             if request.task_name:
@@ -384,28 +372,7 @@ class Batch:
             return dataclasses.replace(command, task=id_), id_
         return command, 0
 
-    def _undelivered(self, id_: str) -> frozenset[int]:
-        rows = self._tx.queue_of(id_)
-        for row in rows:
-            key = (row.execution_id, row.action_id)
-            if row.stage != QUEUED and key not in self._changes.unqueued:
-                row.cancelling = True
-                self._queue_changes[key] = row
-        fresh = [row.action_id for key, row in self._changes.queued.items() if key[0] == id_]
-        return frozenset([row.action_id for row in rows if row.stage == QUEUED] + fresh)
-
     # --- results ---------------------------------------------------------------------------------
-
-    def _read_queue(self, busy: set[str]) -> None:
-        wanted: list[tuple[str, int]] = []
-        for request in self._requests:
-            if isinstance(request, r.Result) and request.target not in busy:
-                wanted.append((request.target, request.action_id))
-            elif isinstance(request, r.Renew):
-                wanted.extend((h.execution_id, h.action_id) for h in request.held)
-            elif isinstance(request, r.Release):
-                wanted.extend((h.execution_id, h.action_id) for h, _ in request.released)
-        self._queue = self._tx.queue_rows(wanted)
 
     def _result(self, request: r.Result) -> object:
         live = self._live(request.target, request.namespace)
@@ -419,12 +386,10 @@ class Batch:
             if not action.asynchronous:
                 raise ActionWithWorker(action=f"a{action.id}", name=action.name)
         else:
-            self._check_lease(request, self._queue.get(key))
+            self._delivery.check_lease(request)
         self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.workers[key] = request.worker
-        self._queue_changes.pop(key, None)
-        # whoever answered needs no order
-        self._changes.orders = [order for order in self._changes.orders if order[:2] != key]
+        self._delivery.ended(key)
         return r.Recorded(request.target, live.state.revision, is_new=True)
 
     def _within_limit(self, live: Live, command: c.Command) -> c.Command:
@@ -434,15 +399,6 @@ class Batch:
             return command
         message = f"The execution has collected more than {limit} bytes (max_execution_bytes)."
         return c.FailAction(command.at, command.action, c.Failure("LIMIT", message, "EXECUTION_TOO_LARGE"))
-
-    def _check_lease(self, request: r.Result, row: QueueRow | None) -> None:
-        name = f"a{request.action_id}"
-        if row is None:
-            raise LeaseLost(action=name)
-        if request.attempt != row.attempt:
-            raise StaleAttempt(action=name, attempt=request.attempt, current=row.attempt)
-        if request.epoch != row.epoch:
-            raise LeaseLost(action=name)
 
     def _timer(self, request: r.Timer) -> object:
         live = self._lives.get(request.target)
@@ -496,131 +452,12 @@ class Batch:
     def _hear(self, live: Live, message: Message, at: datetime) -> None:
         command = _MESSAGE_COMMANDS[message.kind](decode(message.body), at, self._around.settings)
         if isinstance(command, c.StopExecution):
-            command = dataclasses.replace(command, undelivered=self._undelivered(live.envelope.id))
+            command = dataclasses.replace(command, undelivered=self._delivery.undelivered(live.envelope.id))
         whence = "parent" if message.kind in ("pause", "resume", "cancel") else "child"
         try:
             self._decide(live, command, Provenance(f"{whence}:{message.source}", type(command).__name__))
         except Refusal:
             return  # it ended meanwhile; the message has nothing to change any more
-
-    # --- delivery --------------------------------------------------------------------------------
-
-    def _lease(self, row: QueueRow, session: str, worker: str) -> None:
-        row.stage, row.session, row.worker = OFFERED, session, worker
-        row.epoch += 1
-        row.lease_until = self._now_us + self._around.settings.delivery_lease_seconds * 1_000_000
-        self.outcome.offers.append((session, row))
-
-    def _dispatch(self) -> None:
-        """Give new actions to workers of this server that have room; what is left waits in the queue."""
-        for row in self._changes.queued.values():
-            session = self._around.desk.take(row.namespace, row.name)
-            if session is None:
-                self.outcome.queued.add((row.namespace, row.name))
-                continue
-            self._reserved.append((session.id, row.name))
-            self._lease(row, session.id, session.worker)
-
-    def _claim_actions(self, request: r.Claim) -> object:
-        leased: list[QueueRow] = []
-        emptied: list[QueueName] = []
-        for name, wanted in request.wanted:
-            count = self._around.desk.reserve(request.session, name, wanted)
-            if not count:
-                continue
-            rows = [row for row in self._tx.best_ready(request.namespace, name, count) if row.ready_at <= self._now_us]
-            for row in rows:
-                self._reserved.append((request.session, name))
-                self._lease(row, request.session, request.worker)
-                self._queue_changes[row.execution_id, row.action_id] = row
-                leased.append(row)
-            if len(rows) < count:
-                self._around.desk.give_back(request.session, name, count - len(rows))
-                emptied.append((request.namespace, name))
-        self.outcome.emptied.update(emptied)
-        self._fill_inputs(leased)
-        return leased
-
-    def _fill_inputs(self, rows: Sequence[QueueRow]) -> None:
-        bodies = self._tx.bodies([(row.execution_id, row.input_revision) for row in rows])
-        for row in rows:
-            event: Any = decode_event(*bodies[row.execution_id, row.input_revision])
-            row.input = encode(event.input)
-
-    def _renew(self, request: r.Renew) -> object:
-        verdicts: list[str] = []
-        until = self._now_us + self._around.settings.work_lease_seconds * 1_000_000
-        for held in request.held:
-            key = (held.execution_id, held.action_id)
-            row = self._queue.get(key)
-            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
-                verdicts.append(r.LOST)
-                continue
-            if row.stage == ACCEPTED:
-                # it survived a whole beat: whatever kills workers right after Accept, it was not this action
-                row.losses = 0
-            row.stage, row.lease_until, row.session, row.worker = ACCEPTED, until, request.session, request.worker
-            row.deliveries = 0
-            row.progress = held.progress or row.progress
-            row.checkpoint = row.checkpoint if held.checkpoint is None else held.checkpoint
-            self._queue_changes[key] = row
-            verdicts.append(r.CANCEL if row.cancelling else r.KEEP)
-        return verdicts
-
-    def _release(self, request: r.Release) -> object:
-        verdicts: list[str] = []
-        for held, delay in request.released:
-            row = self._queue.get((held.execution_id, held.action_id))
-            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
-                verdicts.append(r.LOST)
-                continue
-            if request.lost and row.stage == ACCEPTED:
-                # its worker may come back with it: the lease decides
-                verdicts.append(r.KEEP)
-                continue
-            self._requeue(row, lost=request.lost, delay=delay)
-            verdicts.append(r.KEEP)
-        return verdicts
-
-    def _requeue(self, row: QueueRow, *, lost: bool, delay: int = 0) -> None:
-        key = (row.execution_id, row.action_id)
-        settings = self._around.settings
-        accepted = row.stage == ACCEPTED
-        row.deliveries += lost and not accepted
-        row.losses += lost and accepted
-        row.stage, row.session = QUEUED, ""
-        row.attempt += lost and accepted
-        row.ready_at = max(row.ready_at, self._now_us + delay * 1_000_000) if delay else row.ready_at
-        self._queue_changes[key] = row
-        self.outcome.queued.add((row.namespace, row.name))
-        command: c.FailAction | c.CancelAction | None = None
-        if row.cancelling:
-            command = c.CancelAction(self._now, row.action_id, "Its worker was lost.")
-        elif lost and accepted and not row.safe_rerun:
-            command = c.FailAction(self._now, row.action_id, c.Failure("LEASE_LOST", _LEASE_LOST, "LEASE_LOST"))
-        elif row.deliveries >= settings.max_deliveries or row.losses >= settings.max_losses:
-            reason = f"Not deliverable: {row.deliveries} deliveries without Accept, {row.losses} workers lost."
-            command = c.FailAction(self._now, row.action_id, c.Failure("NOT_DELIVERABLE", reason, "NOT_DELIVERABLE"))
-        if command is not None:
-            self.outcome.follow_ups.append(
-                r.Result(
-                    provenance=Provenance("system:leases", type(command).__name__),
-                    target=row.execution_id,
-                    namespace=row.namespace,
-                    action_id=row.action_id,
-                    attempt=row.attempt,
-                    epoch=row.epoch,
-                    worker=row.worker,
-                    command=command,
-                )
-            )
-
-    def _sweep(self, request: r.Sweep) -> object:
-        self._tx.clean_up(self._now_us - _BATCH_MEMORY_US, self._now_us, _SWEEP_ROWS)
-        for row in self._tx.expired_leases(self._now_us, _SWEEP_ROWS):
-            if (row.execution_id, row.action_id) not in self._queue_changes:
-                self._requeue(row, lost=True)
-        return None
 
     # --- definitions -----------------------------------------------------------------------------
 
@@ -657,9 +494,7 @@ class Batch:
             tx.release_claims([(ns, "business", f"{workflow}\x1f{key}") for ns, workflow, key in changes.freed_keys])
         if self._new_claims:
             tx.claim(self._new_claims)
-        for key in changes.unqueued:
-            self._queue_changes.pop(key, None)
-        tx.save_queue([row for key, row in self._queue_changes.items() if key not in changes.queued])
+        self._delivery.write()
         tx.write(changes)
 
 
@@ -694,9 +529,6 @@ def snapshot(live: Live, task_id: int) -> r.Snapshot:
         counts,
         task_id,
     )
-
-
-_LEASE_LOST = "Its worker was lost after it had accepted the action, and safe-rerun is false."
 
 
 def _already(live: Live, action: Action, request: r.Result) -> object:
@@ -745,10 +577,10 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.Result: Batch._result,
     r.Timer: Batch._timer,
     r.Deliver: Batch._deliver,
-    r.Claim: Batch._claim_actions,
-    r.Renew: Batch._renew,
-    r.Release: Batch._release,
-    r.Sweep: Batch._sweep,
+    r.Claim: lambda batch, request: batch._delivery.claim(request),
+    r.Renew: lambda batch, request: batch._delivery.renew(request),
+    r.Release: lambda batch, request: batch._delivery.release(request),
+    r.Sweep: lambda batch, request: batch._delivery.sweep(request),
     r.Deploy: Batch._deploy,
     r.DeleteDefinition: Batch._delete_definition,
 }

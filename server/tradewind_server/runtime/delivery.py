@@ -1,0 +1,239 @@
+"""Delivery: which worker holds which action, for how long. Rows of the queue within one batch.
+
+The engine knows nothing of this. A lease is either for delivery (offered) or for work (accepted); what ends here
+without an answer goes back into the queue, or becomes the action's failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from tradewind_server.clock import to_microseconds
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.codec import decode_event
+from tradewind_server.errors import LeaseLost, StaleAttempt
+from tradewind_server.lang.values import encode
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.desk import Desk, QueueName
+from tradewind_server.settings import Settings
+from tradewind_server.store.projection import Changes
+from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Provenance, QueueRow
+from tradewind_server.store.unit_of_work import Transaction
+
+#: Expired leases handled in one batch, and rows of each kind that are cleaned up.
+_SWEEP_ROWS = 500
+#: How long the id of a batch is kept: far longer than any doubt about its commit can last.
+_BATCH_MEMORY_US = 3_600_000_000
+
+
+_LEASE_LOST = "Its worker was lost after it had accepted the action, and safe-rerun is false."
+
+
+class Delivery:
+    """The delivery state that one batch reads and changes."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        settings: Settings,
+        transaction: Transaction,
+        changes: Changes,
+        outcome: r.Outcome,
+        now: datetime,
+    ) -> None:
+        self._desk = desk
+        self._settings = settings
+        self._tx = transaction
+        self._changes = changes
+        self._outcome = outcome
+        self._now = now
+        self._now_us = to_microseconds(now)
+        #: As they are in the database, locked.
+        self.rows: dict[tuple[str, int], QueueRow] = {}
+        #: To be written although no event touched their action.
+        self._saved: dict[tuple[str, int], QueueRow] = {}
+        #: (session, action name) reserved at the desk, to give back when the batch does not come to be.
+        self.reserved: list[tuple[str, str]] = []
+
+    def read(self, requests: Sequence[r.Request], busy: set[str]) -> None:
+        """Read and lock what *requests* are about, but for executions that are *busy*."""
+        wanted: list[tuple[str, int]] = []
+        for request in requests:
+            if isinstance(request, r.Result) and request.target not in busy:
+                wanted.append((request.target, request.action_id))
+            elif isinstance(request, r.Renew):
+                wanted.extend((h.execution_id, h.action_id) for h in request.held)
+            elif isinstance(request, r.Release):
+                wanted.extend((h.execution_id, h.action_id) for h, _ in request.released)
+        self.rows = self._tx.queue_rows(wanted)
+
+    def undelivered(self, id_: str) -> frozenset[int]:
+        """Return the actions of an execution that nobody works on; the others are marked to be cancelled."""
+        rows = self._tx.queue_of(id_)
+        for row in rows:
+            key = (row.execution_id, row.action_id)
+            if row.stage != QUEUED and key not in self._changes.unqueued:
+                row.cancelling = True
+                self._saved[key] = row
+        fresh = [row.action_id for key, row in self._changes.queued.items() if key[0] == id_]
+        return frozenset([row.action_id for row in rows if row.stage == QUEUED] + fresh)
+
+    def check_lease(self, request: r.Result) -> None:
+        """Compare what a result says with the lease as it is.
+
+        Raises:
+            StaleAttempt, LeaseLost: it is another one.
+        """
+        name = f"a{request.action_id}"
+        row = self.rows.get((request.target, request.action_id))
+        if row is None:
+            raise LeaseLost(action=name)
+        if request.attempt != row.attempt:
+            raise StaleAttempt(action=name, attempt=request.attempt, current=row.attempt)
+        if request.epoch != row.epoch:
+            raise LeaseLost(action=name)
+
+    def _lease(self, row: QueueRow, session: str, worker: str) -> None:
+        row.stage, row.session, row.worker = OFFERED, session, worker
+        row.epoch += 1
+        row.lease_until = self._now_us + self._settings.delivery_lease_seconds * 1_000_000
+        self._outcome.offers.append((session, row))
+
+    def dispatch(self) -> None:
+        """Give new actions to workers of this server that have room; what is left waits in the queue."""
+        for row in self._changes.queued.values():
+            session = self._desk.take(row.namespace, row.name)
+            if session is None:
+                self._outcome.queued.add((row.namespace, row.name))
+                continue
+            self.reserved.append((session.id, row.name))
+            self._lease(row, session.id, session.worker)
+
+    def claim(self, request: r.Claim) -> object:
+        """Lease queued actions to a session that has room, best first."""
+        leased: list[QueueRow] = []
+        emptied: list[QueueName] = []
+        for name, wanted in request.wanted:
+            count = self._desk.reserve(request.session, name, wanted)
+            if not count:
+                continue
+            rows = self._best(request.namespace, name, count)
+            for row in rows:
+                self.reserved.append((request.session, name))
+                self._lease(row, request.session, request.worker)
+                self._saved[row.execution_id, row.action_id] = row
+                leased.append(row)
+            if len(rows) < count:
+                self._desk.give_back(request.session, name, count - len(rows))
+                emptied.append((request.namespace, name))
+        self._outcome.emptied.update(emptied)
+        self._fill_inputs(leased)
+        return leased
+
+    def _best(self, namespace: str, name: str, count: int) -> list[QueueRow]:
+        """Return the best queued actions that no other request of this batch has taken."""
+        found = self._tx.best_ready(namespace, name, count + len(self._saved))
+        free = (row for row in found if row.ready_at <= self._now_us and not self._is_touched(row))
+        return list(itertools.islice(free, count))
+
+    def _is_touched(self, row: QueueRow) -> bool:
+        key = (row.execution_id, row.action_id)
+        return key in self._saved or key in self._changes.unqueued
+
+    def _fill_inputs(self, rows: Sequence[QueueRow]) -> None:
+        bodies = self._tx.bodies([(row.execution_id, row.input_revision) for row in rows])
+        for row in rows:
+            event: Any = decode_event(*bodies[row.execution_id, row.input_revision])
+            row.input = encode(event.input)
+
+    def renew(self, request: r.Renew) -> object:
+        """Turn delivery leases into work leases, or renew those; say which are lost or to be cancelled."""
+        verdicts: list[str] = []
+        until = self._now_us + self._settings.work_lease_seconds * 1_000_000
+        for held in request.held:
+            key = (held.execution_id, held.action_id)
+            row = self.rows.get(key)
+            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
+                verdicts.append(r.LOST)
+                continue
+            if row.stage == ACCEPTED:
+                # it survived a whole beat: whatever kills workers right after Accept, it was not this action
+                row.losses = 0
+            row.stage, row.lease_until, row.session, row.worker = ACCEPTED, until, request.session, request.worker
+            row.deliveries = 0
+            row.progress = held.progress or row.progress
+            row.checkpoint = row.checkpoint if held.checkpoint is None else held.checkpoint
+            self._saved[key] = row
+            verdicts.append(r.CANCEL if row.cancelling else r.KEEP)
+        return verdicts
+
+    def release(self, request: r.Release) -> object:
+        """Put actions back into the queue."""
+        verdicts: list[str] = []
+        for held, delay in request.released:
+            row = self.rows.get((held.execution_id, held.action_id))
+            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
+                verdicts.append(r.LOST)
+                continue
+            if request.lost and row.stage == ACCEPTED:
+                # its worker may come back with it: the lease decides
+                verdicts.append(r.KEEP)
+                continue
+            self._requeue(row, lost=request.lost, delay=delay)
+            verdicts.append(r.KEEP)
+        return verdicts
+
+    def _requeue(self, row: QueueRow, *, lost: bool, delay: int = 0) -> None:
+        key = (row.execution_id, row.action_id)
+        settings = self._settings
+        accepted = row.stage == ACCEPTED
+        row.deliveries += lost and not accepted
+        row.losses += lost and accepted
+        row.stage, row.session = QUEUED, ""
+        row.attempt += lost and accepted
+        row.ready_at = max(row.ready_at, self._now_us + delay * 1_000_000) if delay else row.ready_at
+        self._saved[key] = row
+        self._outcome.queued.add((row.namespace, row.name))
+        command: c.FailAction | c.CancelAction | None = None
+        if row.cancelling:
+            command = c.CancelAction(self._now, row.action_id, "Its worker was lost.")
+        elif lost and accepted and not row.safe_rerun:
+            command = c.FailAction(self._now, row.action_id, c.Failure("LEASE_LOST", _LEASE_LOST, "LEASE_LOST"))
+        elif row.deliveries >= settings.max_deliveries or row.losses >= settings.max_losses:
+            reason = f"Not deliverable: {row.deliveries} deliveries without Accept, {row.losses} workers lost."
+            command = c.FailAction(self._now, row.action_id, c.Failure("NOT_DELIVERABLE", reason, "NOT_DELIVERABLE"))
+        if command is not None:
+            self._outcome.follow_ups.append(
+                r.Result(
+                    provenance=Provenance("system:leases", type(command).__name__),
+                    target=row.execution_id,
+                    namespace=row.namespace,
+                    action_id=row.action_id,
+                    attempt=row.attempt,
+                    epoch=row.epoch,
+                    worker=row.worker,
+                    command=command,
+                )
+            )
+
+    def sweep(self, request: r.Sweep) -> object:
+        """Put back what is leased to workers that are silent, and tidy up."""
+        self._tx.clean_up(self._now_us - _BATCH_MEMORY_US, self._now_us, _SWEEP_ROWS)
+        for row in self._tx.expired_leases(self._now_us, _SWEEP_ROWS):
+            if (row.execution_id, row.action_id) not in self._saved:
+                self._requeue(row, lost=True)
+        return None
+
+    def ended(self, key: tuple[str, int]) -> None:
+        """The action has its answer: nothing is to be written of its delivery, and nobody is to be told."""
+        self._saved.pop(key, None)
+        self._changes.orders = [order for order in self._changes.orders if order[:2] != key]
+
+    def write(self) -> None:
+        """Write what changed of actions that go on."""
+        changes = self._changes
+        gone = changes.unqueued.keys() | changes.queued.keys()
+        self._tx.save_queue([row for key, row in self._saved.items() if key not in gone])
