@@ -1,0 +1,64 @@
+"""`python -m bench`: measure, show, and write the page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench import machine, report, workload
+from bench.measure import Bench, Results
+from bench.places import open_place
+from bench.processes import Broken
+
+_PAGE = Path(__file__).parent / "results.md"
+_DATABASES = {"sqlite": ["sqlite"], "postgresql": ["postgresql"], "both": ["sqlite", "postgresql"]}
+
+
+def main() -> int:
+    """Run the command and return its exit code: 0 measured, 1 something was wrong, 2 not usable."""
+    asked = _arguments()
+    workloads = [each for each in workload.read(asked.quick) if asked.only in (None, each.name)]
+    if not workloads:
+        sys.stderr.write(f"Expected a workload of bench/workloads, but there is no '{asked.only}'.\n")
+        return 2
+    facts = machine.describe()
+    try:
+        results = [_measure(name, workloads, asked.quick) for name in _DATABASES[asked.database]]
+    except Broken as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    page = report.page(facts, results, asked.quick)
+    sys.stdout.write(f"\n{page}")
+    is_whole = not asked.quick and asked.only is None and asked.database == "both"
+    target = asked.results or (_PAGE if is_whole else None)
+    if target is not None:
+        target.write_text(page)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the real server.")
+    parser.add_argument("--quick", action="store_true", help="one small run each: does it still work?")
+    parser.add_argument("--only", metavar="NAME", help="one workload, by the name of its file")
+    parser.add_argument("--database", choices=_DATABASES, default="both")
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE", help="where to write the page; default bench/results.md if all is run"
+    )
+    return parser.parse_args()
+
+
+def _measure(name: str, workloads: list[workload.Workload], is_quick: bool) -> Results:
+    with open_place(name) as place:
+        bench = Bench(place, 1 if is_quick else 3, 0.5 if is_quick else 2.0, lambda line: _tell(f"{name} {line}"))
+        results = bench.run(workloads)
+    _tell(f"{name} durability, read back: {results.durability}")
+    return results
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Processor time, read from /proc: of a process and of each of its threads. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+#: Beginning of a thread's name -> what it does. The first thread of a process is its event loop.
+_DUTIES = {
+    "committer": "committer",
+    "reader": "readers",
+    "bulletin": "bulletin",
+    "asyncio": "readers",
+}
+
+
+def of_process(pid: int) -> float:
+    """Return the seconds that a process has used."""
+    return _seconds(Path(f"/proc/{pid}/stat"))
+
+
+def of_processes(pids: Iterable[int]) -> float:
+    """Return the seconds of several; one that has ended counts nothing."""
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += of_process(pid)
+    return total
+
+
+def of_threads(pid: int) -> dict[str, float]:
+    """Return the seconds that a server has used, by duty."""
+    by_duty: dict[str, float] = defaultdict(float)
+    for folder in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            name = (folder / "comm").read_text().strip()
+            by_duty[_duty(name, folder.name == str(pid))] += _seconds(folder / "stat")
+    return dict(by_duty)
+
+
+def _duty(name: str, is_first: bool) -> str:
+    if is_first:
+        return "event loop"
+    return next((duty for start, duty in _DUTIES.items() if name.startswith(start)), "gRPC")
+
+
+def _seconds(path: Path) -> float:
+    # The name in the second field may hold spaces; what is wanted comes after its closing bracket.
+    fields = path.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK

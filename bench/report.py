@@ -1,0 +1,187 @@
+"""The page: what was measured, in tables, with the goals beside it and a plain word on each."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+
+from bench.measure import Measured, References, Results, Run, percentile
+
+_TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+_DUTIES = ("event loop", "committer", "readers", "gRPC", "bulletin")
+
+
+def page(facts: list[tuple[str, str]], results: list[Results], is_quick: bool) -> str:
+    """Return the page as Markdown."""
+    parts = [
+        "# Results",
+        _about(is_quick),
+        _table(("Machine", ""), facts),
+        "## Goals",
+        *_goals(results),
+        *(part for result in results for part in _database(result)),
+        "## Where the time goes",
+        *_where(results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(is_quick: bool) -> str:
+    rounds = "one small run each, which shows that it works and not how fast" if is_quick else "median of 3"
+    return (
+        f"Made by `make bench` ({rounds}); [README.md](README.md) says what is done. One server process; worker and "
+        "client are Python, in a process each, on the same cores. Every output was compared; then the server "
+        "was killed with SIGKILL and restarted, all executions were counted, and 1 % of them, at least one, replayed."
+    )
+
+
+def _database(result: Results) -> Iterator[str]:
+    yield f"## {_TITLES[result.place]}"
+    yield f"{result.version}; durability, read back from the database: `{result.durability}`."
+    references = result.references
+    rows = [
+        ("unary echo calls", references.echo_calls),
+        ("stream messages, there and back", references.stream_messages),
+        ("durable commits of one row", references.commits),
+    ]
+    yield _table(
+        ("Reference, without Tradewind", "per second", "lowest to highest"),
+        [(name, f"{statistics.median(rates):,.0f}", _range(rates)) for name, rates in rows],
+    )
+    titles = (
+        "Workload",
+        "tasks/s",
+        "lowest to highest",
+        "× echo",
+        "× commits",
+        "execution p50 / p99, ms",
+        "server CPU, µs/task",
+        "replayed",
+    )
+    yield _table(titles, [_row(measured, references) for measured in result.measured])
+    for measured in result.measured:
+        if measured.hops_ms:
+            yield (
+                f"A hop, from a result leaving the worker's function to the next action entering it, with "
+                f"{measured.workload.in_flight} execution in flight: p50 {percentile(measured.hops_ms, 0.5):.2f} ms, "
+                f"p99 {percentile(measured.hops_ms, 0.99):.2f} ms ({len(measured.hops_ms):,} hops)."
+            )
+
+
+def _row(measured: Measured, references: References) -> tuple[str, ...]:
+    rate = measured.tasks_per_second
+    return (
+        f"`{measured.workload.name}`: {measured.workload.title}",
+        f"{rate:,.0f}",
+        _range(measured.rates),
+        f"{rate / statistics.median(references.echo_calls):.2f}",
+        f"{rate / statistics.median(references.commits):.2f}",
+        f"{measured.execution_ms(0.5):,.1f} / {measured.execution_ms(0.99):,.1f}",
+        f"{measured.per_task_us(lambda run: run.server_cpu):,.0f}",
+        f"{measured.replayed}",
+    )
+
+
+# --- goals
+
+
+def _goals(results: list[Results]) -> Iterator[str]:
+    rows = [row for result in results for measured in result.measured for row in _judged(result, measured)]
+    if not rows:
+        yield "What was run has no goal."
+        return
+    yield _table(("Database", "Workload", "Goal", "Measured", ""), rows)
+    missed = sum(row[-1] == "**missed**" for row in rows)
+    yield f"{len(rows) - missed} of {len(rows)} reached, {missed} missed." if missed else f"All {len(rows)} reached."
+
+
+def _judged(result: Results, measured: Measured) -> Iterator[tuple[str, ...]]:
+    goal, name = measured.workload.goal, (_TITLES[result.place], f"`{measured.workload.name}`")
+    rate = measured.tasks_per_second
+    ratio = rate / statistics.median(result.references.echo_calls)
+    if goal.tasks_per_second is not None and goal.echo_ratio is not None:
+        reached = rate >= goal.tasks_per_second or ratio >= goal.echo_ratio
+        wanted = f"{goal.tasks_per_second:,.0f} tasks/s, or {goal.echo_ratio} × echo"
+        yield (*name, wanted, f"{rate:,.0f} tasks/s, {ratio:.2f} × echo", _word(reached))
+    elif goal.tasks_per_second is not None:
+        wanted = f"{goal.tasks_per_second:,.0f} tasks/s"
+        yield (*name, wanted, f"{rate:,.0f} tasks/s", _word(rate >= goal.tasks_per_second))
+    if goal.hop_p50_ms is not None:
+        wanted_ms, p50 = goal.hop_p50_ms[result.place], percentile(measured.hops_ms, 0.5)
+        yield (*name, f"hop p50 {wanted_ms} ms", f"{p50:.2f} ms", _word(p50 <= wanted_ms))
+
+
+def _word(reached: bool) -> str:
+    return "reached" if reached else "**missed**"
+
+
+# --- where the time goes
+
+
+def _where(results: list[Results]) -> Iterator[str]:
+    yield (
+        "Processor time per task in µs, as the kernel counts it for each thread and process (ticks of 10 ms over a "
+        "whole run, no profiler). The event loop speaks gRPC and protobuf in Python; the committer decides, writes "
+        "and commits; the readers answer questions; gRPC's own threads do sockets and HTTP/2."
+    )
+    for result in results:
+        titles = (_TITLES[result.place], *_DUTIES, "server in all", "database", "worker", "client")
+        yield _table(titles, [_costs(measured) for measured in result.measured])
+    for result in results:
+        for measured in result.measured[:1]:
+            yield _reading(result, measured)
+
+
+def _costs(measured: Measured) -> tuple[str, ...]:
+    duties = [measured.per_task_us(_of_threads(duty)) for duty in _DUTIES]
+    others = [measured.per_task_us(cost) for cost in (_server, _of_database, _worker, _client)]
+    return (f"`{measured.workload.name}`", *(f"{each:,.0f}" for each in [*duties, *others]))
+
+
+def _reading(result: Results, measured: Measured) -> str:
+    server, threads = measured.cores(_server), sorted(_DUTIES, key=lambda duty: -_share(measured, duty))
+    first, second = threads[:2]
+    elsewhere = measured.cores(_worker) + measured.cores(_client) + measured.cores(_of_database)
+    return (
+        f"On {_TITLES[result.place]}, `{measured.workload.name}` keeps {server:.2f} cores busy in the server "
+        f"({first} {_share(measured, first):.0%}, {second} {_share(measured, second):.0%}) and {elsewhere:.2f} in "
+        "worker, client and database; a Python process can use little more than one, as only one of its threads runs "
+        "Python at a time."
+    )
+
+
+def _share(measured: Measured, duty: str) -> float:
+    whole = measured.cores(_server)
+    return measured.cores(_of_threads(duty)) / whole if whole else 0.0
+
+
+def _of_threads(duty: str) -> Callable[[Run], float]:
+    return lambda run: run.thread_cpu.get(duty, 0.0)
+
+
+def _server(run: Run) -> float:
+    return run.server_cpu
+
+
+def _of_database(run: Run) -> float:
+    return run.database_cpu
+
+
+def _worker(run: Run) -> float:
+    return run.worker_cpu
+
+
+def _client(run: Run) -> float:
+    return run.client_cpu
+
+
+# --- Markdown
+
+
+def _range(rates: list[float]) -> str:
+    return f"{min(rates):,.0f} to {max(rates):,.0f}"
+
+
+def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [titles, tuple("---" for _ in titles), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
