@@ -111,11 +111,18 @@ class Batch:
                 self.outcome.blocked.append(request)
                 continue
             if n and (time.perf_counter() > deadline or self._changes.row_count > self._around.settings.batch_rows):
-                self.outcome.deferred.extend(q for q in self._requests[n:])
+                self._defer(self._requests[n:])
                 break
             self._one(request, locks)
         self._delivery.dispatch()
         self._write()
+
+    def _defer(self, requests: Sequence[r.Request]) -> None:
+        """Leave *requests* to the next batch, with nothing of theirs in this one: it may never come."""
+        for request in requests:
+            if isinstance(request, r.Start):
+                self._drop_claims(request)
+        self.outcome.deferred.extend(requests)
 
     def _one(self, request: r.Request, locks: dict[str, Any]) -> None:
         self.outcome.commands += 1
@@ -212,7 +219,7 @@ class Batch:
             Refusal: a key is taken by something else.
         """
         for claim in self._claims_of(request):
-            held = self._held_claims[claim_key(claim)]
+            held = self._holder(claim)
             if held.execution_id == request.target:
                 continue
             if claim.kind == "request":
@@ -230,12 +237,30 @@ class Batch:
             return held.execution_id
         return ""
 
+    def _holder(self, claim: Claim) -> Claim:
+        """Return the claim that holds the key: *claim* itself if a refused start of this batch has just freed it."""
+        key = claim_key(claim)
+        if key not in self._held_claims:
+            self._held_claims[key] = claim
+            self._new_claims.append(claim)
+        return self._held_claims[key]
+
     def _drop_claims(self, request: r.Start) -> None:
-        """A refused start leaves nothing behind."""
+        """A start that does not come to be leaves nothing behind."""
         for claim in self._claims_of(request):
-            if self._held_claims[claim_key(claim)].execution_id == request.target:
-                self._free_claims.append(claim_key(claim))
-                del self._held_claims[claim_key(claim)]
+            key = claim_key(claim)
+            held = self._held_claims.get(key)
+            if held is not None and held.execution_id == request.target:
+                self._free_claims.append(key)
+                self._new_claims = [new for new in self._new_claims if claim_key(new) != key]
+                del self._held_claims[key]
+
+    def _point_claim_to(self, request: r.Start, existing: str) -> None:
+        """Let a repeat of *request*, which another execution stands for, have that answer too."""
+        self._drop_claims(request)
+        for claim in self._claims_of(request)[:1]:
+            if claim.kind == "request" and claim_key(claim) not in self._held_claims:
+                self._holder(dataclasses.replace(claim, execution_id=existing))
 
     # --- states ----------------------------------------------------------------------------------
 
@@ -287,21 +312,16 @@ class Batch:
     # --- starting --------------------------------------------------------------------------------
 
     def _start(self, request: r.Start) -> object:
-        existing = self._settle_claims(request)
-        if existing:
-            return r.Started(None, existing, existing=True)
         try:
+            existing = self._settle_claims(request)
+            if existing:
+                self._point_claim_to(request, existing)
+                return r.Started(None, existing, existing=True)
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
-                request.at,
-                request.target,
-                request.namespace,
-                request.workflow,
-                request.workflow_namespace,
-                request.input,
-                request.env,
-                request.params,
-            )
+                request.at, request.target, request.namespace, request.workflow, request.workflow_namespace,
+                request.input, request.env, request.params,
+            )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
             self._drop_claims(request)
@@ -517,18 +537,9 @@ def snapshot(live: Live, task_id: int) -> r.Snapshot:
     for task in s.tasks.values() if s.is_final else ():
         counts[task.state] = counts.get(task.state, 0) + 1
     return r.Snapshot(
-        live.envelope,
-        s.state,
-        s.message,
-        s.revision,
-        s.updated_at,
-        s.finished_at,
-        s.output,
-        s.input,
-        s.env,
-        counts,
+        live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.output, s.input, s.env, counts,
         task_id,
-    )
+    )  # fmt: skip
 
 
 def _already(live: Live, action: Action, request: r.Result) -> object:
