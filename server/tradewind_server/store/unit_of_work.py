@@ -192,16 +192,20 @@ class Writer:
     def commit(self, transaction: Transaction) -> Outcome:
         """Commit; a lost reply is cleared up by the batch's row before this returns."""
         try:
-            self.connection.exec_driver_sql("COMMIT")
+            self._send_commit()
         except sa.exc.DBAPIError:
             return self._resolve(transaction)
         return Outcome.COMMITTED
+
+    def _send_commit(self) -> None:
+        self.connection.exec_driver_sql("COMMIT")
 
     def rollback(self) -> None:
         """Give the transaction up."""
         try:
             self.connection.exec_driver_sql("ROLLBACK")
-        except sa.exc.DBAPIError:
+        except sa.exc.SQLAlchemyError:
+            # also PendingRollbackError, which is no DBAPIError: the connection was lost in mid-transaction
             self.discard()
 
     def discard(self) -> None:
