@@ -1,0 +1,47 @@
+"""`python -m tests.crash --kills 100 --seed 1 --database sqlite`; exit code 1 when something was lost."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+
+from tests.crash.check import check
+from tests.crash.drive import run
+from tests.crash.faults import FAULTS, planted
+
+
+def main() -> int:
+    """Run once and say what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description="Kill servers, and look what is lost.")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    given = parser.parse_args()
+    _say(f"seed {given.seed}, {given.kills} kills, {given.database}")
+    began = time.monotonic()
+    report = run(given.kills, given.seed, given.database, _say)
+    facts, faults = report.facts, [*report.stuck, *check(report.facts)]
+    for fault in faults[:50]:
+        _say(f"FAULT {fault}")
+    missed = [name for name in FAULTS if not faults and not check(planted(facts, name))]
+    for name in missed:
+        _say(f"FAULT the checker does not see the planted {name}")
+    recorded = sum(r.status in ("RECORDED", "ALREADY_RECORDED") for r in facts.results.values())
+    _say(
+        f"{len(report.kills)} kills, {report.kills_in_flight} with commands in flight; {report.cuts} cuts of the "
+        f"database's connections\n{len(facts.starts)} starts, {len(facts.executions)} executions with children, "
+        f"{recorded} of {len(facts.results)} results recorded, {len(facts.events)} events, "
+        f"{len(facts.replays)} replayed\n{len(faults) + len(missed)} faults, {len(FAULTS) - len(missed)} planted "
+        f"faults found, {time.monotonic() - began:.0f} s"
+    )
+    return int(bool(faults or missed))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+sys.exit(main())

@@ -1,0 +1,221 @@
+"""One run: servers, load, kills at random moments, then the facts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.crash.facts import Facts, collect
+from tradewind import connect
+from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WORKFLOWS = """
+version: '2.0'
+crash.order:
+  input: [n]
+  output: {total: <% $.total %>}
+  tasks:
+    first:
+      action: crash.add a=<% $.n %> b=1
+      publish: {one: <% task().result.sum %>}
+      on-success: [left, many]
+    left:
+      wait-before: 1
+      action: crash.add a=<% $.one %> b=10
+      publish: {left: <% task().result.sum %>}
+      on-success: both
+    many:
+      with-items: i in <% [1, 2, 3] %>
+      action: crash.add a=<% $.one %> b=<% $.i %>
+      publish: {many: <% task().result.select($.sum).sum() %>}
+      on-success: both
+    both:
+      join: all
+      action: crash.add a=<% $.left %> b=<% $.many %>
+      publish: {total: <% task().result.sum %>}
+      on-success: child
+    child:
+      workflow: crash.child n=<% $.total %>
+      publish: {total: <% task().result.total %>}
+
+crash.child:
+  input: [n]
+  output: {total: <% $.total %>}
+  tasks:
+    only:
+      action: crash.add a=<% $.n %> b=100
+      publish: {total: <% task().result.sum %>}
+"""
+
+#: Leases short enough that what a dead server had handed out comes back soon; losses are the server's, never the
+#: action's, so they must not end one.
+ENVIRONMENT = {
+    "TRADEWIND_DELIVERY_LEASE_SECONDS": "2",
+    "TRADEWIND_WORK_LEASE_SECONDS": "5",
+    "TRADEWIND_MAX_DELIVERIES": "10000",
+    "TRADEWIND_MAX_LOSSES": "10000",
+}
+_READY_SECONDS = 30.0
+#: What is open when the killing ends must end by itself in this time.
+_SETTLE_SECONDS = 60.0
+_CUT_CHANCE = 0.3
+
+
+@dataclasses.dataclass(slots=True)
+class Report:
+    """What came of a run."""
+
+    facts: Facts
+    #: Moments of the kills, monotonic seconds.
+    kills: list[float]
+    #: How often the database's connections were cut.
+    cuts: int
+    #: Processes of the load that did not come to their end.
+    stuck: list[str]
+
+    @property
+    def kills_in_flight(self) -> int:
+        """Return how many kills met commands that were sent and not answered."""
+        return sum(self.facts.in_flight(at) > 0 for at in self.kills)
+
+
+class ServerProcess:
+    """A server in a process of its own, on a port that it keeps."""
+
+    def __init__(self, database: str, log: Path) -> None:
+        self.address = f"127.0.0.1:{_free_port()}"
+        self._database = database
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it takes connections."""
+        command = [sys.executable, "-m", "tradewind_server.cli", "server"]
+        command += ["--listen", self.address, "--database", self._database]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **ENVIRONMENT}
+            )
+        end = time.monotonic() + _READY_SECONDS
+        host, _, port = self.address.partition(":")
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+                return
+            if time.monotonic() > end or self._process.poll() is not None:
+                raise RuntimeError(f"the server did not start; its log is {self._log}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+
+def run(kills: int, seed: int, database: str, say: Callable[[str], None] = lambda _: None) -> Report:
+    """Load one server on SQLite, or two on PostgreSQL, and kill *kills* times."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-crash-")))
+        postgres = stack.enter_context(_postgres()) if database == "postgresql" else None
+        url = postgres.create("crash") if postgres else str(folder / "crash.db")
+        servers = [ServerProcess(url, folder / f"server{n}.log") for n in range(2 if postgres else 1)]
+        for server in servers:
+            stack.callback(server.kill)
+            server.start()
+        with connect(servers[0].address) as client:
+            client.deploy(("crash.yaml", WORKFLOWS))
+        load = [stack.enter_context(_process(folder, *role)) for role in _roles(servers, seed)]
+        killed, cuts = _kill(kills, random.Random(seed), servers, postgres, say)
+        stuck = _settle(load)
+        if stuck:
+            for path in folder.glob("*.log"):
+                say(f"--- {path.name}\n{path.read_text()[-2000:]}")
+        facts = collect(sorted(folder.glob("*.jsonl")), url, servers[0].address, seed)
+        return Report(facts, killed, cuts, stuck)
+
+
+def _postgres() -> PrivatePostgres:
+    binaries = find_binaries()
+    if binaries is None:
+        raise RuntimeError("PostgreSQL is not installed")
+    return PrivatePostgres(binaries)
+
+
+def _roles(servers: list[ServerProcess], seed: int) -> Iterator[tuple[str, str, str]]:
+    everywhere = ",".join(server.address for server in servers)
+    yield "client", everywhere, f"client-{seed}"
+    for n in range(2):
+        # each server has a worker of its own
+        yield "worker", servers[n % len(servers)].address, f"worker{n}-{seed}"
+    yield "poller", everywhere, f"poller-{seed}"
+
+
+@contextlib.contextmanager
+def _process(folder: Path, role: str, addresses: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.crash.load", role, addresses, str(folder / f"{name}.jsonl"), name]
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _kill(
+    kills: int,
+    rng: random.Random,
+    servers: list[ServerProcess],
+    postgres: PrivatePostgres | None,
+    say: Callable[[str], None],
+) -> tuple[list[float], int]:
+    time.sleep(2.0)  # the load begins
+    killed: list[float] = []
+    cuts = 0
+    for n in range(kills):
+        time.sleep(rng.uniform(0.1, 1.0))
+        server = rng.choice(servers)
+        killed.append(time.monotonic())
+        server.kill()
+        if postgres is not None and rng.random() < _CUT_CHANCE:
+            postgres.kill_backends("tradewind")
+            cuts += 1
+        time.sleep(rng.uniform(0.0, 0.3))
+        server.start()
+        if (n + 1) % 10 == 0:
+            say(f"{n + 1} kills")
+    return killed, cuts
+
+
+def _settle(load: list[subprocess.Popen[bytes]]) -> list[str]:
+    """Let the client finish what it has begun, then the workers; return who did not."""
+    stuck: list[str] = []
+    end = time.monotonic() + _SETTLE_SECONDS
+    for process in load:
+        process.terminate()
+        try:
+            code = process.wait(max(1.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            code = -1
+        if code:
+            stuck.append(f"{process.args!r} ended with {code}")
+    return stuck
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
