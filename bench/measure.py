@@ -30,6 +30,8 @@ class Run:
     worker_cpu: float
     client_cpu: float
     database_cpu: float
+    #: Calls that the gRPC library of the server cancelled, and that the client sent again.
+    cancelled: int
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Bench:
             worker_cpu=after[1] - before[1],
             client_cpu=answer["cpu_seconds"],
             database_cpu=after[2] - before[2],
+            cancelled=answer["cancelled"],
         )
         return run, answer["ids"]
 

@@ -60,6 +60,12 @@ def _database(result: Results) -> Iterator[str]:
     )
     yield _table(titles, [_row(measured, references) for measured in result.measured])
     for measured in result.measured:
+        if cancelled := [run.cancelled for run in measured.runs if run.cancelled]:
+            yield (
+                f"In {len(cancelled)} of {len(measured.runs)} runs of `{measured.workload.name}` the server's gRPC "
+                f"library cancelled calls, {min(cancelled):,} to {max(cancelled):,} of them, as too many came at once. "
+                "The client sent them again with the same request id; the time that took is in the numbers."
+            )
         if measured.hops_ms:
             yield (
                 f"A hop, from a result leaving the worker's function to the next action entering it, with "
