@@ -95,8 +95,8 @@ class Watching:
         return await self._runtime.read(lambda connection, _: reads.history(connection, id_, after, _PAGE))
 
     def follow(self, id_: str) -> Subscription:
-        """Follow an execution from now on; close it in the end."""
-        return self._runtime.hub.subscribe(id_)
+        """Wait for the end of an execution from now on; close it when that is over."""
+        return self._runtime.hub.subscribe(id_, end_only=True)
 
     async def wait(self, subscription: Subscription, seconds: float, *, is_new: bool) -> execution_pb2.Execution:
         """Return the execution, with payloads, when it has ended or *seconds* are over.

@@ -55,12 +55,13 @@ class Committer:
 
     def _is_due_alone(self, request: r.Request) -> bool:
         since = request.deferred_since
-        return since > 0 and self._clock.monotonic() - since > _PATIENCE_SECONDS
+        return since is not None and self._clock.monotonic() - since > _PATIENCE_SECONDS
 
     def _note_deferred(self, outcome: r.Outcome) -> None:
         now = self._clock.monotonic()
         for request in outcome.blocked:
-            request.deferred_since = request.deferred_since or now
+            if request.deferred_since is None:
+                request.deferred_since = now
 
     def _try(self, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
         rest = list(queue)

@@ -20,8 +20,9 @@ _KEPT = 32
 class Subscription:
     """One follower of one execution."""
 
-    def __init__(self, hub: Hub, execution_id: str) -> None:
+    def __init__(self, hub: Hub, execution_id: str, *, end_only: bool) -> None:
         self._hub = hub
+        self._end_only = end_only
         self.execution_id = execution_id
         self._pending: collections.deque[Announcement] = collections.deque(maxlen=_KEPT)
         self._wake = asyncio.Event()
@@ -30,10 +31,12 @@ class Subscription:
 
     def push(self, announcement: Announcement | None) -> None:
         """Wake the follower; None: something happened, on another server or out of sight."""
-        if announcement is not None:
-            self._pending.append(announcement)
-        else:
+        if announcement is None:
             self._unseen = True
+        elif self._end_only and announcement.ended is None:
+            return
+        else:
+            self._pending.append(announcement)
         self._wake.set()
 
     async def wait(self, timeout: float) -> bool:
@@ -80,9 +83,9 @@ class Hub:
     def __init__(self) -> None:
         self._by_execution: dict[str, set[Subscription]] = {}
 
-    def subscribe(self, execution_id: str) -> Subscription:
-        """Follow an execution from now on; read the table after this, not before."""
-        subscription = Subscription(self, execution_id)
+    def subscribe(self, execution_id: str, *, end_only: bool = False) -> Subscription:
+        """Follow an execution, or only wait for its end, from now on; read the table after this, not before."""
+        subscription = Subscription(self, execution_id, end_only=end_only)
         self._by_execution.setdefault(execution_id, set()).add(subscription)
         return subscription
 

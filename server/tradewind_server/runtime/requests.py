@@ -24,8 +24,8 @@ class Request:
     #: The execution it is about; "" for none. Requests of one execution are kept in order.
     target: str = ""
     reply: Reply | None = None
-    #: Monotonic seconds at which another server's lock first made it wait; 0: it has not waited.
-    deferred_since: float = 0.0
+    #: Monotonic seconds at which another server's lock first made it wait; None: it has not waited.
+    deferred_since: float | None = None
     #: Bytes that it keeps in memory while it waits.
     size_bytes: int = 200
 

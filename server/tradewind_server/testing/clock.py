@@ -30,8 +30,8 @@ class VirtualClock:
 class CountedIds:
     """The same ids in every run."""
 
-    def __init__(self) -> None:
-        self._count = 0
+    def __init__(self, start: int = 0) -> None:
+        self._count = start
 
     def execution(self, at: datetime) -> str:
         """Return the next id in the form of a UUIDv7."""

@@ -49,16 +49,18 @@ class World:
         settings: Settings | None = None,
         actions: Mapping[str, BuiltIn] = SIMPLE,
         open_world: bool = False,
+        writer: Writer | None = None,
+        first_id: int = 0,
     ) -> None:
         self.clock = VirtualClock()
-        self.ids = CountedIds()
+        self.ids = CountedIds(first_id)
         self.settings = settings or Settings(batch_decide_ms=10_000)
         self.database = database
         self.desk = Desk()
         self._actions = actions
         self.registry = Registry(signatures(), open_world, self.settings.max_payload_bytes)
         around = Surroundings(Cache(self.settings.cache_bytes), self.desk, self.registry, self.settings)
-        self._writer = Writer(database, "world")
+        self._writer = writer or Writer(database, "world")
         self.committer = Committer(self._writer, around, self.clock, self.ids)
         self.alarm = Alarm()
         self.outcomes: list[r.Outcome] = []

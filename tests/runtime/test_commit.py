@@ -1,0 +1,186 @@
+"""What the committer makes of commits of unknown outcome, of locks, and of requests that break."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.state import ExecutionState
+from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.committer import Broken
+from tradewind_server.store.database import Database
+from tradewind_server.store.records import Provenance
+from tradewind_server.testing.lossy import LossyWriter
+from tradewind_server.testing.world import World
+
+WAITING = """
+version: '2.0'
+wait:
+  tasks:
+    a: {action: std.async_noop, publish: {r: <% task().result %>}, on-success: b}
+    b: {action: std.async_noop}
+"""
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Give an empty database of each kind."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def lossy(database: Database) -> Iterator[tuple[World, LossyWriter]]:
+    """Give a world whose commits can go wrong."""
+    writer = LossyWriter(database, "lossy")
+    world = World(database, writer=writer)
+    world.deploy(WAITING)
+    yield world, writer
+    world.close()
+
+
+def test_commit_whose_reply_is_lost_has_happened_once(lossy: tuple[World, LossyWriter]) -> None:
+    """The caller hears of success, and nothing is done again."""
+    world, writer = lossy
+    id_ = world.start("wait")
+
+    writer.faults = ["reply lost"]
+    answer = world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7))
+
+    assert isinstance(answer, r.Recorded)
+    assert [e.type for e in world.events(id_)].count("ActionSucceeded") == 1
+    world.check_replay(id_)
+
+
+def test_commit_that_never_arrived_has_not_happened(lossy: tuple[World, LossyWriter]) -> None:
+    """The caller is told to try again, the state is as before, and the second try works."""
+    world, writer = lossy
+    id_ = world.start("wait")
+    before = world.live(id_).state.revision
+
+    writer.faults = ["never arrived"]
+    with pytest.raises(DatabaseUnavailable):
+        world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7))
+
+    assert world.live(id_).state.revision == before
+    assert isinstance(world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7)), r.Recorded)
+    world.check_replay(id_)
+
+
+def test_start_whose_reply_is_lost_is_one_execution(lossy: tuple[World, LossyWriter]) -> None:
+    """The same request id, sent again, gets the execution that the lost reply was about."""
+    world, writer = lossy
+
+    writer.faults = ["reply lost"]
+    first = world.start("wait", request_id="r1")
+    second = world.start("wait", request_id="r1")
+
+    assert first == second
+
+
+def _pause(world: World, id_: str) -> r.Command:
+    provenance = Provenance("anonymous:", "PauseExecution")
+    return r.Command(
+        provenance=provenance, target=id_, namespace="default", command=c.PauseExecution(world.clock.now())
+    )
+
+
+def test_command_behind_a_foreign_lock_waits_in_its_place(postgres_url: Callable[[], str]) -> None:
+    """It is deferred with all later commands of its execution; after a while the server waits for the lock itself."""
+    # given
+    url = postgres_url()
+    database = Database(url)
+    world = World(database)
+    world.deploy(WAITING)
+    held, free = world.start("wait"), world.start("wait")
+    first, second, other = _pause(world, held), _pause(world, held), _pause(world, free)
+    with psycopg.connect(url) as foreign:
+        foreign.execute("SELECT id FROM executions WHERE id = %s FOR UPDATE", (held,))
+
+        # when
+        outcome = world.committer.step([first, other, second])
+
+        # then
+        assert outcome.deferred == [first, second]
+        assert [request for request, _ in outcome.answers] == [other]
+
+        # when
+        world.clock.advance(timedelta(seconds=1))
+        release = threading.Timer(0.1, foreign.rollback)
+        release.start()
+        outcome = world.committer.step(outcome.deferred)
+        release.join()
+
+        # then
+        assert [request for request, _ in outcome.answers] == [first, second]
+    assert world.live(held).state.state is ExecutionState.PAUSED
+    world.close()
+    database.close()
+
+
+def test_lock_that_is_never_free_defers_for_ever_and_blocks_nobody(postgres_url: Callable[[], str]) -> None:
+    """The wait for the lock ends by its timeout; the command keeps its place."""
+    url = postgres_url()
+    database = Database(url)
+    world = World(database)
+    world.deploy(WAITING)
+    held = world.start("wait")
+    command = _pause(world, held)
+    with psycopg.connect(url) as foreign:
+        foreign.execute("SELECT id FROM executions WHERE id = %s FOR UPDATE", (held,))
+        world.committer.step([command])
+        world.clock.advance(timedelta(seconds=1))
+
+        outcome = world.committer.step([command])
+
+        assert outcome.deferred == [command]
+        assert outcome.answers == []
+    world.close()
+    database.close()
+
+
+def test_request_that_breaks_is_answered_alone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others of its batch are carried out; the caller at fault is told a number of the log, nothing else."""
+    # given
+    world = World(database)
+    world.deploy(WAITING)
+    good, bad = world.start("wait"), world.start("wait")
+    broken, fine = _pause(world, bad), _pause(world, good)
+    broken.command = None  # type: ignore[assignment]
+
+    # when
+    outcome = world.committer.step([broken, fine])
+
+    # then
+    answers = dict((id(request), answer) for request, answer in outcome.answers)
+    assert isinstance(answers[id(broken)], Broken)
+    assert isinstance(answers[id(fine)], r.Snapshot)
+    assert world.live(good).state.state is ExecutionState.PAUSED
+    assert world.live(bad).state.state is ExecutionState.RUNNING
+    world.close()
+
+
+def test_state_of_another_server_is_caught_up(postgres_url: Callable[[], str]) -> None:
+    """A cached state evolves by the events that another server wrote meanwhile."""
+    database = Database(postgres_url())
+    one, two = World(database), World(database, first_id=1_000_000)
+    one.deploy(WAITING)
+    id_ = one.start("wait")
+
+    two.answer(id_, c.CompleteAction(two.clock.now(), 1, "first"))
+    one.answer(id_, c.CompleteAction(one.clock.now(), 2, "second"))
+
+    state = one.live(id_).state
+    assert state.state is ExecutionState.SUCCEEDED
+    assert state.output == {"r": "first"}
+    one.check_replay(id_)
+    one.close()
+    two.close()
+    database.close()
