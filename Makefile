@@ -26,8 +26,13 @@ $(GO_PLUGINS):
 	  go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1 && touch $@; \
 	fi
 
-demo: $(VENV) ## Run the salary process: workers, an approval, a failure with its SMS, a killed server
+demo: $(VENV) bonus-worker ## Run the salary process: workers, an approval, a failure with its SMS, a killed server
 	@$(PY) examples/salary/demo.py
+
+# The Go compiler's cache then makes the demo's own build a matter of a second.
+.PHONY: bonus-worker
+bonus-worker:
+	@if command -v go >/dev/null; then cd examples/salary/bonus && go build -o /dev/null . ; fi
 
 test: $(VENV) ## Run the tests (ARGS='-k join' for some of them)
 	@. tools/ensure_postgres.sh && $(PY) -m pytest $(ARGS)

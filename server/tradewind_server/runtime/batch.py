@@ -406,7 +406,11 @@ class Batch:
             if not action.asynchronous:
                 raise ActionWithWorker(action=f"a{action.id}", name=action.name)
         else:
-            self._delivery.check_lease(request)
+            holder = self._delivery.check_lease(request)
+            if not request.worker:
+                # by a bare token: the lease knows whose it is
+                request.worker = holder
+                request.provenance = dataclasses.replace(request.provenance, actor=f"worker:{holder}")
         self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.workers[key] = request.worker
         self._delivery.ended(key)

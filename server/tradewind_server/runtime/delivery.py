@@ -81,8 +81,8 @@ class Delivery:
         fresh = [row.action_id for key, row in self._changes.queued.items() if key[0] == id_]
         return frozenset([row.action_id for row in rows if row.stage == QUEUED] + fresh)
 
-    def check_lease(self, request: r.Result) -> None:
-        """Compare what a result says with the lease as it is.
+    def check_lease(self, request: r.Result) -> str:
+        """Compare what a result says with the lease as it is; return who holds it.
 
         Raises:
             StaleAttempt, LeaseLost: it is another one.
@@ -95,6 +95,7 @@ class Delivery:
             raise StaleAttempt(action=name, attempt=request.attempt, current=row.attempt)
         if request.epoch != row.epoch:
             raise LeaseLost(action=name)
+        return row.worker
 
     def _lease(self, row: QueueRow, session: str, worker: str) -> None:
         row.stage, row.session, row.worker = OFFERED, session, worker
