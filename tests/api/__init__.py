@@ -1,0 +1,1 @@
+"""The API on a real server, over real gRPC, on both databases."""
