@@ -17,7 +17,7 @@ from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import decide, evolve
 from tradewind_server.engine.codec import decode_event
-from tradewind_server.engine.state import Action, ActionState, ExecutionState
+from tradewind_server.engine.state import Action, ActionState
 from tradewind_server.errors import (
     ActionNotFound,
     ActionWithWorker,
@@ -36,6 +36,7 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
+from tradewind_server.runtime.messages import command_of
 from tradewind_server.settings import Settings
 from tradewind_server.store import definitions, loading
 from tradewind_server.store.definitions import Registry
@@ -474,7 +475,7 @@ class Batch:
             )
 
     def _hear(self, live: Live, message: Message, at: datetime) -> None:
-        command = _MESSAGE_COMMANDS[message.kind](decode(message.body), at, self._around.settings)
+        command = command_of(message, at, self._around.settings)
         if isinstance(command, c.StopExecution):
             command = dataclasses.replace(command, undelivered=self._delivery.undelivered(live.envelope.id))
         whence = "parent" if message.kind in ("pause", "resume", "cancel") else "child"
@@ -564,25 +565,6 @@ def _already(live: Live, action: Action, request: r.Result) -> object:
         raise LeaseLost(action=f"a{action.id}")
     return r.Recorded(request.target, live.state.revision, is_new=False)
 
-
-def _child_failed(body: Any, at: datetime, _: Settings) -> c.Command:
-    message = body["message"] or "The sub-workflow failed."
-    return c.FailAction(at, body["action"], c.Failure("CHILD", message, "CHILD_FAILED", body["output"]))
-
-
-_MESSAGE_COMMANDS: dict[str, Callable[[Any, datetime, Settings], c.Command]] = {
-    "pause": lambda _, at, s: c.PauseExecution(at, "Its parent was paused.", from_parent=True),
-    "resume": lambda _, at, s: c.ResumeExecution(at, from_parent=True),
-    "cancel": lambda _, at, s: c.StopExecution(
-        at, ExecutionState.CANCELLED, "Its parent was cancelled.", grace_seconds=s.cancel_grace_seconds
-    ),
-    "succeeded": lambda body, at, s: c.CompleteAction(at, body["action"], body["output"]),
-    "failed": _child_failed,
-    "cancelled": lambda body, at, s: c.CancelAction(at, body["action"], body["message"] or ""),
-    "paused": lambda body, at, s: c.NoteChild(at, body["action"], "paused"),
-    "resumed": lambda body, at, s: c.NoteChild(at, body["action"], "resumed"),
-    "reopened": lambda body, at, s: c.NoteChild(at, body["action"], "reopened"),
-}
 
 _LATER = object()
 
