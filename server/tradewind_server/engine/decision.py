@@ -39,11 +39,15 @@ Target = tuple[str, str]
 class Decision:
     """Collects events; each is applied to the state at once, so that later steps see it."""
 
-    __slots__ = ("_state", "at", "bodies", "events", "library", "spec", "todo")
+    __slots__ = ("at", "bodies", "events", "library", "spec", "state", "todo")
+
+    #: As evolved by the events so far. Before ExecutionStarted there is none, and nothing may look at it.
+    state: Execution
 
     def __init__(self, spec: WorkflowSpec, state: Execution | None, library: Library, at: datetime) -> None:
         self.spec = spec
-        self._state = state
+        if state is not None:
+            self.state = state
         self.library = library
         # Inside an execution time never goes back.
         self.at = max(at, state.updated_at) if state is not None else at
@@ -52,12 +56,6 @@ class Decision:
         self.bodies: list[bytes] = []
         #: Transitions still to take: (task id or 0 for the start, targets). A negative id: look again at that join.
         self.todo: collections.deque[tuple[int, list[Target]]] = collections.deque()
-
-    @property
-    def state(self) -> Execution:
-        """Return the state; the first event creates it."""
-        assert self._state is not None, "ExecutionStarted comes first"
-        return self._state
 
     def emit(self, event: e.Event) -> None:
         """Record *event* and apply it.
@@ -70,7 +68,7 @@ class Decision:
         if len(body) > limit and isinstance(event, _HOLDS_DATA):
             raise TaskError(f"{type(event).__name__} holds {len(body)} bytes; the limit is {limit} (max_payload_bytes)")
         if isinstance(event, e.ExecutionStarted):
-            self._state = create(event, self.at)
+            self.state = create(event, self.at)
         else:
             evolve(self.state, event, self.at)
         self.events.append(event)

@@ -134,23 +134,22 @@ class Changes:
         at_us = to_microseconds(decision.at)
         for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
-            name = type(event).__name__
+            name, version, changes_task, effect = _KINDS[type(event)]
             task_id = getattr(event, "task", 0)
             action_id = getattr(event, "action", 0)
             task = live.state.tasks[task_id].name if task_id else ""
             self.events.append(
                 StoredEvent(
                     envelope.id, revision, envelope.namespace, envelope.root_id, envelope.workflow,
-                    envelope.business_key, name, VERSIONS[name], at_us, provenance.actor, provenance.cause,
+                    envelope.business_key, name, version, at_us, provenance.actor, provenance.cause,
                     provenance.request_id, task_id, task, action_id, self.batch, self.xid, len(self.events),
                     provenance.trace, 1, body,
                 )
             )  # fmt: skip
-            if task_id and name not in _LEAVES_TASK:
+            if task_id and changes_task:
                 touched.tasks[task_id] = None
             if action_id:
                 touched.actions[action_id] = None
-            effect = _EFFECTS.get(type(event))
             if effect is not None:
                 effect(self, live, event, revision, at_us, provenance)
 
@@ -294,6 +293,12 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.TimerSet: _set_timer,
     e.TimerEnded: _end_timer,
     e.BranchArrived: _arrive,
+}
+
+#: What a type of event is called, its version, whether it changes its task's row, and its side effect.
+_KINDS = {
+    cls: (cls.__name__, VERSIONS[cls.__name__], cls.__name__ not in _LEAVES_TASK, _EFFECTS.get(cls))
+    for cls in e.Event.__subclasses__()
 }
 
 
