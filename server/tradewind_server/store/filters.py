@@ -85,7 +85,7 @@ DEFINITION_FIELDS: Mapping[str, Field] = {
 }
 
 _TERM = re.compile(r"""\s*([a-z_]+)\s*(!=|<=|>=|=|<|>|:)\s*("(?:[^"\\]|\\.)*"|[^\s"]+)\s*""")
-_AND = re.compile(r"AND\s+")
+_AND = re.compile(r"AND(?:\s+|$)")
 _MOST_TERMS = 20
 
 
