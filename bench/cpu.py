@@ -33,6 +33,14 @@ def of_processes(pids: Iterable[int]) -> float:
     return total
 
 
+def of_machine() -> float:
+    """Return the seconds that all processors have been busy, or taken away by the host."""
+    user, nice, system, _idle, _waiting, *interrupts_and_stolen = (
+        Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    )
+    return sum(map(int, (user, nice, system, *interrupts_and_stolen))) / _TICK
+
+
 def of_threads(pid: int) -> dict[str, float]:
     """Return the seconds that a server has used, by duty."""
     by_duty: dict[str, float] = defaultdict(float)

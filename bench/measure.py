@@ -32,6 +32,8 @@ class Run:
     database_cpu: float
     #: Calls that the gRPC library of the server cancelled, and that the client sent again.
     cancelled: int
+    #: What everybody else on the machine used.
+    others_cpu: float
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Bench:
             client_cpu=answer["cpu_seconds"],
             database_cpu=after[2] - before[2],
             cancelled=answer["cancelled"],
+            others_cpu=max(0.0, after[3] - before[3] - sum(after[:3]) + sum(before[:3]) - answer["cpu_seconds"]),
         )
         return run, answer["ids"]
 
@@ -190,5 +193,5 @@ def _order(workload: Workload, executions: int) -> dict[str, Any]:
     }
 
 
-def _spent(server: Server, worker: Worker, pids: list[int]) -> tuple[float, float, float]:
-    return cpu.of_process(server.pid), cpu.of_process(worker.pid), cpu.of_processes(pids)
+def _spent(server: Server, worker: Worker, pids: list[int]) -> tuple[float, float, float, float]:
+    return cpu.of_process(server.pid), cpu.of_process(worker.pid), cpu.of_processes(pids), cpu.of_machine()

@@ -57,6 +57,7 @@ def _database(result: Results) -> Iterator[str]:
         "execution p50 / p99, ms",
         "server CPU, µs/task",
         "replayed",
+        "cores that others used",
     )
     yield _table(titles, [_row(measured, references) for measured in result.measured])
     for measured in result.measured:
@@ -85,6 +86,7 @@ def _row(measured: Measured, references: References) -> tuple[str, ...]:
         f"{measured.execution_ms(0.5):,.1f} / {measured.execution_ms(0.99):,.1f}",
         f"{measured.per_task_us(lambda run: run.server_cpu):,.0f}",
         f"{measured.replayed}",
+        f"{measured.cores(lambda run: run.others_cpu):.2f}",
     )
 
 
