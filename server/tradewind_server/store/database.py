@@ -72,7 +72,9 @@ class Database:
             try:
                 yield connection, Dialect(connection)
             finally:
-                connection.exec_driver_sql("ROLLBACK")
+                # a lost connection has nothing to roll back, and trying would hide why it was lost
+                if not connection.invalidated:
+                    connection.exec_driver_sql("ROLLBACK")
 
     def durability(self) -> str:
         """Return how the database promises durability, read back from it."""
