@@ -1,0 +1,275 @@
+"""Bad input: each gets a typed refusal that says what to do, leaves nothing half done, and others are served."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from grpc import StatusCode
+
+from tests.api.harness import Caught, Served, read_refusal, refused, serving, start
+from tradewind.v1 import action_callback_pb2 as v1
+from tradewind.v1 import definition_pb2, definition_service_pb2, execution_service_pb2
+
+BROKEN = """version: '2.0'
+broken:
+  input: [n]
+  tasks:
+    a:
+      action: std.echo output="<% $.n + %>"
+      on-success: nowhere
+    b:
+      join: all
+      actoin: std.noop
+"""
+
+REGEX = """
+version: '2.0'
+regex:
+  input: [text]
+  output: {found: <% $.found %>}
+  tasks:
+    t:
+      action: std.noop
+      publish: {found: "<% regex('^(a+)+$').matches($.text) %>"}
+"""
+
+
+@pytest_asyncio.fixture
+async def served(database_url: str) -> AsyncIterator[Served]:
+    """Give a server; after the test it must still serve, and hold nothing of what was refused."""
+    async with serving(database_url) as served:
+        yield served
+        id_ = await served.start(external_id="afterwards")
+        async with served.worker() as hand:
+            while (offer := await hand.offer()).execution_id != id_:
+                pass
+            await hand.finish(offer.token, 1)
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})
+
+
+async def total(served: Served) -> int:
+    """Count executions."""
+    answer = await served.executions.CountExecutions(execution_service_pb2.CountExecutionsRequest())
+    return int(answer.total)
+
+
+async def refuse_start(served: Served, request: Any, code: StatusCode, reason: str) -> Caught:
+    """Expect a start to be refused and to leave nothing."""
+    with refused(code, reason) as caught:
+        await served.executions.StartExecution(request)
+    assert await total(served) == 0
+    return caught
+
+
+async def test_broken_definition_lists_all_problems(served: Served) -> None:
+    """Each with file, line and column; nothing of it is stored."""
+    file = definition_pb2.DefinitionFile(name="broken.yaml", content=BROKEN.encode())
+    with refused(StatusCode.INVALID_ARGUMENT, "DEFINITION_INVALID") as caught:
+        await served.definitions.DeployDefinitions(definition_service_pb2.DeployDefinitionsRequest(files=[file]))
+    places = [field.split()[0] for field, _ in caught.violations]
+    assert len(places) >= 3
+    assert {int(place.split(":")[1]) for place in places} >= {6, 7, 10}
+    assert all(place.startswith("broken.yaml:") and place.count(":") == 2 for place in places)
+    with refused(StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND"):
+        await served.start("broken")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a: [", b"", b"- 1", b"version: '3.0'\n", b"a: &a [*a]\n"])
+async def test_unreadable_definition_is_refused(served: Served, content: bytes) -> None:
+    """Whatever it is; what is no text has no lines that could be named."""
+    reason = "FIELD_INVALID" if content == b"\xff\xfe" else "DEFINITION_INVALID"
+    file = definition_pb2.DefinitionFile(name="bad.yaml", content=content)
+    with refused(StatusCode.INVALID_ARGUMENT, reason):
+        await served.definitions.DeployDefinitions(definition_service_pb2.DeployDefinitionsRequest(files=[file]))
+
+
+async def test_unknown_workflow_is_refused(served: Served) -> None:
+    """With its name."""
+    caught = await refuse_start(served, start("nothing"), StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND")
+    assert caught.metadata["name"] == "nothing"
+
+
+async def test_missing_and_unexpected_input_are_refused(served: Served) -> None:
+    """With the names."""
+    caught = await refuse_start(served, start("one", {}), StatusCode.INVALID_ARGUMENT, "INPUT_MISSING")
+    assert caught.metadata["names"] == "n"
+    request = start("one", {"n": 1, "m": 2})
+    caught = await refuse_start(served, request, StatusCode.INVALID_ARGUMENT, "INPUT_UNEXPECTED")
+    assert caught.metadata["names"] == "m"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"n": "\xff"}',
+        b'{"n": ',
+        b"[1]",
+        b"NaN",
+        b'{"n": NaN}',
+        b'{"n": ' + b"9" * 5000 + b"}",
+        b'{"n": 1e1000000000}',
+        b"[" * 100_000,
+        b'{"n": "\\ud800"}',
+    ],
+    ids=["utf8", "cut", "array", "nan", "inner-nan", "5000-digits", "exponent", "deep", "surrogate"],
+)
+async def test_bad_payload_is_refused(served: Served, data: bytes) -> None:
+    """Before anything is done with it."""
+    request = start()
+    request.input.data = data
+    caught = await refuse_start(served, request, StatusCode.INVALID_ARGUMENT, "PAYLOAD_INVALID")
+    assert caught.metadata["what"] == "input"
+    assert caught.violations[0][0] == "input"
+
+
+async def test_large_payload_is_refused(served: Served) -> None:
+    """By the limit of a value, and by that of a message."""
+    caught = await refuse_start(
+        served, start(given={"n": "x" * 2_000_000}), StatusCode.INVALID_ARGUMENT, "PAYLOAD_TOO_LARGE"
+    )
+    assert (caught.metadata["limit"], caught.metadata["setting"]) == ("1048576", "max_payload_bytes")
+    with pytest.raises(Exception, match="RESOURCE_EXHAUSTED|larger than max"):
+        await served.executions.StartExecution(start(given={"n": "x" * 10_000_000}))
+    assert await total(served) == 0
+
+
+async def test_large_result_is_refused_by_its_receipt(served: Served) -> None:
+    """The worker hears why, and the action is still its own."""
+    id_ = await served.start()
+    async with served.worker() as hand:
+        token = (await hand.offer()).token
+        await hand.finish(token, "x" * 2_000_000)
+        assert await hand.receipt() == ("REFUSED", "PAYLOAD_TOO_LARGE")
+        await hand.finish(token, "small")
+        assert await hand.receipt() == ("RECORDED", "")
+    assert await served.ended(id_) == ("SUCCEEDED", {"r": "small"})
+
+
+async def test_payload_of_another_kind_is_refused(served: Served) -> None:
+    """This version knows plain JSON."""
+    request = start()
+    request.input.content_type = "application/x-protobuf"
+    await refuse_start(served, request, StatusCode.INVALID_ARGUMENT, "PAYLOAD_UNSUPPORTED")
+    request.input.content_type = ""
+    request.input.encoding = "gzip"
+    await refuse_start(served, request, StatusCode.INVALID_ARGUMENT, "PAYLOAD_UNSUPPORTED")
+
+
+@pytest.mark.parametrize("text", ["colour = red", "state", "state = PURPLE", "state = RUNNING OR x = 1", "' OR 1=1 --"])
+async def test_filter_that_makes_no_sense_is_refused(served: Served, text: str) -> None:
+    """And the refusal lists the fields there are."""
+    with refused(StatusCode.INVALID_ARGUMENT, "FILTER_INVALID") as caught:
+        await served.executions.ListExecutions(execution_service_pb2.ListExecutionsRequest(filter=text))
+    assert "workflow" in caught.metadata["fields"]
+
+
+async def test_foreign_tokens_are_refused(served: Served) -> None:
+    """Garbage, one that was changed, one of another namespace: none says what stands behind it."""
+    await served.start()
+    [offer] = await served.poll()
+    changed = bytes([offer.token[0] ^ 1]) + offer.token[1:]
+    for token in (b"", b"garbage", b"\xff" * 5000, changed, offer.token[:-1], offer.token + b"x"):
+        with refused(StatusCode.INVALID_ARGUMENT, "TOKEN_INVALID"):
+            await served.complete(token, 1)
+    with refused(StatusCode.INVALID_ARGUMENT, "TOKEN_INVALID"):
+        await served.complete(offer.token, 1, namespace="other")
+    assert await served.complete(offer.token, 1) == "RECORDED"
+
+
+async def test_token_answers_its_own_task_only(served: Served) -> None:
+    """Two actions that look the same have tokens of their own."""
+    first, second = await served.start(), await served.start()
+    async with served.worker() as hand:
+        tokens = {offer.execution_id: offer.token for offer in [await hand.offer(), await hand.offer()]}
+        await hand.finish(tokens[first], "first")
+        assert await served.ended(first) == ("SUCCEEDED", {"r": "first"})
+        assert not [event for event in (await served.watch(second).read()).events if "Succeeded" in event.type]
+        await hand.finish(tokens[second], "second")
+        assert await served.ended(second) == ("SUCCEEDED", {"r": "second"})
+
+
+async def test_foreign_page_tokens_are_refused(served: Served) -> None:
+    """One of another query, and garbage."""
+    for _ in range(3):
+        await served.start()
+    request = execution_service_pb2.ListExecutionsRequest(page_size=1)
+    token = (await served.executions.ListExecutions(request)).next_page_token
+    assert token
+    for bad in (token[:-2], "garbage", "%%%", "é", "A" * 10_000):
+        request.page_token = bad
+        with refused(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"):
+            await served.executions.ListExecutions(request)
+    request.page_token = token
+    request.filter = "state = RUNNING"
+    with refused(StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"):
+        await served.executions.ListExecutions(request)
+    request.filter = ""
+    assert len((await served.executions.ListExecutions(request)).executions) == 1
+
+
+async def test_catastrophic_regular_expression_stalls_nobody(served: Served) -> None:
+    """It ends soon, and others are served meanwhile."""
+    await served.deploy(REGEX)
+    began = time.monotonic()
+    id_ = await served.start("regex", {"text": "a" * 5000 + "!"})
+    other = asyncio.create_task(served.start(external_id="other"))
+    assert (await served.ended(id_))[0] in ("SUCCEEDED", "FAILED")
+    await other
+    assert time.monotonic() - began < 5
+
+
+async def test_client_that_vanishes_in_mid_stream_leaves_nothing(served: Served) -> None:
+    """Watchers and workers that go without a word are forgotten."""
+    id_ = await served.start()
+    for _ in range(20):
+        stream = served.watch(id_)
+        await stream.read()
+        stream.cancel()
+        async with served.worker(credits_=0):
+            pass
+    async with served.worker():
+        pass
+    hub, desk = served.server.runtime.hub, served.server.runtime.desk
+    async with asyncio.timeout(5):
+        # the built-in worker stays
+        while hub.count or desk.count > 1:
+            await total(served)
+
+
+async def test_beat_of_a_million_entries_is_refused(served: Served) -> None:
+    """By count where it fits into a message; the stream ends, the server does not."""
+    with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
+        await served.callback.HeartbeatActions(
+            v1.HeartbeatActionsRequest(worker_id="w", actions=[v1.ActionBeat()] * 1_000_000)
+        )
+    assert caught.metadata["name"] == "actions"
+    async with served.worker() as hand:
+        await hand.send(beat=v1.Beat(actions=[v1.ActionBeat()] * 1_000_000))
+        error = await hand.ended()
+        assert error is not None
+        assert read_refusal(error).reason == "STREAM_VIOLATION"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"namespace": "x" * 300},
+        {"namespace": "a\x00b"},
+        {"external_id": "x\n"},
+        {"request_id": "x" * 200},
+        {"workflow_namespace": "\x7f"},
+        {"tags": ["t"] * 2 + ["x" * 300]},
+        {"env_name": "prod"},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_field_out_of_range_is_refused(served: Served, fields: dict[str, Any]) -> None:
+    """With its name."""
+    caught = await refuse_start(served, start(**fields), StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
+    assert caught.metadata["name"] == next(iter(fields))
+    assert caught.violations[0][0] == next(iter(fields))

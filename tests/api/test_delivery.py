@@ -1,0 +1,123 @@
+"""Leases: what becomes of an action whose worker is slow, silent, or gone."""
+
+from __future__ import annotations
+
+from grpc import StatusCode
+
+from tests.api.harness import refused, serving
+from tradewind import values
+from tradewind.v1 import action_callback_pb2 as v1
+
+SHORT = {"delivery_lease_seconds": 1, "work_lease_seconds": 1}
+
+SAFE = """
+version: '2.0'
+pay:
+  output: {error: <% $.get(error) %>}
+  tasks:
+    t:
+      action: shop.do n=1
+      safe-rerun: false
+      on-error: sorry
+    sorry:
+      action: std.echo output="sorry"
+      publish: {error: <% task().result %>}
+"""
+
+
+async def test_lapsed_work_lease_offers_again_at_a_higher_attempt(database_url: str) -> None:
+    """With the same idempotency key; the late worker's result is stale."""
+    async with serving(database_url, **SHORT) as served:
+        id_ = await served.start()
+        async with served.worker(credits_=1) as late, served.worker(credits_=0) as other:
+            first = await late.offer()
+            await late.beat(first.token)
+            await other.grant(1)
+            second = await other.offer()
+            assert (first.attempt, second.attempt) == (1, 2)
+            assert first.idempotency_key == second.idempotency_key == f"{id_}/a1"
+            await late.finish(first.token, "late")
+            assert await late.receipt() == ("STALE", "STALE_ATTEMPT")
+            with refused(StatusCode.ABORTED, "STALE_ATTEMPT") as caught:
+                await served.complete(first.token, "late")
+            assert caught.metadata == {"action": "a1", "attempt": "1", "current": "2"}
+            await other.finish(second.token, "in time")
+            assert await other.receipt() == ("RECORDED", "")
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": "in time"})
+
+
+async def test_lapsed_delivery_lease_costs_no_attempt(database_url: str) -> None:
+    """Nobody has begun the work; but the first offer's token is not good any more."""
+    async with serving(database_url, **SHORT) as served:
+        id_ = await served.start()
+        [first] = await served.poll()
+        [second] = await served.poll()
+        assert (second.attempt, first.deliveries, second.deliveries) == (1, 1, 2)
+        with refused(StatusCode.ABORTED, "LEASE_LOST") as caught:
+            await served.complete(first.token)
+        assert caught.metadata == {"action": "a1"}
+        assert await served.complete(second.token, 1) == "RECORDED"
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})
+
+
+async def test_worker_that_dies_on_reading_each_offer_makes_it_not_deliverable(database_url: str) -> None:
+    """A poisonous action ends, and takes the road of errors."""
+    async with serving(database_url, max_deliveries=3) as served:
+        id_ = await served.start()
+        for delivery in (1, 2, 3):
+            async with served.worker(credits_=1) as hand:
+                assert (await hand.offer()).deliveries == delivery
+        state, _ = await served.ended(id_)
+        failed = await served.until(id_, "ActionFailed")
+        body = values.from_payload(failed.body)
+        assert (state, body["kind"], body["code"]) == ("FAILED", "NOT_DELIVERABLE", "NOT_DELIVERABLE")
+
+
+async def test_worker_lost_after_accept_makes_it_not_deliverable(database_url: str) -> None:
+    """The second road to the same end, each loss with an attempt of its own."""
+    async with serving(database_url, max_losses=2, **SHORT) as served:
+        id_ = await served.start()
+        for attempt in (1, 2):
+            async with served.worker(credits_=1) as hand:
+                offer = await hand.offer()
+                assert offer.attempt == attempt
+                request = v1.AcceptActionsRequest(worker_id="w", tokens=[offer.token])
+                await served.callback.AcceptActions(request)
+        assert (await served.ended(id_))[0] == "FAILED"
+
+
+async def test_lapsed_lease_without_safe_rerun_takes_on_error(database_url: str) -> None:
+    """It is not offered again: what it did so far cannot be told."""
+    async with serving(database_url, **SHORT) as served:
+        await served.deploy(SAFE)
+        id_ = await served.start("pay", {})
+        async with served.worker() as hand:
+            offer = await hand.offer()
+            await hand.beat(offer.token)
+            failed = await served.until(id_, "ActionFailed")
+            assert values.from_payload(failed.body)["code"] == "LEASE_LOST"
+            assert await served.ended(id_) == ("SUCCEEDED", {"error": "sorry"})
+            assert hand.is_quiet()
+
+
+async def test_beats_keep_a_lease(database_url: str) -> None:
+    """Longer than it lasts without them; then the result is taken."""
+    async with serving(database_url, delivery_lease_seconds=1, work_lease_seconds=1) as served:
+        id_ = await served.start()
+        other_id = await served.start()
+        async with served.worker(credits_=2) as hand, served.worker(credits_=0) as other:
+            kept, dropped = await hand.offer(), await hand.offer()
+            await other.grant(1)
+            await hand.beat(kept.token, dropped.token)
+            # only the one that is missing from the beats lapses: its second offer is the clock of this test
+            while other.is_quiet():
+                await hand.beat(kept.token)
+                request = v1.HeartbeatActionsRequest(worker_id="x", actions=[v1.ActionBeat(token=kept.token)])
+                await served.callback.HeartbeatActions(request)
+            again = await other.offer()
+            assert (again.execution_id, again.attempt) == (dropped.execution_id, 2)
+            await hand.finish(kept.token, 1)
+            assert await hand.receipt() == ("RECORDED", "")
+            await other.finish(again.token, 2)
+            assert {dropped.execution_id, kept.execution_id} == {id_, other_id}
+            assert await served.ended(kept.execution_id) == ("SUCCEEDED", {"r": 1})

@@ -1,0 +1,54 @@
+"""The database cuts a connection in mid-transaction: the caller is told to come back, and the server goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from grpc import StatusCode
+
+from tests.api.harness import refused, serving
+from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.store.unit_of_work import Transaction
+from tradewind_server.testing.postgres import PrivatePostgres
+
+
+async def test_read_that_loses_its_connection_is_unavailable(
+    postgres: PrivatePostgres, postgres_url: Callable[[], str]
+) -> None:
+    """With what the database said, and the next read has a connection of its own."""
+    async with serving(postgres_url()) as served:
+        runtime = served.server.runtime
+
+        def read(connection: sa.Connection, _: Any) -> Any:
+            postgres.kill_backends("tradewind")
+            return connection.exec_driver_sql("SELECT 1").scalar()
+
+        with pytest.raises(DatabaseUnavailable, match="terminating connection"):
+            await runtime.read(read)
+        assert await runtime.read(lambda connection, _: connection.exec_driver_sql("SELECT 1").scalar()) == 1
+
+
+async def test_commit_that_loses_its_connection_can_be_repeated(
+    postgres: PrivatePostgres, postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same request id, and the committer is still there."""
+    lock = Transaction.lock
+    async with serving(postgres_url()) as served:
+
+        def cut(self: Transaction, *arguments: Any, **more: Any) -> Any:
+            monkeypatch.setattr(Transaction, "lock", lock)
+            postgres.kill_backends("tradewind")
+            return lock(self, *arguments, **more)
+
+        monkeypatch.setattr(Transaction, "lock", cut)
+        async with asyncio.timeout(10):
+            with refused(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"):
+                await served.start(request_id="r1", external_id="e1")
+            id_ = await served.start(request_id="r1", external_id="e1")
+            async with served.worker() as hand:
+                await hand.finish((await hand.offer()).token, 1)
+            assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})

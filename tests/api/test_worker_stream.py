@@ -1,0 +1,216 @@
+"""The Work stream: credits, orders, drain, and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from grpc import StatusCode
+
+from tests.api.harness import Served, read_refusal, refused, serving
+from tradewind import values
+from tradewind.v1 import action_callback_pb2 as v1
+from tradewind.v1 import execution_pb2, execution_service_pb2
+
+
+async def cancel(served: Served, id_: str) -> str:
+    """Cancel an execution and return the state that the answer shows."""
+    request = execution_service_pb2.CancelExecutionRequest(execution_id=id_)
+    answer = await served.executions.CancelExecution(request)
+    return execution_pb2.ExecutionState.Name(answer.execution.state).removeprefix("EXECUTION_STATE_")
+
+
+async def test_no_more_offers_than_credits(served: Served) -> None:
+    """And the rest comes with new ones."""
+    ids = {await served.start() for _ in range(5)}
+    async with served.worker(credits_=2) as hand:
+        got = [await hand.offer(), await hand.offer()]
+        await hand.finish(got[0].token)
+        await hand.receipt()
+        assert hand.is_quiet()
+        await hand.grant(3)
+        got += [await hand.offer() for _ in range(3)]
+        assert {offer.execution_id for offer in got} == ids
+
+
+async def test_oldest_action_is_offered_first(served: Served) -> None:
+    """A new one does not overtake those that wait."""
+    ids = [await served.start() for _ in range(3)]
+    async with served.worker(credits_=1) as hand:
+        for id_ in ids:
+            offer = await hand.offer()
+            assert offer.execution_id == id_
+            await hand.finish(offer.token)
+            await hand.grant(1)
+
+
+async def test_cancel_reaches_a_running_worker(served: Served) -> None:
+    """As an order; the execution is CANCELLING until the worker has answered, and CANCELLED then."""
+    id_ = await served.start()
+    async with served.worker() as hand:
+        offer = await hand.offer()
+        await hand.beat(offer.token)
+        assert await cancel(served, id_) == "CANCELLING"
+        assert await hand.order() == (offer.token, "CANCEL")
+        await hand.fail(offer.token, "CANCELLED", "as ordered")
+        assert await hand.receipt() == ("RECORDED", "")
+    assert (await served.ended(id_))[0] == "CANCELLED"
+
+
+async def test_cancel_ends_by_itself_after_the_grace(database_url: str) -> None:
+    """A worker that does not answer cannot hold an execution; its late result changes nothing."""
+    async with serving(database_url, cancel_grace_seconds=1) as served:
+        id_ = await served.start()
+        async with served.worker() as hand:
+            offer = await hand.offer()
+            await cancel(served, id_)
+            assert (await served.ended(id_))[0] == "CANCELLED"
+            await hand.finish(offer.token, 1)
+            assert (await hand.receipt())[0] == "STALE"
+        assert [event.type for event in await served.follow(id_)].count("ActionSucceeded") == 0
+
+
+async def test_drained_stream_gets_no_more_offers(served: Served) -> None:
+    """What it holds it may finish; new actions go to others."""
+    first = await served.start()
+    async with served.worker() as hand, served.worker(credits_=0) as other:
+        offer = await hand.offer()
+        await hand.send(drain=v1.Drain())
+        await hand.finish(offer.token, 1)
+        assert await hand.receipt() == ("RECORDED", "")
+        assert await served.ended(first) == ("SUCCEEDED", {"r": 1})
+        second = await served.start()
+        await other.grant(1)
+        assert (await other.offer()).execution_id == second
+        assert hand.is_quiet()
+        await hand.done_writing()
+        assert await hand.ended() is None
+
+
+async def test_worker_that_comes_back_is_told_what_to_keep(database_url: str) -> None:
+    """Its accepted action is still its own, one that ended is not, and rubbish is refused by itself."""
+    async with serving(database_url) as served:
+        id_, other_id = await served.start(), await served.start()
+        async with served.worker() as hand:
+            kept, gone = await hand.offer(), await hand.offer()
+            await served.callback.AcceptActions(v1.AcceptActionsRequest(worker_id="w", tokens=[kept.token, gone.token]))
+            await hand.finish(gone.token, 2)
+            await hand.receipt()
+        async with served.worker(in_flight=[kept.token, gone.token, b"rubbish"], credits_=0) as again:
+            verdicts = {v.token: (v.keep, v.refusal.reason) for v in again.welcome.in_flight}
+            assert verdicts == {
+                kept.token: (True, ""),
+                gone.token: (False, "LEASE_LOST"),
+                b"rubbish": (False, "TOKEN_INVALID"),
+            }
+            await cancel(served, kept.execution_id)
+            assert await again.order() == (kept.token, "CANCEL")
+            await again.finish(kept.token, 1)
+            assert await again.receipt() == ("RECORDED", "")
+        assert {kept.execution_id, gone.execution_id} == {id_, other_id}
+        assert (await served.ended(kept.execution_id))[0] == "CANCELLED"
+
+
+async def test_action_survives_the_server(tmp_path: object) -> None:
+    """A worker that was at work while the server was away brings its result to the next one."""
+    path = f"{tmp_path}/tradewind.db"
+    async with serving(path) as served:
+        id_ = await served.start()
+        async with served.worker() as hand:
+            offer = await hand.offer()
+            await served.callback.AcceptActions(v1.AcceptActionsRequest(worker_id="w", tokens=[offer.token]))
+    async with serving(path) as served, served.worker(in_flight=[offer.token]) as hand:
+        assert [verdict.keep for verdict in hand.welcome.in_flight] == [True]
+        await hand.finish(offer.token, 9)
+        assert await hand.receipt() == ("RECORDED", "")
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": 9})
+
+
+async def test_refused_offer_goes_to_another(served: Served) -> None:
+    """At once, and without costing an attempt."""
+    await served.start()
+    async with served.worker(credits_=1) as hand, served.worker(credits_=0) as other:
+        offer = await hand.offer()
+        await other.grant(1)
+        await hand.send(refuse=v1.Refuse(releases=[v1.Release(token=offer.token)]))
+        again = await other.offer()
+        assert (again.execution_id, again.attempt) == (offer.execution_id, 1)
+
+
+async def test_offer_in_hand_of_a_broken_stream_goes_back_at_once(served: Served) -> None:
+    """The delivery lease need not end first."""
+    await served.start()
+    async with served.worker(credits_=1) as hand:
+        first = await hand.offer()
+    async with served.worker(credits_=1) as other, asyncio.timeout(3):
+        assert (await other.offer()).idempotency_key == first.idempotency_key
+
+
+async def test_checkpoint_is_in_the_next_offer(database_url: str) -> None:
+    """What an attempt stored last, the next one begins with."""
+    async with serving(database_url, delivery_lease_seconds=1, work_lease_seconds=1) as served:
+        await served.start()
+        async with served.worker(credits_=1) as hand:
+            token = (await hand.offer()).token
+            beat = v1.ActionBeat(token=token, progress_message="half", checkpoint=values.to_payload({"at": 5}))
+            await hand.send(beat=v1.Beat(actions=[beat]))
+            async with served.worker(credits_=1) as other:
+                assert values.from_payload((await other.offer()).checkpoint) == {"at": 5}
+
+
+async def test_first_message_must_be_hello(served: Served) -> None:
+    """Anything else ends the stream with a reason."""
+    stream = served.callback.Work()
+    await stream.write(v1.WorkRequest(credits=v1.Credits(granted=1)))
+    with refused(StatusCode.INVALID_ARGUMENT, "STREAM_VIOLATION"):
+        await stream.read()
+
+
+async def test_credits_that_fall_end_the_stream(served: Served) -> None:
+    """They are cumulative."""
+    async with served.worker(credits_=5) as hand:
+        await hand.grant(-1)
+        error = await hand.ended()
+        assert error is not None
+        assert read_refusal(error).reason == "STREAM_VIOLATION"
+
+
+async def test_poll_accept_heartbeat_complete_and_release(served: Served) -> None:
+    """The worker of thirty lines: nothing but unary calls."""
+    ids = [await served.start(), await served.start()]
+    [offer] = await served.poll()
+    assert (offer.action, values.from_payload(offer.input), offer.attempt) == ("shop.do", {"n": 1}, 1)
+    accepted = await served.callback.AcceptActions(v1.AcceptActionsRequest(worker_id="w", tokens=[offer.token, b"x"]))
+    assert [r.status for r in accepted.receipts] == [v1.RECEIPT_STATUS_RECORDED, v1.RECEIPT_STATUS_REFUSED]
+    assert accepted.receipts[1].refusal.reason == "TOKEN_INVALID"
+    beat = v1.HeartbeatActionsRequest(worker_id="w", actions=[v1.ActionBeat(token=offer.token)])
+    assert not (await served.callback.HeartbeatActions(beat)).orders
+    assert await served.complete(offer.token, 4) == "RECORDED"
+    assert await served.ended(ids[0]) == ("SUCCEEDED", {"r": 4})
+    [second] = await served.poll()
+    released = await served.callback.ReleaseActions(
+        v1.ReleaseActionsRequest(worker_id="w", releases=[v1.Release(token=second.token)])
+    )
+    assert [receipt.status for receipt in released.receipts] == [v1.RECEIPT_STATUS_RECORDED]
+    [third] = await served.poll()
+    assert (third.execution_id, third.attempt) == (ids[1], 1)
+    await cancel(served, ids[1])
+    beat = v1.HeartbeatActionsRequest(worker_id="w", actions=[v1.ActionBeat(token=third.token)])
+    orders = (await served.callback.HeartbeatActions(beat)).orders
+    assert [(order.token, order.kind) for order in orders] == [(third.token, v1.ORDER_KIND_CANCEL)]
+    request = v1.FailActionRequest(token=third.token)
+    request.failure.code = "CANCELLED"
+    await served.callback.FailAction(request)
+    assert (await served.ended(ids[1]))[0] == "CANCELLED"
+
+
+async def test_failure_of_a_worker_is_data(served: Served) -> None:
+    """Its code, message and origin stand at the task."""
+    id_ = await served.start()
+    async with served.worker() as hand:
+        await hand.fail((await hand.offer()).token, "NO_STOCK", "There is none left.")
+        assert await hand.receipt() == ("RECORDED", "")
+    assert (await served.ended(id_))[0] == "FAILED"
+    tasks = await served.executions.ListTasks(execution_service_pb2.ListTasksRequest(execution_id=id_))
+    [failure] = [task.failure for task in tasks.tasks]
+    assert (failure.code, failure.origin.task, failure.origin.attempt) == ("NO_STOCK", "t", 1)
+    assert "There is none left." in failure.message
