@@ -185,7 +185,7 @@ def _kill(
     killed: list[float] = []
     cuts = 0
     for n in range(kills):
-        time.sleep(rng.uniform(0.1, 1.0))
+        time.sleep(rng.uniform(0.1, 2.0))
         server = rng.choice(servers)
         killed.append(time.monotonic())
         server.kill()

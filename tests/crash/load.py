@@ -59,7 +59,7 @@ async def client(addresses: list[str], log: Log, seed: str) -> None:
                 n = rng.randrange(1_000_000)
                 request_id = f"{seed}-{number}-{rng.randrange(1 << 48):x}"
                 log.write("start-sent", request_id, n)
-                execution = await calls.start("crash.order", {"n": n}, request_id=request_id)
+                execution = await _start(calls, n, request_id)
                 log.write("start-acknowledged", request_id, execution.id)
                 ended = await _wait(calls, execution.id)
                 log.write("end-seen", execution.id, [ended.state, ended.output])
@@ -68,9 +68,16 @@ async def client(addresses: list[str], log: Log, seed: str) -> None:
         await asyncio.gather(*map(one_after_another, range(OPEN)))
 
 
+async def _start(calls: aio.Client, n: int, request_id: str) -> Any:
+    while True:
+        # the client gives up after half a minute; the same request id makes it safe to go on
+        with contextlib.suppress(errors.Unavailable, errors.DeadlineExceeded):
+            return await calls.start("crash.order", {"n": n}, request_id=request_id)
+
+
 async def _wait(calls: aio.Client, id_: str) -> Any:
     while True:
-        with contextlib.suppress(errors.Unavailable):
+        with contextlib.suppress(errors.Unavailable, errors.DeadlineExceeded):
             return await calls.wait(id_)
 
 
