@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from grpc import StatusCode
 
 from tests.api.harness import refused, serving
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
+from tradewind_server.runtime.requests import Request, Result
+from tradewind_server.runtime.runtime import Runtime
 
 SHORT = {"delivery_lease_seconds": 1, "work_lease_seconds": 1}
 
@@ -121,3 +124,27 @@ async def test_beats_keep_a_lease(database_url: str) -> None:
             await other.finish(again.token, 2)
             assert {dropped.execution_id, kept.execution_id} == {id_, other_id}
             assert await served.ended(kept.execution_id) == ("SUCCEEDED", {"r": 1})
+
+
+async def test_unsafe_action_is_not_offered_again_while_its_failure_is_on_the_way(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server dies between the sweep and the failure: the next sweep finds the lease where it was."""
+    dropped: list[Request] = []
+    tell = Runtime.tell
+
+    def lose_the_first(self: Runtime, request: Request) -> None:
+        if isinstance(request, Result) and request.provenance.actor == "system:leases" and not dropped:
+            dropped.append(request)
+        else:
+            tell(self, request)
+
+    async with serving(database_url, **SHORT) as served:
+        await served.deploy(SAFE)
+        id_ = await served.start("pay", {})
+        monkeypatch.setattr(Runtime, "tell", lose_the_first)
+        async with served.worker() as hand:
+            await hand.beat((await hand.offer()).token)
+            assert await served.ended(id_) == ("SUCCEEDED", {"error": "sorry"})
+            assert hand.is_quiet()
+    assert len(dropped) == 1

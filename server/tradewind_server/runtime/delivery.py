@@ -191,6 +191,12 @@ class Delivery:
         key = (row.execution_id, row.action_id)
         settings = self._settings
         accepted = row.stage == ACCEPTED
+        if lost and accepted and not row.safe_rerun and not row.cancelling:
+            # The row stays as it is until the failure is recorded: were it queued meanwhile, another server, or the
+            # next one after a crash, would offer the action again. The next sweep repeats a follow-up that was lost.
+            failure = c.Failure("LEASE_LOST", _LEASE_LOST, "LEASE_LOST")
+            self._follow_up(row, c.FailAction(self._now, row.action_id, failure))
+            return
         row.deliveries += lost and not accepted
         row.losses += lost and accepted
         row.stage, row.session = QUEUED, ""
@@ -198,27 +204,26 @@ class Delivery:
         row.ready_at = max(row.ready_at, self._now_us + delay * 1_000_000) if delay else row.ready_at
         self._saved[key] = row
         self._outcome.queued.add((row.namespace, row.name))
-        command: c.FailAction | c.CancelAction | None = None
         if row.cancelling:
-            command = c.CancelAction(self._now, row.action_id, "Its worker was lost.")
-        elif lost and accepted and not row.safe_rerun:
-            command = c.FailAction(self._now, row.action_id, c.Failure("LEASE_LOST", _LEASE_LOST, "LEASE_LOST"))
+            self._follow_up(row, c.CancelAction(self._now, row.action_id, "Its worker was lost."))
         elif row.deliveries >= settings.max_deliveries or row.losses >= settings.max_losses:
             reason = f"Not deliverable: {row.deliveries} deliveries without Accept, {row.losses} workers lost."
-            command = c.FailAction(self._now, row.action_id, c.Failure("NOT_DELIVERABLE", reason, "NOT_DELIVERABLE"))
-        if command is not None:
-            self._outcome.follow_ups.append(
-                r.Result(
-                    provenance=Provenance("system:leases", type(command).__name__),
-                    target=row.execution_id,
-                    namespace=row.namespace,
-                    action_id=row.action_id,
-                    attempt=row.attempt,
-                    epoch=row.epoch,
-                    worker=row.worker,
-                    command=command,
-                )
+            failure = c.Failure("NOT_DELIVERABLE", reason, "NOT_DELIVERABLE")
+            self._follow_up(row, c.FailAction(self._now, row.action_id, failure))
+
+    def _follow_up(self, row: QueueRow, command: c.FailAction | c.CancelAction) -> None:
+        self._outcome.follow_ups.append(
+            r.Result(
+                provenance=Provenance("system:leases", type(command).__name__),
+                target=row.execution_id,
+                namespace=row.namespace,
+                action_id=row.action_id,
+                attempt=row.attempt,
+                epoch=row.epoch,
+                worker=row.worker,
+                command=command,
             )
+        )
 
     def sweep(self, request: r.Sweep) -> object:
         """Put back what is leased to workers that are silent, and tidy up."""
