@@ -155,6 +155,9 @@ def _grpc_server(settings: Settings, ids: SystemIds) -> Any:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.so_reuseport", 0),
+        # Above these gRPC cancels calls without a word; ours are refused with QUEUE_FULL and a reason.
+        ("grpc.server.max_pending_requests", settings.queue_commands),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.queue_commands),
     ]
     return grpc.aio.server(interceptors=[ErrorInterceptor(ids)], options=options)
 

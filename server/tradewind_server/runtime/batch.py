@@ -102,6 +102,8 @@ class Batch:
         """
         self._claim()
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
+        if any(isinstance(request, r.Start) for request in self._requests):
+            self._tx.learn_xid()
         self._changes.xid = self._tx.xid
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
         self._delivery.read(self._requests, busy)
@@ -496,6 +498,7 @@ class Batch:
             request.provenance.actor,
         )
         self._around.registry.forget(request.namespace)
+        self._tx.has_written = True
         return deployed
 
     def _delete_definition(self, request: r.DeleteDefinition) -> object:
@@ -507,6 +510,7 @@ class Batch:
                 what=request.kind, name=request.name, workflow_namespace=request.workflow_namespace, field="name"
             )
         self._around.registry.forget(request.namespace)
+        self._tx.has_written = True
         return revision
 
     # --- the end ---------------------------------------------------------------------------------

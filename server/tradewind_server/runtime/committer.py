@@ -108,6 +108,11 @@ class Committer:
             return r.Outcome(answers=[(request, broken) for request in queue])
 
     def _commit(self, batch: Batch, transaction: Transaction, queue: Sequence[r.Request]) -> r.Outcome:
+        if not transaction.has_written:
+            # a look that found nothing costs no commit
+            self._writer.rollback()
+            batch.committed()
+            return batch.outcome
         if self._writer.commit(transaction) is Outcome.COMMITTED:
             batch.committed()
             return batch.outcome

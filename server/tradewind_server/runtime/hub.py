@@ -22,7 +22,8 @@ class Subscription:
 
     def __init__(self, hub: Hub, execution_id: str, *, end_only: bool) -> None:
         self._hub = hub
-        self._end_only = end_only
+        #: Woken by the end of the execution only.
+        self.end_only = end_only
         self.execution_id = execution_id
         self._pending: collections.deque[Announcement] = collections.deque(maxlen=_KEPT)
         self._wake = asyncio.Event()
@@ -33,7 +34,7 @@ class Subscription:
         """Wake the follower; None: something happened, on another server or out of sight."""
         if announcement is None:
             self._unseen = True
-        elif self._end_only and announcement.ended is None:
+        elif self.end_only and announcement.ended is None:
             return
         else:
             self._pending.append(announcement)
@@ -110,8 +111,15 @@ class Hub:
                 subscription.push(None)
 
     def wake_all(self) -> None:
-        """Wake everybody: a slow poll as a net under lost notifications."""
-        self.wake(list(self._by_execution))
+        """Wake everybody who follows events: a slow poll as a net under lost notifications."""
+        for group in self._by_execution.values():
+            for subscription in group:
+                if not subscription.end_only:
+                    subscription.push(None)
+
+    def awaited(self) -> list[str]:
+        """Return the executions whose end somebody waits for."""
+        return [id_ for id_, group in self._by_execution.items() if any(s.end_only for s in group)]
 
     @property
     def count(self) -> int:

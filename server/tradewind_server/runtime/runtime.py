@@ -337,6 +337,8 @@ class Runtime:
         if self._bulletin is not None:
             # news between servers may be lost
             self.hub.wake_all()
+            awaited = self.hub.awaited()
+            self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
 
     async def _sweep(self) -> None:
         with contextlib.suppress(QueueFull):

@@ -45,6 +45,17 @@ def look(connection: sa.Connection, now: int, overdue: int) -> Found:
     )
 
 
+def ended(connection: sa.Connection, execution_ids: Sequence[str]) -> list[str]:
+    """Return those of the executions that have ended."""
+    x = schema.executions.c
+    final = ("SUCCEEDED", "FAILED", "CANCELLED")
+    found: list[str] = []
+    for start in range(0, len(execution_ids), _MOST):
+        chunk = execution_ids[start : start + _MOST]
+        found += connection.execute(sa.select(x.id).where(x.id.in_(chunk), x.state.in_(final))).scalars()
+    return found
+
+
 def database_now(connection: sa.Connection) -> datetime:
     """Return the time of a PostgreSQL server."""
     moment = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()

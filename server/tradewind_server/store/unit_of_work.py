@@ -13,7 +13,9 @@ import dataclasses
 import enum
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from tradewind_server.errors import DatabaseUnavailable
@@ -269,8 +271,10 @@ class Transaction:
         self.batch = batch
         self.at = at
         self._server_id = server_id
-        #: 0 until it is known; PostgreSQL gives it with the first lock.
+        #: 0 until it is known; PostgreSQL gives it when it is asked for.
         self.xid = xid
+        #: There is something to commit.
+        self.has_written = False
 
     def claim(self, wanted: Iterable[Claim]) -> dict[ClaimKey, Claim]:
         """Put claims down, first come first served; return who held which key before this transaction."""
@@ -278,6 +282,7 @@ class Transaction:
         if not claims:
             return {}
         rows = [(*key, c.execution_id, c.digest, c.revision, c.expires_at) for key, c in claims.items()]
+        self.has_written = True
         if self.dialect.is_postgresql:
             # a claim in another open transaction is waited for; the second statement then sees it
             made = _insert_claims.run_returning(self.connection, rows)
@@ -294,6 +299,7 @@ class Transaction:
     def release_claims(self, keys: Sequence[ClaimKey]) -> None:
         """Free *keys*: business keys of ended executions, claims of refused commands."""
         _delete_claims.run(self.connection, self.dialect, keys)
+        self.has_written = self.has_written or bool(keys)
 
     def lock(self, ids: Iterable[str], *, wait: bool = False) -> dict[str, Locked]:
         """Lock execution rows and tell what may be decided on.
@@ -305,7 +311,8 @@ class Transaction:
         if not self.dialect.is_postgresql:
             rows = _select_executions.run(self.connection, self.dialect, keys)
             return {row[0]: Locked(Lock.READY, row[1]) for row in rows}
-        self._learn_xid()
+        if keys:
+            self.learn_xid()
         select = _wait_executions if wait else _lock_executions
         found: dict[str, Locked] = {}
         for id_, revision, xid in select.run(self.connection, self.dialect, keys):
@@ -315,7 +322,8 @@ class Transaction:
             found[id_] = Locked(Lock.BUSY)
         return found
 
-    def _learn_xid(self) -> None:
+    def learn_xid(self) -> None:
+        """Make sure that the transaction has its number; PostgreSQL gives one only to those that ask or write."""
         if not self.xid:
             query = "SELECT pg_current_xact_id()::text::bigint"
             self.xid = int(self.connection.exec_driver_sql(query).scalar_one())
@@ -367,11 +375,15 @@ class Transaction:
         expired = expired.limit(limit)
         if self.dialect.is_postgresql:
             old, expired = old.with_for_update(skip_locked=True), expired.with_for_update(skip_locked=True)
-        _delete_batches.run(self.connection, self.dialect, [tuple(row) for row in self.connection.execute(old)])
-        _delete_claims.run(self.connection, self.dialect, [tuple(row) for row in self.connection.execute(expired)])
+        batch_keys = [tuple(row) for row in self.connection.execute(old)]
+        claim_keys = [tuple(row) for row in self.connection.execute(expired)]
+        _delete_batches.run(self.connection, self.dialect, batch_keys)
+        _delete_claims.run(self.connection, self.dialect, claim_keys)
+        self.has_written = self.has_written or bool(batch_keys or claim_keys)
 
     def save_queue(self, rows: Sequence[QueueRow]) -> None:
         """Write delivery state."""
+        self.has_written = self.has_written or bool(rows)
         _insert_queue.run(self.connection, self.dialect, [_queue_tuple(row) for row in rows])
 
     def messages_to(self, target: str) -> list[Message] | None:
@@ -396,7 +408,24 @@ class Transaction:
         return {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
 
     def write(self, changes: Changes) -> None:
-        """Write everything that the batch changed."""
+        """Write everything that the batch changed; nothing at all when there is nothing."""
+        self.has_written = self.has_written or bool(changes.events or changes.consumed or changes.messages)
+        if not self.has_written:
+            return
+        if not self.dialect.is_postgresql:
+            self._write(changes)
+            return
+        driver: Any = self.connection.connection.driver_connection
+        try:
+            # one round trip for all statements
+            with driver.pipeline():
+                self._write(changes)
+        except psycopg.Error as error:
+            raise sa.exc.DBAPIError.instance(
+                "write", None, error, psycopg.Error, dialect=self.connection.dialect
+            ) from error
+
+    def _write(self, changes: Changes) -> None:
         connection, dialect = self.connection, self.dialect
         _insert["batches"].run(connection, dialect, [(self.batch, self._server_id, self.at)])
         _insert["events"].run(connection, dialect, changes.events)
