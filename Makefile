@@ -6,7 +6,7 @@ PY := .venv/bin/python
 GO_PLUGINS := .tools/bin/.ok
 CASES ?= tests/conformance/cases
 
-.PHONY: help demo test lint types protos protos-check baseline verify bench conformance clean
+.PHONY: help demo test lint types protos protos-check baseline verify bench conformance chaos clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -65,6 +65,10 @@ bench: $(VENV) ## Measure, and write bench/results.md
 
 conformance: $(VENV) ## Run the language cases (CASES=folder) and say how many agree
 	@$(PY) -m tests.conformance $(CASES)
+
+chaos: $(VENV) ## Kill servers 100 times on each database and look what is lost (KILLS=n, SEED=n)
+	@. tools/ensure_postgres.sh && for database in sqlite postgresql; do \
+	  $(PY) -m tests.crash --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED)) --database $$database || exit 1; done
 
 clean: ## Remove what the targets made
 	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache build *.egg-info
