@@ -13,6 +13,13 @@ from tradewind_server.runtime.runtime import Runtime
 
 SHORT = {"delivery_lease_seconds": 1, "work_lease_seconds": 1}
 
+
+@pytest.fixture(autouse=True)
+def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for lapsed leases ten times a second."""
+    monkeypatch.setattr("tradewind_server.runtime.runtime._SWEEP_SECONDS", 0.1)
+
+
 SAFE = """
 version: '2.0'
 pay:
