@@ -124,7 +124,9 @@ class ServerProcess:
             self._process.wait()
 
 
-def run(kills: int, seed: int, database: str, say: Callable[[str], None] = lambda _: None) -> Report:
+def run(
+    kills: int, seed: int, database: str, say: Callable[[str], None] = lambda _: None, replays: int = 150
+) -> Report:
     """Load one server on SQLite, or two on PostgreSQL, and kill *kills* times."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-crash-")))
@@ -142,7 +144,7 @@ def run(kills: int, seed: int, database: str, say: Callable[[str], None] = lambd
         if stuck:
             for path in folder.glob("*.log"):
                 say(f"--- {path.name}\n{path.read_text()[-2000:]}")
-        facts = collect(sorted(folder.glob("*.jsonl")), url, servers[0].address, seed)
+        facts = collect(sorted(folder.glob("*.jsonl")), url, servers[0].address, seed, replays)
         return Report(facts, killed, cuts, stuck)
 
 
@@ -181,7 +183,7 @@ def _kill(
     postgres: PrivatePostgres | None,
     say: Callable[[str], None],
 ) -> tuple[list[float], int]:
-    time.sleep(2.0)  # the load begins
+    time.sleep(1.0)  # the load begins
     killed: list[float] = []
     cuts = 0
     for n in range(kills):

@@ -17,8 +17,6 @@ from typer.testing import CliRunner
 from tradewind import connect
 from tradewind_server.cli.app import app
 
-#: Executions that are replayed, at most.
-REPLAYS = 150
 _EVENTS = "SELECT execution_id, revision, type, task_id, action_id, request_id, body FROM events"
 _ROWS = "SELECT id, revision, state, parent_id FROM executions"
 
@@ -91,13 +89,13 @@ class Facts:
         return sum(sent <= at and (done is None or done > at) for sent, done in self.spans)
 
 
-def collect(logs: Iterable[Path], database: str, address: str, seed: int) -> Facts:
-    """Gather everything once the load has ended and the servers are quiet."""
+def collect(logs: Iterable[Path], database: str, address: str, seed: int, replays: int) -> Facts:
+    """Gather everything once the load has ended and the servers are quiet; *replays* executions are replayed."""
     facts = Facts()
     _read_logs(facts, logs)
     _read_sql(facts, database)
     _read_api(facts, address)
-    _replay(facts, address, seed)
+    _replay(facts, address, seed, replays)
     return facts
 
 
@@ -155,10 +153,10 @@ def _read_api(facts: Facts, address: str) -> None:
                 known.state = f"{known.state} in SQL, {shown.state} by the API"
 
 
-def _replay(facts: Facts, address: str, seed: int) -> None:
+def _replay(facts: Facts, address: str, seed: int, replays: int) -> None:
     ids = sorted(facts.executions)
     os.environ["TRADEWIND_ADDRESS"] = address
-    for id_ in random.Random(seed).sample(ids, min(len(ids), REPLAYS)):
+    for id_ in random.Random(seed).sample(ids, min(len(ids), replays)):
         done = CliRunner().invoke(app, ["replay", id_, "--json"])
         try:
             facts.replays[id_] = [] if json.loads(done.stdout)["ok"] else json.loads(done.stdout)["differences"]

@@ -17,7 +17,7 @@ SEED = 20260101
 @pytest.fixture(scope="module")
 def report() -> Report:
     """A short run on SQLite."""
-    return run(6, SEED, "sqlite")
+    return run(6, SEED, "sqlite", replays=20)
 
 
 def test_killed_server_on_sqlite_loses_nothing(report: Report) -> None:
@@ -37,6 +37,6 @@ def test_checker_finds_planted_fault(report: Report, name: str) -> None:
 @pytest.mark.skipif(find_binaries() is None, reason="PostgreSQL is not installed")
 def test_one_of_two_servers_on_postgresql_killed_loses_nothing() -> None:
     """The other goes on; connections of the database are cut too."""
-    report = run(4, SEED, "postgresql")
+    report = run(4, SEED, "postgresql", replays=20)
     assert [*report.stuck, *check(report.facts)] == []
     assert report.kills_in_flight > 0
