@@ -12,6 +12,7 @@ from grpc import StatusCode
 
 from tests.api.harness import refused, serving
 from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.runtime.batch import Batch
 from tradewind_server.store.unit_of_work import Transaction
 from tradewind_server.testing.postgres import PrivatePostgres
 
@@ -52,3 +53,26 @@ async def test_commit_that_loses_its_connection_can_be_repeated(
             async with served.worker() as hand:
                 await hand.finish((await hand.offer()).token, 1)
             assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})
+
+
+async def test_result_whose_execution_cannot_be_read_is_not_the_workers_failure(
+    postgres: PrivatePostgres, postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told to come back; INTERNAL would have failed the action for good."""
+    fresh = Batch._fresh
+
+    def cut(self: Batch, id_: str, revision: int) -> Any:
+        monkeypatch.setattr(Batch, "_fresh", fresh)
+        postgres.kill_backends("tradewind")
+        self._tx.connection.exec_driver_sql("SELECT 1")
+
+    async with serving(postgres_url()) as served:
+        id_ = await served.start()
+        async with served.worker() as hand:
+            token = (await hand.offer()).token
+            monkeypatch.setattr(Batch, "_fresh", cut)
+            await hand.finish(token, 1)
+            assert await hand.receipt() == ("REFUSED", "DATABASE_UNAVAILABLE")
+            await hand.finish(token, 1)
+            assert await hand.receipt() == ("RECORDED", "")
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import decide, evolve
@@ -140,6 +142,8 @@ class Batch:
             if len(self._changes.events) != before:
                 raise Spoiled(request, refusal) from refusal
             answer = refusal
+        except sa.exc.DBAPIError:
+            raise  # a lost connection is no fault of this request
         except Exception as error:
             raise Spoiled(request, error) from error
         if answer is not _LATER:
