@@ -280,7 +280,8 @@ def refused(code: grpc.StatusCode, reason: str) -> Iterator[Caught]:
 def read_refusal(error: grpc.aio.AioRpcError, into: Caught | None = None) -> Caught:
     """Read what stands in an error, and hold it to what every refusal has."""
     caught = into or Caught()
-    status = rpc_status.from_call(error)
+    call: Any = error  # its stubs know only the synchronous calls
+    status = rpc_status.from_call(call)
     assert status is not None, error
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status.details:

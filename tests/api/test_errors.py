@@ -7,6 +7,7 @@ import logging
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -221,7 +222,7 @@ async def test_unreadable_certificate_is_refused(tmp_path: Path) -> None:
 
 async def test_health_and_server_info(served: Served) -> None:
     """What a load balancer and a client ask first."""
-    stub = health_pb2_grpc.HealthStub(served.channel)
+    stub: Any = health_pb2_grpc.HealthStub(served.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(service="tradewind.v1.ExecutionService"))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     info = await server_service_pb2_grpc.ServerServiceStub(served.channel).GetServerInfo(
