@@ -65,7 +65,25 @@ class Callback(service.ActionCallbackServicer):
         remaining = context.time_remaining()
         seconds = min(wait, _MOST_WAIT_SECONDS, *([max(0.0, remaining - 0.2)] if remaining is not None else []))
         rows = await _Poll(self._runtime, session).rows(most, seconds)
-        return pb.PollActionsResponse(offers=[offers.offer(self._runtime, row) for row in rows])
+        return pb.PollActionsResponse(offers=self._fitting(rows))
+
+    def _fitting(self, rows: Sequence[QueueRow]) -> list[pb.Offer]:
+        """Return the offers that one message holds; the rest goes back into the queue at once."""
+        room = self._runtime.settings.max_message_bytes // 2
+        found: list[pb.Offer] = []
+        released: list[tuple[r.Held, int]] = []
+        for row in rows:
+            room -= len(row.input or b"") + 1000
+            if found and room < 0:
+                held = r.Held(
+                    execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
+                )
+                released.append((held, 0))
+            else:
+                found.append(offers.offer(self._runtime, row))
+        if released:
+            self._runtime.tell(r.Release(provenance=_system("Release"), released=released, lost=False))
+        return found
 
     async def AcceptActions(self, request: pb.AcceptActionsRequest, context: Any) -> Any:
         """Turn delivery leases into work leases."""
@@ -181,7 +199,7 @@ class Callback(service.ActionCallbackServicer):
         released: list[tuple[r.Held, int]] = []
         for release in request.releases:
             try:
-                released.append((offers.held(self._runtime, release.token, namespace), release.retry_after.seconds))
+                released.append((offers.held(self._runtime, release.token, namespace), offers.retry_seconds(release)))
                 receipts.append(_receipt(release.token, pb.RECEIPT_STATUS_RECORDED))
             except Refusal as refusal:
                 # a refusal of one token is its receipt

@@ -18,6 +18,7 @@ _detail = msgspec.json.Decoder(OfferDetail).decode
 
 #: Most tokens in one message: what a worker holds is far less, and a million of them would stall everybody.
 MOST_TOKENS = 10_000
+MOST_RETRY_SECONDS = 24 * 3600
 
 
 def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
@@ -58,6 +59,11 @@ def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:
     """
     found = runtime.signer.read(token, namespace)
     return r.Held(execution_id=found.execution_id, action_id=found.action_id, attempt=found.attempt, epoch=found.epoch)
+
+
+def retry_seconds(release: pb.Release) -> int:
+    """Return when a released action may be offered again, seconds from now: a day at most."""
+    return min(max(0, release.retry_after.seconds), MOST_RETRY_SECONDS)
 
 
 def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome: pb.ActionResult) -> r.Result:

@@ -73,6 +73,8 @@ class Watching:
         while True:
             events = subscription.take_after(revision) or await self._page(subscription.execution_id, revision)
             if not events:
+                if await self._ended(subscription.execution_id, revision):
+                    return
                 if await subscription.wait(_CHECKPOINT_SECONDS):
                     if self._runtime.is_draining:
                         raise ServerDraining

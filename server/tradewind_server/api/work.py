@@ -214,7 +214,7 @@ class WorkStream:
             held = self._read(release.token)
             if held is not None:
                 self._forget(held)
-                released.append((held, release.retry_after.seconds))
+                released.append((held, offers.retry_seconds(release)))
                 self._add_receipt(release.token, pb.RECEIPT_STATUS_RECORDED)
         if released:
             self._runtime.tell(r.Release(provenance=_LEASES, released=released, lost=False))
@@ -244,10 +244,13 @@ class WorkStream:
 
         def reply(verdicts: object) -> None:
             # when the database is away the next beat asks again
-            for token, verdict in zip(tokens, verdicts if isinstance(verdicts, list) else (), strict=False):
+            found = verdicts if isinstance(verdicts, list) else []
+            for token, held, verdict in zip(tokens, renewed, found, strict=False):
                 if verdict == r.CANCEL:
                     self._add_order(token, pb.ORDER_KIND_CANCEL)
                 elif verdict == r.LOST:
+                    # no answer will come for it: its place is free
+                    self._forget(held)
                     self._add_order(token, pb.ORDER_KIND_LEASE_LOST)
 
         request.reply = reply
@@ -318,6 +321,8 @@ class WorkStream:
         """Tell the worker to stop, if it holds the action."""
         holding = self._holding.get((execution_id, action_id))
         if holding is not None:
+            if not is_cancel:
+                self._forget(holding.held)
             self._add_order(holding.token, pb.ORDER_KIND_CANCEL if is_cancel else pb.ORDER_KIND_LEASE_LOST)
 
     def _add_order(self, token: bytes, kind: pb.OrderKind.ValueType) -> None:

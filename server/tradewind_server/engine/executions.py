@@ -265,6 +265,7 @@ def _finish(d: Decision) -> None:
 
 def finish(d: Decision, outcome: ExecutionState, message: str | None) -> None:
     """End the execution now; tasks that still run go on, but nothing follows them."""
+    message = message[: tasks.MAX_MESSAGE] if message else message
     for timer in [t for t in d.state.timers.values() if not t.task]:
         d.emit(e.TimerEnded(timer.id))
     final = final_context(d)

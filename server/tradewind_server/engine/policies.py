@@ -9,6 +9,9 @@ class TaskError(Exception):
     """A task cannot do what its definition says; its on-error may answer that."""
 
 
+#: Longest wait, and most of anything that is counted: a hundred years of seconds.
+MOST_SECONDS = 100 * 366 * 24 * 3600
+
 #: What a task may do wrong at run time.
 TASK_ERRORS = (ExpressionError, TaskError)
 
@@ -24,6 +27,8 @@ def whole_number(template: Template | None, scope: Scope, what: str) -> int:
     value = template.evaluate(scope)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise TaskError(f"{what} must be a whole number of at least 0, but is {type(value).__name__} {value!r:.40}")
+    if value > MOST_SECONDS:
+        raise TaskError(f"{what} must be at most {MOST_SECONDS}, but is {value}")
     return value
 
 

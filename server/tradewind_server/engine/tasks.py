@@ -19,6 +19,9 @@ from tradewind_server.lang.expressions import Scope, Template
 from tradewind_server.lang.specs import OnClause, TaskSpec
 from tradewind_server.lang.values import is_truthy, to_text
 
+#: Longest message of a failure, characters; a longer one is cut, or it could not be recorded.
+MAX_MESSAGE = 50_000
+
 
 def start(d: Decision, name: str, parent: int) -> None:
     """Take a transition to the task *name*; *parent* is 0 for a start task."""
@@ -188,6 +191,7 @@ class _Plan:
 
 def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry: bool = True) -> None:
     """Publish, apply fail-on and retry, and end the task or begin its next attempt."""
+    reason = reason[:MAX_MESSAGE]
     spec = d.task_spec(task)
     try:
         published, globals_ = _publish(d, task, spec, outcome)
@@ -214,6 +218,7 @@ def fail_at_once(d: Decision, task: Task, reason: str) -> None:
 
 
 def _fail_execution(d: Decision, task: Task, reason: str) -> None:
+    reason = reason[:MAX_MESSAGE]
     d.end_timers(task)
     d.emit(e.TaskFailed(task.id, reason))
     # R12: only an error in on-error itself fails the execution directly

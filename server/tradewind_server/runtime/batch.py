@@ -174,6 +174,8 @@ class Batch:
         outcome.timers = [(int(row[5]), *key) for key, row in changes.timers.items()]
         outcome.ended_timers = changes.ended_timers
         outcome.targets = list(dict.fromkeys(m.target for m in changes.messages))
+        # here, not on the event loop: the next batch may already queue something
+        self._around.desk.note_drained(outcome.emptied - outcome.queued)
         self._around.desk.note_queued(outcome.queued)
 
     def _announce(self) -> None:
@@ -349,6 +351,8 @@ class Batch:
         )  # fmt: skip
         # a start names its workflow namespace exactly; only sub-workflows fall back to the default one
         home = request.workflow_namespace
+        if not request.definition_version and registry.home(connection, envelope) != home:
+            version = 0
         spec = registry.pinned(connection, request.namespace, home, request.workflow, version) if version else None
         if spec is None:
             raise DefinitionNotFound(
@@ -524,7 +528,8 @@ class Batch:
         if self._free_claims:
             tx.release_claims(self._free_claims)
         if changes.freed_keys:
-            tx.release_claims([(ns, "business", f"{workflow}\x1f{key}") for ns, workflow, key in changes.freed_keys])
+            # only what it holds itself: a revived execution may have lost its key to another meanwhile
+            tx.release_held([(ns, "business", f"{name}\x1f{key}", id_) for ns, name, key, id_ in changes.freed_keys])
         if self._new_claims:
             tx.claim(self._new_claims)
         self._delivery.write()

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: A command deferred for longer than this gets a transaction of its own, which waits for the lock.
 _PATIENCE_SECONDS = 0.05
-_LOCK_TIMEOUT_MS = 2000
+_LOCK_TIMEOUT_MS = 200
 
 
 class Broken(Exception):
@@ -104,6 +104,8 @@ class Committer:
         except Exception as error:
             # a fault of ours outside of any one request: nothing was committed, and the committer goes on
             self._undo(batch)
+            if len(queue) > 1:
+                return self._each_alone(queue, wait=wait)
             broken = self._broken("the batch", error)
             return r.Outcome(answers=[(request, broken) for request in queue])
 
@@ -126,13 +128,20 @@ class Committer:
     def _after_database_error(self, error: sa.exc.DBAPIError, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
         if error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
             if wait and "lock timeout" in str(error.orig):
+                # let the others have their turn before the next wait
+                for request in queue:
+                    request.deferred_since = self._clock.monotonic()
                 return r.Outcome(deferred=list(queue))
             self._writer.discard()
             problem = str(error.orig).split("\n", 1)[0]
             return _refused(queue, DatabaseUnavailable(problem=problem))
         if len(queue) == 1:
             raise Spoiled(queue[0], error) from error
-        # a row that the database will not take: find the culprit by running each alone
+        # a row that the database will not take
+        return self._each_alone(queue, wait=wait)
+
+    def _each_alone(self, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
+        """Find the culprit: the others are carried out."""
         merged = r.Outcome()
         for request in queue:
             _merge(merged, self._try([request], wait=wait))

@@ -73,13 +73,17 @@ class Delivery:
     def undelivered(self, id_: str) -> frozenset[int]:
         """Return the actions of an execution that nobody works on; the others are marked to be cancelled."""
         rows = self._tx.queue_of(id_)
-        for row in rows:
-            key = (row.execution_id, row.action_id)
-            if row.stage != QUEUED and key not in self._changes.unqueued:
+        idle = [row.action_id for key, row in self._changes.queued.items() if key[0] == id_]
+        for read in rows:
+            key = (read.execution_id, read.action_id)
+            # one record a key: a beat of this batch may have changed it, or will
+            row = self.rows.setdefault(key, self._saved.get(key, read))
+            if row.stage == QUEUED:
+                idle.append(row.action_id)
+            elif key not in self._changes.unqueued:
                 row.cancelling = True
                 self._saved[key] = row
-        fresh = [row.action_id for key, row in self._changes.queued.items() if key[0] == id_]
-        return frozenset([row.action_id for row in rows if row.stage == QUEUED] + fresh)
+        return frozenset(idle)
 
     def check_lease(self, request: r.Result) -> str:
         """Compare what a result says with the lease as it is; return who holds it.
@@ -136,8 +140,8 @@ class Delivery:
 
     def _best(self, namespace: str, name: str, count: int) -> list[QueueRow]:
         """Return the best queued actions that no other request of this batch has taken."""
-        found = self._tx.best_ready(namespace, name, count + len(self._saved))
-        free = (row for row in found if row.ready_at <= self._now_us and not self._is_touched(row))
+        found = self._tx.best_ready(namespace, name, self._now_us, count + len(self._saved))
+        free = (row for row in found if not self._is_touched(row))
         return list(itertools.islice(free, count))
 
     def _is_touched(self, row: QueueRow) -> bool:

@@ -137,6 +137,9 @@ class Runtime:
                     await work()
                 except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
                     log.warning("%s; trying again", error)
+                except Exception:
+                    # what keeps the server going must itself keep going
+                    log.exception("a repeated task failed; trying again")
 
         self._tasks.append(asyncio.create_task(loop()))
 
@@ -255,7 +258,6 @@ class Runtime:
             self._deliver_messages(target)
         for request in outcome.follow_ups:
             self.tell(request)
-        self.desk.note_drained(outcome.emptied - outcome.queued)
         if outcome.queued or outcome.emptied:
             self._claim()
         if self._bulletin is not None:

@@ -234,6 +234,9 @@ class Registry:
         for key in [key for key in self._libraries if key[0] == namespace]:
             del self._libraries[key]
             self._versions.pop(key, None)
+            self._homes.pop(key, None)
+        for pinned in [pinned for pinned in self._pinned if pinned[0] == namespace]:
+            del self._pinned[pinned]
 
     def home(self, connection: sa.Connection, envelope: Envelope) -> str:
         """Return the workflow namespace in which the workflow of *envelope* really stands: its own or the default."""

@@ -95,8 +95,8 @@ class Changes:
         self.arrivals: list[Row] = []
         #: Who ended an action.
         self.workers: dict[tuple[str, int], str] = {}
-        #: Business keys of executions that ended: (namespace, workflow, key).
-        self.freed_keys: list[tuple[str, str, str]] = []
+        #: Business keys of executions that ended: (namespace, workflow, key, execution).
+        self.freed_keys: list[tuple[str, str, str, str]] = []
         self._touched: dict[str, _Touched] = {}
 
     @property
@@ -241,7 +241,7 @@ def _tell_parent(kind: str) -> Callable[[Changes, Live, Any, int, int, Provenanc
     def effect(changes: Changes, live: Live, event: Any, revision: int, at: int, provenance: Provenance) -> None:
         envelope = live.envelope
         if envelope.business_key and kind in _ENDS:
-            changes.freed_keys.append((envelope.namespace, envelope.workflow, envelope.business_key))
+            changes.freed_keys.append((envelope.namespace, envelope.workflow, envelope.business_key, envelope.id))
         if not envelope.parent_id or not getattr(event, "tell_parent", True):
             return
         body = encode(

@@ -105,6 +105,7 @@ _insert_queue = Insert(
 _delete_queue = Delete(schema.queue, ("execution_id", "action_id"))
 _delete_timers = Delete(schema.timers, ("execution_id", "timer_id"))
 _delete_messages = Delete(schema.messages, ("target", "source", "source_revision", "kind"))
+_delete_held = Delete(schema.claims, ("namespace", "kind", "key", "execution_id"))
 _delete_batches = Delete(schema.batches, ("id",))
 _delete_claims = Delete(schema.claims, ("namespace", "kind", "key"))
 _select_claims = Select(schema.claims, ("namespace", "kind", "key"), tuple(c.name for c in schema.claims.columns))
@@ -301,6 +302,11 @@ class Transaction:
         _delete_claims.run(self.connection, self.dialect, keys)
         self.has_written = self.has_written or bool(keys)
 
+    def release_held(self, keys: Sequence[tuple[str, str, str, str]]) -> None:
+        """Free (namespace, kind, key) where it is held by the execution that is the fourth part."""
+        _delete_held.run(self.connection, self.dialect, keys)
+        self.has_written = self.has_written or bool(keys)
+
     def lock(self, ids: Iterable[str], *, wait: bool = False) -> dict[str, Locked]:
         """Lock execution rows and tell what may be decided on.
 
@@ -334,17 +340,20 @@ class Transaction:
         return {(row[0], row[1]): queue_row(row) for row in rows}
 
     def queue_of(self, execution_id: str) -> list[QueueRow]:
-        """Return the delivery state of all open actions of an execution."""
+        """Return and lock the delivery state of all open actions of an execution."""
         table = schema.queue
-        rows = self.connection.execute(sa.select(table).where(table.c.execution_id == execution_id))
-        return [queue_row(tuple(row)) for row in rows]
+        query = sa.select(table).where(table.c.execution_id == execution_id).order_by(table.c.action_id)
+        if self.dialect.is_postgresql:
+            query = query.with_for_update()
+        return [queue_row(tuple(row)) for row in self.connection.execute(query)]
 
-    def best_ready(self, namespace: str, name: str, limit: int) -> list[QueueRow]:
+    def best_ready(self, namespace: str, name: str, now: int, limit: int) -> list[QueueRow]:
         """Return and lock the best queued actions of *name*, by rank and id; others' locks are skipped."""
         table = schema.queue
         query = (
             sa.select(table)
             .where(table.c.namespace == namespace, table.c.name == name, table.c.stage == 0, table.c.cancelling == 0)
+            .where(table.c.ready_at <= now)
             .order_by(table.c.rank, table.c.execution_id, table.c.action_id)
             .limit(limit)
         )
