@@ -233,7 +233,7 @@ def event(stored: StoredEvent) -> event_pb2.Event:
         execution_id=stored.execution_id,
         revision=stored.revision,
         namespace=stored.namespace,
-        root_id=stored.root_id,
+        root_id=stored.root_id or stored.execution_id,
         at=timestamp(stored.at),
         actor=actor(stored.actor),
         cause=actor_pb2.Cause(command=stored.cause, request_id=stored.request_id),

@@ -48,6 +48,7 @@ from tradewind_server.store.records import (
     Envelope,
     Live,
     Message,
+    Program,
     Provenance,
     StoredEvent,
 )
@@ -84,12 +85,14 @@ class Batch:
         self._requests = requests
         self._now = now
         self._now_us = to_microseconds(now)
-        self._changes = Changes(transaction.batch, transaction.xid)
+        self._changes = Changes(transaction.xid)
         self._lives: dict[str, Live] = {}
         self._held_claims: dict[ClaimKey, Claim] = {}
         self._new_claims: list[Claim] = []
         self._free_claims: list[ClaimKey] = []
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
+        #: namespace -> its registry's revision: read anew by each batch, since another server may have deployed.
+        self._revisions: dict[str, int] = {}
         self.outcome = r.Outcome()
         self._delivery = Delivery(around.desk, around.settings, transaction, self._changes, self.outcome, now)
 
@@ -299,11 +302,13 @@ class Batch:
         return live
 
     def _decide(self, live: Live, command: c.Command, provenance: Provenance) -> None:
-        library, spec = self._resolve(live.envelope)
-        decision = decide(spec, live.state, command, library)
+        if live.program is None:
+            # as of its own registry revision: it stays the same for ever
+            live.program = self._resolve(live.envelope)
+        decision = decide(live.program.spec, live.state, command, live.program.library)
         self._changes.add(live, decision, provenance)
 
-    def _resolve(self, envelope: Envelope) -> tuple[Any, WorkflowSpec]:
+    def _resolve(self, envelope: Envelope) -> Program:
         registry, connection = self._around.registry, self._tx.connection
         library = registry.library(
             connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
@@ -316,7 +321,7 @@ class Batch:
             envelope.definition_version,
         )
         assert spec is not None, "definitions are never removed while an execution needs them"
-        return library, spec
+        return Program(spec, library)
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -340,7 +345,7 @@ class Batch:
 
     def _envelope(self, request: r.Start) -> tuple[Envelope, WorkflowSpec]:
         registry, connection = self._around.registry, self._tx.connection
-        revision = registry.current(connection, request.namespace)
+        revision = self._registry_revision(request.namespace)
         version = request.definition_version or registry.version(
             connection, request.namespace, request.workflow_namespace, revision, request.workflow
         )
@@ -360,12 +365,17 @@ class Batch:
             )
         return envelope, spec
 
+    def _registry_revision(self, namespace: str) -> int:
+        if namespace not in self._revisions:
+            self._revisions[namespace] = definitions.registry_revision(self._tx.connection, namespace)
+        return self._revisions[namespace]
+
     def _begin(self, envelope: Envelope, spec: WorkflowSpec, command: c.StartExecution, provenance: Provenance) -> None:
         library = self._around.registry.library(
             self._tx.connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
         )
         decision = decide(spec, None, command, library)
-        live = Live(envelope, decision.state)
+        live = Live(envelope, decision.state, program=Program(spec, library))
         self._lives[envelope.id] = live
         self._changes.add(live, decision, provenance)
 
@@ -506,6 +516,7 @@ class Batch:
             request.provenance.actor,
         )
         self._around.registry.forget(request.namespace)
+        self._revisions.pop(request.namespace, None)
         self._tx.has_written = True
         return deployed
 
@@ -518,6 +529,7 @@ class Batch:
                 what=request.kind, name=request.name, workflow_namespace=request.workflow_namespace, field="name"
             )
         self._around.registry.forget(request.namespace)
+        self._revisions.pop(request.namespace, None)
         self._tx.has_written = True
         return revision
 

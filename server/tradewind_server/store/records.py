@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from tradewind_server.engine.library import Library
 from tradewind_server.engine.state import Execution
+from tradewind_server.lang.specs import WorkflowSpec
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ class Envelope:
     created_at: datetime
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Program:
+    """What an execution runs: its workflow, and what the names in it mean."""
+
+    spec: WorkflowSpec
+    library: Library
+
+
 @dataclasses.dataclass(slots=True)
 class Live:
     """An execution in memory: its state, and the transaction that wrote it last."""
@@ -48,6 +57,8 @@ class Live:
     values_bytes: int = 0
     #: Rough size in memory, for the bound of the cache.
     size_bytes: int = 0
+    #: What it runs, once that was looked up.
+    program: Program | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,6 +139,7 @@ class StoredEvent(NamedTuple):
     execution_id: str
     revision: int
     namespace: str
+    #: "" where the execution is the root itself.
     root_id: str
     workflow: str
     business_key: str
@@ -140,12 +152,8 @@ class StoredEvent(NamedTuple):
     task_id: int
     task: str
     action_id: int
-    batch: str
     xid: int
     position: int
     trace: str
     codec: int
     body: bytes
-
-
-Rows = Mapping[str, list[tuple[object, ...]]]

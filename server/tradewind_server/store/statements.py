@@ -7,7 +7,7 @@ statement whatever its size. Figures: bench/results.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -61,6 +61,32 @@ class Insert:
 
     def run(self, connection: sa.Connection, dialect: Dialect, rows: Sequence[Row]) -> None:
         """Write *rows*, tuples in the order of `columns`."""
+        if not rows:
+            return
+        if dialect.is_postgresql:
+            connection.exec_driver_sql(self._postgresql, tuple(list(column) for column in zip(*rows, strict=True)))
+        else:
+            connection.exec_driver_sql(self._sqlite, list(rows))
+
+
+class Update:
+    """Set the columns *changing* of rows that are there, found by their primary key."""
+
+    def __init__(self, table: sa.Table, changing: Sequence[str]) -> None:
+        key = [c.name for c in table.primary_key.columns]
+        # an index is rewritten when a column of it is set, even to the same value: set only what changes
+        columns = [table.columns[name] for name in (*changing, *key)]
+        where = " AND ".join(f'"{name}" = ?' for name in key)
+        marks = ", ".join(f'"{name}" = ?' for name in changing)
+        self._sqlite = f'UPDATE "{table.name}" SET {marks} WHERE {where}'
+        arrays = ", ".join(f"%s::{_array_type(c)}" for c in columns)
+        names = ", ".join(f'"{c.name}"' for c in columns)
+        sets = ", ".join(f'"{name}" = n."{name}"' for name in changing)
+        on = " AND ".join(f't."{name}" = n."{name}"' for name in key)
+        self._postgresql = f'UPDATE "{table.name}" t SET {sets} FROM unnest({arrays}) AS n({names}) WHERE {on}'
+
+    def run(self, connection: sa.Connection, dialect: Dialect, rows: Sequence[Row]) -> None:
+        """Update *rows*, tuples of the changing columns and then the key."""
         if not rows:
             return
         if dialect.is_postgresql:
@@ -123,12 +149,20 @@ class Select:
             return []
         if dialect.is_postgresql:
             arrays = tuple(list(column) for column in zip(*keys, strict=True))
-            return [tuple(row) for row in connection.exec_driver_sql(self._postgresql, arrays)]
+            return _fetch(connection.exec_driver_sql(self._postgresql, arrays))
         rows: list[Row] = []
         mark = f"({', '.join('?' * self._width)})"
         for start in range(0, len(keys), _CHUNK // self._width):
             chunk = keys[start : start + _CHUNK // self._width]
             text = self._sqlite.format(marks=", ".join([mark] * len(chunk)))
             parameters = tuple(value for key in chunk for value in key)
-            rows.extend(tuple(row) for row in connection.exec_driver_sql(text, parameters))
+            rows.extend(_fetch(connection.exec_driver_sql(text, parameters)))
         return rows
+
+
+def _fetch(result: sa.CursorResult[Any]) -> list[Row]:
+    """Return the driver's own tuples: nothing in them needs SQLAlchemy's conversion."""
+    assert result.cursor is not None
+    rows = cast("list[Row]", result.cursor.fetchall())
+    result.close()
+    return rows

@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.store import schema
 from tradewind_server.store.database import Database
-from tradewind_server.store.projection import Changes
+from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
-from tradewind_server.store.statements import Delete, Dialect, Insert, Row, Select
+from tradewind_server.store.statements import Delete, Dialect, Insert, Row, Select, Update
 
 
 class Outcome(enum.Enum):
@@ -51,37 +51,14 @@ class Locked:
 
 
 _insert = {
-    "executions": Insert(
-        schema.executions,
-        conflict="update",
-        changing=(
-            "state",
-            "message",
-            "revision",
-            "xid",
-            "updated_at",
-            "finished_at",
-            "output_revision",
-            "env_revision",
-            "detail",
-        ),
-    ),
-    "tasks": Insert(
-        schema.tasks,
-        conflict="update",
-        changing=("state", "attempt", "message", "updated_at", "published_revision", "detail"),
-    ),
-    "actions": Insert(
-        schema.actions,
-        conflict="update",
-        changing=("cancelling", "state", "result_revision", "updated_at", "worker"),
-    ),
-    "events": Insert(schema.events),
-    "timers": Insert(schema.timers),
-    "messages": Insert(schema.messages, conflict="ignore"),
-    "arrivals": Insert(schema.arrivals),
-    "batches": Insert(schema.batches),
+    name: Insert(schema.metadata.tables[name])
+    for name in ("executions", "tasks", "actions", "events", "timers", "arrivals", "batches")
 }
+_insert_messages = Insert(schema.messages, conflict="ignore")
+_update_progress = Update(schema.executions, PROGRESS)
+_update_turns = Update(schema.executions, TURN)
+_update_tasks = Update(schema.tasks, TASK_CHANGES)
+_update_actions = Update(schema.actions, ACTION_CHANGES)
 _insert_claims = Insert(schema.claims, conflict="ignore", returning=("namespace", "kind", "key"))
 QUEUE_COLUMNS = tuple(column.name for column in schema.queue.columns)
 _insert_queue = Insert(
@@ -352,7 +329,7 @@ class Transaction:
         table = schema.queue
         query = (
             sa.select(table)
-            .where(table.c.namespace == namespace, table.c.name == name, table.c.stage == 0, table.c.cancelling == 0)
+            .where(table.c.namespace == namespace, table.c.name == name, schema.IS_QUEUED, table.c.cancelling == 0)
             .where(table.c.ready_at <= now)
             .order_by(table.c.rank, table.c.execution_id, table.c.action_id)
             .limit(limit)
@@ -362,12 +339,12 @@ class Transaction:
         return [queue_row(tuple(row)) for row in self.connection.execute(query)]
 
     def expired_leases(self, now: int, limit: int) -> list[QueueRow]:
-        """Return and lock the actions whose lease has ended."""
+        """Return and lock the actions whose lease has ended, those that ended first first."""
         table = schema.queue
         query = (
             sa.select(table)
-            .where(table.c.stage > 0, table.c.lease_until < now)
-            .order_by(table.c.execution_id, table.c.action_id)
+            .where(schema.IS_LEASED, table.c.lease_until < now)
+            .order_by(table.c.lease_until)
             .limit(limit)
         )
         if self.dialect.is_postgresql:
@@ -439,15 +416,20 @@ class Transaction:
         _insert["batches"].run(connection, dialect, [(self.batch, self._server_id, self.at)])
         _insert["events"].run(connection, dialect, changes.events)
         rows = changes.rows()
-        for table in ("executions", "tasks", "actions"):
-            _insert[table].run(connection, dialect, rows[table])
+        _insert["executions"].run(connection, dialect, rows.new_executions)
+        _update_progress.run(connection, dialect, rows.progress)
+        _update_turns.run(connection, dialect, rows.turns)
+        _insert["tasks"].run(connection, dialect, rows.new_tasks)
+        _update_tasks.run(connection, dialect, rows.tasks)
+        _insert["actions"].run(connection, dialect, rows.new_actions)
+        _update_actions.run(connection, dialect, rows.actions)
         _insert["arrivals"].run(connection, dialect, changes.arrivals)
         _delete_timers.run(connection, dialect, changes.ended_timers)
         _insert["timers"].run(connection, dialect, list(changes.timers.values()))
         _delete_queue.run(connection, dialect, list(changes.unqueued))
         self.save_queue(list(changes.queued.values()))
         consumed = [(m.target, m.source, m.source_revision, m.kind) for m in changes.consumed]
-        _insert["messages"].run(connection, dialect, [_message_row(m) for m in changes.messages])
+        _insert_messages.run(connection, dialect, [_message_row(m) for m in changes.messages])
         _delete_messages.run(connection, dialect, consumed)
 
 
