@@ -7,7 +7,7 @@ the task FAILED and takes its on-error (R12).
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from tradewind_server.engine import calls
 from tradewind_server.engine import events as e
@@ -177,8 +177,7 @@ def end(d: Decision, task: Task, outcome: TaskState, reason: str) -> None:
     conclude(d, task, outcome, reason)
 
 
-@dataclasses.dataclass(slots=True)
-class _Plan:
+class _Plan(msgspec.Struct, gc=False):
     """How a task ends: what it publishes and what follows."""
 
     published: dict[str, object]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from tradewind_server.clock import from_microseconds, to_microseconds
@@ -272,7 +273,7 @@ class Batch:
         self._drop_claims(request)
         for claim in self._claims_of(request)[:1]:
             if claim.kind == "request" and claim_key(claim) not in self._held_claims:
-                self._holder(dataclasses.replace(claim, execution_id=existing))
+                self._holder(msgspec.structs.replace(claim, execution_id=existing))
 
     # --- states ----------------------------------------------------------------------------------
 
@@ -403,14 +404,14 @@ class Batch:
         """Return the command with what only the store knows: which task, which actions nobody works on."""
         command = request.command
         if isinstance(command, c.StopExecution):
-            return dataclasses.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
+            return msgspec.structs.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
         if isinstance(command, c.RerunTask | c.SkipTask):
             id_ = command.task
             if request.task_name:
                 id_ = live.state.latest.get(request.task_name, 0)
             if id_ not in live.state.tasks:
                 raise TaskNotFound(task=request.task_name or f"t{id_}", execution=live.state.id, field="task")
-            return dataclasses.replace(command, task=id_), id_
+            return msgspec.structs.replace(command, task=id_), id_
         return command, 0
 
     # --- results ---------------------------------------------------------------------------------
@@ -431,7 +432,7 @@ class Batch:
             if not request.worker:
                 # by a bare token: the lease knows whose it is
                 request.worker = holder
-                request.provenance = dataclasses.replace(request.provenance, actor=f"worker:{holder}")
+                request.provenance = msgspec.structs.replace(request.provenance, actor=f"worker:{holder}")
         self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.workers[key] = request.worker
         self._delivery.ended(key)
@@ -497,7 +498,7 @@ class Batch:
     def _hear(self, live: Live, message: Message, at: datetime) -> None:
         command = command_of(message, at, self._around.settings)
         if isinstance(command, c.StopExecution):
-            command = dataclasses.replace(command, undelivered=self._delivery.undelivered(live.envelope.id))
+            command = msgspec.structs.replace(command, undelivered=self._delivery.undelivered(live.envelope.id))
         whence = "parent" if message.kind in ("pause", "resume", "cancel") else "child"
         try:
             self._decide(live, command, Provenance(f"{whence}:{message.source}", type(command).__name__))

@@ -6,7 +6,6 @@ events that touched them; the log gets every event.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,7 @@ from tradewind_server.store.statements import Row
 PRIORITY_STEP_US = 60_000_000
 
 
-class TaskDetail(msgspec.Struct, omit_defaults=True):
+class TaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
     """The part of a task's row that only the engine reads."""
 
     parents: Sequence[int]
@@ -47,7 +46,7 @@ class TaskDetail(msgspec.Struct, omit_defaults=True):
     keep_result: bool = True
 
 
-class ExecutionDetail(msgspec.Struct, omit_defaults=True):
+class ExecutionDetail(msgspec.Struct, omit_defaults=True, gc=False):
     """The part of an execution's row that only the engine reads."""
 
     variables: Mapping[str, tuple[int, int]]
@@ -57,7 +56,7 @@ class ExecutionDetail(msgspec.Struct, omit_defaults=True):
     last_timer: int = 0
 
 
-class OfferDetail(msgspec.Struct, omit_defaults=True):
+class OfferDetail(msgspec.Struct, omit_defaults=True, gc=False):
     """What an offer shows beside the action itself."""
 
     task: str
@@ -70,8 +69,7 @@ class OfferDetail(msgspec.Struct, omit_defaults=True):
 _encode_detail = msgspec.json.Encoder().encode
 
 
-@dataclasses.dataclass(slots=True)
-class _Touched:
+class _Touched(msgspec.Struct, gc=False):
     live: Live
     is_new: bool
     #: The execution's own state has changed.
@@ -83,8 +81,7 @@ class _Touched:
     actions: dict[int, None]
 
 
-@dataclasses.dataclass(slots=True)
-class Rows:
+class Rows(msgspec.Struct, gc=False):
     """The rows of state that a batch writes: whole ones of what is new, else the columns that change and the key."""
 
     new_executions: list[Row]
@@ -338,8 +335,7 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(msgspec.Struct, frozen=True, gc=False):
     """What a type of event means for the rows."""
 
     name: str

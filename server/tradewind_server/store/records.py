@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import datetime
 from typing import NamedTuple
+
+import msgspec
 
 from tradewind_server.engine.library import Library
 from tradewind_server.engine.state import Execution
 from tradewind_server.lang.specs import WorkflowSpec
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What never changes about an execution."""
 
     id: str
@@ -38,16 +38,14 @@ class Envelope:
     created_at: datetime
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True, gc=False):
     """What an execution runs: its workflow, and what the names in it mean."""
 
     spec: WorkflowSpec
     library: Library
 
 
-@dataclasses.dataclass(slots=True)
-class Live:
+class Live(msgspec.Struct, gc=False):
     """An execution in memory: its state, and the transaction that wrote it last."""
 
     envelope: Envelope
@@ -61,8 +59,7 @@ class Live:
     program: Program | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(msgspec.Struct, frozen=True, gc=False):
     """Who caused the events of one command, and how."""
 
     #: Actor, as "kind:name": caller, worker, timer, parent, child, system, anonymous.
@@ -73,8 +70,7 @@ class Provenance:
     trace: str = ""
 
 
-@dataclasses.dataclass(slots=True)
-class QueueRow:
+class QueueRow(msgspec.Struct, gc=False):
     """Delivery state of one action."""
 
     execution_id: str
@@ -106,8 +102,7 @@ class QueueRow:
 QUEUED, OFFERED, ACCEPTED = 0, 1, 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """Something one execution tells another."""
 
     target: str
@@ -119,8 +114,7 @@ class Message:
     body: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A request id, external id or business key, and what it stands for."""
 
     namespace: str
