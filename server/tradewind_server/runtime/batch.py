@@ -108,9 +108,6 @@ class Batch:
         """
         self._claim()
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
-        if any(isinstance(request, r.Start) for request in self._requests):
-            self._tx.learn_xid()
-        self._changes.xid = self._tx.xid
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
         self._delivery.read(self._requests, busy)
         deadline = time.perf_counter() + self._around.settings.batch_decide_ms / 1000
@@ -545,8 +542,7 @@ class Batch:
             tx.release_held([(ns, "business", f"{name}\x1f{key}", id_) for ns, name, key, id_ in changes.freed_keys])
         if self._new_claims:
             tx.claim(self._new_claims)
-        self._delivery.write()
-        tx.write(changes)
+        tx.write(changes, self._delivery.changed())
 
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:
