@@ -24,19 +24,17 @@ from tradewind_server.engine.state import Action, ActionState
 from tradewind_server.errors import (
     ActionNotFound,
     ActionWithWorker,
-    BusinessKeyInUse,
     DefinitionNotFound,
-    ExecutionExists,
     ExecutionNotFound,
     LeaseLost,
     Refusal,
-    RequestIdReused,
     TaskNotFound,
 )
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.cache import Cache
+from tradewind_server.runtime.claims import Claims
 from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.messages import command_of
@@ -45,7 +43,6 @@ from tradewind_server.store import definitions, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
-    Claim,
     Envelope,
     Live,
     Message,
@@ -53,7 +50,7 @@ from tradewind_server.store.records import (
     Provenance,
     StoredEvent,
 )
-from tradewind_server.store.unit_of_work import ClaimKey, Lock, Transaction, claim_key
+from tradewind_server.store.unit_of_work import Lock, Transaction
 
 #: A cached state that lacks more events than this is loaded anew instead of caught up.
 _MAX_CATCH_UP = 200
@@ -88,9 +85,8 @@ class Batch:
         self._now_us = to_microseconds(now)
         self._changes = Changes(transaction.xid)
         self._lives: dict[str, Live] = {}
-        self._held_claims: dict[ClaimKey, Claim] = {}
-        self._new_claims: list[Claim] = []
-        self._free_claims: list[ClaimKey] = []
+        expires = self._now_us + around.settings.request_id_seconds * 1_000_000
+        self._claims = Claims(transaction, expires)
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
         #: namespace -> its registry's revision: read anew by each batch, since another server may have deployed.
         self._revisions: dict[str, int] = {}
@@ -106,14 +102,14 @@ class Batch:
             Spoiled: one request broke it.
             sqlalchemy.exc.DBAPIError: the database did.
         """
-        self._claim()
+        self._claims.take(self._requests)
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
         self._delivery.read(self._requests, busy)
         deadline = time.perf_counter() + self._around.settings.batch_decide_ms / 1000
         for n, request in enumerate(self._requests):
             if request.target in busy and _locks(request):
-                self.outcome.deferred.append(request)
+                self._defer([request])
                 self.outcome.blocked.append(request)
                 continue
             if n and (time.perf_counter() > deadline or self._changes.row_count > self._around.settings.batch_rows):
@@ -126,8 +122,7 @@ class Batch:
     def _defer(self, requests: Sequence[r.Request]) -> None:
         """Leave *requests* to the next batch, with nothing of theirs in this one: it may never come."""
         for request in requests:
-            if isinstance(request, r.Start):
-                self._drop_claims(request)
+            self._claims.drop(request)
         self.outcome.deferred.extend(requests)
 
     def _one(self, request: r.Request, locks: dict[str, Any]) -> None:
@@ -195,83 +190,6 @@ class Batch:
                 r.Announcement(id_, live.envelope.namespace, state.revision, state.state, events, ended)
             )
 
-    # --- claims ----------------------------------------------------------------------------------
-
-    def _claim(self) -> None:
-        wanted: dict[ClaimKey, Claim] = {}
-        for request in self._requests:
-            if isinstance(request, r.Start):
-                for claim in self._claims_of(request):
-                    wanted.setdefault(claim_key(claim), claim)
-        self._held_claims = self._tx.claim(wanted.values())
-        for key, claim in wanted.items():
-            self._held_claims.setdefault(key, claim)
-        commands = [q for q in self._requests if isinstance(q, r.Command) and q.provenance.request_id]
-        if commands:
-            keys = [(q.namespace, "request", _command_key(q)) for q in commands]
-            self._held_claims.update(self._tx.find_claims(keys))
-
-    def _claims_of(self, request: r.Start) -> list[Claim]:
-        expires = self._now_us + self._around.settings.request_id_seconds * 1_000_000
-        wanted = [("request", request.provenance.request_id, expires), ("external", request.external_id, 0)]
-        if request.business_key:
-            wanted.append(("business", f"{request.workflow}\x1f{request.business_key}", 0))
-        return [
-            Claim(request.namespace, kind, key, request.target, request.digest, 1, until)
-            for kind, key, until in wanted
-            if key
-        ]
-
-    def _settle_claims(self, request: r.Start) -> str:
-        """Return the execution that already stands for the request, or "".
-
-        Raises:
-            Refusal: a key is taken by something else.
-        """
-        for claim in self._claims_of(request):
-            held = self._holder(claim)
-            if held.execution_id == request.target:
-                continue
-            if claim.kind == "request":
-                if held.digest != request.digest:
-                    raise RequestIdReused(request_id=claim.key, field="request_id")
-                return held.execution_id
-            if claim.kind == "external":
-                if held.digest != request.digest:
-                    raise ExecutionExists(external_id=claim.key, execution=held.execution_id, field="external_id")
-                return held.execution_id
-            if not request.use_existing:
-                raise BusinessKeyInUse(
-                    business_key=request.business_key, execution=held.execution_id, field="business_key"
-                )
-            return held.execution_id
-        return ""
-
-    def _holder(self, claim: Claim) -> Claim:
-        """Return the claim that holds the key: *claim* itself if a refused start of this batch has just freed it."""
-        key = claim_key(claim)
-        if key not in self._held_claims:
-            self._held_claims[key] = claim
-            self._new_claims.append(claim)
-        return self._held_claims[key]
-
-    def _drop_claims(self, request: r.Start) -> None:
-        """A start that does not come to be leaves nothing behind."""
-        for claim in self._claims_of(request):
-            key = claim_key(claim)
-            held = self._held_claims.get(key)
-            if held is not None and held.execution_id == request.target:
-                self._free_claims.append(key)
-                self._new_claims = [new for new in self._new_claims if claim_key(new) != key]
-                del self._held_claims[key]
-
-    def _point_claim_to(self, request: r.Start, existing: str) -> None:
-        """Let a repeat of *request*, which another execution stands for, have that answer too."""
-        self._drop_claims(request)
-        for claim in self._claims_of(request)[:1]:
-            if claim.kind == "request" and claim_key(claim) not in self._held_claims:
-                self._holder(msgspec.structs.replace(claim, execution_id=existing))
-
     # --- states ----------------------------------------------------------------------------------
 
     def _fresh(self, id_: str, revision: int) -> Live:
@@ -325,9 +243,9 @@ class Batch:
 
     def _start(self, request: r.Start) -> object:
         try:
-            existing = self._settle_claims(request)
+            existing = self._claims.settle(request)
             if existing:
-                self._point_claim_to(request, existing)
+                self._claims.point_to(request, existing)
                 return r.Started(None, existing, existing=True)
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
@@ -336,7 +254,7 @@ class Batch:
             )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
-            self._drop_claims(request)
+            self._claims.drop(request)
             raise
         self._snapshot_of.append((request, request.target, 0))
         return _LATER
@@ -381,19 +299,17 @@ class Batch:
 
     def _command(self, request: r.Command) -> object:
         live = self._live(request.target, request.namespace)
-        key = (request.namespace, "request", _command_key(request))
-        held = self._held_claims.get(key) if request.provenance.request_id else None
-        if held is not None:
-            if held.digest != request.digest:
-                raise RequestIdReused(request_id=request.provenance.request_id, field="request_id")
-            return snapshot(live, 0)
-        command, task_id = self._completed(live, request)
-        self._decide(live, command, request.provenance)
-        if request.provenance.request_id:
-            expires = self._now_us + self._around.settings.request_id_seconds * 1_000_000
-            claim = Claim(*key, request.target, request.digest, live.state.revision, expires)
-            self._new_claims.append(claim)
-            self._held_claims[key] = claim
+        try:
+            if self._claims.is_repeated(request):
+                self._claims.drop(request)
+                return snapshot(live, 0)
+            command, task_id = self._completed(live, request)
+            self._claims.check_revival(request)
+            self._decide(live, command, request.provenance)
+        except Refusal:
+            self._claims.drop(request)
+            raise
+        self._claims.note(request, live.state.revision)
         self._snapshot_of.append((request, request.target, task_id))
         return _LATER
 
@@ -534,15 +450,8 @@ class Batch:
     # --- the end ---------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        tx, changes = self._tx, self._changes
-        if self._free_claims:
-            tx.release_claims(self._free_claims)
-        if changes.freed_keys:
-            # only what it holds itself: a revived execution may have lost its key to another meanwhile
-            tx.release_held([(ns, "business", f"{name}\x1f{key}", id_) for ns, name, key, id_ in changes.freed_keys])
-        if self._new_claims:
-            tx.claim(self._new_claims)
-        tx.write(changes, self._delivery.changed())
+        self._claims.write(self._changes.freed_keys)
+        self._tx.write(self._changes, self._delivery.changed())
 
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:
@@ -551,10 +460,6 @@ def _answer(request: r.Request, picture: r.Snapshot) -> object:
 
 def _locks(request: r.Request) -> bool:
     return bool(request.target) and not isinstance(request, r.Start)
-
-
-def _command_key(request: r.Command) -> str:
-    return f"{request.target}/{request.provenance.request_id}"
 
 
 def snapshot(live: Live, task_id: int) -> r.Snapshot:

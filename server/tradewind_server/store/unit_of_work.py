@@ -95,6 +95,11 @@ def claim_key(claim: Claim) -> ClaimKey:
     return (claim.namespace, claim.kind, claim.key)
 
 
+def business_claim(workflow: str, key: str) -> str:
+    """Return the key under which a business key of *workflow* is claimed."""
+    return f"{workflow}\x1f{key}"
+
+
 def queue_row(row: Sequence[object]) -> QueueRow:
     """Return a row of the queue table as a record."""
     record = QueueRow(*row)  # type: ignore[arg-type]
@@ -284,6 +289,20 @@ class Transaction:
         """Return the claims of *keys* that exist."""
         rows = _select_claims.run(self.connection, self.dialect, keys)
         return {(row[0], row[1], row[2]): Claim(*row) for row in rows}
+
+    def business_keys(self, executions: Iterable[str]) -> dict[str, Claim]:
+        """Return for each of *executions* the claim that its root has, or once had, on a business key."""
+        wanted = list(executions)
+        if not wanted:
+            return {}
+        x, root = schema.executions, schema.executions.alias()
+        query = sa.select(x.c.id, root.c.namespace, root.c.workflow, root.c.business_key, x.c.root_id)
+        query = query.join(root, root.c.id == x.c.root_id).where(x.c.id.in_(wanted), root.c.business_key != "")
+        rows = self.connection.execute(query)
+        return {
+            id_: Claim(namespace, "business", business_claim(name, key), root_id, "", 1, 0)
+            for id_, namespace, name, key, root_id in rows
+        }
 
     def release_claims(self, keys: Sequence[ClaimKey]) -> None:
         """Free *keys*: business keys of ended executions, claims of refused commands."""
