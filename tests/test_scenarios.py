@@ -13,12 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from tradewind_server.engine.events import TaskFailed, TaskSkipped, TaskSucceeded
+from tradewind_server.lang.specs import EngineCommand
+from tradewind_server.runtime.requests import Outcome
 from tradewind_server.store.database import Database
+from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.schema import metadata
+from tradewind_server.testing.coverage import taken
 from tradewind_server.testing.scenario import read, run
 from tradewind_server.testing.world import World
 
 FOLDER = Path(__file__).parent / "scenarios"
+COMMANDS = {command.value for command in EngineCommand}
 FILES = sorted(FOLDER.glob("*/*.yaml"))
 
 
@@ -98,8 +104,21 @@ def _play(path: Path, database: Database) -> None:
     world = World(database, open_world=True)
     try:
         run(read(path), world)
+        for id_ in {event.execution_id for outcome in world.outcomes for event in _events(outcome)}:
+            _check_branches(world, id_)
     finally:
         world.close()
+
+
+def _events(outcome: Outcome) -> list[StoredEvent]:
+    return [event for announced in outcome.announcements for event in announced.events]
+
+
+def _check_branches(world: World, id_: str) -> None:
+    """What the coverage of tests says was taken is what the engine says follows."""
+    for event, branches in taken(world.spec(id_), world.events(id_)):
+        assert isinstance(event, TaskSucceeded | TaskFailed | TaskSkipped)
+        assert [branch.target for branch in branches if branch.target not in COMMANDS] == event.next
 
 
 def test_scenarios_are_found() -> None:
