@@ -21,6 +21,7 @@ _room("settings")
 _room("clock")
 _room("ids")
 _room("lang", "errors", "settings")
+_room("pictures", "lang")
 _room("engine", "lang")
 _room("store", "engine")
 _room("runtime", "store", "clock", "ids")
@@ -28,7 +29,7 @@ _room("actions", "runtime")
 _room("api", "runtime")
 _room("console", "runtime")
 _room("bootstrap", "api", "actions", "console")
-_room("cli", "bootstrap")
+_room("cli", "bootstrap", "pictures")
 _room("testing", "bootstrap")
 
 #: Beyond the table: the form in which moments are stored is the clock's, and the store writes it.
@@ -44,7 +45,7 @@ IS_A_CLIENT = frozenset({"cli", "testing"})
 IMPURE = frozenset(
     {"asyncio", "grpc", "google", "logging", "os", "random", "secrets", "socket", "sqlalchemy", "threading", "time"}
 )
-PURE = frozenset({"lang", "engine"})
+PURE = frozenset({"lang", "pictures", "engine"})
 
 #: Names that say nothing.
 NAMELESS = frozenset({"utils", "util", "common", "helpers", "helper", "base", "manager", "handler", "handlers", "misc"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from decimal import Decimal
 from itertools import groupby
@@ -16,12 +15,10 @@ from tradewind_server.cli import records
 from tradewind_server.cli.definitions import show_problems
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.session import NOT_DONE, UNUSABLE, Unusable, alone
+from tradewind_server.pictures.labels import printable
 
 if TYPE_CHECKING:
     from tradewind_server.testing.cases import Covered, Report, Result
-
-#: What XML 1.0 cannot hold, escaped or not.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -142,22 +139,22 @@ def _write(path: Path, data: bytes) -> None:
 def _xml(report: Report) -> bytes:
     root = ET.Element("testsuites")
     for file, results in groupby(report.results, key=lambda result: result.file):
-        suite = ET.SubElement(root, "testsuite", name=_clean(file))
+        suite = ET.SubElement(root, "testsuite", name=printable(file))
         all_results = list(results)
         _count(suite, all_results)
         for result in all_results:
             case = ET.SubElement(
                 suite,
                 "testcase",
-                classname=_clean(file),
-                name=_clean(result.name),
-                file=_clean(file),
+                classname=printable(file),
+                name=printable(result.name),
+                file=printable(file),
                 line=str(result.line),
                 time=f"{result.seconds:.4f}",
             )
             if not result.passed:
-                failure = ET.SubElement(case, "failure", message=_clean(result.differences[0]))
-                failure.text = _clean("\n".join(result.differences))
+                failure = ET.SubElement(case, "failure", message=printable(result.differences[0]))
+                failure.text = printable("\n".join(result.differences))
     _count(root, list(report.results))
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
@@ -168,7 +165,3 @@ def _count(element: ET.Element, results: list[Result]) -> None:
     element.set("failures", str(sum(not result.passed for result in results)))
     element.set("errors", "0")
     element.set("time", f"{sum(result.seconds for result in results):.4f}")
-
-
-def _clean(text: str) -> str:
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
