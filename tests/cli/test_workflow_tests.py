@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.cli.test_check import tradewind
+from tradewind_server.lang import documents
 from tradewind_server.testing import cases, grammar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +89,22 @@ def test_call_without_a_mock_is_said(tmp_path: Path) -> None:
     """With the task, the action and its input."""
     [line] = play(tmp_path, CALL, "cases: {a: {input: {x: 7}, then: {state: RUNNING}}}")["a"]
     assert line.startswith('start: task call calls shop.price with {"item":7}, and no mock answers it')
+
+
+def test_call_of_many_items_is_said_once(tmp_path: Path) -> None:
+    """With the first item that nobody answers, and every task that has one."""
+    text = """
+version: '2.0'
+w:
+  tasks:
+    many: {with-items: "i in <% [1, 2, 3] %>", action: shop.price item=<% $.i %>}
+    one: {action: shop.price item=9}
+"""
+    found = play(tmp_path, text, "cases: {a: {mocks: {many: {when: {item: 1}, result: 1}}, then: {state: RUNNING}}}")
+    assert [line.partition(", and")[0] for line in found["a"]] == [
+        'start: task many calls shop.price with {"item":2}',
+        'start: task one calls shop.price with {"item":9}',
+    ]
 
 
 def test_web_is_never_asked(tmp_path: Path) -> None:
@@ -442,6 +465,9 @@ def test_selection_says_nothing_about_branches(tmp_path: Path) -> None:
         ("cases:\n  a:\n    steps: [advance: 5]\n    then: {state: x}", "wrong-type", 3),
         ("cases:\n  a:\n    steps: [advanc: 5s]\n    then: {state: x}", "unknown-step", 3),
         ("cases:\n  a:\n    steps: [start: {workflow: w}]\n    then: {state: x}", "unknown-step", 3),
+        ("cases:\n  a:\n    steps: [stop: {state: PAUSED}]\n    then: {state: x}", "wrong-type", 3),
+        ("cases:\n  a: {then: {order: [1]}}", "wrong-type", 2),
+        ("cases:\n  a: {then: {events: [{task: t}]}}", "wrong-type", 2),
         ("cases:\n  a:\n    steps: [complete: {}]\n    then: {state: x}", "missing-keyword", 3),
         ("cases:\n  a:\n    steps: [complete: {task: call, item: -1}]\n    then: {state: x}", "wrong-type", 3),
         ("mocks:\n  shop.price: {}\ncases: {a: {then: {state: x}}}", "mock", 2),
@@ -472,6 +498,61 @@ def test_workflow_must_be_chosen_among_several(tmp_path: Path) -> None:
     tests = "cases:\n  a: {then: {state: SUCCEEDED}}"
     assert problems(tmp_path, tests, two) == [("workflow", 2)]
     assert play(tmp_path, two, f"workflow: v\n{tests}") == {"a": ()}
+
+
+JUNK: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, -1, Decimal("0.5"), "", "5s", "SUCCEEDED", "call", [], [[]], {}, {"a": {}}, {"": [None]}]
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_file_is_a_mistake_or_has_differences(tmp_path: Path, data: st.DataObject) -> None:
+    """Never a traceback: whatever stands in the place of something, or is missing."""
+    everything: Any = documents.parse(EVERYTHING)
+    places = list(_places(everything, ()))
+    for _ in range(data.draw(st.integers(1, 2))):
+        *path, last = data.draw(st.sampled_from(places))
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # the first change may have taken the place away
+            parent: Any = everything
+            for key in path:
+                parent = parent[key]
+            parent[last] = copy.deepcopy(data.draw(JUNK))
+    suite = load(tmp_path, CALL, documents.dump(everything))
+    if not suite.problems:
+        assert cases.run(suite).results
+
+
+EVERYTHING = """
+workflow: w
+input: {x: 1}
+mocks:
+  shop.price: [{when: {item: 2}, failure: {message: m, code: c, details: d, retryable: false}}, {result: 1}]
+cases:
+  a:
+    input: {x: 2}
+    env: {e: 1}
+    mocks: {call: {sequence: [{result: 1, after: 5s}, {hold: true}]}}
+    steps:
+      - {advance: 1s}
+      - {pause: {message: m}}
+      - {resume: {env: {e: 1}}}
+      - {expect: {state: RUNNING}}
+      - {complete: {task: call, result: 1, item: 0}, refused: ACTION_WITH_WORKER}
+      - {stop: {state: FAILED, message: m}}
+      - {rerun: {task: call, reset: true}}
+    then: {state: FAILED, output: {}, tasks: {call: FAILED}, order: [call], inputs: {call: {item: 2}},
+      results: {call: 1}, attempts: {call: 1}, globals: {g: 1}, executions: {w: FAILED}, events_include: [{type: T}]}
+  b: {params: {}, then: {refused: INPUT_MISSING, message: m}}
+"""
+
+
+def _places(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from _places(item, (*path, key))
 
 
 # --- the command -------------------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ class Subject:
     tests: TestFile
     sources: tuple[lang.Source, ...]
     checked: lang.Checked
+    #: The workflows with the files that they stand in.
+    homes: tuple[tuple[str, WorkflowSpec], ...]
 
     def called(self) -> frozenset[str]:
         """Return all names of actions that the definitions call, as far as they are written there."""
@@ -110,7 +112,8 @@ def load(paths: Sequence[Path]) -> Suite:
             continue
         definitions = tuple(_source(each) for each in tests.definitions)
         sources |= {source.file_name: source for source in definitions}
-        subject = Subject(tests, definitions, lang.check(definitions))
+        homes = tuple((each.file_name, spec) for each in definitions for spec in lang.check([each]).workflows)
+        subject = Subject(tests, definitions, lang.check(definitions), homes)
         errors = [problem for problem in subject.checked.problems if problem.severity == "error"]
         problems += errors or _misnamed(subject)
         subjects.append(subject)
@@ -180,13 +183,9 @@ def run(suite: Suite, pattern: str = "") -> Report:
 
 
 def _coverage(suite: Suite, seen: dict[str, Coverage]) -> Iterator[tuple[str, Covered]]:
-    specs = {(file, spec.name): spec for subject in suite.subjects for file, spec in _homes(subject)}
+    specs = {(file, spec.name): spec for subject in suite.subjects for file, spec in subject.homes}
     for (file, _), spec in specs.items():
         yield file, seen[file].of(spec)
-
-
-def _homes(subject: Subject) -> list[tuple[str, WorkflowSpec]]:
-    return [(source.file_name, spec) for source in subject.sources for spec in lang.check([source]).workflows]
 
 
 def _run_file(
@@ -197,7 +196,7 @@ def _run_file(
         return
     _empty(writer, keep=frozenset())
     World(database, writer=writer).deploy(*(source.text for source in subject.sources))
-    homes = {spec.name: seen[file] for file, spec in _homes(subject)}
+    homes = {spec.name: seen[file] for file, spec in subject.homes}
     only = _only(subject.checked.workflows)
     for case in cases:
         _empty(writer, keep=_DEPLOYED)
@@ -245,8 +244,10 @@ def _attempt(stage: Stage, step: dict[str, object]) -> tuple[str, ...]:
         return (str(failed),)
     except Refusal as refusal:
         return (f"refused, {refusal.reason}: {refusal}",)
+    # of a task with many items one call says enough
+    calls = {call.task: call for call in reversed(stage.world.unanswered)}
     return tuple(
         f"task {call.task} calls {call.name} with {told(call.input)}, and no mock answers it: add one to 'mocks', "
         "with 'hold: true' if a step answers it"
-        for call in stage.world.unanswered
+        for call in reversed(calls.values())
     )

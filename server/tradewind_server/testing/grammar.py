@@ -24,6 +24,7 @@ from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Any
 
+from tradewind_server.engine.state import FINAL_EXECUTION_STATES
 from tradewind_server.lang import Problem, Source, documents
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.problems import did_you_mean, in_order
@@ -146,15 +147,22 @@ def _read_flag(reader: Reader, value: object, path: Path) -> object:
     return value if isinstance(value, bool) else reader.wrong(path, value, "true or false")
 
 
-def _read_list(reader: Reader, value: object, path: Path) -> object:
-    return value if isinstance(value, list) else reader.wrong(path, value, "a list")
+def _read_end(reader: Reader, value: object, path: Path) -> object:
+    is_end = isinstance(value, str) and value in FINAL_EXECUTION_STATES
+    return value if is_end else reader.wrong(path, value, "SUCCEEDED, FAILED or CANCELLED")
+
+
+def _read_event(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("type"), str)):
+        return value
+    return reader.wrong(path, value, "a type of event, or a mapping with 'type'")
 
 
 MAPPING = Shape("a mapping", _read_mapping)
 DURATION = Shape("a duration", _read_duration)
 COUNT = Shape("a whole number", _read_count)
 FLAG = Shape("true or false", _read_flag)
-LIST = Shape("a list", _read_list)
+END = Shape("SUCCEEDED, FAILED or CANCELLED", _read_end)
 
 
 def _table(keywords: Mapping[str, Keyword], what: str) -> Shape:
@@ -166,6 +174,17 @@ def _table(keywords: Mapping[str, Keyword], what: str) -> Shape:
                     reader.report("missing-keyword", path, f"Expected '{name}' in {what}, but it is missing.")
             return value
         reader.table(value, path, keywords, what)
+        return value
+
+    return Shape(what, read)
+
+
+def _list_of(shape: Shape, what: str) -> Shape:
+    def read(reader: Reader, value: object, path: Path) -> object:
+        if not isinstance(value, list) or not value:
+            return reader.wrong(path, value, what)
+        for index, item in enumerate(value):
+            shape.read(reader, item, (*path, index))
         return value
 
     return Shape(what, read)
@@ -200,17 +219,6 @@ def _answer(keywords: Mapping[str, Keyword], *kinds: str) -> Shape:
     return Shape(one, read)
 
 
-def _list_of(shape: Shape, what: str) -> Shape:
-    def read(reader: Reader, value: object, path: Path) -> object:
-        if not isinstance(value, list) or not value:
-            return reader.wrong(path, value, what)
-        for index, item in enumerate(value):
-            shape.read(reader, item, (*path, index))
-        return value
-
-    return Shape(what, read)
-
-
 _ANSWER = {
     "result": Keyword(ANYTHING),
     "failure": Keyword(_table(_FAILURE, "a failure")),
@@ -237,6 +245,7 @@ MOCKS = Shape("a mapping of actions or tasks to answers", _read_mocks)
 
 # --- what is expected --------------------------------------------------------------------------------------------
 
+_EVENTS = _list_of(Shape("a type of event, or a mapping with 'type'", _read_event), "a list of events")
 EXPECTED = {
     "state": Keyword(TEXT),
     "message": Keyword(ANYTHING),
@@ -247,9 +256,9 @@ EXPECTED = {
     "results": Keyword(MAPPING),
     "globals": Keyword(MAPPING),
     "executions": Keyword(MAPPING),
-    "order": Keyword(LIST),
-    "events": Keyword(LIST),
-    "events_include": Keyword(LIST),
+    "order": Keyword(_list_of(TEXT, "a list of tasks")),
+    "events": Keyword(_EVENTS),
+    "events_include": Keyword(_EVENTS),
 }
 _THEN = Shape("what is expected", _table({**EXPECTED, "refused": Keyword(TEXT)}, "what is expected").read)
 
@@ -282,7 +291,7 @@ STEPS: dict[str, Shape] = {
     "pause": _table({**_TARGET, "message": Keyword(TEXT)}, "'pause'"),
     "resume": _table({**_TARGET, "env": Keyword(MAPPING)}, "'resume'"),
     "cancel": _table({**_TARGET, "message": Keyword(TEXT)}, "'cancel'"),
-    "stop": _table({**_TARGET, "state": Keyword(TEXT, required=True), "message": Keyword(TEXT)}, "'stop'"),
+    "stop": _table({**_TARGET, "state": Keyword(END, required=True), "message": Keyword(TEXT)}, "'stop'"),
     "rerun": _table({**_TASK, "reset": Keyword(FLAG), "env": Keyword(MAPPING)}, "'rerun'"),
     "skip": _table(_TASK, "'skip'"),
     "expect": _table(EXPECTED, "'expect'"),

@@ -255,6 +255,7 @@ class Stage:
             raise Different(found)
 
     def _actual(self, key: str, expected: Any) -> Any:
+        assert self.states(), "there is no execution: its start was refused"
         root = self.states()[0]
         found: dict[str, Callable[[], Any]] = {
             "state": lambda: str(root.state),
