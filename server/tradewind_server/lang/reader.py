@@ -58,10 +58,23 @@ class Reader:
         offset: int = 0,
     ) -> None:
         """Add a problem with the value at *path*, or with its key if not *at_value*."""
+        self.error_count += severity == "error"
+        self._problems.append(self.problem(code, path, message, fix, severity, at_value, offset))
+
+    def problem(
+        self,
+        code: str,
+        path: Path,
+        message: str,
+        fix: str = "",
+        severity: Severity = "error",
+        at_value: bool = False,
+        offset: int = 0,
+    ) -> Problem:
+        """Return a problem with its place, without adding it."""
         place = self._document.value_place(path) if at_value else self._document.place(path)
         column = place.column + (self._text_start(path, place.line, place.column) + offset if offset else 0)
-        self.error_count += severity == "error"
-        self._problems.append(Problem(code, severity, self._file, place.line, column, path_text(path), message, fix))
+        return Problem(code, severity, self._file, place.line, column, path_text(path), message, fix)
 
     def _text_start(self, path: Path, line: int, column: int) -> int:
         """Return 1 if the text at a place is quoted."""
