@@ -187,6 +187,7 @@ _FAILURE_KINDS: Mapping[str, failure_pb2.FailureKind.ValueType] = {
     "ACTION": failure_pb2.FAILURE_KIND_ACTION,
     "TIMEOUT": failure_pb2.FAILURE_KIND_TIMEOUT,
     "DEFINITION": failure_pb2.FAILURE_KIND_DEFINITION,
+    "COMMAND": failure_pb2.FAILURE_KIND_COMMAND,
     "CHILD": failure_pb2.FAILURE_KIND_CHILD,
     "LIMIT": failure_pb2.FAILURE_KIND_LIMIT,
     "LEASE_LOST": failure_pb2.FAILURE_KIND_DELIVERY,

@@ -65,6 +65,11 @@ class ExecutionFailed(Event, frozen=True, gc=False):
 
     message: str | None = None
     output: Any = None
+    #: Kind and code of what made it fail, and the task it came from.
+    kind: str = ""
+    code: str = ""
+    task_name: str = ""
+    attempt: int = 0
 
 
 class ExecutionCancelled(Event, frozen=True, gc=False):

@@ -56,6 +56,18 @@ FINAL_EXECUTION_STATES = frozenset({ExecutionState.SUCCEEDED, ExecutionState.FAI
 FINAL_TASK_STATES = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
 
 
+class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What made an action, and with it a task and an execution, fail."""
+
+    #: ACTION, TIMEOUT, DEFINITION, COMMAND …
+    kind: str
+    #: Chosen by who reported it, e.g. ACCOUNT_CLOSED.
+    code: str = ""
+    #: Name and attempt of the task, where it is told of an execution.
+    task: str = ""
+    attempt: int = 0
+
+
 class Action(msgspec.Struct, gc=False):
     """One run of an action or of a sub-workflow."""
 
@@ -83,6 +95,8 @@ class Action(msgspec.Struct, gc=False):
     #: Revision of the event whose body holds the result; 0 while open.
     result_revision: int = 0
     result: object = None
+    #: Set while it is FAILED.
+    failure: Cause | None = None
 
 
 class Items(msgspec.Struct, gc=False):
@@ -198,6 +212,8 @@ class Execution(msgspec.Struct, gc=False):
     created_at: datetime
     updated_at: datetime
     message: str | None = None
+    #: Set while it is FAILED.
+    failure: Cause | None = None
     output: object = None
     output_revision: int = 0
     #: When it ended; None while it has not.

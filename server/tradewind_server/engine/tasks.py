@@ -21,6 +21,8 @@ from tradewind_server.lang.values import is_truthy, to_text
 
 #: Longest message of a failure, characters; a longer one is cut, or it could not be recorded.
 MAX_MESSAGE = 50_000
+#: Message of a task that did not end within its timeout.
+TIMED_OUT = "Task timed out."
 
 
 def start(d: Decision, name: str, parent: int) -> None:
@@ -349,7 +351,7 @@ def time_out(d: Decision, task: Task) -> None:
     """The timeout of the current attempt is due."""
     _withdraw(d, task)
     d.end_timers(task)
-    conclude(d, task, TaskState.FAILED, "Task timed out.")
+    conclude(d, task, TaskState.FAILED, TIMED_OUT)
 
 
 def _withdraw(d: Decision, task: Task) -> None:

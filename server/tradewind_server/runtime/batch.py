@@ -469,8 +469,8 @@ def snapshot(live: Live, task_id: int) -> r.Snapshot:
     for task in s.tasks.values() if s.is_final else ():
         counts[task.state] = counts.get(task.state, 0) + 1
     return r.Snapshot(
-        live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.output, s.input, s.env, counts,
-        task_id,
+        live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.failure, s.output, s.input,
+        s.env, counts, task_id,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from tradewind_server.engine import commands as c
-from tradewind_server.engine.state import ExecutionState
+from tradewind_server.engine.state import Cause, ExecutionState
 from tradewind_server.lang import Source
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
@@ -161,6 +161,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     revision: int
     updated_at: datetime
     finished_at: datetime | None
+    failure: Cause | None = None
     output: object = None
     input: Mapping[str, object] = {}
     env: Mapping[str, object] = {}

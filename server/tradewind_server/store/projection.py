@@ -96,7 +96,7 @@ class Rows(msgspec.Struct, gc=False):
 
 #: Columns that change with every step of an execution, and those that change with its state.
 PROGRESS = ("revision", "xid", "updated_at", "detail")
-TURN = (*PROGRESS, "state", "message", "finished_at", "output_revision", "env_revision")
+TURN = (*PROGRESS, "state", "message", "failure", "finished_at", "output_revision", "env_revision")
 TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
 ACTION_CHANGES = ("cancelling", "state", "result_revision", "updated_at", "worker")
 
@@ -366,13 +366,14 @@ _stored = StoredEvent._make
 def _new_execution(live: Live, xid: int) -> Row:
     """Return the row of an execution, in the order of the table's columns."""
     envelope, state = live.envelope, live.state
-    revision, xid, updated, detail, word, message, finished_at, output_revision, env_revision = _turn(state, xid)
+    revision, xid, updated, detail, *turn = _turn(state, xid)
+    word, message, failure, finished_at, output_revision, env_revision = turn
     return (
         envelope.id, envelope.namespace, envelope.workflow, envelope.workflow_namespace, envelope.definition_version,
         envelope.registry_revision, envelope.semantics_version, envelope.root_id, envelope.parent_id,
         envelope.parent_task, envelope.parent_action, envelope.external_id, envelope.business_key,
         "\n".join(envelope.tags), envelope.description, envelope.created_by, to_microseconds(envelope.created_at),
-        word, message, revision, xid, updated, finished_at, output_revision, env_revision, detail,
+        word, message, failure, revision, xid, updated, finished_at, output_revision, env_revision, detail,
     )  # fmt: skip
 
 
@@ -392,7 +393,9 @@ def _turn(state: Execution, xid: int) -> Row:
     """Return the columns `TURN`."""
     progress = _progress(state, xid)
     finished_at = _finished_at(state, progress[2])
-    return (*progress, state.state.value, state.message, finished_at, state.output_revision, state.env_revision)
+    failure = _encode_detail(state.failure) if state.failure is not None else None
+    revisions = (state.output_revision, state.env_revision)
+    return (*progress, state.state.value, state.message, failure, finished_at, *revisions)
 
 
 def _finished_at(state: Execution, updated: int) -> int | None:

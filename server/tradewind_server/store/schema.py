@@ -79,6 +79,8 @@ executions = sa.Table(
     sa.Column("created_at", _int, nullable=False),
     sa.Column("state", _text, nullable=False),
     sa.Column("message", _text),
+    #: Kind, code and task, while it is FAILED.
+    sa.Column("failure", _bytes),
     sa.Column("revision", _int, nullable=False),
     #: Transaction that wrote the row last; see DESIGN of watching: a batch touches it only with a later one.
     sa.Column("xid", _int, nullable=False),
