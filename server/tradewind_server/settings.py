@@ -42,6 +42,8 @@ class Settings:
     batch_decide_ms: int = 25
     #: Most commands that wait; the next one is refused with QUEUE_FULL.
     queue_commands: int = 20_000
+    #: Most bytes that waiting commands may hold; the next one is refused with QUEUE_FULL.
+    queue_bytes: int = 128 * 1024 * 1024
     #: Most streams open at once.
     max_streams: int = 20_000
     #: Bytes of cached execution state.

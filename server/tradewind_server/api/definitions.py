@@ -75,6 +75,7 @@ class Definitions(service.DefinitionServiceServicer):
                 workflow_namespace=convert.name_of("workflow_namespace", request.workflow_namespace),
                 sources=sources,
                 at=self._runtime.clock.now(),
+                size_bytes=500 + request.ByteSize(),
             )
         )
         assert isinstance(deployed, definitions.Deployed)

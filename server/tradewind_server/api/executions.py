@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from tradewind.v1 import execution_pb2
@@ -12,7 +13,7 @@ from tradewind.v1 import execution_service_pb2_grpc as service
 from tradewind_server.api import convert, explain, views, watching
 from tradewind_server.api.caller import provenance
 from tradewind_server.api.errors import refusal_message
-from tradewind_server.api.pages import Pages
+from tradewind_server.api.pages import Pages, fill
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
@@ -105,7 +106,7 @@ class Executions(service.ExecutionServiceServicer):
                 tags=tuple(convert.name_of("tags", tag) for tag in request.tags),
                 description=convert.name_of("description", request.description),
                 digest=_digest(request),
-                size_bytes=500 + len(request.input.data),
+                size_bytes=500 + request.ByteSize(),
             )
         )
         assert isinstance(answer, r.Started)
@@ -158,13 +159,13 @@ class Executions(service.ExecutionServiceServicer):
         before = str(position[0]) if position else ""
         full = request.view == execution_pb2.EXECUTION_VIEW_FULL
 
-        def work(connection: Any, dialect: Any) -> list[execution_pb2.Execution]:
+        def work(connection: Any, dialect: Any) -> pb.ListExecutionsResponse:
             rows = reads.executions(connection, namespace, terms, size + 1, before)
-            return views.executions(connection, dialect, rows, full=full)
+            found = fill(rows, lambda some: views.executions(connection, dialect, some, full=full), size)
+            token = self._pages.next(query, rows, len(found), lambda row: (row.id,))
+            return pb.ListExecutionsResponse(executions=found, next_page_token=token)
 
-        found = await self._runtime.read(work)
-        token = self._pages.token(query, (found[size - 1].id,)) if len(found) > size else ""
-        return pb.ListExecutionsResponse(executions=found[:size], next_page_token=token)
+        return await self._runtime.read(work)
 
     async def CountExecutions(self, request: pb.CountExecutionsRequest, context: Any) -> Any:
         """Count executions by state."""
@@ -188,15 +189,14 @@ class Executions(service.ExecutionServiceServicer):
         after = int(str(position[0])) if position else 0
         full = request.view != execution_pb2.EXECUTION_VIEW_BASIC
 
-        def work(connection: Any, dialect: Any) -> tuple[list[Any], int]:
+        def work(connection: Any, dialect: Any) -> pb.ListTasksResponse:
             id_ = self._row(connection, request).id
             rows = reads.tasks(connection, id_, terms, size + 1, after)
-            last = rows[size - 1].task_id if len(rows) > size else 0
-            return views.tasks(connection, dialect, id_, rows[:size], full=full), last
+            found = fill(rows, lambda some: views.tasks(connection, dialect, id_, some, full=full), size)
+            token = self._pages.next(query, rows, len(found), lambda row: (row.task_id,))
+            return pb.ListTasksResponse(tasks=found, next_page_token=token)
 
-        found, last = await self._runtime.read(work)
-        token = self._pages.token(query, (last,)) if last else ""
-        return pb.ListTasksResponse(tasks=found, next_page_token=token)
+        return await self._runtime.read(work)
 
     async def ListActions(self, request: pb.ListActionsRequest, context: Any) -> Any:
         """Return actions of an execution or of the namespace."""
@@ -208,14 +208,14 @@ class Executions(service.ExecutionServiceServicer):
         after = (str(position[0]), int(str(position[1]))) if position else ("", 0)
         full = request.view != execution_pb2.EXECUTION_VIEW_BASIC
 
-        def work(connection: Any, dialect: Any) -> tuple[list[Any], tuple[str, int] | None]:
+        def work(connection: Any, dialect: Any) -> pb.ListActionsResponse:
             id_ = self._row(connection, request).id if request.execution_id else ""
             rows = reads.actions(connection, namespace, id_, terms, size + 1, after)
-            last = (rows[size - 1].execution_id, rows[size - 1].action_id) if len(rows) > size else None
-            return views.actions(connection, dialect, rows[:size], full=full), last
+            found = fill(rows, lambda some: views.actions(connection, dialect, some, full=full), size)
+            token = self._pages.next(query, rows, len(found), lambda row: (row.execution_id, row.action_id))
+            return pb.ListActionsResponse(actions=found, next_page_token=token)
 
-        found, last = await self._runtime.read(work)
-        return pb.ListActionsResponse(actions=found, next_page_token=self._pages.token(query, last) if last else "")
+        return await self._runtime.read(work)
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> Any:
         """Return the history of an execution."""
@@ -224,19 +224,23 @@ class Executions(service.ExecutionServiceServicer):
         position = self._pages.position(query, request.page_token)
         after = int(str(position[0])) if position else max(0, request.after_revision)
 
-        def work(connection: Any, _: Any) -> tuple[list[Any], int]:
+        def work(connection: Any, _: Any) -> pb.ListEventsResponse:
             row = self._row(connection, request)
             if request.after_revision > row.revision:
                 raise RevisionAhead(
                     execution=row.id, revision=request.after_revision, newest=row.revision, field="after_revision"
                 )
-            return reads.history(connection, row.id, after, size + 1), row.revision
+            # revisions have no gap, so that what is to be read need not be looked up first
+            revisions = range(after + 1, row.revision + 1)
 
-        found, revision = await self._runtime.read(work)
-        token = self._pages.token(query, (found[size - 1].revision,)) if len(found) > size else ""
-        return pb.ListEventsResponse(
-            events=[convert.event(stored) for stored in found[:size]], next_page_token=token, revision=revision
-        )
+            def events(some: Sequence[int]) -> Sequence[Any]:
+                return [convert.event(stored) for stored in reads.history(connection, row.id, some[0] - 1, len(some))]
+
+            found = fill(revisions, events, size)
+            token = self._pages.next(query, revisions, len(found), lambda revision: (revision,))
+            return pb.ListEventsResponse(events=found, next_page_token=token, revision=row.revision)
+
+        return await self._runtime.read(work)
 
     async def ExplainExecution(self, request: pb.ExplainExecutionRequest, context: Any) -> Any:
         """Say what an execution waits for."""
@@ -304,6 +308,7 @@ class Executions(service.ExecutionServiceServicer):
                 command=command,
                 digest=_digest(request),
                 task_name=task_name,
+                size_bytes=500 + request.ByteSize(),
             )
         )
         assert isinstance(answer, r.Snapshot)

@@ -92,4 +92,5 @@ def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome
         epoch=given.epoch,
         worker=worker,
         command=command,
+        size_bytes=500 + outcome.ByteSize(),
     )

@@ -1,14 +1,38 @@
-"""Page tokens: where a list goes on, and of which query it is. Signed, so that none can be made up."""
+"""Pages: how much of a list goes into one answer, and tokens that say where it goes on, and of which query.
+
+Tokens are signed, so that none can be made up.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from tradewind_server.errors import PageTokenInvalid
 from tradewind_server.lang.values import ValueProblem, decode, encode
+
+#: A page ends before it has more bytes than this; gRPC clients take 4 MiB by default.
+PAGE_BYTES = 3 * 1024 * 1024
+#: Rows whose payloads are in memory at once.
+_STEP = 50
+
+T = TypeVar("T")
+
+
+def fill(rows: Sequence[T], make: Callable[[Sequence[T]], Sequence[Any]], size: int) -> list[Any]:
+    """Return messages of *rows*: *size* at most, and no more bytes than a page may have, but one at least."""
+    messages: list[Any] = []
+    total = 0
+    for start in range(0, min(size, len(rows)), _STEP):
+        for message in make(rows[start : min(start + _STEP, size)]):
+            total += message.ByteSize()
+            if messages and total > PAGE_BYTES:
+                return messages
+            messages.append(message)
+    return messages
 
 
 class Pages:
@@ -21,6 +45,10 @@ class Pages:
         """Return a token for going on with *query* after *position*."""
         text = encode([self._digest(query), *position])
         return base64.urlsafe_b64encode(self._sign(text) + text).decode()
+
+    def next(self, query: Sequence[object], rows: Sequence[T], taken: int, key: Callable[[T], Sequence[object]]) -> str:
+        """Return a token for going on after the first *taken* of *rows*; "" if that was the last page."""
+        return self.token(query, key(rows[taken - 1])) if len(rows) > taken > 0 else ""
 
     def position(self, query: Sequence[object], token: str) -> list[object]:
         """Return where *query* goes on; nothing for the first page.

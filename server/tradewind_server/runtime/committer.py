@@ -18,6 +18,7 @@ from tradewind_server.errors import DatabaseUnavailable, QueueFull
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.batch import Batch, Spoiled, Surroundings
+from tradewind_server.settings import Settings
 from tradewind_server.store.unit_of_work import Outcome, Transaction, Writer
 
 log = logging.getLogger(__name__)
@@ -164,11 +165,11 @@ def _merge(into: r.Outcome, other: r.Outcome) -> None:
 class CommitterThread:
     """The queue before the committer, and the thread that repeats its step."""
 
-    def __init__(self, committer: Committer, publish: Callable[[r.Outcome], None], limit: int, batch: int) -> None:
+    def __init__(self, committer: Committer, publish: Callable[[r.Outcome], None], settings: Settings) -> None:
         self._committer = committer
         self._publish = publish
-        self._limit = limit
-        self._batch = batch
+        self._settings = settings
+        self._bytes = 0
         self._queue: collections.deque[r.Request] = collections.deque()
         self._condition = threading.Condition()
         self._stopping = False
@@ -185,11 +186,19 @@ class CommitterThread:
             QueueFull: too many are waiting.
         """
         with self._condition:
-            if not reserved and len(self._queue) >= self._limit:
-                raise QueueFull(count=len(self._queue), setting="queue_commands")
+            if not reserved:
+                self._check_room(request)
+            self._bytes += request.size_bytes
             self._queue.append(request)
             if len(self._queue) == 1:
                 self._condition.notify()
+
+    def _check_room(self, request: r.Request) -> None:
+        count, settings = len(self._queue), self._settings
+        if count >= settings.queue_commands:
+            raise QueueFull(count=count, setting="queue_commands")
+        if count and self._bytes + request.size_bytes > settings.queue_bytes:
+            raise QueueFull(count=count, setting="queue_bytes")
 
     def stop(self) -> None:
         """Finish what is queued, then end."""
@@ -203,6 +212,11 @@ class CommitterThread:
         """Return how many requests wait."""
         return len(self._queue)
 
+    def _take(self, most: int) -> list[r.Request]:
+        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+        self._bytes -= sum(request.size_bytes for request in taken)
+        return taken
+
     def _repeat(self) -> None:
         deferred: list[r.Request] = []
         while True:
@@ -212,8 +226,7 @@ class CommitterThread:
                     self._condition.wait(0.003 if deferred else None)
                 if self._stopping and not self._queue and not deferred:
                     return
-                room = max(0, self._batch - len(deferred))
-                fresh = [self._queue.popleft() for _ in range(min(room, len(self._queue)))]
+                fresh = self._take(max(0, self._settings.batch_commands - len(deferred)))
             if not deferred and not fresh:
                 continue
             outcome = self._committer.step(deferred + fresh)

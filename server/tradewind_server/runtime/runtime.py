@@ -86,7 +86,7 @@ class Runtime:
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
         self._writer = Writer(database, self.server_id)
         committer = Committer(self._writer, around, clock, ids)
-        self._thread = CommitterThread(committer, self._publish, settings.queue_commands, settings.batch_commands)
+        self._thread = CommitterThread(committer, self._publish, settings)
         self._links: dict[str, Link] = {}
         self._claiming: set[str] = set()
         self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")

@@ -1,0 +1,75 @@
+"""A page is cut by what it weighs, not only by what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.api.harness import Served, start
+from tradewind.v1 import execution_pb2, execution_service_pb2
+
+#: Of 900 kB each: three fit into a page.
+_COUNT = 7
+FULL = execution_pb2.EXECUTION_VIEW_FULL
+
+HEAVY = """
+version: '2.0'
+heavy:
+  input: [text]
+  tasks:
+    t:
+      with-items: i in <% range(7) %>
+      action: std.echo output=<% $.text %>
+"""
+
+
+async def _pages(call: Callable[[Any], Any], request: Any, field: str) -> AsyncIterator[list[Any]]:
+    while True:
+        answer = await call(request)
+        assert answer.ByteSize() < 4 * 1024 * 1024
+        yield list(getattr(answer, field))
+        if not answer.next_page_token:
+            return
+        request.page_token = answer.next_page_token
+
+
+@pytest.mark.parametrize("kind", ["executions", "actions", "events"])
+async def test_heavy_list_is_cut_into_pages_that_a_client_can_take(served: Served, kind: str) -> None:
+    """Nothing is left out, nothing comes twice."""
+    await served.deploy(HEAVY)
+    text = "x" * 900_000
+    requests = [start("heavy", {"text": text}) for _ in range(_COUNT if kind == "executions" else 1)]
+    ids = [(await served.executions.StartExecution(request)).execution.id for request in requests]
+    for id_ in ids:
+        await served.ended(id_)
+    pb = execution_service_pb2
+    calls: dict[str, tuple[Any, Any, Callable[[Any], Any]]] = {
+        "executions": (
+            served.executions.ListExecutions,
+            pb.ListExecutionsRequest(page_size=100, view=FULL),
+            lambda message: message.id,
+        ),
+        "actions": (
+            served.executions.ListActions,
+            pb.ListActionsRequest(execution_id=ids[0], page_size=100, view=FULL),
+            lambda message: message.id,
+        ),
+        "events": (
+            served.executions.ListEvents,
+            pb.ListEventsRequest(execution_id=ids[0], page_size=100),
+            lambda message: message.revision,
+        ),
+    }
+    call, request, key = calls[kind]
+    pages = [page async for page in _pages(call, request, kind)]
+    found = [key(message) for page in pages for message in page]
+    assert len(pages) > 1
+    assert len(set(found)) == len(found)
+    if kind == "executions":
+        assert set(found) == set(ids)
+    elif kind == "actions":
+        assert len(found) == _COUNT
+    else:
+        assert found == list(range(1, (await served.get(ids[0])).revision + 1))

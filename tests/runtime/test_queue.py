@@ -1,0 +1,80 @@
+"""The queue before the committer is bounded, in number and in bytes; what has begun may always end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import pytest
+
+from tradewind_server.errors import QueueFull
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.committer import Committer, CommitterThread
+from tradewind_server.settings import Settings
+from tradewind_server.store.records import Provenance
+
+
+class Stalled:
+    """A committer whose first batch lasts until it is let go."""
+
+    def __init__(self) -> None:
+        #: Released once by each batch that begins.
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Event()
+        self.done: list[r.Request] = []
+
+    def step(self, queue: Sequence[r.Request]) -> r.Outcome:
+        self.begun.release()
+        assert self.go.wait(10)
+        self.done.extend(queue)
+        return r.Outcome()
+
+
+def _request(size: int) -> r.Request:
+    return r.Request(provenance=Provenance("anonymous:", "Test"), size_bytes=size)
+
+
+@pytest.fixture
+def stalled() -> Iterator[tuple[Stalled, CommitterThread]]:
+    committer = Stalled()
+    settings = Settings(queue_commands=3, queue_bytes=1000)
+    thread = CommitterThread(cast("Committer", committer), lambda outcome: None, settings)
+    thread.start()
+    thread.submit(_request(10))
+    assert committer.begun.acquire(timeout=10)
+    yield committer, thread
+    committer.go.set()
+    thread.stop()
+
+
+def test_queue_is_bounded_in_number(stalled: tuple[Stalled, CommitterThread]) -> None:
+    """A result of a worker is taken all the same."""
+    committer, thread = stalled
+    for _ in range(3):
+        thread.submit(_request(10))
+    with pytest.raises(QueueFull) as refusal:
+        thread.submit(_request(10))
+    assert refusal.value.facts["setting"] == "queue_commands"
+    thread.submit(_request(10), reserved=True)
+    committer.go.set()
+    thread.stop()
+    assert len(committer.done) == 5
+
+
+def test_queue_is_bounded_in_bytes(stalled: tuple[Stalled, CommitterThread]) -> None:
+    """One that is too large for it altogether is taken when nothing else waits."""
+    _, thread = stalled
+    thread.submit(_request(5000))
+    with pytest.raises(QueueFull) as refusal:
+        thread.submit(_request(10))
+    assert refusal.value.facts["setting"] == "queue_bytes"
+
+
+def test_room_comes_back_when_commands_are_taken(stalled: tuple[Stalled, CommitterThread]) -> None:
+    """As soon as the committer has them."""
+    committer, thread = stalled
+    thread.submit(_request(900))
+    committer.go.set()
+    assert committer.begun.acquire(timeout=10)
+    thread.submit(_request(900))
