@@ -90,7 +90,7 @@ class Server:
         database = await asyncio.to_thread(Database, settings.database)
         self._cleanup.callback(database.close)
         open_world = settings.unknown_actions == "wait"
-        registry = Registry(signatures(), open_world, settings.max_payload_bytes)
+        registry = Registry(signatures(), open_world, settings)
         secret = await asyncio.to_thread(database.installation_value, "secret", ids.opaque())
         self.runtime = Runtime(database, registry, settings, SystemClock(), ids, Signer(secret))
         await self.runtime.start()

@@ -34,6 +34,8 @@ class Settings:
     max_message_bytes: int = 4 * 1024 * 1024
     #: Most bytes of collected results and contexts of one execution.
     max_execution_bytes: int = 64 * 1024 * 1024
+    #: Most tasks of one execution, each round of a loop a new one: a loop without end ends here, as a failure.
+    max_execution_tasks: int = 100_000
     #: Most commands in one batch.
     batch_commands: int = 256
     #: Most rows that one batch produces before it is cut.

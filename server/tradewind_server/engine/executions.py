@@ -203,6 +203,11 @@ def _hold(d: Decision, task: int, targets: list[Target], *, drop_pauses: bool) -
 
 
 def _take(d: Decision, target: str, parent: int) -> None:
+    limit = d.library.max_tasks
+    if d.state.last_task >= limit:
+        message = f"The execution has made {limit} tasks, which is all that it may (max_execution_tasks)."
+        finish(d, ExecutionState.FAILED, message, Cause("LIMIT", "TOO_MANY_TASKS"), d.state.tasks.get(parent))
+        return
     if d.spec.tasks[target].join:
         joins.arrive(d, target, parent)
     else:

@@ -40,6 +40,10 @@ class Library(Protocol):
     def max_payload_bytes(self) -> int:
         """Return the most bytes that one input, result or set of published values may have."""
 
+    @property
+    def max_tasks(self) -> int:
+        """Return the most tasks that one execution may make."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FixedLibrary:
@@ -50,6 +54,7 @@ class FixedLibrary:
     signatures: Mapping[str, Signature] = dataclasses.field(default_factory=dict)
     open_world: bool = True
     max_payload_bytes: int = 1024 * 1024
+    max_tasks: int = 100_000
 
     def workflow(self, name: str) -> WorkflowSpec | None:
         """Return the workflow called *name*."""

@@ -14,6 +14,7 @@ from tradewind_server.engine.library import FixedLibrary, Signature
 from tradewind_server.lang import Source, check
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.lang.values import encode
+from tradewind_server.settings import Settings
 from tradewind_server.store import schema
 from tradewind_server.store.records import Envelope
 
@@ -207,10 +208,10 @@ def _specs(file: str, text: str) -> dict[tuple[str, str], WorkflowSpec | AdhocAc
 class Registry:
     """Specs as of registry revisions. Read through one connection, by one thread; cached."""
 
-    def __init__(self, signatures: Mapping[str, Signature], open_world: bool, max_payload_bytes: int) -> None:
+    def __init__(self, signatures: Mapping[str, Signature], open_world: bool, settings: Settings) -> None:
         self._signatures = signatures
         self._open_world = open_world
-        self._max_payload_bytes = max_payload_bytes
+        self._settings = settings
         self._libraries: dict[tuple[str, str, int], FixedLibrary] = {}
         self._versions: dict[tuple[str, str, int], dict[str, int]] = {}
         self._homes: dict[tuple[str, str, int], dict[str, str]] = {}
@@ -291,7 +292,12 @@ class Registry:
             self._versions.clear()
             self._homes.clear()
         self._libraries[key] = FixedLibrary(
-            workflows, actions, self._signatures, self._open_world, self._max_payload_bytes
+            workflows,
+            actions,
+            self._signatures,
+            self._open_world,
+            self._settings.max_payload_bytes,
+            self._settings.max_execution_tasks,
         )
         self._versions[key] = versions
         self._homes[key] = homes

@@ -68,7 +68,7 @@ class World:
         self.database = database
         self.desk = Desk()
         self._actions = actions
-        self.registry = Registry(signatures(), open_world, self.settings.max_payload_bytes)
+        self.registry = Registry(signatures(), open_world, self.settings)
         around = Surroundings(Cache(self.settings.cache_bytes), self.desk, self.registry, self.settings)
         self._writer = writer or Writer(database, "world")
         self.committer = Committer(self._writer, around, self.clock, self.ids)

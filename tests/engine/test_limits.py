@@ -1,0 +1,45 @@
+"""An execution that would go on for ever ends, and says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from tradewind_server.engine.state import ExecutionState
+from tradewind_server.settings import Settings
+from tradewind_server.store.database import Database
+from tradewind_server.testing import laws
+from tradewind_server.testing.world import World
+
+LOOPS = """
+version: '2.0'
+failing:
+  tasks:
+    s: {action: std.noop, on-success: t}
+    t: {action: std.echo output=<% $.nowhere %>, on-error: t}
+joining:
+  tasks:
+    a: {action: std.noop, on-success: [b, c]}
+    b: {action: std.noop, on-success: j}
+    c: {action: std.noop, on-success: j}
+    j: {join: all, on-success: [b, c]}
+"""
+
+
+@pytest.mark.parametrize("workflow", ["failing", "joining"])
+def test_loop_without_end_fails_at_the_limit(workflow: str) -> None:
+    """Not before it, and whatever the loop goes through; the history stays what the rows say."""
+    database = Database("")
+    try:
+        world = World(database, settings=Settings(max_execution_tasks=700, batch_decide_ms=10_000))
+        world.deploy(LOOPS)
+        id_ = world.start(workflow, {})
+        world.settle()
+        state = world.live(id_).state
+        assert state.state is ExecutionState.FAILED
+        assert state.message == "The execution has made 700 tasks, which is all that it may (max_execution_tasks)."
+        assert state.failure is not None
+        assert (state.failure.kind, state.failure.code) == ("LIMIT", "TOO_MANY_TASKS")
+        assert state.last_task == 700
+        laws.check(world, id_)
+    finally:
+        database.close()
