@@ -101,3 +101,25 @@ def test_a_stale_result_is_dropped(session: WorkSession) -> None:
     session.receive(v1.Receipt(token=b"1", status=v1.RECEIPT_STATUS_STALE, refusal=Refusal(reason="LEASE_LOST")), 0)
 
     assert list(reopen(session, 1).in_flight) == []
+
+
+def test_a_result_over_which_the_server_broke_is_sent_again_and_then_fails(session: WorkSession) -> None:
+    """A fault that passes costs nothing; one that does not ends as the action's failure, not as a loop."""
+    session.finish(result(b"1"))
+    sent(session)
+    broken = v1.Receipt(token=b"1", status=v1.RECEIPT_STATUS_REFUSED, refusal=Refusal(reason="INTERNAL"))
+    now = 0.0
+    for tries in range(1, work_session.MAX_FAULTS + 1):
+        session.receive(broken, now)
+        assert _outcomes(session, now + 2**tries - 0.1) == []
+        now += 2**tries
+        assert _outcomes(session, now) == ["result"]
+    session.receive(broken, now)
+    assert _outcomes(session, now) == ["failure"]
+
+
+def _outcomes(session: WorkSession, now: float) -> list[str | None]:
+    """Return what kinds of outcomes are sent at a moment."""
+    session.tick(now)
+    messages = [request.results for request in session.outgoing(now) if request.HasField("results")]
+    return [outcome.WhichOneof("outcome") for message in messages for outcome in message.results]

@@ -22,6 +22,9 @@ from tradewind.v1 import failure_pb2, payload_pb2
 #: Most results in one message, and most bytes: the server takes messages of 4 MiB.
 MAX_RESULTS, MAX_BYTES = 1000, 3 * 1024 * 1024
 
+#: How often a result over which the server broke is sent again: after 2, 4, 8, 16 and 32 seconds.
+MAX_FAULTS = 5
+
 #: Most tokens in one Accept or Refuse.
 MAX_TOKENS = 1000
 
@@ -56,6 +59,7 @@ class WorkSession:
         self._results: dict[bytes, v1.ActionResult] = {}  # without receipt yet
         self._unsent: deque[v1.ActionResult] = deque()
         self._retries: list[tuple[float, bytes]] = []
+        self._faults: dict[bytes, int] = {}  # how often the server broke over a result
         self._accepts: deque[bytes] = deque()
         self._to_accept: deque[bytes] = deque()
         self._releases: list[v1.Release] = []
@@ -130,19 +134,34 @@ class WorkSession:
     def receive(self, receipt: v1.Receipt, now: float) -> None:
         """Take a receipt: what it names is settled, unless the server refused it.
 
-        A refused result is sent again later if the server says so; else a failure is sent in its place.
+        A refused result is sent again later if the server says so, or has failed itself; else a failure is sent in
+        its place.
         """
         token = receipt.token
         result = self._results.pop(token, None)
         if receipt.status in (v1.RECEIPT_STATUS_RECORDED, v1.RECEIPT_STATUS_ALREADY_RECORDED):
+            self._faults.pop(token, None)
             return
         if token in self._held:
             self._held[token].lost = True
-        elif result is not None and receipt.refusal.HasField("retry_after"):
+        elif result is not None and (wait := self._retry_seconds(receipt)) is not None:
             self._results[token] = result
-            self._retries.append((now + receipt.refusal.retry_after.ToTimedelta().total_seconds(), token))
+            self._retries.append((now + wait, token))
         elif result is not None and receipt.status == v1.RECEIPT_STATUS_REFUSED and result.HasField("result"):
             self._put(_refused(token, receipt.refusal))
+
+    def _retry_seconds(self, receipt: v1.Receipt) -> float | None:
+        """Return when to send a refused result again; None: never."""
+        if receipt.refusal.HasField("retry_after"):
+            return float(receipt.refusal.retry_after.ToTimedelta().total_seconds())
+        if receipt.refusal.reason != "INTERNAL":
+            return None
+        # the server's own fault may pass, or be in how it takes this very result: then the action fails in the end
+        tries = self._faults[receipt.token] = self._faults.get(receipt.token, 0) + 1
+        if tries <= MAX_FAULTS:
+            return float(2**tries)
+        del self._faults[receipt.token]
+        return None
 
     # --- what comes from the worker
 
