@@ -56,17 +56,17 @@ async def serve(hand: Hand, count: collections.Counter[str], name: str) -> None:
 
 
 async def test_one_wide_execution_is_spread_over_both(pair: Pair) -> None:
-    """Two hundred items, all right and in order, and neither server's workers are left without."""
+    """A thousand items, all right and in order, and neither server's workers are left without."""
     a, b = pair
     count: collections.Counter[str] = collections.Counter()
     async with a.worker(credits_=10) as left, b.worker(credits_=10) as right:
         work = [asyncio.create_task(serve(left, count, "a")), asyncio.create_task(serve(right, count, "b"))]
-        id_ = await a.start("wide", {"n": 200})
-        assert await b.ended(id_) == ("SUCCEEDED", {"all": list(range(1, 201))})
+        id_ = await a.start("wide", {"n": 1000})
+        assert await b.ended(id_) == ("SUCCEEDED", {"all": list(range(1, 1001))})
         for task in work:
             task.cancel()
-    assert count["a"] + count["b"] == 200
-    assert min(count.values()) > 20, count
+    assert count["a"] + count["b"] == 1000
+    assert min(count.values()) > 100, count
     assert [event.revision for event in await a.follow(id_)] == list(range(1, (await a.get(id_)).revision + 1))
 
 

@@ -30,8 +30,9 @@ def main() -> int:
         _say(f"FAULT the checker does not see the planted {name}")
     recorded = sum(r.status in ("RECORDED", "ALREADY_RECORDED") for r in facts.results.values())
     _say(
-        f"{len(report.kills)} kills, {report.kills_in_flight} with commands in flight; {report.cuts} cuts of the "
-        f"database's connections\n{len(facts.starts)} starts, {len(facts.executions)} executions with children, "
+        f"{len(report.kills)} kills, {report.kills_in_flight} with commands in flight; {report.cuts} cuts of "
+        f"connections, {report.black_holes} after a black hole\n"
+        f"{len(facts.starts)} starts, {len(facts.executions)} executions with children, "
         f"{recorded} of {len(facts.results)} results recorded, {len(facts.events)} events, "
         f"{len(facts.replays)} replayed\n{len(faults) + len(missed)} faults, {len(FAULTS) - len(missed)} planted "
         f"faults found, {time.monotonic() - began:.0f} s"

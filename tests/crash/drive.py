@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.crash.facts import Facts, collect
+from tests.crash.wire import Wire, Wires
 from tradewind import connect
 from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
 
@@ -70,7 +71,10 @@ ENVIRONMENT = {
 _READY_SECONDS = 30.0
 #: What is open when the killing ends must end by itself in this time.
 _SETTLE_SECONDS = 60.0
+#: With each kill, how likely a connection fails as well: cut at once, or after it has swallowed everything for a while.
 _CUT_CHANCE = 0.3
+_HOLE_CHANCE = 0.3
+_LONGEST_HOLE_SECONDS = 6.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -80,8 +84,9 @@ class Report:
     facts: Facts
     #: Moments of the kills, monotonic seconds.
     kills: list[float]
-    #: How often the database's connections were cut.
+    #: How often connections were cut, and how often they swallowed everything before.
     cuts: int
+    black_holes: int
     #: Processes of the load that did not come to their end.
     stuck: list[str]
 
@@ -132,20 +137,27 @@ def run(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-crash-")))
         postgres = stack.enter_context(_postgres()) if database == "postgresql" else None
         url = postgres.create("crash") if postgres else str(folder / "crash.db")
-        servers = [ServerProcess(url, folder / f"server{n}.log") for n in range(2 if postgres else 1)]
+        wires = stack.enter_context(Wires())
+        # each server has wires of its own: one to its database, one to whoever calls it
+        inner = [wires.to(postgres.port) for _ in range(2)] if postgres else []
+        urls = [url.replace(f":{postgres.port}/", f":{wire.port}/") for wire in inner if postgres] or [url]
+        servers = [ServerProcess(url_, folder / f"server{n}.log") for n, url_ in enumerate(urls)]
         for server in servers:
             stack.callback(server.kill)
             server.start()
         with connect(servers[0].address) as client:
             client.deploy(("crash.yaml", WORKFLOWS))
-        load = [stack.enter_context(_process(folder, *role)) for role in _roles(servers, seed)]
-        killed, cuts = _kill(kills, random.Random(seed), servers, postgres, say)
+        outer = [wires.to(int(server.address.partition(":")[2])) for server in servers]
+        addresses = [f"127.0.0.1:{wire.port}" for wire in outer]
+        load = [stack.enter_context(_process(folder, *role)) for role in _roles(addresses, seed)]
+        trouble = _Trouble(random.Random(seed), servers, inner + outer, say)
+        killed = trouble.make(kills)
         stuck = _settle(load)
         if stuck:
             for path in folder.glob("*.log"):
                 say(f"--- {path.name}\n{path.read_text()[-2000:]}")
         facts = collect(sorted(folder.glob("*.jsonl")), url, servers[0].address, seed, replays)
-        return Report(facts, killed, cuts, stuck)
+        return Report(facts, killed, trouble.cuts, trouble.black_holes, stuck)
 
 
 def _postgres() -> PrivatePostgres:
@@ -155,12 +167,12 @@ def _postgres() -> PrivatePostgres:
     return PrivatePostgres(binaries)
 
 
-def _roles(servers: list[ServerProcess], seed: int) -> Iterator[tuple[str, str, str]]:
-    everywhere = ",".join(server.address for server in servers)
+def _roles(addresses: list[str], seed: int) -> Iterator[tuple[str, str, str]]:
+    everywhere = ",".join(addresses)
     yield "client", everywhere, f"client-{seed}"
     for n in range(2):
         # each server has a worker of its own
-        yield "worker", servers[n % len(servers)].address, f"worker{n}-{seed}"
+        yield "worker", addresses[n % len(addresses)], f"worker{n}-{seed}"
     yield "poller", everywhere, f"poller-{seed}"
 
 
@@ -176,29 +188,44 @@ def _process(folder: Path, role: str, addresses: str, name: str) -> Iterator[sub
         process.wait()
 
 
-def _kill(
-    kills: int,
-    rng: random.Random,
-    servers: list[ServerProcess],
-    postgres: PrivatePostgres | None,
-    say: Callable[[str], None],
-) -> tuple[list[float], int]:
-    time.sleep(1.0)  # the load begins
-    killed: list[float] = []
-    cuts = 0
-    for n in range(kills):
-        time.sleep(rng.uniform(0.1, 2.0))
-        server = rng.choice(servers)
-        killed.append(time.monotonic())
-        server.kill()
-        if postgres is not None and rng.random() < _CUT_CHANCE:
-            postgres.kill_backends("tradewind")
-            cuts += 1
-        time.sleep(rng.uniform(0.0, 0.3))
-        server.start()
-        if (n + 1) % 10 == 0:
-            say(f"{n + 1} kills")
-    return killed, cuts
+class _Trouble:
+    """Kills servers, and lets their connections fail."""
+
+    def __init__(
+        self, rng: random.Random, servers: list[ServerProcess], wires: list[Wire], say: Callable[[str], None]
+    ) -> None:
+        self._rng = rng
+        self._servers = servers
+        self._wires = wires
+        self._say = say
+        self.cuts = self.black_holes = 0
+
+    def make(self, kills: int) -> list[float]:
+        """Kill *kills* times; return the moments."""
+        rng = self._rng
+        time.sleep(1.0)  # the load begins
+        killed: list[float] = []
+        for n in range(kills):
+            time.sleep(rng.uniform(0.1, 2.0))
+            server = rng.choice(self._servers)
+            killed.append(time.monotonic())
+            server.kill()
+            self._break_connections()
+            time.sleep(rng.uniform(0.0, 0.3))
+            server.start()
+            if (n + 1) % 10 == 0:
+                self._say(f"{n + 1} kills")
+        return killed
+
+    def _break_connections(self) -> None:
+        chance, wire = self._rng.random(), self._rng.choice(self._wires)
+        if chance < _HOLE_CHANCE:
+            wire.hold()
+            self.black_holes += 1
+            time.sleep(self._rng.uniform(0.1, _LONGEST_HOLE_SECONDS))
+        if chance < _HOLE_CHANCE + _CUT_CHANCE:
+            wire.cut()
+            self.cuts += 1
 
 
 def _settle(load: list[subprocess.Popen[bytes]]) -> list[str]:

@@ -131,11 +131,21 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
 
 
+#: A peer that vanished without a word is given up after half a minute (libpq; seconds, milliseconds for the last).
+_POSTGRESQL_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
+
 def _engine(url: sa.URL, size: int) -> sa.Engine:
     # AUTOCOMMIT: transactions are begun and ended by our own statements
     options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_size": size, "max_overflow": 2}
     if url.get_backend_name() == "postgresql":
-        options["connect_args"] = {"application_name": "tradewind", "prepare_threshold": 1}
+        options["connect_args"] = {"application_name": "tradewind", "prepare_threshold": 1, **_POSTGRESQL_PATIENCE}
         return sa.create_engine(url, pool_pre_ping=size > 1, **options)
     options["connect_args"] = {"check_same_thread": False, "timeout": 30}
     engine = sa.create_engine(url, poolclass=sa.QueuePool, **options)
