@@ -146,10 +146,11 @@ class Hand:
         }
         self._reader: asyncio.Task[None] | None = None
         self.welcome = action_callback_pb2.Welcome()
+        self.worker_id = f"hand{next(_numbers)}"
 
     async def open(self, names: Sequence[str], in_flight: Sequence[bytes]) -> None:
         """Say Hello, and wait for Welcome."""
-        hello = action_callback_pb2.Hello(worker_id=f"hand{next(_numbers)}", in_flight=in_flight)
+        hello = action_callback_pb2.Hello(worker_id=self.worker_id, in_flight=in_flight)
         hello.actions.extend(action_callback_pb2.ActionCapability(name=name) for name in names)
         await self.send(hello=hello)
         self._reader = asyncio.create_task(self._read())

@@ -37,7 +37,7 @@ def world(database_url: str) -> Iterator[World]:
 
 
 def _claim(world: World, most: int) -> list[QueueRow]:
-    request = r.Claim(provenance=_BY, session="s", worker="w", namespace="default", wanted=[("my.work", most)])
+    request = r.Claim(provenance=_BY, session="s", worker="w", namespace="default", wanted=[("my.work", "", most)])
     outcome = world.committer.step([request])
     return [row for _, row in outcome.offers]
 
@@ -85,7 +85,8 @@ def test_two_claims_of_one_batch_never_lease_the_same_action(world: World) -> No
     world.start("work")
     world.start("work")
     claims = [
-        r.Claim(provenance=_BY, session=s, worker=s, namespace="default", wanted=[("my.work", 1)]) for s in ("s", "t")
+        r.Claim(provenance=_BY, session=s, worker=s, namespace="default", wanted=[("my.work", "", 1)])
+        for s in ("s", "t")
     ]
 
     outcome = world.committer.step(claims)

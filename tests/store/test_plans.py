@@ -40,12 +40,12 @@ def test_worker_finds_its_next_action_by_index(database: Database) -> None:
     """Neither the number of leased actions nor that of other queues matters, and nothing is sorted."""
     writer = Writer(database, "s")
     transaction = writer.begin("b", 1)
-    plan = _plan(transaction.connection, lambda: transaction.best_ready("default", "a", 1, 10))
+    plan = _plan(transaction.connection, lambda: transaction.best_ready("default", "a", "", 1, 10))
     leases = _plan(transaction.connection, lambda: transaction.expired_leases(1, 10))
     writer.rollback()
     writer.close()
 
-    assert "USING INDEX queue_ready (namespace=? AND name=?)" in plan
+    assert "USING INDEX queue_ready (namespace=? AND name=? AND target=?)" in plan
     assert "TEMP B-TREE" not in plan
     assert "USING INDEX queue_leases (lease_until<?)" in leases
 

@@ -11,7 +11,7 @@ from tradewind.v1 import action_callback_pb2_grpc as service
 from tradewind_server.api import convert, offers
 from tradewind_server.api.caller import provenance
 from tradewind_server.api.errors import refusal_message
-from tradewind_server.api.work import WorkStream, capabilities
+from tradewind_server.api.work import WorkStream, capabilities, targets
 from tradewind_server.errors import (
     ActionFinal,
     ExecutionNotFound,
@@ -28,6 +28,7 @@ from tradewind_server.store import reads
 from tradewind_server.store.records import Provenance, QueueRow
 
 _MOST_ACTIONS = 1000
+_DEFAULT_WAIT_SECONDS = 20.0
 _MOST_WAIT_SECONDS = 60.0
 
 
@@ -60,8 +61,9 @@ class Callback(service.ActionCallbackServicer):
             convert.required("worker_id", request.worker_id),
             convert.namespace_of(request.namespace),
             capabilities(request.actions),
+            targets(request.worker_id, request.actions),
         )
-        wait = request.wait.seconds + request.wait.nanos / 1e9 if request.HasField("wait") else 30.0
+        wait = request.wait.seconds + request.wait.nanos / 1e9 if request.HasField("wait") else _DEFAULT_WAIT_SECONDS
         remaining = context.time_remaining()
         seconds = min(wait, _MOST_WAIT_SECONDS, *([max(0.0, remaining - 0.2)] if remaining is not None else []))
         rows = await _Poll(self._runtime, session).rows(most, seconds)

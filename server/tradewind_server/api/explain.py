@@ -53,9 +53,10 @@ def _action(row: Any, desk: Desk) -> pb.Wait:
         wait.detail = f"Its sub-workflow '{row.name}' is open."
     elif row.asynchronous:
         wait.detail = "Its result comes from outside: complete or fail the action."
-    elif row.queue_stage == QUEUED and not desk.serves(row.namespace, row.name):
+    elif row.queue_stage == QUEUED and not desk.serves((row.namespace, row.name, row.queue_target)):
         wait.kind = pb.WAIT_KIND_WORKER_ABSENT
-        wait.detail = f"No worker of this server serves '{row.name}'. Start one."
+        meant = f" for the target '{row.queue_target}'" if row.queue_target else ""
+        wait.detail = f"No worker of this server serves '{row.name}'{meant}. Start one."
     elif row.queue_stage == QUEUED:
         wait.detail = "It is queued; the workers are busy."
     else:

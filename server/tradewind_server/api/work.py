@@ -21,6 +21,7 @@ from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store.records import Provenance, QueueRow
 
 _MOST_CREDITS = 10_000
+_MOST_LABELS = 16
 _MOST_NAMES = 1000
 #: Offers in one message are cut by bytes.
 _MOST_BYTES = 1024 * 1024
@@ -40,6 +41,20 @@ def capabilities(given: Iterable[pb.ActionCapability]) -> dict[str, int]:
     if not 1 <= len(found) <= _MOST_NAMES:
         expected = f"1 to {_MOST_NAMES} names"
         raise FieldInvalid(name="actions", expected=expected, problem=f"there are {len(found)}", field="actions")
+    return found
+
+
+def targets(worker: str, given: Iterable[pb.ActionCapability]) -> dict[str, list[str]]:
+    """Return what a worker answers to, name by name: its id, and each label as key=value.
+
+    Raises:
+        FieldInvalid: there are too many labels.
+    """
+    found = {item.name: [worker, *(f"{key}={value}" for key, value in sorted(item.labels.items()))] for item in given}
+    most = max(map(len, found.values()), default=0) - 1
+    if most > _MOST_LABELS:
+        expected = f"at most {_MOST_LABELS} labels"
+        raise FieldInvalid(name="actions.labels", expected=expected, problem=f"there are {most}", field="actions")
     return found
 
 
@@ -113,6 +128,7 @@ class WorkStream:
         session.worker = convert.required("worker_id", hello.worker_id)
         session.namespace = convert.namespace_of(hello.namespace)
         session.limits = capabilities(hello.actions)
+        session.targets = targets(session.worker, hello.actions)
         settings = self._runtime.settings
         welcome = pb.Welcome(
             server_id=self._runtime.server_id,

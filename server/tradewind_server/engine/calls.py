@@ -110,11 +110,20 @@ def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Ma
             call.wrappers,
             call.asynchronous,
             spec.safe_rerun is None or is_truthy(spec.safe_rerun.evaluate(scope)),
-            "" if spec.target is None else to_text(spec.target.evaluate(scope)),
+            _target(d, spec, call, scope),
             whole_number(spec.timeout, scope, "timeout"),
             child_id(d.state.id, action, d.at) if call.kind == "workflow" else "",
         )
     )
+
+
+def _target(d: Decision, spec: TaskSpec, call: Call, scope: Scope) -> str:
+    """Return which worker is meant (R14), "" for any."""
+    if spec.target is None:
+        return ""
+    target = to_text(spec.target.evaluate(scope))
+    # what is built in runs in the server, whoever is meant
+    return "" if d.library.signature(call.name) is not None else target
 
 
 def child_id(parent: str, action: int, at: datetime) -> str:

@@ -32,8 +32,8 @@ class News(msgspec.Struct, omit_defaults=True):
 
     server: str
     executions: list[str] = []
-    #: (namespace, action name)
-    queued: list[tuple[str, str]] = []
+    #: (namespace, action name, target)
+    queued: list[tuple[str, str, str]] = []
     #: (execution, action, is_cancel)
     orders: list[tuple[str, int, bool]] = []
     #: There was more than fits: look at everything.
@@ -43,7 +43,7 @@ class News(msgspec.Struct, omit_defaults=True):
 @dataclasses.dataclass(slots=True)
 class _Pending:
     executions: dict[str, None]
-    queued: set[tuple[str, str]]
+    queued: set[tuple[str, str, str]]
     orders: list[tuple[str, int, bool]]
 
 
@@ -79,7 +79,7 @@ class Bulletin:
     def tell(
         self,
         executions: Sequence[str],
-        queued: Sequence[tuple[str, str]],
+        queued: Sequence[tuple[str, str, str]],
         orders: Sequence[tuple[str, int, bool]],
     ) -> None:
         """Let the other servers know; what comes while a notification is under way goes into the next."""

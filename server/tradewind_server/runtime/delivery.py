@@ -110,9 +110,10 @@ class Delivery:
     def dispatch(self) -> None:
         """Give new actions to workers of this server that have room; what is left waits in the queue."""
         for row in self._changes.queued.values():
-            session = self._desk.take(row.namespace, row.name)
+            queue = (row.namespace, row.name, row.target)
+            session = self._desk.take(queue)
             if session is None:
-                self._outcome.queued.add((row.namespace, row.name))
+                self._outcome.queued.add(queue)
                 continue
             self.reserved.append((session.id, row.name))
             self._lease(row, session.id, session.worker)
@@ -121,11 +122,12 @@ class Delivery:
         """Lease queued actions to a session that has room, best first."""
         leased: list[QueueRow] = []
         emptied: list[QueueName] = []
-        for name, wanted in request.wanted:
+        for name, target, wanted in request.wanted:
+            queue = (request.namespace, name, target)
             count = self._desk.reserve(request.session, name, wanted)
             if not count:
                 continue
-            rows = self._best(request.namespace, name, count)
+            rows = self._best(queue, count)
             for row in rows:
                 self.reserved.append((request.session, name))
                 self._lease(row, request.session, request.worker)
@@ -133,14 +135,14 @@ class Delivery:
                 leased.append(row)
             if len(rows) < count:
                 self._desk.give_back(request.session, name, count - len(rows))
-                emptied.append((request.namespace, name))
+                emptied.append(queue)
         self._outcome.emptied.update(emptied)
         self._fill_inputs(leased)
         return leased
 
-    def _best(self, namespace: str, name: str, count: int) -> list[QueueRow]:
+    def _best(self, queue: QueueName, count: int) -> list[QueueRow]:
         """Return the best queued actions that no other request of this batch has taken."""
-        found = self._tx.best_ready(namespace, name, self._now_us, count + len(self._saved))
+        found = self._tx.best_ready(*queue, self._now_us, count + len(self._saved))
         free = (row for row in found if not self._is_touched(row))
         return list(itertools.islice(free, count))
 
@@ -207,7 +209,7 @@ class Delivery:
         row.attempt += lost and accepted
         row.ready_at = max(row.ready_at, self._now_us + delay * 1_000_000) if delay else row.ready_at
         self._saved[key] = row
-        self._outcome.queued.add((row.namespace, row.name))
+        self._outcome.queued.add((row.namespace, row.name, row.target))
         if row.cancelling:
             self._follow_up(row, c.CancelAction(self._now, row.action_id, "Its worker was lost."))
         elif row.deliveries >= settings.max_deliveries or row.losses >= settings.max_losses:

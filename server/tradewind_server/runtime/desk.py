@@ -9,9 +9,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-QueueName = tuple[str, str]
+#: Namespace, action, and the target that the task names, or "".
+QueueName = tuple[str, str, str]
 
 
 @dataclasses.dataclass(slots=True)
@@ -23,6 +24,8 @@ class Session:
     namespace: str
     #: Action name -> most actions of it at once; 0: no limit of its own.
     limits: Mapping[str, int]
+    #: Action name -> the targets it answers to.
+    targets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     #: Actions it may still be given.
     room: int = 0
     #: Actions of each name that it holds.
@@ -32,6 +35,12 @@ class Session:
         """Return how many more actions of *name* it may be given."""
         limit = self.limits[name]
         return min(self.room, limit - self.held[name]) if limit else self.room
+
+    def queues(self) -> Iterator[QueueName]:
+        """Return the queues it takes actions from; what has a target waits for a worker that answers to it."""
+        for name in self.limits:
+            for target in ("", *self.targets.get(name, ())):
+                yield self.namespace, name, target
 
 
 class Desk:
@@ -50,8 +59,8 @@ class Desk:
         """Take *session* in."""
         with self._lock:
             self._sessions[session.id] = session
-            for name in session.limits:
-                self._by_name.setdefault((session.namespace, name), collections.deque()).append(session)
+            for queue in session.queues():
+                self._by_name.setdefault(queue, collections.deque()).append(session)
 
     def close(self, session_id: str) -> None:
         """Let the session go."""
@@ -59,12 +68,11 @@ class Desk:
             session = self._sessions.pop(session_id, None)
             if session is None:
                 return
-            for name in session.limits:
-                key = (session.namespace, name)
-                self._by_name[key].remove(session)
-                if not self._by_name[key]:
-                    del self._by_name[key]
-                    self._drained.discard(key)
+            for queue in session.queues():
+                self._by_name[queue].remove(session)
+                if not self._by_name[queue]:
+                    del self._by_name[queue]
+                    self._drained.discard(queue)
 
     def grant(self, session_id: str, more: int) -> None:
         """Add room to a session."""
@@ -73,13 +81,13 @@ class Desk:
             if session is not None:
                 session.room += more
 
-    def take(self, namespace: str, name: str) -> Session | None:
+    def take(self, queue: QueueName) -> Session | None:
         """Reserve room for one new action, in turn among the sessions; None: it has to be queued."""
-        key = (namespace, name)
+        name = queue[1]
         with self._lock:
-            if self._is_suspended or key not in self._drained:
+            if self._is_suspended or queue not in self._drained:
                 return None
-            sessions = self._by_name[key]
+            sessions = self._by_name[queue]
             for _ in range(len(sessions)):
                 session = sessions[0]
                 sessions.rotate(-1)
@@ -130,22 +138,22 @@ class Desk:
         with self._lock:
             self._drained.update(key for key in keys if key in self._by_name)
 
-    def wants(self) -> list[tuple[Session, list[tuple[str, int]]]]:
+    def wants(self) -> list[tuple[Session, list[tuple[str, str, int]]]]:
         """Return the sessions that have room for actions that may be queued, and how much."""
         with self._lock:
             found = []
             for session in self._sessions.values():
                 if session.room > 0:
-                    names = [n for n in session.limits if (session.namespace, n) not in self._drained]
-                    wanted = [(name, session.free(name)) for name in names if session.free(name) > 0]
+                    open_ = [queue for queue in session.queues() if queue not in self._drained]
+                    wanted = [(n, target, session.free(n)) for _, n, target in open_ if session.free(n) > 0]
                     if wanted:
                         found.append((session, wanted))
             return found
 
-    def serves(self, namespace: str, name: str) -> bool:
-        """Tell whether a session of this server takes actions of *name*."""
+    def serves(self, queue: QueueName) -> bool:
+        """Tell whether a session of this server takes actions from *queue*."""
         with self._lock:
-            return (namespace, name) in self._by_name
+            return queue in self._by_name
 
     @property
     def count(self) -> int:

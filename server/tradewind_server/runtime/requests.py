@@ -93,8 +93,8 @@ class Claim(Request, kw_only=True):
     session: str
     worker: str
     namespace: str
-    #: (action name, how many)
-    wanted: Sequence[tuple[str, int]]
+    #: (action name, target or "", how many)
+    wanted: Sequence[tuple[str, str, int]]
 
 
 class Held(msgspec.Struct, kw_only=True):
@@ -220,9 +220,9 @@ class Outcome(msgspec.Struct):
     #: Executions that messages wait for.
     targets: list[str] = []
     #: (namespace, action name) of actions that were left in the queue.
-    queued: set[tuple[str, str]] = set()
+    queued: set[tuple[str, str, str]] = set()
     #: (namespace, action name) whose queue was found empty.
-    emptied: set[tuple[str, str]] = set()
+    emptied: set[tuple[str, str, str]] = set()
     #: Number of commands decided, for figures.
     commands: int = 0
     #: Internal follow-ups of this batch, to be queued at once.

@@ -244,7 +244,7 @@ def _schedule(
         task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key, provenance.trace
     )
     changes.queued[envelope.id, event.action] = QueueRow(
-        envelope.id, event.action, envelope.namespace, event.name, at, at, QUEUED, 1, 0, "", "", 0, 0, 0,
+        envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, 0, 0,
         event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision, "",
         None, _encode_detail(detail), encode(event.input),
     )  # fmt: skip

@@ -159,7 +159,7 @@ _OPEN_STATES: dict[Any, sa.ColumnElement[bool]] = {
     "QUEUED": sa.and_(schema.IS_OPEN, schema.IS_QUEUED),
     "RUNNING": sa.and_(schema.IS_OPEN, schema.queue.c.stage.is_distinct_from(0)),
 }
-_DELIVERY = ("stage", "attempt", "worker", "lease_until", "deliveries", "ready_at", "progress")
+_DELIVERY = ("stage", "target", "attempt", "worker", "lease_until", "deliveries", "ready_at", "progress")
 
 
 def events_at(

@@ -77,6 +77,8 @@ class QueueRow(msgspec.Struct, gc=False):
     action_id: int
     namespace: str
     name: str
+    #: Which worker is meant, or "" for any.
+    target: str
     rank: int
     ready_at: int
     stage: int

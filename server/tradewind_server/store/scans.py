@@ -23,8 +23,8 @@ class Found:
     timers: Sequence[tuple[int, str, int]]
     #: Executions with messages older than asked for.
     targets: Sequence[str]
-    #: (namespace, action name) with queued actions.
-    queued: Sequence[tuple[str, str]]
+    #: (namespace, action name, target) with queued actions.
+    queued: Sequence[tuple[str, str, str]]
 
 
 def look(connection: sa.Connection, now: int, overdue: int) -> Found:
@@ -38,12 +38,12 @@ def look(connection: sa.Connection, now: int, overdue: int) -> Found:
     )
     targets = connection.execute(sa.select(m.target).where(m.created_at <= overdue).distinct().limit(_MOST))
     queued = connection.execute(
-        sa.select(q.namespace, q.name).where(schema.IS_QUEUED, q.ready_at <= overdue).distinct()
+        sa.select(q.namespace, q.name, q.target).where(schema.IS_QUEUED, q.ready_at <= overdue).distinct()
     )
     return Found(
         [(row.due_at, row.execution_id, row.timer_id) for row in timers],
         [row.target for row in targets],
-        [(row.namespace, row.name) for row in queued],
+        [(row.namespace, row.name, row.target) for row in queued],
     )
 
 

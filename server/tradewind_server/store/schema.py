@@ -192,6 +192,8 @@ queue = sa.Table(
     sa.Column("action_id", _int, primary_key=True),
     sa.Column("namespace", _text, nullable=False),
     sa.Column("name", _text, nullable=False),
+    #: Which worker is meant, or "" for any.
+    sa.Column("target", _text, nullable=False),
     #: The one order of stream and poll: ready_at - priority × step.
     sa.Column("rank", _int, nullable=False),
     sa.Column("ready_at", _int, nullable=False),
@@ -213,7 +215,7 @@ queue = sa.Table(
     sa.Column("checkpoint", _bytes),
     #: What the offer shows besides: task, workflow, item, business key, trace context.
     sa.Column("detail", _bytes, nullable=False),
-    _partial("queue_ready", "stage = 0", "namespace", "name", "rank", "execution_id", "action_id"),
+    _partial("queue_ready", "stage = 0", "namespace", "name", "target", "rank", "execution_id", "action_id"),
     _partial("queue_leases", "stage > 0", "lease_until"),
     sqlite_with_rowid=False,
 )

@@ -111,9 +111,10 @@ def queue_row(row: Sequence[object]) -> QueueRow:
 
 def _queue_tuple(row: QueueRow) -> Row:
     return (
-        row.execution_id, row.action_id, row.namespace, row.name, row.rank, row.ready_at, row.stage, row.attempt,
-        row.epoch, row.worker, row.session, row.lease_until, row.deliveries, row.losses, int(row.safe_rerun),
-        row.timeout_at, int(row.cancelling), row.input_revision, row.progress, row.checkpoint, row.detail,
+        row.execution_id, row.action_id, row.namespace, row.name, row.target, row.rank, row.ready_at, row.stage,
+        row.attempt, row.epoch, row.worker, row.session, row.lease_until, row.deliveries, row.losses,
+        int(row.safe_rerun), row.timeout_at, int(row.cancelling), row.input_revision, row.progress, row.checkpoint,
+        row.detail,
     )  # fmt: skip
 
 
@@ -346,12 +347,13 @@ class Transaction:
             query = query.with_for_update()
         return [queue_row(tuple(row)) for row in self.connection.execute(query)]
 
-    def best_ready(self, namespace: str, name: str, now: int, limit: int) -> list[QueueRow]:
-        """Return and lock the best queued actions of *name*, by rank and id; others' locks are skipped."""
+    def best_ready(self, namespace: str, name: str, target: str, now: int, limit: int) -> list[QueueRow]:
+        """Return and lock the best queued actions of a queue, by rank and id; others' locks are skipped."""
         table = schema.queue
         query = (
             sa.select(table)
-            .where(table.c.namespace == namespace, table.c.name == name, schema.IS_QUEUED, table.c.cancelling == 0)
+            .where(table.c.namespace == namespace, table.c.name == name, table.c.target == target)
+            .where(schema.IS_QUEUED, table.c.cancelling == 0)
             .where(table.c.ready_at <= now)
             .order_by(table.c.rank, table.c.execution_id, table.c.action_id)
             .limit(limit)

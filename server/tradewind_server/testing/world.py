@@ -86,7 +86,7 @@ class World:
         names = {name: 0 for name, action in actions.items() if action.run is not None} | dict.fromkeys(mocked_names, 0)
         self._worker = Session("built-in", "built-in", "default", names, room=1_000_000)
         self.desk.open(self._worker)
-        self.desk.note_drained([("default", name) for name in names])
+        self.desk.note_drained([("default", name, "") for name in names])
 
     def close(self) -> None:
         """Give the committer's connection back; the database stays open."""
@@ -181,7 +181,7 @@ class World:
         """Lease all queued actions of these *names*, as a worker would that comes, takes them and stays."""
         session = Session("visitor", "visitor", "default", dict.fromkeys(names, 0), room=1_000_000)
         self.desk.open(session)
-        wanted = [(name, 1000) for name in names]
+        wanted = [(name, "", 1000) for name in names]
         claim = r.Claim(
             provenance=_ANYBODY, session=session.id, worker=session.worker, namespace="default", wanted=wanted
         )

@@ -546,7 +546,8 @@ type ActionCapability struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Optional. How many of them it does at the same time; default 0: bounded by credits alone.
 	Concurrency uint32 `protobuf:"varint,2,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
-	// Optional. Facts about the worker, such as its region, shown to operators.
+	// Optional. Facts about the worker, such as its region; at most 16. A task whose `target` is "key=value" goes only to
+	// workers that say this label for the action; one whose `target` is a worker's id goes only to that worker.
 	Labels        map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

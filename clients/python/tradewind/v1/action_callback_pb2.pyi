@@ -271,7 +271,9 @@ class ActionCapability(_message.Message):
     """Optional. How many of them it does at the same time; default 0: bounded by credits alone."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Facts about the worker, such as its region, shown to operators."""
+        """Optional. Facts about the worker, such as its region; at most 16. A task whose `target` is "key=value" goes only to
+        workers that say this label for the action; one whose `target` is a worker's id goes only to that worker.
+        """
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("action_id", sa.BigInteger(), nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
         sa.Column("rank", sa.BigInteger(), nullable=False),
         sa.Column("ready_at", sa.BigInteger(), nullable=False),
         sa.Column("stage", sa.BigInteger(), nullable=False),
@@ -46,7 +47,7 @@ def upgrade() -> None:
     op.create_index(
         "queue_ready",
         "action_queue",
-        ["namespace", "name", "rank", "execution_id", "action_id"],
+        ["namespace", "name", "target", "rank", "execution_id", "action_id"],
         unique=False,
         sqlite_where=sa.text("stage = 0"),
         postgresql_where=sa.text("stage = 0"),
