@@ -102,7 +102,7 @@ def expected_tasks(client: Client, view: View) -> frozenset[str]:
         )
     except TradewindError:  # deleted meanwhile: the bar then counts what it sees
         return frozenset()
-    checked = lang.check([lang.Source(definition.file, definition.proto.source.decode())])
+    checked = lang.read([lang.Source(definition.file, definition.proto.source.decode())])
     for workflow in checked.workflows:
         if workflow.name == execution.workflow:
             return _without_errors(workflow)

@@ -26,6 +26,8 @@ MAX_SIZE = 1024 * 1024
 Path: TypeAlias = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
+#: Octal, or to the base 60; 0x and 0b say so themselves.
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]|[0-9_]+:)")
 #: libyaml cannot be told to read these as text, hence the slower Python reader where they may start a token.
 _ANCHOR_OR_ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\S")
 
@@ -61,6 +63,10 @@ class Document:
         while path and path not in places:
             path = path[:-1]
         return places.get(path, Place(1, 1))
+
+
+#: What a definition must not hold, or should not, though every reader of YAML takes it.
+TOLD_ONLY = frozenset({"duplicate-key", "boolean-key", "yaml-boolean", "yaml-integer"})
 
 
 class YamlProblem(ValueError):
@@ -111,7 +117,7 @@ def parse(text: str) -> Value:
     """
     documents, problems = load(text)
     for problem in problems:
-        if problem.code not in ("duplicate-key", "boolean-key"):
+        if problem.code not in TOLD_ONLY:
             raise problem
     if len(documents) > 1:
         raise YamlProblem("it has more than one document", Place(1, 1))
@@ -186,6 +192,9 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
             return self._sequence(node, path)
         if isinstance(node, yaml.ScalarNode):
+            if node.tag == _TAG + "bool" and node.value.lower() not in ("true", "false"):
+                meaning = "true" if _is_true(node.value) else "false"
+                self._report(node, path, f"'{node.value}' is read as {meaning}", "yaml-boolean")
             return self._scalar(node, path)
         self._report(node, path, f"the tag '{node.tag}' is not supported", "yaml-tag")
         return None
@@ -249,9 +258,9 @@ class _Builder:
             if kind == "null":
                 return None
             if kind == "bool":
-                return node.value.lower() in ("yes", "true", "on")
+                return _is_true(node.value)
             if kind == "int":
-                return _integer(node.value)
+                return self._integer(node, path)
             if kind == "float":
                 return _decimal(node.value)
         except (ValueError, numbers.NumberProblem):
@@ -260,12 +269,22 @@ class _Builder:
         self._report(node, path, f"the tag '{node.tag}' is not supported", "yaml-tag")
         return None
 
+    def _integer(self, node: yaml.ScalarNode, path: Path) -> int:
+        value = _integer(node.value)
+        if _OTHER_BASE.match(node.value):
+            self._report(node, path, f"'{node.value[:40]}' is read as the number {value}", "yaml-integer")
+        return value
+
     def _report(self, node: yaml.Node, path: Path, message: str, code: str) -> None:
         self._problems.append(YamlProblem(message, _place(node), path, code))
 
 
 def _place(node: yaml.Node) -> Place:
     return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() in ("yes", "true", "on")
 
 
 def _integer(text: str) -> int:

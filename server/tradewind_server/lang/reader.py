@@ -7,12 +7,13 @@ problem: a wrong value reads as None, and whoever builds a spec asks at the end 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from tradewind_server.lang.documents import Document, Path
+from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
-from tradewind_server.lang.problems import Problem, Severity, did_you_mean, path_text
+from tradewind_server.lang.problems import CODES, Problem, Problems, Severity, path_text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,19 +34,45 @@ class Keyword:
     required: bool = False
 
 
+#: After these errors the rest is as it was meant.
+_LEAVES_NO_GAP = frozenset(
+    {"expression-syntax", "unknown-task", "no-start-task", "join-cardinality", "requirement-cycle", "duplicate-item"}
+    | {"invalid-name", "name-too-long", "duplicate-name"}
+)
+
+
 class Reader:
     """Reads one document."""
 
-    def __init__(self, file: str, text: str, document: Document, problems: list[Problem]) -> None:
-        self._file = file
+    def __init__(self, file: str, text: str, document: Document, problems: Problems, source_number: int = 0) -> None:
+        self.file = file
+        #: Which of the sources of one check this is, from 0.
+        self.source_number = source_number
+        #: Shared by all readers of one check.
+        self.problems = problems
         self._lines = text.splitlines()
         self._document = document
-        self._problems = problems
         self.error_count = 0
+        #: Errors that hide a part of what was meant, so that more would seem wrong than is.
+        self.gap_count = 0
 
     def line(self, path: Path) -> int:
         """Return the line of the key at *path*."""
         return self._document.place(path).line
+
+    def has(self, path: Path) -> bool:
+        """Tell whether something is written at *path*."""
+        return path in self._document.places
+
+    def value(self, path: Path) -> object:
+        """Return what is written at *path*, None if nothing is."""
+        value: object = self._document.value
+        for part in path:
+            try:
+                value = value[part]  # type: ignore[index]
+            except (TypeError, LookupError):
+                return None
+        return value
 
     def report(
         self,
@@ -53,20 +80,32 @@ class Reader:
         path: Path,
         message: str,
         fix: str = "",
-        severity: Severity = "error",
+        severity: Severity | None = None,
         at_value: bool = True,
         offset: int = 0,
     ) -> None:
-        """Add a problem with the value at *path*, or with its key if not *at_value*."""
-        place = self._document.value_place(path) if at_value else self._document.place(path)
-        column = place.column + (self._text_start(path, place.line, place.column) + offset if offset else 0)
-        self.error_count += severity == "error"
-        self._problems.append(Problem(code, severity, self._file, place.line, column, path_text(path), message, fix))
+        """Add a problem with the value at *path*, or with its key if not *at_value*.
 
-    def _text_start(self, path: Path, line: int, column: int) -> int:
-        """Return 1 if the text at a place is quoted."""
-        rest = self._lines[line - 1][column - 1 :] if line <= len(self._lines) else ""
-        return 1 if rest[:1] in ("'", '"') else 0
+        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*.
+        """
+        severity = severity or CODES[code].severity
+        place = self._document.value_place(path) if at_value else self._document.place(path)
+        column = place.column + (self._shift(place, offset) if offset else 0)
+        self.error_count += severity == "error"
+        self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
+        self.problems.add(Problem(code, severity, self.file, place.line, column, path_text(path), message, fix))
+
+    def _shift(self, place: Place, offset: int) -> int:
+        """Return how far right an offset into the text at a place is, 0 if it is not on that line."""
+        rest = self._lines[place.line - 1][place.column - 1 :] if place.line <= len(self._lines) else ""
+        shift = offset + (rest[:1] in ("'", '"'))
+        return shift if rest[:1] not in ("|", ">") and shift < len(rest) else 0
+
+    def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
+        """Add a problem with a name in the text at *path*."""
+        text = self.value(path)
+        match = re.search(rf"(?:[$_]\.)?\b{re.escape(name)}\b", text) if isinstance(text, str) else None
+        self.report(code, path, message, fix, offset=match.start() if match else 0)
 
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
@@ -98,7 +137,7 @@ class Reader:
                     "unknown-keyword",
                     (*path, name),
                     f"Expected a keyword of {what}, but '{name}' is none.",
-                    did_you_mean(name, keywords),
+                    self.problems.suggest(name, keywords),
                     at_value=False,
                 )
         for name, keyword in keywords.items():
@@ -130,7 +169,7 @@ class Reader:
                 self._warn_unclosed(item, (*path, key))
         elif isinstance(value, str) and ("<%" in value) != ("%>" in value):
             message = "Expected '<%' and '%>' in pairs; this is taken as plain text."
-            self.report("unclosed-expression", path, message, "Close the expression.", severity="warning")
+            self.report("unclosed-expression", path, message, "Close the expression.")
 
 
 def described(value: object) -> str:

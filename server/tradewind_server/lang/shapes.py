@@ -79,17 +79,24 @@ def _read_texts(reader: Reader, value: object, path: Path) -> object:
     expected = "a list of different texts"
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, expected)
+    report_repeats(reader, path, value)
     for index, item in enumerate(value):
         if not is_text(item):
             reader.wrong((*path, index), item, "a text")
-        elif item in value[:index]:
-            report_repeated(reader, (*path, index), item)
     return tuple(item for item in value if isinstance(item, str))
 
 
-def report_repeated(reader: Reader, path: Path, item: object) -> None:
-    """Report an item that stands in a list for the second time."""
-    reader.report("duplicate-item", path, f"Expected different items, but '{item}' is there twice.", "Remove one.")
+def report_repeats(reader: Reader, path: Path, items: list[object]) -> set[int]:
+    """Report what stands in a list for the second time; returns where."""
+    repeats, seen = set(), set()
+    for index, item in enumerate(items):
+        key = repr(item)
+        if key in seen:
+            repeats.add(index)
+            message = f"Expected different items, but '{item}' is there twice."
+            reader.report("duplicate-item", (*path, index), message, "Remove one.")
+        seen.add(key)
+    return repeats
 
 
 TEXTS = Shape("a list of different texts", _read_texts)
@@ -105,17 +112,16 @@ TEXT_OR_TEXTS = Shape("a text or a list of different texts", _read_text_or_texts
 def _read_inputs(reader: Reader, value: object, path: Path) -> object:
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "a list of names and 'name: default' pairs")
+    repeats = report_repeats(reader, path, value)
     inputs: dict[str, InputSpec] = {}
     for index, item in enumerate(value):
         place = (*path, index)
-        if item in value[:index]:
-            report_repeated(reader, place, item)
         spec = _read_input(reader, item, place)
         if spec is None:
             continue
-        if spec.name in inputs and item not in value[:index]:
+        if spec.name in inputs and index not in repeats:
             message = f"Expected input '{spec.name}' once; the later entry counts."
-            reader.report("duplicate-input", place, message, "Remove one.", severity="warning")
+            reader.report("duplicate-input", place, message, "Remove one.")
         inputs[spec.name] = spec
     return tuple(inputs.values())
 
@@ -129,7 +135,7 @@ def _read_input(reader: Reader, item: object, path: Path) -> InputSpec | None:
     ((name, default),) = item.items()
     if isinstance(default, str) and ("<%" in default or "{{" in default or "{%" in default):
         message = f"Expected a literal default for input '{name}': an expression in it is not evaluated."
-        reader.report("expression-in-default", (*path, name), message, "Use 'vars' instead.", severity="warning")
+        reader.report("expression-in-default", (*path, name), message, "Use 'vars' instead.")
     return InputSpec(name, required=False, default=default)
 
 

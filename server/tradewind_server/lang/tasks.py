@@ -25,7 +25,7 @@ from tradewind_server.lang.shapes import (
     TEXTS,
     is_expression,
     is_text,
-    report_repeated,
+    report_repeats,
 )
 from tradewind_server.lang.specs import EngineCommand, OnClause, Retry, TaskSpec
 from tradewind_server.lang.transitions import ON_CLAUSE
@@ -45,7 +45,7 @@ def _read_input(reader: Reader, value: object, path: Path) -> object:
         return reader.wrong(path, value, "a mapping with at least one entry, or one expression")
     if not is_expression(value):
         message = "Expected a mapping, or one expression that gives one: this text will fail the task."
-        reader.report("text-input", path, message, severity="warning")
+        reader.report("text-input", path, message)
     return reader.template(value, path)
 
 
@@ -74,10 +74,9 @@ def _read_with_items(reader: Reader, value: object, path: Path) -> object:
         return None if pair is None else (pair,)
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "'variable in <% list %>', or a list of such texts")
+    report_repeats(reader, path, value)
     pairs = []
     for index, item in enumerate(value):
-        if item in value[:index]:
-            report_repeated(reader, (*path, index), item)
         if isinstance(item, str):
             pairs.append(_read_items(reader, item, (*path, index)))
         else:
@@ -136,7 +135,7 @@ def report_ignored(reader: Reader, path: Path, ignored: tuple[str, ...]) -> None
     if ignored:
         message = f"Expected 'key=value' pairs; '{' '.join(ignored)}' has no effect."
         fix = "Write 'key=value' without blanks around '=', and quote texts that hold blanks."
-        reader.report("unused-text", path, message, fix, severity="warning")
+        reader.report("unused-text", path, message, fix)
 
 
 CALL = Shape("a name, with parameters if needed", _read_call)
@@ -247,7 +246,7 @@ def _check_name(reader: Reader, name: str, value: object, path: Path) -> None:
         reader.report("name-too-long", path, message, at_value=False)
     if name in _COMMAND_WORDS:
         message = f"Expected a task name that is no engine command: as a target, '{name}' means the command."
-        reader.report("reserved-name", path, message, "Rename the task.", severity="warning", at_value=False)
+        reader.report("reserved-name", path, message, "Rename the task.", at_value=False)
 
 
 def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path) -> None:
@@ -255,10 +254,10 @@ def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path)
     for key in spec.parameters:
         if isinstance(given, dict) and key in given:
             message = f"Expected parameter '{key}' once; the inline value counts, the one in 'input' does not."
-            reader.report("parameter-twice", (*path, "input", key), message, "Remove one.", severity="warning")
+            reader.report("parameter-twice", (*path, "input", key), message, "Remove one.")
     if "concurrency" in raw and not spec.with_items:
         message = "Expected 'concurrency' together with 'with-items'; alone it has no effect."
-        reader.report("unused-concurrency", (*path, "concurrency"), message, severity="warning", at_value=False)
+        reader.report("unused-concurrency", (*path, "concurrency"), message, at_value=False)
 
 
 def _warn_publish_conflicts(reader: Reader, spec: TaskSpec, path: Path) -> None:
@@ -273,10 +272,10 @@ def _warn_publish_conflicts(reader: Reader, spec: TaskSpec, path: Path) -> None:
         complete_level = _clause_variables(spec.on_complete)
         for name in sorted(clause_level & (task_level | complete_level)):
             message = f"Expected '{name}' to be published once; what '{clause_name}' publishes does not count."
-            reader.report("publish-conflict", (*path, clause_name, "publish"), message, severity="warning")
+            reader.report("publish-conflict", (*path, clause_name, "publish"), message)
         for name in sorted(task_level & complete_level):
             message = f"Expected '{name}' to be published once; what 'on-complete' publishes counts."
-            reader.report("publish-conflict", (*path, own.replace("_", "-"), name), message, severity="warning")
+            reader.report("publish-conflict", (*path, own.replace("_", "-"), name), message)
 
 
 def _clause_variables(clause: OnClause | None) -> set[str]:

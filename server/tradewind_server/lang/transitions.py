@@ -11,7 +11,7 @@ from tradewind_server.lang import inline
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.reader import Keyword, Reader, Shape
-from tradewind_server.lang.shapes import TEMPLATES, is_expression, is_text, report_repeated
+from tradewind_server.lang.shapes import TEMPLATES, is_expression, is_text, report_repeats
 from tradewind_server.lang.specs import EngineCommand, OnClause, Publish, Transition
 
 _COMMANDS = {command.value: command for command in EngineCommand}
@@ -36,11 +36,10 @@ def _read_next(reader: Reader, value: object, path: Path) -> object:
         return _single(_read_guarded(reader, value, path))
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "a task name or a list of them")
+    report_repeats(reader, path, value)
     transitions = []
     for index, item in enumerate(value):
         place = (*path, index)
-        if item in value[:index]:
-            report_repeated(reader, place, item)
         if isinstance(item, dict):
             transitions.append(_read_guarded(reader, item, place))
         elif is_text(item):
@@ -86,7 +85,7 @@ def _read_target(reader: Reader, text: str, path: Path, guard: Template | None, 
     unused = [key for key in parameters if command is None or key != "msg"] + list(ignored)
     if unused:
         message = f"Expected only 'msg' for a command; '{', '.join(unused)}' has no effect."
-        reader.report("unused-parameter", place, message, "Remove it.", severity="warning")
+        reader.report("unused-parameter", place, message, "Remove it.")
     message_text = parameters.get("msg")
     if command is None or message_text is None:
         return Transition(name, command, guard)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from tradewind_server.lang import graph, inline
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import is_single_expression
-from tradewind_server.lang.problems import did_you_mean
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import (
     ANY_TEMPLATE,
@@ -77,9 +76,8 @@ def check_name(reader: Reader, name: str, path: Path, what: str) -> None:
     )
 
 
-def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec | None:
-    """Read one workflow; None if it has an error."""
-    errors_before = reader.error_count
+def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec:
+    """Read one workflow, as far as it can be read."""
     check_name(reader, name, path, "workflow")
     parts: dict[str, Any] = reader.table(value, path, WORKFLOW, "a workflow", _IGNORED)
     workflow_type: Literal["direct", "reverse"] = parts.get("type", "direct")
@@ -92,8 +90,6 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
     check_graph = _check_direct if workflow_type == "direct" else _check_reverse
     if tasks:
         check_graph(reader, tasks, path)
-    if reader.error_count > errors_before:
-        return None
     return WorkflowSpec(
         name=f"{workbook}.{name}" if workbook else name,
         line=reader.line(path),
@@ -143,22 +139,21 @@ def _check_reverse(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> No
 
 def _report_unknown_task(reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec]) -> None:
     message = f"Expected task '{name}' in the workflow, but there is none."
-    reader.report("unknown-task", path, message, did_you_mean(name, tasks))
+    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks))
 
 
 def read_action(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> AdhocActionSpec | None:
-    """Read one ad-hoc action; None if it has an error."""
-    errors_before = reader.error_count
+    """Read one ad-hoc action as far as it can be read; None if it has no base."""
     check_name(reader, name, path, "action")
     parts: dict[str, Any] = reader.table(value, path, ACTION, "an ad-hoc action", _IGNORED)
     base = inline.parse_call(value["base"]).name if isinstance(value, dict) and is_text(value.get("base")) else ""
     if is_single_expression(base):
         message = "Expected the name of an action in 'base': an expression in it is not evaluated."
-        reader.report("expression-in-base", (*path, "base"), message, severity="warning")
+        reader.report("expression-in-base", (*path, "base"), message)
     if base == name:
         message = f"Expected another action as base of '{name}': its own name makes every run fail."
-        reader.report("base-is-itself", (*path, "base"), message, severity="warning")
-    if reader.error_count > errors_before:
+        reader.report("base-is-itself", (*path, "base"), message)
+    if "base" not in parts:
         return None
     own_input = parts.get("base-input")
     given = {key: reader.template(item, path) for key, item in own_input.source.items()} if own_input else {}
