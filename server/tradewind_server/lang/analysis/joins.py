@@ -8,6 +8,8 @@ never happens. Tasks that may run several times decide nothing, for each run has
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Mapping
 
 from tradewind_server.lang.analysis.flow import Edge, Flow
@@ -56,18 +58,11 @@ class _Choices:
 
     def conflict(self, needed: int) -> tuple[str, str, str] | None:
         """Return a pair of which *needed* has both."""
-        for number, pair in enumerate(self.said):
-            if needed >> (2 * number) & 3 == 3:
-                return pair
-        return None
-
-    def has_conflict(self, needed: int) -> bool:
-        """Tell whether *needed* has both of a pair."""
-        return bool(needed & needed >> 1 & self.even)
+        both = needed & needed >> 1 & self._first_bits
+        return self.said[(both.bit_length() - 1) // 2] if both else None
 
     @property
-    def even(self) -> int:
-        """Return the first bit of every pair."""
+    def _first_bits(self) -> int:
         return ((1 << 2 * len(self.said)) - 1) // 3
 
 
@@ -134,56 +129,50 @@ def _check_possible(workflow: Workflow, flow: Flow) -> set[str]:
     for circle in flow.circles:
         members = set(circle)
         for name in circle:
+            task = workflow.spec.tasks[name]
             entering = [edge for edge in flow.arriving[name] if edge.source not in members]
-            needs[name] = _need(workflow.spec.tasks[name], entering, needs, choices, len(circle) == 1)
-            if name in flow.reachable and _report_impossible(workflow, flow, name, choices, needs):
-                impossible.add(name)
+            bits = _needed(task, entering, needs, choices)
+            pair = choices.conflict(bits)
+            is_once = task.join is not None or len(entering) <= 1
+            is_single = len(circle) == 1 and is_once and all(needs[edge.source].is_single for edge in entering)
+            needs[name] = _Need(bits if pair is None and len(circle) == 1 else 0, is_single)
+            if _waits_for_all(workflow, task) and name in flow.reachable:
+                message, fix = _why_impossible(workflow, flow, name, pair)
+                if message:
+                    path = (*workflow.task_path(name), "join")
+                    workflow.reader.report("impossible-join", path, message, fix)
+                    impossible.add(name)
     return impossible
 
 
-def _need(task: TaskSpec, entering: list[Edge], needs: Mapping[str, _Need], choices: _Choices, is_alone: bool) -> _Need:
+def _needed(task: TaskSpec, entering: list[Edge], needs: Mapping[str, _Need], choices: _Choices) -> int:
+    """Return what all branches need of a join for all, else what each way needs."""
     sources: dict[str, int] = {}
-    are_single = True
     for edge in entering:
         before = needs[edge.source]
-        are_single = are_single and before.is_single
         needed = before.bits | (choices.needs(edge) if before.is_single else 0)
         sources[edge.source] = sources[edge.source] & needed if edge.source in sources else needed
-    if not sources:
-        return _Need(0, is_alone)
     is_all = task.join == "all" or task.join == len(sources)
-    bits = next(iter(sources.values()))
-    for needed in sources.values():
-        bits = bits | needed if is_all else bits & needed
-    is_single = is_alone and are_single and (task.join is not None or len(entering) == 1)
-    return _Need(0 if choices.has_conflict(bits) or not is_alone else bits, is_single)
+    combine = operator.or_ if is_all else operator.and_
+    return functools.reduce(combine, sources.values()) if sources else 0
 
 
-def _report_impossible(
-    workflow: Workflow, flow: Flow, name: str, choices: _Choices, needs: Mapping[str, _Need]
-) -> bool:
-    task = workflow.spec.tasks[name]
-    inbound = workflow.spec.inbound.get(name, ())
-    if not _waits_for_several(task) or (task.join != "all" and task.join != len(inbound)):
-        return False
-    path = (*workflow.task_path(name), "join")
+def _waits_for_all(workflow: Workflow, task: TaskSpec) -> bool:
+    return task.join == "all" or (task.join or 1) > 1 and task.join == len(workflow.spec.inbound.get(task.name, ()))
+
+
+def _why_impossible(workflow: Workflow, flow: Flow, name: str, pair: tuple[str, str, str] | None) -> tuple[str, str]:
+    """Return a message and a fix; both are empty for a join that can happen."""
     coming = {edge.source for edge in flow.arriving[name]} & flow.reachable
-    missing = [source for source in inbound if source not in coming]
-    if missing:
-        message = f"Expected every branch to come to the join '{name}', but '{missing[0]}' never does."
-        workflow.reader.report("impossible-join", path, message, f"Remove the transition from '{missing[0]}'.")
-        return True
-    needed = 0
-    for edge in flow.arriving[name]:
-        if sum(other.source == edge.source for other in flow.arriving[name]) == 1 and needs[edge.source].is_single:
-            needed |= needs[edge.source].bits | choices.needs(edge)
-    pair = choices.conflict(needed)
+    missing = next((source for source in workflow.spec.inbound.get(name, ()) if source not in coming), None)
+    if missing is not None:
+        message = f"Expected every branch to come to the join '{name}', but '{missing}' never does."
+        return message, f"Remove the transition from '{missing}'."
     if pair is None:
-        return False
+        return "", ""
     both = f"one needs {_of(pair, 1)} and another {_of(pair, 2)}"
     message = f"Expected branches that can all come to the join '{name}', but {both}."
-    workflow.reader.report("impossible-join", path, message, "Write 'join: one' if one of them is enough.")
-    return True
+    return message, "Write 'join: one' if one of them is enough."
 
 
 def _of(pair: tuple[str, str, str], number: int) -> str:

@@ -19,7 +19,21 @@ from tradewind_server.lang.expressions.functions import FUNCTIONS
 _EAGER = frozenset(
     {"coalesce", "concat", "containsKey", "dict", "endsWith", "format", "get", "join", "keys", "len", "list", "replace"}
     | {"round", "set", "split", "startsWith", "substring", "switch", "toLower", "toUpper", "trim", "values"}
-    | {"abs", "bool", "float", "int", "isDict", "isEmpty", "isInteger", "isList", "isString", "max", "min", "str", "sum"}
+    | {
+        "abs",
+        "bool",
+        "float",
+        "int",
+        "isDict",
+        "isEmpty",
+        "isInteger",
+        "isList",
+        "isString",
+        "max",
+        "min",
+        "str",
+        "sum",
+    }
     | FUNCTIONS
 )
 _ASKING = frozenset({"get", "containsKey"})
