@@ -62,7 +62,7 @@ class Reader:
 
     def has(self, path: Path) -> bool:
         """Tell whether something is written at *path*."""
-        return path in self._document.places
+        return path in self._document.marks
 
     def value(self, path: Path) -> object:
         """Return what is written at *path*, None if nothing is."""

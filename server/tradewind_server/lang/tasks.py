@@ -221,6 +221,7 @@ def read_task(
     merged = {**policies, **parts}
     fields = {key.replace("-", "_"): merged[key] for key in _PLAIN_FIELDS if key in merged}
     callee, parameters = parts.get("action") or parts.get("workflow") or (Template.constant("std.noop"), {})
+    own_clauses: dict[str, Any] = {field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS}
     spec = TaskSpec(
         name,
         reader.line(path),
@@ -229,10 +230,9 @@ def read_task(
         parameters=parameters,
         join=parts.get("join") or None,
         **fields,
+        **own_clauses,
     )
     _warn(reader, spec, raw, path)
-    own_clauses: dict[str, Any] = {field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS}
-    spec = dataclasses.replace(spec, **own_clauses)
     _warn_publish_conflicts(reader, spec, path)
     return _with_defaults(spec, defaults, workflow_type)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tradewind_server.lang.analysis.subjects import Action, Workflow, uses
+from tradewind_server.lang.analysis.subjects import Action, Workflow
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.reader import Reader
 from tradewind_server.lang.specs import InputSpec, TaskSpec
@@ -114,8 +114,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _check_asked_tasks(workflow: Workflow, task: TaskSpec) -> None:
     tasks = workflow.spec.tasks
-    for use in uses(workflow, task):
-        if use.template.is_constant or use.template.task_names == frozenset():
+    for use in workflow.uses[task.name]:
+        if use.template.task_names == frozenset():
             continue
         for path, text in use.template.texts(use.path):
             for name in sorted((text.task_names or frozenset()) - tasks.keys()):

@@ -22,27 +22,25 @@ def check_action(action: Action) -> None:
 
 
 def check_workflow(workflow: Workflow) -> None:
-    """Report variables that hide inputs and variables of the workflow."""
+    """Report variables that hide inputs; replacing a variable of `vars` is what these are for."""
     spec = workflow.spec
-    outer = {name: "variable of the workflow" for name in names_in(spec.vars)} | {
-        item.name: "input" for item in spec.input
-    }
+    inputs = {item.name for item in spec.input}
     for name in names_in(spec.vars):
-        if outer[name] == "input":
+        if name in inputs:
             message = f"Expected a name of its own: the variable '{name}' hides the input '{name}'."
             path = (*workflow.path, "vars", name)
             workflow.reader.report("shadowed-name", path, message, "Rename one.", at_value=False)
-    for task in spec.tasks.values() if outer else ():
+    for task in spec.tasks.values() if inputs else ():
         path = workflow.task_path(task.name)
         for index, (name, _) in enumerate(task.with_items):
-            if name in outer:
-                message = f"Expected a name of its own: the loop variable '{name}' hides the {outer[name]} '{name}'."
+            if name in inputs:
+                message = f"Expected a name of its own: the loop variable '{name}' hides the input '{name}'."
                 workflow.reader.report_name("shadowed-name", (*path, "with-items", index), name, message, "Rename it.")
         for place, template in _publishing(task, path):
-            for name in names_in(template):
-                # Counting on ("n: <% $.n + 1 %>") means the same thing; another value is another thing.
-                if name in outer and not _reads(template, name):
-                    message = f"Expected a name of its own: after this task '{name}' is no more the {outer[name]}."
+            for name in inputs.intersection(names_in(template)):
+                # A task that reads what it replaces goes on with the same thing: n: <% $.n + 1 %>.
+                if not _reads(workflow, task, name):
+                    message = f"Expected a name of its own: after this task '{name}' is no more the input."
                     workflow.reader.report("shadowed-name", (*place, name), message, "Rename it.", at_value=False)
 
 
@@ -57,7 +55,6 @@ def _publishing(task: TaskSpec, path: Path) -> Iterator[tuple[Path, Template]]:
                 yield (*path, keyword, "publish", scope), template
 
 
-def _reads(template: Template, name: str) -> bool:
-    own = dict(template.parts).get(name)
-    texts = own.texts() if own is not None else ()
-    return any(name in expression.names().variables for _, text in texts for expression in text.expressions)
+def _reads(workflow: Workflow, task: TaskSpec, name: str) -> bool:
+    texts = (text for use in workflow.uses[task.name] for _, text in use.template.texts())
+    return any(name in expression.names().variables for text in texts for expression in text.expressions)

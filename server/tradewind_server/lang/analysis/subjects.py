@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -16,7 +17,7 @@ from tradewind_server.lang.specs import AdhocActionSpec, OnClause, Retry, TaskSp
 Moment: TypeAlias = Literal["item", "before", "publish", "after"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Workflow:
     """One workflow as far as it could be read."""
 
@@ -30,6 +31,14 @@ class Workflow:
     def task_path(self, name: str) -> Path:
         """Return where a task stands."""
         return (*self.path, "tasks", name)
+
+    @functools.cached_property
+    def uses(self) -> dict[str, tuple[Use, ...]]:
+        """Return for each task its templates with an expression."""
+        return {
+            task.name: tuple(use for use in _uses(self, task) if not use.template.is_constant)
+            for task in self.spec.tasks.values()
+        }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ _BEFORE = (
 _PUBLISHING = ("publish", "publish_on_error", "publish_on_skip")
 
 
-def uses(workflow: Workflow, task: TaskSpec) -> Iterator[Use]:
+def _uses(workflow: Workflow, task: TaskSpec) -> Iterator[Use]:
     """Give every template of a task."""
     path = workflow.task_path(task.name)
     yield Use("item", (*path, task.kind), task.callee)

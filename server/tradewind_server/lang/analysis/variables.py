@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from tradewind_server.lang.analysis.flow import Edge, Flow
-from tradewind_server.lang.analysis.subjects import Use, Workflow, names_in, published, uses
+from tradewind_server.lang.analysis.subjects import Use, Workflow, names_in, published
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
@@ -67,9 +67,8 @@ def check(workflow: Workflow, flow: Flow) -> None:
         known = variables.everywhere | variables.bits.keys()
         _check_reads(workflow, variables, (*workflow.path, keyword), template, known)
     for name, incoming in flow.carried(lambda edge: _gain(edge, variables)):
-        for use in uses(workflow, spec.tasks[name]):
-            if not use.template.is_constant:
-                _check_use(workflow, flow, variables, spec.tasks[name], use, incoming)
+        for use in workflow.uses[name]:
+            _check_use(workflow, flow, variables, spec.tasks[name], use, incoming)
 
 
 def _gain(edge: Edge, variables: _Variables) -> int:
