@@ -7,5 +7,6 @@ Pure: no clock, id, random, log, SQL, proto, thread. What a definition *means* o
 
 from tradewind_server.lang.check import Checked, Source, check, read
 from tradewind_server.lang.problems import Problem
+from tradewind_server.lang.schema import schema
 
-__all__ = ["Checked", "Problem", "Source", "check", "read"]
+__all__ = ["Checked", "Problem", "Source", "check", "read", "schema"]

@@ -174,7 +174,7 @@ def _read_members(reader: Reader, value: object, path: Path) -> object:
     return value if isinstance(value, dict) else reader.wrong(path, value, "a mapping of names to definitions")
 
 
-_MEMBERS = Keyword(Shape("a mapping of names to definitions", _read_members))
+_MEMBERS = Keyword(Shape("a mapping of names to definitions", _read_members, {"type": "object"}))
 WORKBOOK = {
     "name": Keyword(TEXT, required=True),
     "description": Keyword(DESCRIPTION),

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from typing import TypeAlias
 
 from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
 from tradewind_server.lang.problems import CODES, Problem, Problems, Severity, path_text
+
+#: A JSON Schema, or a part of one.
+Schema: TypeAlias = dict[str, object]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Shape:
     expected: str
     #: Returns what the value means, None after reporting a problem.
     read: Callable[[Reader, object, Path], object]
+    #: The same for editors; it may take more than *read*, never less.
+    schema: Schema
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +38,16 @@ class Keyword:
 
     shape: Shape
     required: bool = False
+
+
+def table_schema(keywords: Mapping[str, Keyword], ignored: Iterable[str] = ()) -> Schema:
+    """Return the schema of a mapping that `Reader.table` reads."""
+    properties: Schema = {name: {} for name in sorted(ignored)}
+    for name, keyword in keywords.items():
+        properties[name] = {"description": f"Takes {keyword.shape.expected}.", **keyword.shape.schema}
+    required = [name for name, keyword in keywords.items() if keyword.required]
+    whole: Schema = {"type": "object", "minProperties": 1, "properties": properties, "additionalProperties": False}
+    return {**whole, "required": required} if required else whole
 
 
 #: After these errors the rest is as it was meant.

@@ -13,7 +13,7 @@ from typing import Any
 from tradewind_server.lang import inline, values
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
-from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
 from tradewind_server.lang.shapes import (
     CONDITION,
     COUNT,
@@ -21,6 +21,7 @@ from tradewind_server.lang.shapes import (
     EXPRESSION,
     TEMPLATES,
     TEXT_OR_TEXTS,
+    TEXT_SCHEMA,
     TEXT_TEMPLATE,
     TEXTS,
     is_expression,
@@ -138,10 +139,24 @@ def report_ignored(reader: Reader, path: Path, ignored: tuple[str, ...]) -> None
         reader.report("unused-text", path, message, fix)
 
 
-CALL = Shape("a name, with parameters if needed", _read_call)
+CALL = Shape("a name, with parameters if needed", _read_call, TEXT_SCHEMA)
+#: The list after `in` may be broken over lines.
+_ITEMS_SCHEMA: Schema = {"type": "string", "pattern": r"^\s*[\w-]+\s+in\s*\S"}
+_WITH_ITEMS_SHAPE = Shape(
+    "'variable in <% list %>'",
+    _read_with_items,
+    {"anyOf": [_ITEMS_SCHEMA, {"type": "array", "minItems": 1, "uniqueItems": True, "items": _ITEMS_SCHEMA}]},
+)
+_JOIN_SHAPE = Shape(
+    "'all', 'one' or a number", _read_join, {"anyOf": [{"enum": ["all", "one"]}, {"type": "integer", "minimum": 0}]}
+)
+_RETRY_SHAPE = Shape("'count' and 'delay'", _read_retry, {"anyOf": [table_schema(RETRY), TEXT_SCHEMA]})
+_INPUT_SHAPE = Shape(
+    "a mapping or one expression", _read_input, {"anyOf": [{"type": "object", "minProperties": 1}, TEXT_SCHEMA]}
+)
 
 _POLICIES = {
-    "retry": Keyword(Shape("'count' and 'delay'", _read_retry)),
+    "retry": Keyword(_RETRY_SHAPE),
     "wait-before": Keyword(COUNT),
     "wait-after": Keyword(COUNT),
     "timeout": Keyword(COUNT),
@@ -158,8 +173,8 @@ TASK = {
     "tags": Keyword(TEXTS),
     "action": Keyword(CALL),
     "workflow": Keyword(CALL),
-    "input": Keyword(Shape("a mapping or one expression", _read_input)),
-    "with-items": Keyword(Shape("'variable in <% list %>'", _read_with_items)),
+    "input": Keyword(_INPUT_SHAPE),
+    "with-items": Keyword(_WITH_ITEMS_SHAPE),
     "publish": Keyword(TEMPLATES),
     "publish-on-error": Keyword(TEMPLATES),
     "publish-on-skip": Keyword(TEMPLATES),
@@ -167,11 +182,11 @@ TASK = {
     "target": Keyword(TEXT_TEMPLATE),
     **_POLICIES,
 }
-DIRECT_TASK = {**TASK, **_CLAUSES, "join": Keyword(Shape("'all', 'one' or a number", _read_join))}
+DIRECT_TASK = {**TASK, **_CLAUSES, "join": Keyword(_JOIN_SHAPE)}
 REVERSE_TASK = {**TASK, **_REQUIRES}
 DEFAULTS = {**_POLICIES, **_CLAUSES, **_REQUIRES}
 #: Set by Mistral itself; harmless where people write them.
-_IGNORED = frozenset({"name", "version", "type"})
+IGNORED = frozenset({"name", "version", "type"})
 
 #: Keywords whose spec field is the keyword with underscores.
 _PLAIN_FIELDS = (
@@ -208,7 +223,7 @@ def read_task(
     """Read one task; what cannot be read is as if it were not there."""
     _check_name(reader, name, value, path)
     table, other = (DIRECT_TASK, REVERSE_TASK) if workflow_type == "direct" else (REVERSE_TASK, DIRECT_TASK)
-    parts: dict[str, Any] = reader.table(value, path, table, "a task", _IGNORED | (other.keys() - table.keys()))
+    parts: dict[str, Any] = reader.table(value, path, table, "a task", IGNORED | (other.keys() - table.keys()))
     raw = value if isinstance(value, dict) else {}
     for keyword in raw.keys() & (other.keys() - table.keys()):
         message = f"Expected no '{keyword}' in a {workflow_type} workflow."
