@@ -111,11 +111,12 @@ def show_problems(output: Output, problems: Sequence[lang.Problem], sources: Seq
         return
     lines = {source.file_name: source.text.splitlines() for source in sources}
     for problem in problems:
-        output.text(_picture(problem, lines.get(problem.file, [])))
+        output.text(picture(problem, lines.get(problem.file, [])))
     output.text(_summary(problems, len(sources)))
 
 
-def _picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
+def picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
+    """Return a problem with its source line, a caret and what to do."""
     text = Text.assemble(
         (f"{problem.file}:{problem.line}:{problem.column}: ", "bold"),
         (f"{problem.severity}: ", _COLOURS[problem.severity]),

@@ -104,27 +104,19 @@ def _read(sources: Sequence[Source], kind: Kind | None) -> _Found:
             found.problems.add(_from_yaml(problem, source.file_name))
         if not loaded and not yaml_problems:
             message = "Expected a definition, but the text is empty."
-            found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message))
+            about = CODES["document-type"]
+            found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message, about.fix))
         for document in loaded:
             reader = Reader(source.file_name, source.text, document, found.problems, number)
             _read_document(reader, document, kind, found)
     return found
 
 
-_YAML_FIXES = {
-    "duplicate-key": "Remove or rename one.",
-    "boolean-key": "Put it in quotes.",
-    "yaml-boolean": "Write true or false, or put it in quotes if it is text.",
-    "yaml-integer": "Put it in quotes if it is text, or write the number without the leading 0 or the ':'.",
-    "yaml-number": "Put it in quotes if it is text.",
-}
-
-
 def _from_yaml(problem: documents.YamlProblem, file: str) -> Problem:
     message = f"Expected YAML of a definition, but {problem.message}."
-    place, fix = problem.place, _YAML_FIXES.get(problem.code, "")
-    severity = CODES[problem.code].severity
-    return Problem(problem.code, severity, file, place.line, place.column, path_text(problem.path), message, fix)
+    place, about = problem.place, CODES[problem.code]
+    path = path_text(problem.path)
+    return Problem(problem.code, about.severity, file, place.line, place.column, path, message, about.fix)
 
 
 def _read_document(reader: Reader, document: Document, kind: Kind | None, found: _Found) -> None:
@@ -140,7 +132,7 @@ def _read_document(reader: Reader, document: Document, kind: Kind | None, found:
         return
     names = [name for name in value if name != "version"]
     if not names:
-        reader.report("no-members", (), f"Expected at least one of {kind} in the document, but there is none.")
+        reader.report("no-members", (), f"Expected {kind} in the document, but there are none.")
     for name in names:
         _read_member(reader, kind, name, value[name], (name,), "", found)
 

@@ -104,7 +104,7 @@ class Reader:
 
         *severity* None is that of the code. *offset* counts characters from the start of the text at *path*.
         """
-        severity = severity or CODES[code].severity
+        severity, fix = severity or CODES[code].severity, fix or CODES[code].fix
         place = self._document.value_place(path) if at_value else self._document.place(path)
         column = place.column + (self._shift(place, offset) if offset else 0)
         self.error_count += severity == "error"
@@ -120,7 +120,8 @@ class Reader:
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
         text = self.value(path)
-        match = re.search(rf"(?:[$_]\.)?\b{re.escape(name)}\b", text) if isinstance(text, str) else None
+        variable, word = rf"[$_]\.{re.escape(name)}\b", rf"\b{re.escape(name)}\b"
+        match = re.search(variable, text) or re.search(word, text) if isinstance(text, str) else None
         self.report(code, path, message, fix, offset=match.start() if match else 0)
 
     def wrong(self, path: Path, value: object, expected: str) -> object:

@@ -167,7 +167,8 @@ def _report_unknown(workflow: Workflow, variables: _Variables, path: Path, name:
     if name.startswith("__") or name in _SYSTEM or name in variables.maybe:
         return
     message = f"Expected a variable that something sets, but nothing here sets '{name}'."
-    fix = workflow.reader.problems.suggest(name, known) or "Declare it as an input, or publish it before."
+    near = workflow.reader.problems.near(name, known, cutoff=0.6)
+    fix = f"Did you mean '{near}'?" if near else "Declare it as an input, or publish it before."
     workflow.reader.report_name("unknown-variable", path, name, message, fix)
 
 
