@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Literal, TypeAlias
 
 from tradewind_server.lang.documents import Path
@@ -156,30 +156,29 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: list[Problem] = []
-        self._dropped: list[Problem] = []
         self._dropped_count = 0
         #: Names that may still be compared for a "did you mean".
         self._comparisons_left = 20_000
 
+    def has_room(self, severity: Severity) -> bool:
+        """Tell whether one more will be kept, and count it if not."""
+        has_room = len(self._found) < (2 * MAX_PROBLEMS if severity == "error" else MAX_PROBLEMS)
+        self._dropped_count += not has_room
+        return has_room
+
     def add(self, problem: Problem) -> None:
-        """Keep a problem while there is room."""
-        if len(self._found) < (2 * MAX_PROBLEMS if problem.severity == "error" else MAX_PROBLEMS):
-            self._found.append(problem)
-        else:
-            self._dropped_count += 1
-            self._dropped = [problem]
+        """Keep a problem; ask first whether there is room."""
+        self._found.append(problem)
 
-    def suggest(self, name: str, known: Iterable[str]) -> str:
+    def suggest(self, name: str, known: Collection[str]) -> str:
         """Suggest the known word that is nearest to *name*, as long as that is cheap."""
-        words = list(known)
-        self._comparisons_left -= len(words)
-        return did_you_mean(name, words) if self._comparisons_left >= 0 else ""
+        self._comparisons_left -= len(known)
+        return did_you_mean(name, known) if self._comparisons_left >= 0 else ""
 
-    def near(self, name: str, known: Iterable[str], cutoff: float = 0.85) -> str:
+    def near(self, name: str, known: Collection[str], cutoff: float = 0.85) -> str:
         """Return a known word that *name* is probably a slip of; "" if none is as like it as *cutoff*."""
-        words = list(known)
-        self._comparisons_left -= len(words)
-        near = difflib.get_close_matches(name, words, n=1, cutoff=cutoff) if self._comparisons_left >= 0 else []
+        self._comparisons_left -= len(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff) if self._comparisons_left >= 0 else []
         return near[0] if near else ""
 
     def in_order(self) -> tuple[Problem, ...]:
@@ -187,7 +186,8 @@ class Problems:
         found = sorted(
             dict.fromkeys(self._found), key=lambda problem: (problem.file, problem.line, problem.column, problem.code)
         )
-        for last in self._dropped:
+        if self._dropped_count:
+            last = found[-1]
             message = f"Expected at most {MAX_PROBLEMS} problems; {self._dropped_count} more are not told."
             code = "too-many-problems"
             fix = "Mend these and check again."
@@ -203,10 +203,9 @@ def path_text(path: Path) -> str:
     return text
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Collection[str]) -> str:
     """Suggest the known word that is nearest to *name*, or list them if none is near and they are few."""
-    words = list(known)
-    near = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f"Did you mean '{near[0]}'?"
-    return f"Known are: {', '.join(sorted(words))}." if 0 < len(words) <= 40 else ""
+    return f"Known are: {', '.join(sorted(known))}." if 0 < len(known) <= 40 else ""

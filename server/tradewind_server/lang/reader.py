@@ -7,8 +7,7 @@ problem: a wrong value reads as None, and whoever builds a spec asks at the end 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -60,13 +59,15 @@ _LEAVES_NO_GAP = frozenset(
 class Reader:
     """Reads one document."""
 
-    def __init__(self, file: str, text: str, document: Document, problems: Problems, source_number: int = 0) -> None:
+    def __init__(
+        self, file: str, lines: Sequence[str], document: Document, problems: Problems, source_number: int = 0
+    ) -> None:
         self.file = file
         #: Which of the sources of one check this is, from 0.
         self.source_number = source_number
         #: Shared by all readers of one check.
         self.problems = problems
-        self._lines = text.splitlines()
+        self._lines = lines
         self._document = document
         self.error_count = 0
         #: Errors that hide a part of what was meant, so that more would seem wrong than is.
@@ -105,24 +106,25 @@ class Reader:
         *severity* None is that of the code. *offset* counts characters from the start of the text at *path*.
         """
         severity, fix = severity or CODES[code].severity, fix or CODES[code].fix
-        place = self._document.value_place(path) if at_value else self._document.place(path)
-        column = place.column + (self._shift(place, offset) if offset else 0)
         self.error_count += severity == "error"
         self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
+        if not self.problems.has_room(severity):
+            return
+        place = self._document.value_place(path) if at_value else self._document.place(path)
+        column = place.column + (self._shift(place, offset) if offset else 0)
         self.problems.add(Problem(code, severity, self.file, place.line, column, path_text(path), message, fix))
 
     def _shift(self, place: Place, offset: int) -> int:
         """Return how far right an offset into the text at a place is, 0 if it is not on that line."""
-        rest = self._lines[place.line - 1][place.column - 1 :] if place.line <= len(self._lines) else ""
-        shift = offset + (rest[:1] in ("'", '"'))
-        return shift if rest[:1] not in ("|", ">") and shift < len(rest) else 0
+        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
+        first = line[place.column - 1 : place.column]
+        shift = offset + (first in ("'", '"'))
+        return shift if first not in ("", "|", ">") and place.column - 1 + shift < len(line) else 0
 
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
         text = self.value(path)
-        variable, word = rf"[$_]\.{re.escape(name)}\b", rf"\b{re.escape(name)}\b"
-        match = re.search(variable, text) or re.search(word, text) if isinstance(text, str) else None
-        self.report(code, path, message, fix, offset=match.start() if match else 0)
+        self.report(code, path, message, fix, offset=_find_name(text, name) if isinstance(text, str) else 0)
 
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
@@ -154,7 +156,7 @@ class Reader:
                     "unknown-keyword",
                     (*path, name),
                     f"Expected a keyword of {what}, but '{name}' is none.",
-                    self.problems.suggest(name, keywords),
+                    self.problems.suggest(name, keywords.keys()),
                     at_value=False,
                 )
         for name, keyword in keywords.items():
@@ -187,6 +189,22 @@ class Reader:
         elif isinstance(value, str) and ("<%" in value) != ("%>" in value):
             message = "Expected '<%' and '%>' in pairs; this is taken as plain text."
             self.report("unclosed-expression", path, message, "Close the expression.")
+
+
+def _find_name(text: str, name: str) -> int:
+    """Return where a name stands as a variable, else as a word, else 0."""
+    for word in (f"$.{name}", f"_.{name}", name):
+        start = text.find(word)
+        while start >= 0:
+            before, after = text[start - 1 : start], text[start + len(word) : start + len(word) + 1]
+            if not _is_letter(before) and not _is_letter(after):
+                return start
+            start = text.find(word, start + 1)
+    return 0
+
+
+def _is_letter(sign: str) -> bool:
+    return sign.isalnum() or sign == "_"
 
 
 def described(value: object) -> str:

@@ -222,14 +222,16 @@ def read_task(
 ) -> TaskSpec:
     """Read one task; what cannot be read is as if it were not there."""
     _check_name(reader, name, value, path)
+    if not isinstance(value, dict) or not value:
+        reader.wrong(path, value, "the keywords of a task")
+        return TaskSpec(name, reader.line(path))
     table, other = (DIRECT_TASK, REVERSE_TASK) if workflow_type == "direct" else (REVERSE_TASK, DIRECT_TASK)
     parts: dict[str, Any] = reader.table(value, path, table, "a task", IGNORED | (other.keys() - table.keys()))
-    raw = value if isinstance(value, dict) else {}
-    for keyword in raw.keys() & (other.keys() - table.keys()):
+    for keyword in value.keys() & (other.keys() - table.keys()):
         message = f"Expected no '{keyword}' in a {workflow_type} workflow."
         fix = "Use 'requires'." if workflow_type == "reverse" else "Use 'on-success', or 'type: reverse'."
         reader.report("wrong-workflow-type", (*path, keyword), message, fix, at_value=False)
-    if "action" in raw and "workflow" in raw:
+    if "action" in value and "workflow" in value:
         message = f"Expected either 'action' or 'workflow' in task '{name}', but both are there."
         reader.report("exclusive-keywords", (*path, "workflow"), message, "Remove one.", at_value=False)
     policies = {keyword: defaults[keyword] for keyword in _POLICIES if keyword in defaults}
@@ -247,7 +249,7 @@ def read_task(
         **fields,
         **own_clauses,
     )
-    _warn(reader, spec, raw, path)
+    _warn(reader, spec, value, path)
     _warn_publish_conflicts(reader, spec, path)
     return _with_defaults(spec, defaults, workflow_type)
 
@@ -277,6 +279,8 @@ def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path)
 
 def _warn_publish_conflicts(reader: Reader, spec: TaskSpec, path: Path) -> None:
     """Warn where one variable is published at two levels: on-complete wins, then the task (R3)."""
+    if not any(_clause_variables(getattr(spec, field)) for field in _CLAUSE_FIELDS):
+        return
     for own, clause_name in (
         ("publish", "on-success"),
         ("publish_on_error", "on-error"),
@@ -309,7 +313,7 @@ def _with_defaults(spec: TaskSpec, defaults: Mapping[str, object], workflow_type
         names = dict.fromkeys([*spec.requires, *more])
         return dataclasses.replace(spec, requires=tuple(name for name in names if name != spec.name))
     changes: dict[str, Any] = {}
-    for field in _CLAUSE_FIELDS:
+    for field in _CLAUSE_FIELDS if defaults else ():
         default = defaults.get(field.replace("_", "-"))
         own = getattr(spec, field)
         if isinstance(default, OnClause) and (own is None or not own.next):

@@ -141,7 +141,7 @@ def _check_reverse(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> No
 
 def _report_unknown_task(reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec]) -> None:
     message = f"Expected task '{name}' in the workflow, but there is none."
-    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks))
+    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks.keys()))
 
 
 def read_action(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> AdhocActionSpec | None:

@@ -23,6 +23,8 @@ def analyse(workflows: Sequence[Workflow], actions: Sequence[Action], is_deploye
         calls.check_action(action, known)
         shadows.check_action(action)
     for workflow in workflows:
+        if not workflow.spec.tasks:
+            continue
         flow = Flow.of(workflow)
         calls.check_workflow(workflow, known)
         outcomes.check(workflow, flow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from tradewind_server.lang.analysis.subjects import Action, Workflow
 from tradewind_server.lang.documents import Path
@@ -16,15 +16,20 @@ from tradewind_server.lang.standard_actions import SIGNATURES
 class Known:
     """What can be called by name."""
 
+    #: Of the files.
     actions: Mapping[str, tuple[InputSpec, ...]]
+    #: The names of these, and of the standard actions.
+    action_names: frozenset[str]
     workflows: Mapping[str, tuple[InputSpec, ...]]
     is_deployed: Callable[[str], bool]
 
     @classmethod
     def of(cls, workflows: Sequence[Workflow], actions: Sequence[Action], is_deployed: Callable[[str], bool]) -> Known:
         """Take what stands in the files, also what has errors."""
+        own = {action.spec.name: action.spec.input for action in actions}
         return cls(
-            {action.spec.name: action.spec.input for action in actions},
+            own,
+            frozenset(own.keys() | SIGNATURES.keys()),
             {workflow.spec.name: workflow.spec.input for workflow in workflows},
             is_deployed,
         )
@@ -70,14 +75,13 @@ def _check_action_name(
             _check_unexpected(reader, path, name, given, signature.required | signature.optional)
     elif name.startswith("std."):
         message = f"Expected a standard action, but there is no '{name}'."
-        reader.report_name("unknown-action", path, name, message, reader.problems.suggest(name, SIGNATURES))
-    elif near := reader.problems.near(name, [*known.actions, *SIGNATURES]):
+        reader.report_name("unknown-action", path, name, message, reader.problems.suggest(name, SIGNATURES.keys()))
+    elif near := reader.problems.near(name, known.action_names):
         message = f"Expected an action that is known or served by a worker; '{name}' is nearly '{near}'."
         reader.report_name("unknown-action", path, name, message, f"Did you mean '{near}'?")
 
 
-def _check_unexpected(reader: Reader, path: Path, name: str, given: Iterable[str], declared: Iterable[str]) -> None:
-    declared = set(declared)
+def _check_unexpected(reader: Reader, path: Path, name: str, given: Iterable[str], declared: Set[str]) -> None:
     for key in given:
         if key not in declared:
             place = (*path[:-1], "input", key) if reader.has((*path[:-1], "input", key)) else path
@@ -103,7 +107,7 @@ def _check_workflow_name(workflow: Workflow, task: TaskSpec, name: str, known: K
             reader.report_name("wrong-parameters", path, name, message, fix)
     elif not known.is_deployed(name) and not (workflow.spec.workbook and known.is_deployed(member)):
         message = f"Expected workflow '{name}' in the files or deployed already, but it is not found."
-        near = reader.problems.near(name, known.workflows)
+        near = reader.problems.near(name, known.workflows.keys())
         fix = f"Did you mean '{near}'?" if near else "Deploy it before this one runs."
         reader.report_name("unknown-workflow", path, name, message, fix)
 
@@ -120,5 +124,5 @@ def _check_asked_tasks(workflow: Workflow, task: TaskSpec) -> None:
         for path, text in use.template.texts(use.path):
             for name in sorted((text.task_names or frozenset()) - tasks.keys()):
                 message = f"Expected task '{name}' in the workflow, but there is none: its result is null."
-                fix = workflow.reader.problems.suggest(name, tasks)
+                fix = workflow.reader.problems.suggest(name, tasks.keys())
                 workflow.reader.report_name("unknown-task-result", path, name, message, fix)

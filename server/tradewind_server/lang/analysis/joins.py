@@ -134,8 +134,9 @@ def _check_possible(workflow: Workflow, flow: Flow) -> set[str]:
             bits = _needed(task, entering, needs, choices)
             pair = choices.conflict(bits)
             is_once = task.join is not None or len(entering) <= 1
-            is_single = len(circle) == 1 and is_once and all(needs[edge.source].is_single for edge in entering)
-            needs[name] = _Need(bits if pair is None and len(circle) == 1 else 0, is_single)
+            is_alone = not any(edge.source in members for edge in flow.arriving[name])
+            is_single = is_alone and is_once and all(needs[edge.source].is_single for edge in entering)
+            needs[name] = _Need(bits if pair is None and is_alone else 0, is_single)
             if _waits_for_all(workflow, task) and name in flow.reachable:
                 message, fix = _why_impossible(workflow, flow, name, pair)
                 if message:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from tradewind_server.lang.analysis.flow import Edge, Flow
 from tradewind_server.lang.analysis.subjects import Use, Workflow, names_in, published
@@ -54,6 +54,8 @@ class _Variables:
     published: dict[str, _Published]
     #: If something could not be read: every key of the text, for any may have been meant to set a variable.
     maybe: frozenset[str]
+    #: All that are set anywhere.
+    known: frozenset[str]
 
 
 def check(workflow: Workflow, flow: Flow) -> None:
@@ -64,8 +66,7 @@ def check(workflow: Workflow, flow: Flow) -> None:
     # Variables of the workflow are set together, so none sees another.
     _check_reads(workflow, variables, (*workflow.path, "vars"), spec.vars, inputs)
     for keyword, template in (("output", spec.output), ("output-on-error", spec.output_on_error)):
-        known = variables.everywhere | variables.bits.keys()
-        _check_reads(workflow, variables, (*workflow.path, keyword), template, known)
+        _check_reads(workflow, variables, (*workflow.path, keyword), template, variables.known)
     for name, incoming in flow.carried(lambda edge: _gain(edge, variables)):
         for use in workflow.uses[name]:
             _check_use(workflow, flow, variables, spec.tasks[name], use, incoming)
@@ -92,7 +93,7 @@ def _collect(workflow: Workflow) -> _Variables:
         if _may_fail_after_publishing(task):
             own.error |= own.success
         everywhere.update(_global_names(task))
-    return _Variables(frozenset(everywhere), bits, publishers, found, maybe)
+    return _Variables(frozenset(everywhere), bits, publishers, found, maybe, frozenset(everywhere | bits.keys()))
 
 
 def _global_names(task: TaskSpec) -> Iterator[str]:
@@ -135,35 +136,38 @@ def _check_use(workflow: Workflow, flow: Flow, variables: _Variables, task: Task
     seen = incoming | (own.after(use.clause) if use.moment == "after" else 0)
     loop = {name for name, _ in task.with_items} if use.moment == "item" else set()
     for path, text in use.template.texts(use.path):
-        for expression in text.expressions:
-            names = expression.names()
-            for name in sorted(names.variables - variables.everywhere - loop):
-                bit = variables.bits.get(name, 0)
-                if not bit:
-                    known = [*variables.everywhere, *variables.bits, *loop]
-                    _report_unknown(workflow, variables, path, name, known)
-                elif not bit & seen and workflow.is_whole and task.name in flow.reachable:
-                    _report_unpublished(workflow, flow, variables, path, name, task)
-            for name in sorted(names.bare):
-                _check_bare(workflow, variables, path, text, name, loop)
+        read, bare = _names(text)
+        for name in sorted(read - variables.everywhere - loop):
+            bit = variables.bits.get(name, 0)
+            if not bit:
+                _report_unknown(workflow, variables, path, name, variables.known)
+            elif not bit & seen and workflow.is_whole and task.name in flow.reachable:
+                _report_unpublished(workflow, flow, variables, path, name, task)
+        for name in sorted(bare):
+            _check_bare(workflow, variables, path, text, name, loop)
+
+
+def _names(text: Template) -> tuple[set[str], set[str]]:
+    """Return the variables that a text reads, and its bare words."""
+    names = [expression.names() for expression in text.expressions]
+    return set().union(*(found.variables for found in names)), set().union(*(found.bare for found in names))
 
 
 def _check_reads(
-    workflow: Workflow, variables: _Variables, path: Path, template: Template | None, known: frozenset[str] | set[str]
+    workflow: Workflow, variables: _Variables, path: Path, template: Template | None, known: frozenset[str]
 ) -> None:
     """Check a template of the workflow itself, which sees *known*."""
     if template is None or template.is_constant:
         return
     for place, text in template.texts(path):
-        for expression in text.expressions:
-            names = expression.names()
-            for name in sorted(names.variables - known):
-                _report_unknown(workflow, variables, place, name, known)
-            for name in sorted(names.bare):
-                _check_bare(workflow, variables, place, text, name, set())
+        read, bare = _names(text)
+        for name in sorted(read - known):
+            _report_unknown(workflow, variables, place, name, known)
+        for name in sorted(bare):
+            _check_bare(workflow, variables, place, text, name, set())
 
 
-def _report_unknown(workflow: Workflow, variables: _Variables, path: Path, name: str, known: Iterable[str]) -> None:
+def _report_unknown(workflow: Workflow, variables: _Variables, path: Path, name: str, known: frozenset[str]) -> None:
     if name.startswith("__") or name in _SYSTEM or name in variables.maybe:
         return
     message = f"Expected a variable that something sets, but nothing here sets '{name}'."
@@ -197,7 +201,7 @@ def _check_bare(
 ) -> None:
     """Report `x` where `$.x` is meant. In YAQL it is a text, so only names of variables are told."""
     is_yaql = "<%" in str(text.source)
-    is_variable = name in variables.everywhere or name in variables.bits or name in loop
+    is_variable = name in variables.known or name in loop
     if is_yaql and not is_variable:
         return
     sign = "$" if is_yaql else "_"
