@@ -261,6 +261,9 @@ _FORK = """\
         # one branch is newer than what was there before both
         ("publish: {x: 1},", "", []),
         ("publish: {x: 1},", "publish: {y: 1},", []),
+        # the join follows successes only
+        ("publish-on-error: {x: 1},", "publish-on-error: {x: 2},", []),
+        ("publish: {x: 1},", "publish-on-error: {x: 2},", []),
     ],
 )
 def test_two_branches_that_publish_the_same(left: str, right: str, told: list[tuple[str, int]]) -> None:

@@ -13,9 +13,9 @@ import operator
 from collections.abc import Mapping
 
 from tradewind_server.lang.analysis.flow import Edge, Flow
-from tradewind_server.lang.analysis.subjects import Workflow, names_in, published
+from tradewind_server.lang.analysis.publishing import Published, branch_publishing
+from tradewind_server.lang.analysis.subjects import Workflow, names_in
 from tradewind_server.lang.expressions import Template
-from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import TaskSpec
 
 #: Publications that are followed at most, and comparisons at one join: work must not grow with the square of the text.
@@ -186,68 +186,68 @@ def _of(pair: tuple[str, str, str], number: int) -> str:
 
 @dataclasses.dataclass(slots=True)
 class _Sites:
-    """Where variables are published that are published in several tasks."""
+    """Where variables are published that are published in several tasks: one bit for each task and variable."""
 
-    #: Task -> its bit.
-    bits: dict[str, int]
-    #: Variable -> the tasks that publish it, as bits.
+    #: Which task a bit is of, by its number.
+    tasks: list[str]
+    by_task: dict[str, Published]
     by_variable: dict[str, int]
 
-    def names(self, bits: int) -> list[str]:
-        """Return the tasks of some bits, in textual order."""
-        return [name for name, bit in self.bits.items() if bits & bit]
+    def gain(self, edge: Edge) -> int:
+        """Return what the source of an edge publishes on its way."""
+        own = self.by_task.get(edge.source)
+        return own.after(edge.keyword) if own is not None else 0
 
 
 def _sites(workflow: Workflow) -> _Sites:
-    values: dict[str, dict[str, list[Template | None]]] = {}
+    values: dict[str, dict[str, list[tuple[str, Template]]]] = {}
     for task in workflow.spec.tasks.values():
-        for template in _branch_templates(task):
-            parts = dict(template.parts)
+        for outcome, template in branch_publishing(task):
+            source, parts = template.source, dict(template.parts)
             for name in names_in(template):
-                source = template.source
                 assert isinstance(source, dict)
                 value = parts.get(name) or Template.constant(source[name])
-                values.setdefault(name, {}).setdefault(task.name, []).append(value)
-    sites = _Sites({}, {})
+                values.setdefault(name, {}).setdefault(task.name, []).append((outcome, value))
+    sites = _Sites([], {}, {})
     for variable, tasks in values.items():
-        if len(tasks) > 1 and not _is_same_everywhere([value for found in tasks.values() for value in found]):
-            for name in tasks:
-                bit = sites.bits.setdefault(name, 1 << len(sites.bits))
-                sites.by_variable[variable] = sites.by_variable.get(variable, 0) | bit
+        if len(tasks) < 2 or _is_same_everywhere([value for found in tasks.values() for _, value in found]):
+            continue
+        for name, found in tasks.items():
+            bit = 1 << len(sites.tasks)
+            sites.tasks.append(name)
+            sites.by_variable[variable] = sites.by_variable.get(variable, 0) | bit
+            for outcome, _ in found:
+                sites.by_task.setdefault(name, Published()).add(outcome, bit)
     return sites
 
 
-def _branch_templates(task: TaskSpec) -> list[Template]:
-    found = [template for template in (task.publish, task.publish_on_error) if template is not None]
-    for _, clause in clauses(task):
-        found += [template for scope, template in published(clause) if scope == "branch"]
-    return found
-
-
-def _is_same_everywhere(values: list[Template | None]) -> bool:
+def _is_same_everywhere(values: list[Template]) -> bool:
     """Tell whether all publish one constant: then it does not matter which counts."""
     first = values[0]
-    return all(value is not None and value.is_constant and value == first for value in values)
+    return all(value.is_constant and value == first for value in values)
 
 
 def _check_conflicts(workflow: Workflow, flow: Flow, impossible: set[str]) -> None:
     sites = _sites(workflow)
-    if not sites.by_variable or len(sites.bits) > _MOST_SITES:
+    if not sites.by_variable or len(sites.tasks) > _MOST_SITES:
         return
-    seen = dict(flow.carried(lambda edge: sites.bits.get(edge.source, 0)))
+    seen = dict(flow.carried(sites.gain))
     left = _MOST_COMPARISONS
     for name, task in workflow.spec.tasks.items():
         if not _waits_for_several(task) or name in impossible or name not in flow.reachable:
             continue
-        sources = dict.fromkeys(edge.source for edge in flow.arriving[name])
-        branches = [seen[source] | sites.bits.get(source, 0) for source in sources]
+        by_source: dict[str, int] = {}
+        for edge in flow.arriving[name]:
+            by_source[edge.source] = by_source.get(edge.source, seen[edge.source]) | sites.gain(edge)
+        branches = list(by_source.values())
         left -= len(branches) * len(sites.by_variable)
         if left < 0:
             return
         for variable, bits in sites.by_variable.items():
             pair = _rivals([branch & bits for branch in branches])
             if pair is not None:
-                _report_conflict(workflow, name, variable, sites.names(pair[0])[0], sites.names(pair[1])[0])
+                one, other = (sites.tasks[(bits & -bits).bit_length() - 1] for bits in pair)
+                _report_conflict(workflow, name, variable, one, other)
 
 
 def _rivals(branches: list[int]) -> tuple[int, int] | None:

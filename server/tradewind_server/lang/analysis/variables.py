@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from tradewind_server.lang.analysis.flow import Edge, Flow
+from tradewind_server.lang.analysis.publishing import Published, branch_publishing
 from tradewind_server.lang.analysis.subjects import Use, Workflow, names_in, published
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
@@ -17,32 +18,6 @@ _SYSTEM = frozenset({"openstack"})
 
 
 @dataclasses.dataclass(slots=True)
-class _Published:
-    """What one task publishes to its branch, as bits: after a success, a failure, a skip."""
-
-    success: int = 0
-    error: int = 0
-    skip: int = 0
-
-    def add(self, outcome: str, bit: int) -> None:
-        """Note a variable that is published after an outcome; `complete` is any."""
-        self.success |= bit if outcome in ("success", "complete") else 0
-        self.error |= bit if outcome in ("error", "complete") else 0
-        self.skip |= bit if outcome in ("skip", "complete") else 0
-
-    def after(self, keyword: str) -> int:
-        """Return what a clause of the task may see."""
-        # A task that is skipped and has no on-skip takes its on-success.
-        parts = {
-            "on-success": self.success | self.skip,
-            "on-error": self.error,
-            "on-skip": self.skip,
-            "requires": self.success,
-        }
-        return parts.get(keyword, self.success | self.error | self.skip)
-
-
-@dataclasses.dataclass(slots=True)
 class _Variables:
     """Which variables a workflow has."""
 
@@ -51,7 +26,7 @@ class _Variables:
     #: Of each variable published to a branch: its bit, and the tasks that publish it.
     bits: dict[str, int]
     publishers: dict[str, list[str]]
-    published: dict[str, _Published]
+    published: dict[str, Published]
     #: If something could not be read: every key of the text, for any may have been meant to set a variable.
     maybe: frozenset[str]
     #: All that are set anywhere.
@@ -82,10 +57,10 @@ def _collect(workflow: Workflow) -> _Variables:
     maybe = frozenset() if workflow.is_whole else frozenset(_keys(workflow.reader.value(workflow.path)))
     bits: dict[str, int] = {}
     publishers: dict[str, list[str]] = {}
-    found: dict[str, _Published] = {}
+    found: dict[str, Published] = {}
     for task in spec.tasks.values():
-        own = found[task.name] = _Published()
-        for outcome, template in _branch_publishing(task):
+        own = found[task.name] = Published()
+        for outcome, template in branch_publishing(task):
             for name in names_in(template):
                 own.add(outcome, bits.setdefault(name, 1 << len(bits)))
                 if task.name not in publishers.setdefault(name, [])[-1:]:
@@ -101,17 +76,6 @@ def _global_names(task: TaskSpec) -> Iterator[str]:
         for scope, template in published(clause):
             if scope != "branch":
                 yield from names_in(template)
-
-
-def _branch_publishing(task: TaskSpec) -> Iterator[tuple[str, Template]]:
-    own = (("success", task.publish), ("error", task.publish_on_error), ("skip", task.publish_on_skip))
-    for outcome, template in own:
-        if template is not None:
-            yield outcome, template
-    for keyword, clause in clauses(task):
-        for scope, template in published(clause):
-            if scope == "branch":
-                yield keyword.removeprefix("on-"), template
 
 
 def _may_fail_after_publishing(task: TaskSpec) -> bool:
