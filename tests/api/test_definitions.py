@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.api.harness import Served
+from grpc import StatusCode
+
+from tests.api.harness import Served, refused
 from tradewind.v1 import definition_pb2, definition_service_pb2
 
 _CHILD = "version: '2.0'\nchild: {input: [n], tasks: {t: {action: std.noop}}}\n"
@@ -44,3 +46,16 @@ async def test_a_sub_workflow_is_known_from_the_other_file_or_when_it_is_deploye
 
 async def test_two_files_with_one_name_are_refused_together(served: Served) -> None:
     assert await _problems(served, _CHILD, _CHILD) == [("duplicate-name", "ERROR")]
+
+
+async def test_a_flood_of_errors_still_comes_as_a_refusal_with_its_reason(served: Served) -> None:
+    """Details travel in trailers, which clients bound; the rest is in ValidateDefinitions."""
+    tasks = "".join(f"    task_{n}: {{acton: std.noop, on-success: nowhere_{n}}}\n" for n in range(500))
+    text = f"version: '2.0'\nflood:\n  tasks:\n{tasks}"
+
+    with refused(StatusCode.INVALID_ARGUMENT, "DEFINITION_INVALID") as caught:
+        await served.deploy(text)
+
+    assert caught.metadata["count"] == "1000"
+    assert 10 <= len(caught.violations) < 1000
+    assert len(await _problems(served, text)) == 1000

@@ -32,6 +32,8 @@ def _checked(text: str) -> Checked:
         assert problem.column >= 1
         assert problem.message.startswith("Expected ")
         assert problem.message.endswith(".")
+        assert problem.fix.endswith((".", "?"))
+        assert max(len(problem.message), len(problem.fix), len(problem.path)) <= 500
     return checked
 
 

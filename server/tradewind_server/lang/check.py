@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from tradewind_server.lang import analysis, documents
 from tradewind_server.lang.analysis import Action, Workflow
 from tradewind_server.lang.documents import Document, Path
-from tradewind_server.lang.problems import CODES, Problem, Problems, path_text
+from tradewind_server.lang.problems import CODES, Problem, Problems, path_text, shortened
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import DESCRIPTION, TEXT, TEXTS
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
@@ -134,7 +134,7 @@ def _read(sources: Sequence[Source], kind: Kind | None) -> _Found:
 def _from_yaml(problem: documents.YamlProblem, file: str) -> Problem:
     message = f"Expected YAML of a definition, but {problem.message}."
     place, about = problem.place, CODES[problem.code]
-    path = path_text(problem.path)
+    path, message = shortened(path_text(problem.path)), shortened(message)
     return Problem(problem.code, about.severity, file, place.line, place.column, path, message, about.fix)
 
 

@@ -13,6 +13,8 @@ Severity: TypeAlias = Literal["error", "warning", "hint"]
 
 #: Problems kept of one check; errors may be twice as many, so that warnings never hide the last of them.
 MAX_PROBLEMS = 1_000
+#: Of a message, a fix or a path.
+_MOST_CHARACTERS = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Problem:
     #: Line and column, both from 1.
     line: int
     column: int
-    #: `w.tasks.t1.on-success[0]`; "" for the whole document.
+    #: `w.tasks.t1.on-success[0]`, shortened if it is long; "" for the whole document.
     path: str
     #: A sentence.
     message: str
@@ -201,6 +203,11 @@ def path_text(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def shortened(text: str) -> str:
+    """Leave out the middle of a text that holds a long piece of a definition."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 101]}…{text[-100:]}"
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

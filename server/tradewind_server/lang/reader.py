@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
-from tradewind_server.lang.problems import CODES, Problem, Problems, Severity, path_text
+from tradewind_server.lang.problems import CODES, Problem, Problems, Severity, path_text, shortened
 
 #: A JSON Schema, or a part of one.
 Schema: TypeAlias = dict[str, object]
@@ -112,7 +112,8 @@ class Reader:
             return
         place = self._document.value_place(path) if at_value else self._document.place(path)
         column = place.column + (self._shift(place, offset) if offset else 0)
-        self.problems.add(Problem(code, severity, self.file, place.line, column, path_text(path), message, fix))
+        texts = (shortened(path_text(path)), shortened(message), shortened(fix))
+        self.problems.add(Problem(code, severity, self.file, place.line, column, *texts))
 
     def _shift(self, place: Place, offset: int) -> int:
         """Return how far right an offset into the text at a place is, 0 if it is not on that line."""
