@@ -236,13 +236,16 @@ def test_a_join_that_may_happen_is_not_told(t: str) -> None:
     assert _told(tasks, "  input: [n]\n") == []
 
 
-def test_a_join_behind_a_dead_end_is_impossible() -> None:
-    tasks = """\
-    t: {action: a, on-success: [j, {u: <% false %>}]}
-    u: {action: a, on-success: j}
-    j: {join: all, action: a}
+@pytest.mark.parametrize(("join", "is_impossible"), [("all", True), ("3", True), ("2", False), ("one", False)])
+def test_a_join_behind_a_dead_end_is_impossible_if_it_needs_that_branch(join: str, is_impossible: bool) -> None:
+    tasks = f"""\
+    s: {{action: a, on-success: j}}
+    t: {{action: a, on-success: [j, {{u: <% false %>}}]}}
+    u: {{action: a, on-success: j}}
+    j: {{join: {join}, action: a}}
 """
-    assert _told(tasks) == [("dead-guard", 4), ("unreachable-task", 5), ("impossible-join", 6)]
+    told = [("dead-guard", 5), ("unreachable-task", 6)]
+    assert _told(tasks) == told + [("impossible-join", 7)] * is_impossible
 
 
 _FORK = """\
@@ -338,6 +341,13 @@ w:
     assert [(problem.code, problem.line, problem.fix) for problem in problems] == [
         ("unknown-action", 8, "Did you mean 'send_invoice'?")
     ]
+
+
+def test_a_name_that_is_called_in_many_places_is_compared_once() -> None:
+    """Comparisons are bounded; what many tasks call must not use them up."""
+    tasks = "".join(f"    t{n}: {{action: shop.ship}}\n" for n in range(5_000)) + "    last: {action: std.ech}\n"
+    problems = _check(tasks).problems
+    assert [(problem.code, problem.fix) for problem in problems] == [("unknown-action", "Did you mean 'std.echo'?")]
 
 
 def test_names_are_known_over_files_and_in_a_workbook() -> None:

@@ -22,6 +22,14 @@ class Known:
     action_names: frozenset[str]
     workflows: Mapping[str, tuple[InputSpec, ...]]
     is_deployed: Callable[[str], bool]
+    #: What has been found out about names: one action is called in many places.
+    slips: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def slip_of(self, name: str, reader: Reader) -> str:
+        """Return the action that *name* is nearly, or ""."""
+        if name not in self.slips:
+            self.slips[name] = reader.problems.near(name, self.action_names)
+        return self.slips[name]
 
     @classmethod
     def of(cls, workflows: Sequence[Workflow], actions: Sequence[Action], is_deployed: Callable[[str], bool]) -> Known:
@@ -76,7 +84,7 @@ def _check_action_name(
     elif name.startswith("std."):
         message = f"Expected a standard action, but there is no '{name}'."
         reader.report_name("unknown-action", path, name, message, reader.problems.suggest(name, SIGNATURES.keys()))
-    elif near := reader.problems.near(name, known.action_names):
+    elif near := known.slip_of(name, reader):
         message = f"Expected an action that is known or served by a worker; '{name}' is nearly '{near}'."
         reader.report_name("unknown-action", path, name, message, f"Did you mean '{near}'?")
 

@@ -137,8 +137,8 @@ def _check_possible(workflow: Workflow, flow: Flow) -> set[str]:
             is_alone = not any(edge.source in members for edge in flow.arriving[name])
             is_single = is_alone and is_once and all(needs[edge.source].is_single for edge in entering)
             needs[name] = _Need(bits if pair is None and is_alone else 0, is_single)
-            if _waits_for_all(workflow, task) and name in flow.reachable:
-                message, fix = _why_impossible(workflow, flow, name, pair)
+            if _waits_for_several(task) and name in flow.reachable:
+                message, fix = _why_impossible(workflow, flow, task, pair if _waits_for_all(workflow, task) else None)
                 if message:
                     path = (*workflow.task_path(name), "join")
                     workflow.reader.report("impossible-join", path, message, fix)
@@ -162,13 +162,17 @@ def _waits_for_all(workflow: Workflow, task: TaskSpec) -> bool:
     return task.join == "all" or (task.join or 1) > 1 and task.join == len(workflow.spec.inbound.get(task.name, ()))
 
 
-def _why_impossible(workflow: Workflow, flow: Flow, name: str, pair: tuple[str, str, str] | None) -> tuple[str, str]:
+def _why_impossible(
+    workflow: Workflow, flow: Flow, task: TaskSpec, pair: tuple[str, str, str] | None
+) -> tuple[str, str]:
     """Return a message and a fix; both are empty for a join that can happen."""
+    name, inbound = task.name, workflow.spec.inbound.get(task.name, ())
     coming = {edge.source for edge in flow.arriving[name]} & flow.reachable
-    missing = next((source for source in workflow.spec.inbound.get(name, ()) if source not in coming), None)
-    if missing is not None:
-        message = f"Expected every branch to come to the join '{name}', but '{missing}' never does."
-        return message, f"Remove the transition from '{missing}'."
+    missing = [source for source in inbound if source not in coming]
+    needed = len(inbound) if task.join == "all" else task.join or 0
+    if missing and len(coming) < needed:
+        message = f"Expected {needed} branches to come to the join '{name}', but '{missing[0]}' never does."
+        return message, f"Remove the transition from '{missing[0]}'."
     if pair is None:
         return "", ""
     both = f"one needs {_of(pair, 1)} and another {_of(pair, 2)}"
