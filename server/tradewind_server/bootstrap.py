@@ -59,6 +59,8 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopped = asyncio.Event()
+        #: References, or the tasks could be collected before they are done.
+        self._telling: set[asyncio.Task[None]] = set()
         self._cleanup = contextlib.AsyncExitStack()
         #: Where it listens, host:port.
         self.address = ""
@@ -114,8 +116,19 @@ class Server:
         names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]
         if self._settings.reflection:
             reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-        for name in ("", *names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._names = ("", *names)
+        await self._say_health(is_fit=True)
+        runtime.on_health = self._tell_health
+
+    def _tell_health(self, is_fit: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._say_health(is_fit=is_fit))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _say_health(self, *, is_fit: bool) -> None:
+        word = health_pb2.HealthCheckResponse.SERVING if is_fit else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._names:
+            await self._health.set(name, word)
 
     def _listen(self, credentials: grpc.ServerCredentials | None) -> None:
         listen = self._settings.listen

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Seconds that go on while the machine sleeps, where it can tell.
+_elapsed: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 class Clock(Protocol):
@@ -27,11 +33,11 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._base = datetime.now(UTC)
-        self._started = time.monotonic()
+        self._started = _elapsed()
 
     def now(self) -> datetime:
         """Return the moment, aware, in UTC."""
-        return self._base + timedelta(seconds=time.monotonic() - self._started)
+        return self._base + timedelta(seconds=_elapsed() - self._started)
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""
@@ -40,7 +46,7 @@ class SystemClock:
     def correct(self, database_now: datetime) -> timedelta:
         """Take *database_now*, read just now, as the time; return by how much it differed."""
         difference = database_now - self.now()
-        self._base, self._started = database_now, time.monotonic()
+        self._base, self._started = database_now, _elapsed()
         return difference
 
 

@@ -174,3 +174,24 @@ def test_second_server_on_the_file_is_refused(story: Story) -> None:
     done = story.run("tradewind server --listen 127.0.0.1:0; echo exit $?")
     assert done.endswith("exit 2\n"), done
     assert "Traceback" not in done
+
+
+def test_graph_shows_how_far_an_execution_is(story: Story, started: str) -> None:
+    """The definition that it runs, with the state of each task."""
+    done = tradewind(story, "graph", started)
+    assert (done.returncode, done.stdout.decode()) == (0, "book\n└─ ● ask  RUNNING  std.async_noop\n")
+    facts = answer(story, "graph", started)
+    assert [(node["label"], node["state"]) for node in facts["nodes"]] == [("start", ""), ("ask", "RUNNING")]
+    assert [(edge["source"], edge["target"], edge["kind"]) for edge in facts["edges"]] == [
+        ("start", "task ask", "start")
+    ]
+
+
+def test_graph_needs_something_to_draw(story: Story, started: str, tmp_path: Path) -> None:
+    """An id that is none is refused; a file that is none, or has errors, or no such workflow, cannot be used."""
+    assert refusal(story, "graph", "nobody") == (1, "EXECUTION_NOT_FOUND")
+    assert refusal(story, "graph", started, "--workflow", "book") == (2, "UNUSABLE_INPUT")
+    assert refusal(story, "graph", "nowhere.yaml") == (2, "UNUSABLE_INPUT")
+    assert refusal(story, "graph", str(story.folder / "book.yaml"), "--workflow", "w") == (2, "UNUSABLE_INPUT")
+    (tmp_path / "bad.yaml").write_text(command_line.BAD)
+    assert tradewind(story, "graph", str(tmp_path / "bad.yaml")).returncode == 2

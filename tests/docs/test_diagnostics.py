@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from tests.docs.blocks import blocks
+from tests.house import rules
 from tools import diagnostics_docs
 from tradewind_server.lang import Source, check
 from tradewind_server.lang.problems import CODES, MAX_PROBLEMS
@@ -51,3 +54,17 @@ def test_a_flood_of_problems_is_cut() -> None:
     assert [problem.code for problem in checked.problems[-2:]] == ["unknown-keyword", "too-many-problems"]
     assert "50 more" in checked.problems[-1].message
     assert len(checked.problems) == MAX_PROBLEMS + 2
+
+
+def test_every_code_that_is_reported_is_in_the_table() -> None:
+    """A code that is misspelt where it is reported would have no section and no severity of its own."""
+    reported = {
+        argument.value
+        for path in (rules.SERVER / "lang").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        for argument in call.args[:1]
+        if call.func.attr in ("report", "report_name") and isinstance(argument, ast.Constant)
+    }
+    assert len(reported) > 40
+    assert reported <= CODES.keys()

@@ -52,6 +52,9 @@ def test_rule_holds_everywhere(rule: Rule) -> None:
         (rules.import_faults, "api/errors.py", "from tradewind_server.actions import catalogue"),
         (rules.import_faults, "api/errors.py", "import tradewind"),
         (rules.import_faults, "bootstrap.py", "from tradewind_server.testing.world import World"),
+        (rules.import_faults, "cli/testing.py", "from tradewind_server.testing import cases"),
+        (rules.import_faults, "cli/testing.py", "def f():\n    from tradewind_server.testing.world import World"),
+        (rules.import_faults, "cli/running.py", "def f():\n    from tradewind_server.testing import cases"),
         (rules.import_faults, "errors.py", "from tradewind_server.settings import Settings"),
         (rules.local_import_faults, "api/errors.py", "def f():\n    import json"),
         (rules.chance_faults, "runtime/hub.py", "import time"),
@@ -76,6 +79,12 @@ def test_rule_finds_a_planted_fault(rule: Rule, where: str, text: str) -> None:
         (rules.import_faults, "engine/tasks.py", "from tradewind_server.lang import specs\nimport hashlib"),
         (rules.import_faults, "store/loading.py", "from tradewind_server.clock import to_microseconds"),
         (rules.import_faults, "cli/running.py", "import tradewind\nfrom tradewind_server.bootstrap import serve"),
+        (rules.import_faults, "cli/testing.py", "def f():\n    from tradewind_server.testing import cases"),
+        (
+            rules.import_faults,
+            "cli/testing.py",
+            "if TYPE_CHECKING:\n    from tradewind_server.testing.cases import Report",
+        ),
         (rules.local_import_faults, "cli/running.py", "def f():\n    import json"),
         (rules.chance_faults, "clock.py", "import time"),
         (rules.chance_faults, "engine/calls.py", "import uuid\nx = uuid.UUID(int=1)"),
@@ -93,6 +102,8 @@ def test_exceptions_are_still_needed() -> None:
     for where in rules.MEASURES_TIME:
         text = (rules.SERVER / where).read_text(encoding="utf-8")
         assert "time." in text or "datetime.now" in text, where
+    for where, module in rules.BEYOND_THE_TABLE.items():
+        assert module.rpartition(".")[2] in (rules.SERVER / where).read_text(encoding="utf-8"), where
     for where in rules.GRANTED_LINES:
         assert len((rules.SERVER / where).read_text(encoding="utf-8").splitlines()) > rules.MAX_LINES, where
 

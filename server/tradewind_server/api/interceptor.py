@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -57,6 +58,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     def _stream(self, method: Callable[[Any, Context], AsyncIterator[Any]], name: str) -> Any:
+        if inspect.iscoroutinefunction(method):
+            # it writes to the context instead of yielding, as grpc.health.v1.Health/Watch does
+            return self._unary(method, name)
+
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 async for response in method(request, context):

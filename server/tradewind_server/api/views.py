@@ -8,12 +8,14 @@ from typing import Any, cast
 import msgspec
 import sqlalchemy as sa
 
-from tradewind.v1 import action_pb2, definition_pb2, execution_pb2, task_pb2
+from tradewind.v1 import action_pb2, definition_pb2, execution_pb2, failure_pb2, task_pb2
 from tradewind_server.api import convert
 from tradewind_server.engine import events as e
+from tradewind_server.engine.state import Cause
+from tradewind_server.engine.tasks import TIMED_OUT
 from tradewind_server.lang.values import decode
 from tradewind_server.runtime.requests import Snapshot
-from tradewind_server.store import reads
+from tradewind_server.store import loading, reads
 from tradewind_server.store.definitions import Definition
 from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
@@ -70,7 +72,7 @@ def _execution(row: Any, counts: Mapping[str, int], bodies: Bodies, *, full: boo
     if row.parent_id:
         message.parent.CopyFrom(_parent(row.parent_id, row.parent_task, row.parent_action))
     if row.state == "FAILED":
-        message.failure.CopyFrom(convert.failure("", row.message or ""))
+        message.failure.CopyFrom(_failure(loading.cause_of(row), row.message))
     if full:
         started = cast("e.ExecutionStarted", bodies[row.id, 1])
         message.input.CopyFrom(convert.payload(started.input))
@@ -79,6 +81,13 @@ def _execution(row: Any, counts: Mapping[str, int], bodies: Bodies, *, full: boo
         if row.output_revision:
             message.output.CopyFrom(convert.payload(getattr(bodies[row.id, row.output_revision], "output", None)))
     return message
+
+
+def _failure(cause: Cause | None, message: str | None) -> failure_pb2.Failure:
+    assert cause is not None, "whatever has failed has a cause"
+    failure = convert.failure(cause.kind, message or "", cause.code)
+    failure.origin.task, failure.origin.attempt = cause.task, cause.attempt
+    return failure
 
 
 def _parent(id_: str, task: int, action: int) -> execution_pb2.ParentReference:
@@ -122,7 +131,7 @@ def snapshot(picture: Snapshot) -> execution_pb2.Execution:
     if picture.finished_at is not None:
         message.finished_at.CopyFrom(convert.moment(picture.finished_at))
     if picture.state.value == "FAILED":
-        message.failure.CopyFrom(convert.failure("", picture.message or ""))
+        message.failure.CopyFrom(_failure(picture.failure, picture.message))
     if envelope.parent_id:
         message.parent.CopyFrom(_parent(envelope.parent_id, envelope.parent_task, envelope.parent_action))
     return message
@@ -206,7 +215,7 @@ def _task_failure(row: Any, accepted: Sequence[Any], bodies: Bodies) -> Any:
                 failure.origin.task, failure.origin.attempt = row.name, row.attempt
                 failure.origin.worker = action.worker
                 return failure
-    failure = convert.failure("TIMEOUT" if row.message == "Task timed out." else "DEFINITION", row.message)
+    failure = convert.failure("TIMEOUT" if row.message == TIMED_OUT else "DEFINITION", row.message)
     failure.origin.task, failure.origin.attempt = row.name, row.attempt
     return failure
 

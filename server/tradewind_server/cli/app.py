@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tradewind_server import __version__
-from tradewind_server.cli import actions, definitions, executions, replaying, running, serving, watching
+from tradewind_server.cli import actions, definitions, executions, graph, replaying, running, serving, testing, watching
 
 app = typer.Typer(
     name="tradewind",
@@ -34,7 +34,7 @@ def options(
     """Run, steer and watch business processes."""
 
 
-for room in (serving, definitions, running, executions, watching, replaying):
+for room in (serving, definitions, testing, graph, running, executions, watching, replaying):
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
 

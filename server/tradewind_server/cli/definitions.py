@@ -12,11 +12,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from tradewind import TradewindError, models
+from tradewind import Client, Execution, TradewindError, models
 from tradewind_server import lang
 from tradewind_server.cli import records, sarif
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, alone, on_server
+from tradewind_server.lang.specs import WorkflowSpec
 
 Files = Annotated[list[Path], typer.Argument(help="YAML files: workbooks, lists of workflows or of actions.")]
 WorkflowNamespace = Annotated[str, typer.Option(help="Workflow namespace inside the tenant.")]
@@ -198,3 +199,26 @@ def workflows(
         ("NAME", "KIND", "VERSION", "INPUTS", "FILE"),
         [(item.name, item.kind.lower(), str(item.version), ", ".join(item.inputs), item.file) for item in found],
     )
+
+
+def executed_workflow(client: Client, execution: Execution) -> WorkflowSpec:
+    """Return the workflow that an execution runs, in its version.
+
+    Raises:
+        Unusable: the definition was deleted meanwhile, or this version cannot read it.
+    """
+    try:
+        definition = client.definition(
+            execution.workflow,
+            version=execution.proto.definition_version,
+            workflow_namespace=execution.proto.workflow_namespace,
+        )
+    except TradewindError as error:
+        if error.reason != "DEFINITION_NOT_FOUND":
+            raise
+        raise Unusable(f"Expected the definition of '{execution.workflow}', but it was deleted.") from None
+    checked = lang.read([lang.Source(definition.file, definition.proto.source.decode())])
+    for spec in checked.workflows:
+        if spec.name == execution.workflow:
+            return spec
+    raise Unusable(f"Expected to understand '{execution.workflow}', but the server is of another version.")

@@ -57,6 +57,11 @@ class Output:
         sys.stdout.buffer.write(values.encode(value) + b"\n")
         sys.stdout.buffer.flush()
 
+    def raw(self, text: str) -> None:
+        """Write *text* as it is: a file's content, in which nothing is wrapped or coloured."""
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+
     def table(
         self, rows: Sequence[values.Value], columns: Sequence[str], cells: Iterable[Sequence[Text | str]]
     ) -> None:

@@ -20,6 +20,7 @@ from tradewind_server.cli.output import Output
 from tradewind_server.cli.picture import View, execution_picture
 from tradewind_server.cli.serving import read_settings
 from tradewind_server.cli.session import NOT_DONE, UNUSABLE, Unusable, alone
+from tradewind_server.lang.graph import uncalled
 from tradewind_server.lang.specs import WorkflowSpec
 
 Json = Annotated[str, typer.Option(metavar="JSON|@FILE|-")]
@@ -114,22 +115,12 @@ def choose(workflows: Sequence[WorkflowSpec], file: str) -> str:
     Raises:
         Unusable: there is none, or there are several.
     """
-    names = [workflow.name for workflow in workflows]
-    if len(names) > 1:
-        called = {name for workflow in workflows for name in _called(workflow)}
-        names = [name for name in names if name not in called] or names
+    names = uncalled(workflows)
     if not names:
         raise Unusable(f"Expected a workflow in '{file}', but there is none.")
     if len(names) > 1:
         raise Unusable(f"Expected one workflow that no other calls, but there are several. Choose: {', '.join(names)}.")
     return names[0]
-
-
-def _called(workflow: WorkflowSpec) -> set[str]:
-    called = {str(task.callee.source) for task in workflow.tasks.values() if task.kind == "workflow"}
-    if workflow.workbook:  # names inside of a workbook may be short
-        called |= {f"{workflow.workbook}.{name}" for name in called}
-    return called - {workflow.name}  # a recursive workflow can still be the first one
 
 
 # --- running -------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from rich.console import Group
 from rich.live import Live
 
 from tradewind import Client, TradewindError
-from tradewind_server import lang
 from tradewind_server.cli import records
+from tradewind_server.cli.definitions import executed_workflow
 from tradewind_server.cli.executions import Id
 from tradewind_server.cli.picture import View, event_line, execution_picture, gather, progress_picture
-from tradewind_server.cli.session import NOT_DONE, Session, on_server
+from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import WorkflowSpec
 
@@ -93,20 +93,10 @@ class _News:
 
 def expected_tasks(client: Client, view: View) -> frozenset[str]:
     """Return the names of the tasks that run if nothing goes wrong; empty if the definition cannot be read."""
-    execution = view.execution
     try:
-        definition = client.definition(
-            execution.workflow,
-            version=execution.proto.definition_version,
-            workflow_namespace=execution.proto.workflow_namespace,
-        )
-    except TradewindError:  # deleted meanwhile: the bar then counts what it sees
+        return _without_errors(executed_workflow(client, view.execution))
+    except (Unusable, TradewindError):  # deleted meanwhile: the bar then counts what it sees
         return frozenset()
-    checked = lang.read([lang.Source(definition.file, definition.proto.source.decode())])
-    for workflow in checked.workflows:
-        if workflow.name == execution.workflow:
-            return _without_errors(workflow)
-    return frozenset()
 
 
 def _without_errors(workflow: WorkflowSpec) -> frozenset[str]:

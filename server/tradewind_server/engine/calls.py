@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+
+import msgspec
 
 from tradewind_server.engine import events as e
 from tradewind_server.engine.contexts import EMPTY, Context
@@ -24,14 +25,13 @@ from tradewind_server.lang.values import is_truthy, to_text
 MAX_WRAPPERS = 20
 
 
-@dataclasses.dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct, gc=False):
     """One action or sub-workflow, ready to be scheduled."""
 
     name: str
     kind: str
     input: dict[str, object]
-    wrappers: list[str] = dataclasses.field(default_factory=list)
+    wrappers: list[str] = []
     asynchronous: bool = False
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
+
+import msgspec
 
 from tradewind_server.engine.state import ExecutionState
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True, gc=False):
     """Why an action failed; data, not an error of ours."""
 
     #: ACTION, LEASE_LOST, NOT_DELIVERABLE, TIMEOUT, DEFINITION, CHILD ...
@@ -22,8 +22,7 @@ class Failure:
     retryable: bool = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StartExecution:
+class StartExecution(msgspec.Struct, frozen=True, gc=False):
     """Create the execution and start its first tasks."""
 
     at: datetime
@@ -32,8 +31,8 @@ class StartExecution:
     workflow: str
     workflow_namespace: str
     input: Mapping[str, object]
-    env: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    params: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    env: Mapping[str, object] = {}
+    params: Mapping[str, object] = {}
     root_id: str = ""
     parent_id: str = ""
     parent_action: int = 0
@@ -44,8 +43,7 @@ class StartExecution:
     semantics_version: int = 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PauseExecution:
+class PauseExecution(msgspec.Struct, frozen=True, gc=False):
     """Stop starting tasks; running work goes on."""
 
     at: datetime
@@ -54,8 +52,7 @@ class PauseExecution:
     from_parent: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ResumeExecution:
+class ResumeExecution(msgspec.Struct, frozen=True, gc=False):
     """Go on after a pause."""
 
     at: datetime
@@ -63,8 +60,7 @@ class ResumeExecution:
     from_parent: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StopExecution:
+class StopExecution(msgspec.Struct, frozen=True, gc=False):
     """End the execution as SUCCEEDED or FAILED, or cancel it."""
 
     at: datetime
@@ -75,8 +71,7 @@ class StopExecution:
     grace_seconds: int = 30
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RerunTask:
+class RerunTask(msgspec.Struct, frozen=True, gc=False):
     """Run a failed task again."""
 
     at: datetime
@@ -86,16 +81,14 @@ class RerunTask:
     env: Mapping[str, object] | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SkipTask:
+class SkipTask(msgspec.Struct, frozen=True, gc=False):
     """Go on as if the failed task had been skipped."""
 
     at: datetime
     task: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CompleteAction:
+class CompleteAction(msgspec.Struct, frozen=True, gc=False):
     """Record the result of an action."""
 
     at: datetime
@@ -103,8 +96,7 @@ class CompleteAction:
     result: object
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FailAction:
+class FailAction(msgspec.Struct, frozen=True, gc=False):
     """Record the failure of an action."""
 
     at: datetime
@@ -112,8 +104,7 @@ class FailAction:
     failure: Failure
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CancelAction:
+class CancelAction(msgspec.Struct, frozen=True, gc=False):
     """Record that an action was cancelled by who worked on it, or given up."""
 
     at: datetime
@@ -121,16 +112,14 @@ class CancelAction:
     message: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FireTimer:
+class FireTimer(msgspec.Struct, frozen=True, gc=False):
     """A timer is due; one that is gone is a no-op."""
 
     at: datetime
     timer: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NoteChild:
+class NoteChild(msgspec.Struct, frozen=True, gc=False):
     """A sub-workflow paused, resumed or was reopened; its end is an action's result."""
 
     at: datetime

@@ -10,12 +10,12 @@ later in the text wins (R9).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 
+import msgspec
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Context:
+
+class Context(msgspec.Struct, frozen=True, gc=False):
     """Immutable set of variables."""
 
     values: Mapping[str, object]
@@ -43,8 +43,7 @@ class Context:
 EMPTY = Context({}, {})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(msgspec.Struct, frozen=True, gc=False):
     """Outcome of a merge: the context, and what of it exists nowhere else yet."""
 
     context: Context

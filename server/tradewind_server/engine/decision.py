@@ -39,15 +39,18 @@ Target = tuple[str, str]
 class Decision:
     """Collects events; each is applied to the state at once, so that later steps see it."""
 
-    __slots__ = ("at", "bodies", "events", "library", "spec", "state", "todo")
+    __slots__ = ("at", "bodies", "events", "known_actions", "known_tasks", "library", "spec", "state", "todo")
 
     #: As evolved by the events so far. Before ExecutionStarted there is none, and nothing may look at it.
     state: Execution
 
     def __init__(self, spec: WorkflowSpec, state: Execution | None, library: Library, at: datetime) -> None:
         self.spec = spec
+        #: The counters before this decision: tasks and actions above them are new.
+        self.known_tasks = self.known_actions = 0
         if state is not None:
             self.state = state
+            self.known_tasks, self.known_actions = state.last_task, state.last_action
         self.library = library
         # Inside an execution time never goes back.
         self.at = max(at, state.updated_at) if state is not None else at

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One transition of one execution."""
 
 
-class ExecutionStarted(Event, frozen=True):
+class ExecutionStarted(Event, frozen=True, gc=False):
     """The execution exists and runs. Its body keeps input, env and vars."""
 
     execution_id: str
@@ -32,7 +32,7 @@ class ExecutionStarted(Event, frozen=True):
     parent_action: int = 0
 
 
-class ExecutionPaused(Event, frozen=True):
+class ExecutionPaused(Event, frozen=True, gc=False):
     """No new task starts until it is resumed."""
 
     message: str = ""
@@ -40,59 +40,64 @@ class ExecutionPaused(Event, frozen=True):
     tell_parent: bool = False
 
 
-class ExecutionResumed(Event, frozen=True):
+class ExecutionResumed(Event, frozen=True, gc=False):
     """The execution goes on."""
 
     env: dict[str, Any] | None = None
     tell_parent: bool = False
 
 
-class ExecutionCancelling(Event, frozen=True):
+class ExecutionCancelling(Event, frozen=True, gc=False):
     """Cancelled by an operator or the parent; running work is being told."""
 
     message: str = ""
 
 
-class ExecutionSucceeded(Event, frozen=True):
+class ExecutionSucceeded(Event, frozen=True, gc=False):
     """The execution ended well."""
 
     output: Any = None
     message: str | None = None
 
 
-class ExecutionFailed(Event, frozen=True):
+class ExecutionFailed(Event, frozen=True, gc=False):
     """The execution ended in error."""
 
     message: str | None = None
     output: Any = None
+    #: Kind and code of what made it fail, and the task it came from.
+    kind: str = ""
+    code: str = ""
+    task_name: str = ""
+    attempt: int = 0
 
 
-class ExecutionCancelled(Event, frozen=True):
+class ExecutionCancelled(Event, frozen=True, gc=False):
     """The execution ended by cancellation."""
 
     message: str | None = None
     output: Any = None
 
 
-class ExecutionReopened(Event, frozen=True):
+class ExecutionReopened(Event, frozen=True, gc=False):
     """An operator revived an ended execution (rerun, skip)."""
 
     env: dict[str, Any] | None = None
     tell_parent: bool = False
 
 
-class TransitionsHeld(Event, frozen=True):
+class TransitionsHeld(Event, frozen=True, gc=False):
     """A pause keeps these transitions of a task; (target, message)."""
 
     task: int
     targets: list[tuple[str, str]]
 
 
-class TransitionsReleased(Event, frozen=True):
+class TransitionsReleased(Event, frozen=True, gc=False):
     """The oldest held transitions are taken now."""
 
 
-class TaskWaiting(Event, frozen=True):
+class TaskWaiting(Event, frozen=True, gc=False):
     """A join has been reached by its first branch, or starts a new generation."""
 
     task: int
@@ -100,14 +105,14 @@ class TaskWaiting(Event, frozen=True):
     generation: int = 1
 
 
-class BranchArrived(Event, frozen=True):
+class BranchArrived(Event, frozen=True, gc=False):
     """A branch reached a waiting join, or came too late for one that had fired."""
 
     task: int
     parent: int
 
 
-class TaskCreated(Event, frozen=True):
+class TaskCreated(Event, frozen=True, gc=False):
     """A task exists but does not run yet: DELAYED by wait-before, or PAUSED by pause-before."""
 
     task: int
@@ -117,7 +122,7 @@ class TaskCreated(Event, frozen=True):
     message: str = ""
 
 
-class TaskHeld(Event, frozen=True):
+class TaskHeld(Event, frozen=True, gc=False):
     """An existing task (a fired join, a retry) is DELAYED or PAUSED before it runs."""
 
     task: int
@@ -129,13 +134,13 @@ class TaskHeld(Event, frozen=True):
     reason: str = ""
 
 
-class TaskContinued(Event, frozen=True):
+class TaskContinued(Event, frozen=True, gc=False):
     """A task that its sub-workflow's pause had held runs on."""
 
     task: int
 
 
-class JoinFired(Event, frozen=True):
+class JoinFired(Event, frozen=True, gc=False):
     """All branches that the join asks for have arrived."""
 
     task: int
@@ -146,7 +151,7 @@ class JoinFired(Event, frozen=True):
     versions: dict[str, int] = {}
 
 
-class TaskStarted(Event, frozen=True):
+class TaskStarted(Event, frozen=True, gc=False):
     """An attempt of the task begins."""
 
     task: int
@@ -163,7 +168,7 @@ class TaskStarted(Event, frozen=True):
     rerun: bool = False
 
 
-class ActionScheduled(Event, frozen=True):
+class ActionScheduled(Event, frozen=True, gc=False):
     """An action is to be handed out, or a sub-workflow to be started."""
 
     action: int
@@ -184,7 +189,7 @@ class ActionScheduled(Event, frozen=True):
     child: str = ""
 
 
-class ActionSucceeded(Event, frozen=True):
+class ActionSucceeded(Event, frozen=True, gc=False):
     """An action ended well; its body keeps the result."""
 
     action: int
@@ -192,7 +197,7 @@ class ActionSucceeded(Event, frozen=True):
     result: Any = None
 
 
-class ActionFailed(Event, frozen=True):
+class ActionFailed(Event, frozen=True, gc=False):
     """An action ended in error; `details` is what task().result shows."""
 
     action: int
@@ -204,7 +209,7 @@ class ActionFailed(Event, frozen=True):
     retryable: bool = True
 
 
-class ActionCancelled(Event, frozen=True):
+class ActionCancelled(Event, frozen=True, gc=False):
     """An action ended without a result."""
 
     action: int
@@ -212,21 +217,21 @@ class ActionCancelled(Event, frozen=True):
     message: str = ""
 
 
-class ActionCancelRequested(Event, frozen=True):
+class ActionCancelRequested(Event, frozen=True, gc=False):
     """Whoever works on the action is told to stop."""
 
     action: int
     task: int
 
 
-class ActionReopened(Event, frozen=True):
+class ActionReopened(Event, frozen=True, gc=False):
     """A sub-workflow that had ended was revived, so its action is open again."""
 
     action: int
     task: int
 
 
-class ChildOrdered(Event, frozen=True):
+class ChildOrdered(Event, frozen=True, gc=False):
     """A sub-workflow is told to pause, resume or cancel."""
 
     action: int
@@ -235,7 +240,7 @@ class ChildOrdered(Event, frozen=True):
     order: str
 
 
-class TaskSucceeded(Event, frozen=True):
+class TaskSucceeded(Event, frozen=True, gc=False):
     """The task ended well."""
 
     task: int
@@ -246,7 +251,7 @@ class TaskSucceeded(Event, frozen=True):
     drop_result: bool = False
 
 
-class TaskFailed(Event, frozen=True):
+class TaskFailed(Event, frozen=True, gc=False):
     """The task ended in error."""
 
     task: int
@@ -259,14 +264,14 @@ class TaskFailed(Event, frozen=True):
     drop_result: bool = False
 
 
-class TaskCancelled(Event, frozen=True):
+class TaskCancelled(Event, frozen=True, gc=False):
     """The task ended by cancellation."""
 
     task: int
     message: str = ""
 
 
-class TaskSkipped(Event, frozen=True):
+class TaskSkipped(Event, frozen=True, gc=False):
     """An operator skipped the failed task."""
 
     task: int
@@ -275,7 +280,7 @@ class TaskSkipped(Event, frozen=True):
     next: list[str] = []
 
 
-class TimerSet(Event, frozen=True):
+class TimerSet(Event, frozen=True, gc=False):
     """The execution goes on by itself at `due`."""
 
     timer: int
@@ -284,7 +289,7 @@ class TimerSet(Event, frozen=True):
     task: int = 0
 
 
-class TimerEnded(Event, frozen=True):
+class TimerEnded(Event, frozen=True, gc=False):
     """The timer fired or is not needed any more."""
 
     timer: int

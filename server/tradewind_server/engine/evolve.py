@@ -12,6 +12,7 @@ from tradewind_server.engine.state import (
     Action,
     ActionState,
     Backlog,
+    Cause,
     Execution,
     ExecutionState,
     Items,
@@ -64,7 +65,7 @@ def _resumed(state: Execution, event: e.ExecutionResumed, at: datetime) -> None:
 
 def _reopened(state: Execution, event: e.ExecutionReopened, at: datetime) -> None:
     state.state, state.message = ExecutionState.RUNNING, None
-    state.output, state.output_revision, state.finished_at = None, 0, None
+    state.output, state.output_revision, state.finished_at, state.failure = None, 0, None, None
     _set_env(state, event.env)
 
 
@@ -85,6 +86,8 @@ def _ended(outcome: ExecutionState) -> Callable[[Execution, Any, datetime], None
         state.state, state.message = outcome, event.message
         state.output, state.output_revision = event.output, state.revision
         state.finished_at = at
+        if isinstance(event, e.ExecutionFailed):
+            state.failure = Cause(event.kind, event.code, event.task_name, event.attempt)
         state.backlog.clear()
 
     return apply
@@ -253,6 +256,7 @@ def _end_action(into: ActionState) -> Callable[[Execution, Any, datetime], None]
             action.result = event.result
         elif isinstance(event, e.ActionFailed):
             action.result = event.details if event.details is not None else event.message
+            action.failure = Cause(event.kind, event.code)
         state.open_actions.pop(action.id, None)
         task = state.tasks[action.task]
         if task.accepted.get(action.index) == action.id:
@@ -270,6 +274,7 @@ def _reopened_action(state: Execution, event: e.ActionReopened, at: datetime) ->
     task.cancelled_actions -= action.state is ActionState.CANCELLED
     task.open_actions += 1
     action.state, action.result, action.result_revision = ActionState.OPEN, None, 0
+    action.failure = None
     state.open_actions[action.id] = None
     task.handled = task.has_next = False
     _enter(state, task, TaskState.RUNNING, at)

@@ -10,7 +10,7 @@ from tradewind_server.engine.decision import Decision, Target
 from tradewind_server.engine.graph import graph_of
 from tradewind_server.engine.policies import TASK_ERRORS, dictionary
 from tradewind_server.engine.scopes import StateFacts, output_scope
-from tradewind_server.engine.state import ExecutionState, Task, TaskState
+from tradewind_server.engine.state import Cause, Execution, ExecutionState, Task, TaskState
 from tradewind_server.errors import (
     ExecutionWrongState,
     InputMissing,
@@ -182,7 +182,9 @@ def _follow(d: Decision, task: int, targets: list[Target]) -> None:
         elif target == "pause":
             d.emit(e.ExecutionPaused(message, tell_parent=bool(state.parent_id)))
         elif target == "fail":
-            finish(d, ExecutionState.FAILED, message or None)
+            ended = state.tasks.get(task)
+            meant = ended is None or ended.handled or ended.state is not TaskState.FAILED
+            finish(d, ExecutionState.FAILED, message or None, None if meant else Cause("DEFINITION"), ended)
         elif target == "succeed":
             finish(d, ExecutionState.SUCCEEDED, message or None)
         elif target != "noop":
@@ -258,13 +260,32 @@ def _finish(d: Decision) -> None:
     if failed:
         names = ", ".join(dict.fromkeys(t.name for t in failed))
         details = "".join(f"\n  {t.name}: {t.message}" for t in failed)
-        finish(d, ExecutionState.FAILED, f"Failure caused by error in tasks: {names}{details}")
+        message = f"Failure caused by error in tasks: {names}{details}"
+        finish(d, ExecutionState.FAILED, message, _cause(state, failed[0]), failed[0])
     else:
         finish(d, ExecutionState.SUCCEEDED, None)
 
 
-def finish(d: Decision, outcome: ExecutionState, message: str | None) -> None:
-    """End the execution now; tasks that still run go on, but nothing follows them."""
+def _cause(state: Execution, task: Task) -> Cause:
+    """Return what made *task* fail."""
+    for id_ in task.accepted.values():
+        if (failure := state.actions[id_].failure) is not None:
+            return failure
+    return Cause("TIMEOUT" if task.message == tasks.TIMED_OUT else "DEFINITION")
+
+
+def finish(
+    d: Decision, outcome: ExecutionState, message: str | None, cause: Cause | None = None, task: Task | None = None
+) -> None:
+    """End the execution now; tasks that still run go on, but nothing follows them.
+
+    Args:
+        d: the decision.
+        outcome: the state it ends in.
+        message: why, for people.
+        cause: what made it fail; by default the definition's own command.
+        task: where that happened.
+    """
     message = message[: tasks.MAX_MESSAGE] if message else message
     for timer in [t for t in d.state.timers.values() if not t.task]:
         d.emit(e.TimerEnded(timer.id))
@@ -279,11 +300,13 @@ def finish(d: Decision, outcome: ExecutionState, message: str | None) -> None:
             d.emit(e.ExecutionSucceeded(output, message))
             return
         except TASK_ERRORS as error:
-            message = f"Failed to evaluate the output: {error}"
-    d.emit(_failed(d, message, final, scope))
+            message, cause, task = f"Failed to evaluate the output: {error}", Cause("DEFINITION"), None
+    d.emit(_failed(d, message, final, scope, cause or Cause("COMMAND"), task))
 
 
-def _failed(d: Decision, message: str | None, final: Context, scope: Scope) -> e.ExecutionFailed:
+def _failed(
+    d: Decision, message: str | None, final: Context, scope: Scope, cause: Cause, task: Task | None
+) -> e.ExecutionFailed:
     # R11: the message, and output-on-error or the whole final context over it
     output: dict[str, object] = {"result": message}
     try:
@@ -294,7 +317,8 @@ def _failed(d: Decision, message: str | None, final: Context, scope: Scope) -> e
     except TASK_ERRORS as error:
         message = f"{message} Then output-on-error failed: {error}"
         output = {"result": message}
-    return e.ExecutionFailed(message, output)
+    name, attempt = (task.name, task.attempt) if task is not None else ("", 0)
+    return e.ExecutionFailed(message, output, cause.kind, cause.code, name, attempt)
 
 
 def finish_cancelled(d: Decision) -> None:

@@ -5,10 +5,11 @@ Objects here are plain records. Only `evolve` writes them; everybody else reads.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime
+
+import msgspec
 
 from tradewind_server.engine.contexts import EMPTY, Context
 
@@ -55,8 +56,19 @@ FINAL_EXECUTION_STATES = frozenset({ExecutionState.SUCCEEDED, ExecutionState.FAI
 FINAL_TASK_STATES = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
 
 
-@dataclasses.dataclass(slots=True)
-class Action:
+class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What made an action, and with it a task and an execution, fail."""
+
+    #: ACTION, TIMEOUT, DEFINITION, COMMAND …
+    kind: str
+    #: Chosen by who reported it, e.g. ACCOUNT_CLOSED.
+    code: str = ""
+    #: Name and attempt of the task, where it is told of an execution.
+    task: str = ""
+    attempt: int = 0
+
+
+class Action(msgspec.Struct, gc=False):
     """One run of an action or of a sub-workflow."""
 
     id: int
@@ -83,10 +95,11 @@ class Action:
     #: Revision of the event whose body holds the result; 0 while open.
     result_revision: int = 0
     result: object = None
+    #: Set while it is FAILED.
+    failure: Cause | None = None
 
 
-@dataclasses.dataclass(slots=True)
-class Items:
+class Items(msgspec.Struct, gc=False):
     """The collections of a with-items task."""
 
     #: One list of values per item, in the order of the loop variables.
@@ -99,8 +112,7 @@ class Items:
     next_index: int = 0
 
 
-@dataclasses.dataclass(slots=True)
-class Task:
+class Task(msgspec.Struct, gc=False):
     """One task of the execution. A loop makes a new one each time; a retry or rerun does not."""
 
     id: int
@@ -115,11 +127,11 @@ class Task:
     #: Ids of the tasks that chose it.
     parents: tuple[int, ...] = ()
     #: Join only: inbound task name -> id of the task that arrived in this generation.
-    arrived: dict[str, int] = dataclasses.field(default_factory=dict)
+    arrived: dict[str, int] = {}
     #: Join only: it has started in this generation.
     fired: bool = False
     #: Joins that fired before it on its way, with their generation: tells a loop from a late branch.
-    rounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rounds: Mapping[str, int] = {}
     #: 1-based; a retry and a rerun raise it.
     attempt: int = 0
     #: Attempt at which the current series of retries began; a rerun starts a new series.
@@ -142,7 +154,7 @@ class Task:
     published_revision: int = 0
     items: Items | None = None
     #: Item index -> id of the action whose result counts.
-    accepted: dict[int, int] = dataclasses.field(default_factory=dict)
+    accepted: dict[int, int] = {}
     #: Actions of the current attempt that have not ended.
     open_actions: int = 0
     failed_actions: int = 0
@@ -150,7 +162,7 @@ class Task:
     #: All actions over all attempts.
     action_count: int = 0
     #: Timer id by purpose.
-    timers: dict[str, int] = dataclasses.field(default_factory=dict)
+    timers: dict[str, int] = {}
     keep_result: bool = True
 
     @property
@@ -159,8 +171,7 @@ class Task:
         return self.state in FINAL_TASK_STATES
 
 
-@dataclasses.dataclass(slots=True)
-class Backlog:
+class Backlog(msgspec.Struct, gc=False):
     """Transitions that a pause holds back."""
 
     task: int
@@ -168,8 +179,7 @@ class Backlog:
     targets: list[tuple[str, str]]
 
 
-@dataclasses.dataclass(slots=True)
-class Timer:
+class Timer(msgspec.Struct, gc=False):
     """A moment at which the execution goes on by itself."""
 
     id: int
@@ -179,8 +189,7 @@ class Timer:
     due: datetime
 
 
-@dataclasses.dataclass(slots=True)
-class Execution:
+class Execution(msgspec.Struct, gc=False):
     """One execution: what `decide` looks at."""
 
     id: str
@@ -203,21 +212,23 @@ class Execution:
     created_at: datetime
     updated_at: datetime
     message: str | None = None
+    #: Set while it is FAILED.
+    failure: Cause | None = None
     output: object = None
     output_revision: int = 0
     #: When it ended; None while it has not.
     finished_at: datetime | None = None
     #: Revision of the newest event that holds `env`.
     env_revision: int = 1
-    tasks: dict[int, Task] = dataclasses.field(default_factory=dict)
+    tasks: dict[int, Task] = {}
     #: Ids of open tasks, in the order of their creation.
-    open_tasks: dict[int, None] = dataclasses.field(default_factory=dict)
+    open_tasks: dict[int, None] = {}
     #: Latest task of each name.
-    latest: dict[str, int] = dataclasses.field(default_factory=dict)
-    actions: dict[int, Action] = dataclasses.field(default_factory=dict)
-    open_actions: dict[int, None] = dataclasses.field(default_factory=dict)
-    timers: dict[int, Timer] = dataclasses.field(default_factory=dict)
-    backlog: list[Backlog] = dataclasses.field(default_factory=list)
+    latest: dict[str, int] = {}
+    actions: dict[int, Action] = {}
+    open_actions: dict[int, None] = {}
+    timers: dict[int, Timer] = {}
+    backlog: list[Backlog] = []
     last_task: int = 0
     last_action: int = 0
     last_timer: int = 0

@@ -7,7 +7,7 @@ the task FAILED and takes its on-error (R12).
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from tradewind_server.engine import calls
 from tradewind_server.engine import events as e
@@ -21,6 +21,8 @@ from tradewind_server.lang.values import is_truthy, to_text
 
 #: Longest message of a failure, characters; a longer one is cut, or it could not be recorded.
 MAX_MESSAGE = 50_000
+#: Message of a task that did not end within its timeout.
+TIMED_OUT = "Task timed out."
 
 
 def start(d: Decision, name: str, parent: int) -> None:
@@ -177,16 +179,16 @@ def end(d: Decision, task: Task, outcome: TaskState, reason: str) -> None:
     conclude(d, task, outcome, reason)
 
 
-@dataclasses.dataclass(slots=True)
-class _Plan:
+class _Plan(msgspec.Struct, gc=False):
     """How a task ends: what it publishes and what follows."""
 
     published: dict[str, object]
     globals: dict[str, object]
     targets: list[Target]
+    #: What its guards see.
+    scope: Scope
     #: on-error gave at least one entry.
     handled: bool = False
-    retry: bool = False
 
 
 def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry: bool = True) -> None:
@@ -194,16 +196,17 @@ def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry
     reason = reason[:MAX_MESSAGE]
     spec = d.task_spec(task)
     try:
-        published, globals_ = _publish(d, task, spec, outcome)
-        if outcome is TaskState.SUCCEEDED and spec.fail_on is not None:
-            scope = _outbound_scope(d, task, published, globals_, outcome)
-            if is_truthy(spec.fail_on.evaluate(scope)):
-                outcome, reason = TaskState.FAILED, "Failed by fail-on."
-        scope = _outbound_scope(d, task, published, globals_, outcome)
-        if may_retry and spec.retry is not None and _retry(d, task, spec, outcome, scope):
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome)
+        published, globals_ = _publish(spec, outcome, scope)
+        after = _outbound_scope(scope, published, globals_)
+        if outcome is TaskState.SUCCEEDED and spec.fail_on is not None and is_truthy(spec.fail_on.evaluate(after)):
+            outcome, reason = TaskState.FAILED, "Failed by fail-on."
+            scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome)
+            after = _outbound_scope(scope, published, globals_)
+        if may_retry and spec.retry is not None and _retry(d, task, spec, outcome, after):
             return
-        targets, handled = _targets(spec, outcome, scope)
-        _emit_end(d, task, outcome, reason, _Plan(published, globals_, targets, handled), spec)
+        targets, handled = _targets(spec, outcome, after)
+        _emit_end(d, task, outcome, reason, _Plan(published, globals_, targets, after, handled), spec)
     except TASK_ERRORS as error:
         if outcome is TaskState.SUCCEEDED or may_retry:
             why = f"{reason} {error}" if reason else str(error)
@@ -229,8 +232,7 @@ def _emit_end(d: Decision, task: Task, outcome: TaskState, reason: str, plan: _P
     following = [target for target, _ in plan.targets if target not in COMMANDS]
     drop = False
     if spec.keep_result is not None:
-        scope = _outbound_scope(d, task, plan.published, plan.globals, outcome)
-        drop = not is_truthy(_quietly(spec.keep_result, scope)) and not any(
+        drop = not is_truthy(_quietly(spec.keep_result, plan.scope)) and not any(
             d.state.actions[a].kind == "workflow" for a in task.accepted.values()
         )
     if outcome is TaskState.SUCCEEDED:
@@ -255,29 +257,26 @@ def skip(d: Decision, task: Task) -> None:
     """End a failed task as SKIPPED; on-skip follows, or on-success when on-skip gives nothing."""
     spec = d.task_spec(task)
     try:
-        published, globals_ = _publish(d, task, spec, TaskState.SKIPPED)
-        scope = _outbound_scope(d, task, published, globals_, TaskState.SKIPPED)
-        targets = _entries(spec.on_skip, scope) or _entries(spec.on_success, scope)
-        _emit_end(d, task, TaskState.SKIPPED, "", _Plan(published, globals_, targets), spec)
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, TaskState.SKIPPED)
+        published, globals_ = _publish(spec, TaskState.SKIPPED, scope)
+        after = _outbound_scope(scope, published, globals_)
+        targets = _entries(spec.on_skip, after) or _entries(spec.on_success, after)
+        _emit_end(d, task, TaskState.SKIPPED, "", _Plan(published, globals_, targets, after), spec)
     except TASK_ERRORS as error:
         # it has failed before; what is new is that the operator's answer does not work either
         d.todo.append((task.id, [("fail", f"Skipping task '{task.name}': {error}")]))
 
 
-def _publish(
-    d: Decision, task: Task, spec: TaskSpec, outcome: TaskState
-) -> tuple[dict[str, object], dict[str, object]]:
+def _publish(spec: TaskSpec, outcome: TaskState, scope: Scope) -> tuple[dict[str, object], dict[str, object]]:
     """Return what the task publishes, (branch, global). on-complete beats the task, the task beats the clause (R3)."""
-    own, clause = {
-        TaskState.SUCCEEDED: (spec.publish, spec.on_success),
-        TaskState.FAILED: (spec.publish_on_error, spec.on_error),
-        TaskState.SKIPPED: (spec.publish_on_skip, spec.on_skip),
-    }[outcome]
+    if outcome is TaskState.SUCCEEDED:
+        own, clause = spec.publish, spec.on_success
+    elif outcome is TaskState.FAILED:
+        own, clause = spec.publish_on_error, spec.on_error
+    else:
+        own, clause = spec.publish_on_skip, spec.on_skip
     branch: dict[str, object] = {}
     globals_: dict[str, object] = {}
-    if own is None and clause is None and spec.on_complete is None:
-        return branch, globals_
-    scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome)
     _publish_clause(clause, scope, branch, globals_)
     has_globals = bool(globals_)
     if own is not None:
@@ -297,12 +296,10 @@ def _publish_clause(
         globals_.update(dictionary(clause.publish.atomic, scope, "publish: atomic"))
 
 
-def _outbound_scope(
-    d: Decision, task: Task, published: dict[str, object], globals_: dict[str, object], outcome: TaskState
-) -> Scope:
-    # successors see what was just published; the revision does not matter for looking at it
+def _outbound_scope(scope: Scope, published: dict[str, object], globals_: dict[str, object]) -> Scope:
+    # successors see what was just published
     extra = {**globals_, **published} if globals_ else published
-    return task_scope(d.spec, d.state, d.at, task.context, task, extra, outcome)
+    return Scope((extra, *scope.layers), scope.facts) if extra else scope
 
 
 def _retry(d: Decision, task: Task, spec: TaskSpec, outcome: TaskState, scope: Scope) -> bool:
@@ -354,7 +351,7 @@ def time_out(d: Decision, task: Task) -> None:
     """The timeout of the current attempt is due."""
     _withdraw(d, task)
     d.end_timers(task)
-    conclude(d, task, TaskState.FAILED, "Task timed out.")
+    conclude(d, task, TaskState.FAILED, TIMED_OUT)
 
 
 def _withdraw(d: Decision, task: Task) -> None:

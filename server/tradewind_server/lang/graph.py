@@ -5,9 +5,9 @@ Source: `mistral/lang/v2/workflows.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from tradewind_server.lang.specs import OnClause, TaskSpec, Transition
+from tradewind_server.lang.specs import OnClause, TaskSpec, Transition, WorkflowSpec
 
 
 def clauses(task: TaskSpec) -> Iterator[tuple[str, OnClause]]:
@@ -70,3 +70,17 @@ def requirement_cycle(tasks: Mapping[str, TaskSpec]) -> tuple[str, ...]:
             else:
                 pending.append(required)
     return ()
+
+
+def uncalled(workflows: Sequence[WorkflowSpec]) -> list[str]:
+    """Return the names of the workflows that no other of them calls; all of them if each is called."""
+    names = [workflow.name for workflow in workflows]
+    called = {name for workflow in workflows for name in _called(workflow)}
+    return [name for name in names if name not in called] or names
+
+
+def _called(workflow: WorkflowSpec) -> set[str]:
+    called = {str(task.callee.source) for task in workflow.tasks.values() if task.kind == "workflow"}
+    if workflow.workbook:  # names inside of a workbook may be short
+        called |= {f"{workflow.workbook}.{name}" for name in called}
+    return called - {workflow.name}  # a recursive workflow can still be the first one

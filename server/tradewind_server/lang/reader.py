@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
-from tradewind_server.lang.problems import CODES, Problem, Problems, Severity, path_text, shortened
+from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
 
 #: A JSON Schema, or a part of one.
 Schema: TypeAlias = dict[str, object]
@@ -28,7 +28,7 @@ class Shape:
     #: Returns what the value means, None after reporting a problem.
     read: Callable[[Reader, object, Path], object]
     #: The same for editors; it may take more than *read*, never less.
-    schema: Schema
+    schema: Schema = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ def table_schema(keywords: Mapping[str, Keyword], ignored: Iterable[str] = ()) -
     return {**whole, "required": required} if required else whole
 
 
+#: Of codes that belong to other files than definitions, such as tests of them.
+_OTHER = Code("error", "")
 #: After these errors the rest is as it was meant.
 _LEAVES_NO_GAP = frozenset(
     {"expression-syntax", "unknown-task", "no-start-task", "join-cardinality", "requirement-cycle", "duplicate-item"}
@@ -105,15 +107,28 @@ class Reader:
 
         *severity* None is that of the code. *offset* counts characters from the start of the text at *path*.
         """
-        severity, fix = severity or CODES[code].severity, fix or CODES[code].fix
+        severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
         self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
-        if not self.problems.has_room(severity):
-            return
+        if self.problems.has_room(severity):
+            self.problems.add(self.problem(code, path, message, fix, severity, at_value, offset))
+
+    def problem(
+        self,
+        code: str,
+        path: Path,
+        message: str,
+        fix: str = "",
+        severity: Severity | None = None,
+        at_value: bool = False,
+        offset: int = 0,
+    ) -> Problem:
+        """Return a problem with its place, without adding it."""
+        about = CODES.get(code, _OTHER)
         place = self._document.value_place(path) if at_value else self._document.place(path)
         column = place.column + (self._shift(place, offset) if offset else 0)
-        texts = (shortened(path_text(path)), shortened(message), shortened(fix))
-        self.problems.add(Problem(code, severity, self.file, place.line, column, *texts))
+        texts = (shortened(path_text(path)), shortened(message), shortened(fix or about.fix))
+        return Problem(code, severity or about.severity, self.file, place.line, column, *texts)
 
     def _shift(self, place: Place, offset: int) -> int:
         """Return how far right an offset into the text at a place is, 0 if it is not on that line."""

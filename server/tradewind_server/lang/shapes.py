@@ -53,6 +53,7 @@ TEXT_SCHEMA: Schema = {"type": "string", "minLength": 1}
 EXPRESSION_SCHEMA: Schema = {"type": "string", "pattern": r"^(<%[\s\S]*%>|\{\{[\s\S]*\}\})\s*$"}
 _MAPPING_SCHEMA: Schema = {"type": "object", "minProperties": 1}
 
+ANYTHING = _shape("anything", lambda value: True, _as_it_is, {})
 TEXT = _shape("a text", is_text, _as_it_is, TEXT_SCHEMA)
 DESCRIPTION = _shape(
     "a text", lambda value: True, lambda reader, value, path: value if isinstance(value, str) else str(value), {}

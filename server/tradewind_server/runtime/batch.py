@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from tradewind_server.clock import from_microseconds, to_microseconds
@@ -23,19 +24,17 @@ from tradewind_server.engine.state import Action, ActionState
 from tradewind_server.errors import (
     ActionNotFound,
     ActionWithWorker,
-    BusinessKeyInUse,
     DefinitionNotFound,
-    ExecutionExists,
     ExecutionNotFound,
     LeaseLost,
     Refusal,
-    RequestIdReused,
     TaskNotFound,
 )
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.cache import Cache
+from tradewind_server.runtime.claims import Claims
 from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.messages import command_of
@@ -44,14 +43,14 @@ from tradewind_server.store import definitions, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
-    Claim,
     Envelope,
     Live,
     Message,
+    Program,
     Provenance,
     StoredEvent,
 )
-from tradewind_server.store.unit_of_work import ClaimKey, Lock, Transaction, claim_key
+from tradewind_server.store.unit_of_work import Lock, Transaction
 
 #: A cached state that lacks more events than this is loaded anew instead of caught up.
 _MAX_CATCH_UP = 200
@@ -84,12 +83,13 @@ class Batch:
         self._requests = requests
         self._now = now
         self._now_us = to_microseconds(now)
-        self._changes = Changes(transaction.batch, transaction.xid)
+        self._changes = Changes(transaction.xid)
         self._lives: dict[str, Live] = {}
-        self._held_claims: dict[ClaimKey, Claim] = {}
-        self._new_claims: list[Claim] = []
-        self._free_claims: list[ClaimKey] = []
+        expires = self._now_us + around.settings.request_id_seconds * 1_000_000
+        self._claims = Claims(transaction, expires)
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
+        #: namespace -> its registry's revision: read anew by each batch, since another server may have deployed.
+        self._revisions: dict[str, int] = {}
         self.outcome = r.Outcome()
         self._delivery = Delivery(around.desk, around.settings, transaction, self._changes, self.outcome, now)
 
@@ -102,17 +102,14 @@ class Batch:
             Spoiled: one request broke it.
             sqlalchemy.exc.DBAPIError: the database did.
         """
-        self._claim()
+        self._claims.take(self._requests)
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
-        if any(isinstance(request, r.Start) for request in self._requests):
-            self._tx.learn_xid()
-        self._changes.xid = self._tx.xid
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
         self._delivery.read(self._requests, busy)
         deadline = time.perf_counter() + self._around.settings.batch_decide_ms / 1000
         for n, request in enumerate(self._requests):
             if request.target in busy and _locks(request):
-                self.outcome.deferred.append(request)
+                self._defer([request])
                 self.outcome.blocked.append(request)
                 continue
             if n and (time.perf_counter() > deadline or self._changes.row_count > self._around.settings.batch_rows):
@@ -125,8 +122,7 @@ class Batch:
     def _defer(self, requests: Sequence[r.Request]) -> None:
         """Leave *requests* to the next batch, with nothing of theirs in this one: it may never come."""
         for request in requests:
-            if isinstance(request, r.Start):
-                self._drop_claims(request)
+            self._claims.drop(request)
         self.outcome.deferred.extend(requests)
 
     def _one(self, request: r.Request, locks: dict[str, Any]) -> None:
@@ -194,83 +190,6 @@ class Batch:
                 r.Announcement(id_, live.envelope.namespace, state.revision, state.state, events, ended)
             )
 
-    # --- claims ----------------------------------------------------------------------------------
-
-    def _claim(self) -> None:
-        wanted: dict[ClaimKey, Claim] = {}
-        for request in self._requests:
-            if isinstance(request, r.Start):
-                for claim in self._claims_of(request):
-                    wanted.setdefault(claim_key(claim), claim)
-        self._held_claims = self._tx.claim(wanted.values())
-        for key, claim in wanted.items():
-            self._held_claims.setdefault(key, claim)
-        commands = [q for q in self._requests if isinstance(q, r.Command) and q.provenance.request_id]
-        if commands:
-            keys = [(q.namespace, "request", _command_key(q)) for q in commands]
-            self._held_claims.update(self._tx.find_claims(keys))
-
-    def _claims_of(self, request: r.Start) -> list[Claim]:
-        expires = self._now_us + self._around.settings.request_id_seconds * 1_000_000
-        wanted = [("request", request.provenance.request_id, expires), ("external", request.external_id, 0)]
-        if request.business_key:
-            wanted.append(("business", f"{request.workflow}\x1f{request.business_key}", 0))
-        return [
-            Claim(request.namespace, kind, key, request.target, request.digest, 1, until)
-            for kind, key, until in wanted
-            if key
-        ]
-
-    def _settle_claims(self, request: r.Start) -> str:
-        """Return the execution that already stands for the request, or "".
-
-        Raises:
-            Refusal: a key is taken by something else.
-        """
-        for claim in self._claims_of(request):
-            held = self._holder(claim)
-            if held.execution_id == request.target:
-                continue
-            if claim.kind == "request":
-                if held.digest != request.digest:
-                    raise RequestIdReused(request_id=claim.key, field="request_id")
-                return held.execution_id
-            if claim.kind == "external":
-                if held.digest != request.digest:
-                    raise ExecutionExists(external_id=claim.key, execution=held.execution_id, field="external_id")
-                return held.execution_id
-            if not request.use_existing:
-                raise BusinessKeyInUse(
-                    business_key=request.business_key, execution=held.execution_id, field="business_key"
-                )
-            return held.execution_id
-        return ""
-
-    def _holder(self, claim: Claim) -> Claim:
-        """Return the claim that holds the key: *claim* itself if a refused start of this batch has just freed it."""
-        key = claim_key(claim)
-        if key not in self._held_claims:
-            self._held_claims[key] = claim
-            self._new_claims.append(claim)
-        return self._held_claims[key]
-
-    def _drop_claims(self, request: r.Start) -> None:
-        """A start that does not come to be leaves nothing behind."""
-        for claim in self._claims_of(request):
-            key = claim_key(claim)
-            held = self._held_claims.get(key)
-            if held is not None and held.execution_id == request.target:
-                self._free_claims.append(key)
-                self._new_claims = [new for new in self._new_claims if claim_key(new) != key]
-                del self._held_claims[key]
-
-    def _point_claim_to(self, request: r.Start, existing: str) -> None:
-        """Let a repeat of *request*, which another execution stands for, have that answer too."""
-        self._drop_claims(request)
-        for claim in self._claims_of(request)[:1]:
-            if claim.kind == "request" and claim_key(claim) not in self._held_claims:
-                self._holder(dataclasses.replace(claim, execution_id=existing))
-
     # --- states ----------------------------------------------------------------------------------
 
     def _fresh(self, id_: str, revision: int) -> Live:
@@ -299,11 +218,13 @@ class Batch:
         return live
 
     def _decide(self, live: Live, command: c.Command, provenance: Provenance) -> None:
-        library, spec = self._resolve(live.envelope)
-        decision = decide(spec, live.state, command, library)
+        if live.program is None:
+            # as of its own registry revision: it stays the same for ever
+            live.program = self._resolve(live.envelope)
+        decision = decide(live.program.spec, live.state, command, live.program.library)
         self._changes.add(live, decision, provenance)
 
-    def _resolve(self, envelope: Envelope) -> tuple[Any, WorkflowSpec]:
+    def _resolve(self, envelope: Envelope) -> Program:
         registry, connection = self._around.registry, self._tx.connection
         library = registry.library(
             connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
@@ -316,15 +237,15 @@ class Batch:
             envelope.definition_version,
         )
         assert spec is not None, "definitions are never removed while an execution needs them"
-        return library, spec
+        return Program(spec, library)
 
     # --- starting --------------------------------------------------------------------------------
 
     def _start(self, request: r.Start) -> object:
         try:
-            existing = self._settle_claims(request)
+            existing = self._claims.settle(request)
             if existing:
-                self._point_claim_to(request, existing)
+                self._claims.point_to(request, existing)
                 return r.Started(None, existing, existing=True)
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
@@ -333,14 +254,14 @@ class Batch:
             )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
-            self._drop_claims(request)
+            self._claims.drop(request)
             raise
         self._snapshot_of.append((request, request.target, 0))
         return _LATER
 
     def _envelope(self, request: r.Start) -> tuple[Envelope, WorkflowSpec]:
         registry, connection = self._around.registry, self._tx.connection
-        revision = registry.current(connection, request.namespace)
+        revision = self._registry_revision(request.namespace)
         version = request.definition_version or registry.version(
             connection, request.namespace, request.workflow_namespace, revision, request.workflow
         )
@@ -360,12 +281,17 @@ class Batch:
             )
         return envelope, spec
 
+    def _registry_revision(self, namespace: str) -> int:
+        if namespace not in self._revisions:
+            self._revisions[namespace] = definitions.registry_revision(self._tx.connection, namespace)
+        return self._revisions[namespace]
+
     def _begin(self, envelope: Envelope, spec: WorkflowSpec, command: c.StartExecution, provenance: Provenance) -> None:
         library = self._around.registry.library(
             self._tx.connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
         )
         decision = decide(spec, None, command, library)
-        live = Live(envelope, decision.state)
+        live = Live(envelope, decision.state, program=Program(spec, library))
         self._lives[envelope.id] = live
         self._changes.add(live, decision, provenance)
 
@@ -373,19 +299,17 @@ class Batch:
 
     def _command(self, request: r.Command) -> object:
         live = self._live(request.target, request.namespace)
-        key = (request.namespace, "request", _command_key(request))
-        held = self._held_claims.get(key) if request.provenance.request_id else None
-        if held is not None:
-            if held.digest != request.digest:
-                raise RequestIdReused(request_id=request.provenance.request_id, field="request_id")
-            return snapshot(live, 0)
-        command, task_id = self._completed(live, request)
-        self._decide(live, command, request.provenance)
-        if request.provenance.request_id:
-            expires = self._now_us + self._around.settings.request_id_seconds * 1_000_000
-            claim = Claim(*key, request.target, request.digest, live.state.revision, expires)
-            self._new_claims.append(claim)
-            self._held_claims[key] = claim
+        try:
+            if self._claims.is_repeated(request):
+                self._claims.drop(request)
+                return snapshot(live, 0)
+            command, task_id = self._completed(live, request)
+            self._claims.check_revival(request)
+            self._decide(live, command, request.provenance)
+        except Refusal:
+            self._claims.drop(request)
+            raise
+        self._claims.note(request, live.state.revision)
         self._snapshot_of.append((request, request.target, task_id))
         return _LATER
 
@@ -393,14 +317,14 @@ class Batch:
         """Return the command with what only the store knows: which task, which actions nobody works on."""
         command = request.command
         if isinstance(command, c.StopExecution):
-            return dataclasses.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
+            return msgspec.structs.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
         if isinstance(command, c.RerunTask | c.SkipTask):
             id_ = command.task
             if request.task_name:
                 id_ = live.state.latest.get(request.task_name, 0)
             if id_ not in live.state.tasks:
                 raise TaskNotFound(task=request.task_name or f"t{id_}", execution=live.state.id, field="task")
-            return dataclasses.replace(command, task=id_), id_
+            return msgspec.structs.replace(command, task=id_), id_
         return command, 0
 
     # --- results ---------------------------------------------------------------------------------
@@ -421,7 +345,7 @@ class Batch:
             if not request.worker:
                 # by a bare token: the lease knows whose it is
                 request.worker = holder
-                request.provenance = dataclasses.replace(request.provenance, actor=f"worker:{holder}")
+                request.provenance = msgspec.structs.replace(request.provenance, actor=f"worker:{holder}")
         self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.workers[key] = request.worker
         self._delivery.ended(key)
@@ -487,7 +411,7 @@ class Batch:
     def _hear(self, live: Live, message: Message, at: datetime) -> None:
         command = command_of(message, at, self._around.settings)
         if isinstance(command, c.StopExecution):
-            command = dataclasses.replace(command, undelivered=self._delivery.undelivered(live.envelope.id))
+            command = msgspec.structs.replace(command, undelivered=self._delivery.undelivered(live.envelope.id))
         whence = "parent" if message.kind in ("pause", "resume", "cancel") else "child"
         try:
             self._decide(live, command, Provenance(f"{whence}:{message.source}", type(command).__name__))
@@ -506,6 +430,7 @@ class Batch:
             request.provenance.actor,
         )
         self._around.registry.forget(request.namespace)
+        self._revisions.pop(request.namespace, None)
         self._tx.has_written = True
         return deployed
 
@@ -518,22 +443,15 @@ class Batch:
                 what=request.kind, name=request.name, workflow_namespace=request.workflow_namespace, field="name"
             )
         self._around.registry.forget(request.namespace)
+        self._revisions.pop(request.namespace, None)
         self._tx.has_written = True
         return revision
 
     # --- the end ---------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        tx, changes = self._tx, self._changes
-        if self._free_claims:
-            tx.release_claims(self._free_claims)
-        if changes.freed_keys:
-            # only what it holds itself: a revived execution may have lost its key to another meanwhile
-            tx.release_held([(ns, "business", f"{name}\x1f{key}", id_) for ns, name, key, id_ in changes.freed_keys])
-        if self._new_claims:
-            tx.claim(self._new_claims)
-        self._delivery.write()
-        tx.write(changes)
+        self._claims.write(self._changes.freed_keys)
+        self._tx.write(self._changes, self._delivery.changed())
 
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:
@@ -544,10 +462,6 @@ def _locks(request: r.Request) -> bool:
     return bool(request.target) and not isinstance(request, r.Start)
 
 
-def _command_key(request: r.Command) -> str:
-    return f"{request.target}/{request.provenance.request_id}"
-
-
 def snapshot(live: Live, task_id: int) -> r.Snapshot:
     """Return an immutable picture of an execution."""
     s = live.state
@@ -555,8 +469,8 @@ def snapshot(live: Live, task_id: int) -> r.Snapshot:
     for task in s.tasks.values() if s.is_final else ():
         counts[task.state] = counts.get(task.state, 0) + 1
     return r.Snapshot(
-        live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.output, s.input, s.env, counts,
-        task_id,
+        live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.failure, s.output, s.input,
+        s.env, counts, task_id,
     )  # fmt: skip
 
 

@@ -242,8 +242,8 @@ class Delivery:
         self._saved.pop(key, None)
         self._changes.orders = [order for order in self._changes.orders if order[:2] != key]
 
-    def write(self) -> None:
-        """Write what changed of actions that go on."""
+    def changed(self) -> list[QueueRow]:
+        """Return what changed of actions that go on and have a row."""
         changes = self._changes
         gone = changes.unqueued.keys() | changes.queued.keys()
-        self._tx.save_queue([row for key, row in self._saved.items() if key not in gone])
+        return [row for key, row in self._saved.items() if key not in gone]

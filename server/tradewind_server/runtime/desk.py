@@ -44,6 +44,7 @@ class Desk:
         #: Queues that are known to be empty but for what this server adds: only there may a new action go straight
         #: to a worker, or it would overtake an older one.
         self._drained: set[QueueName] = set()
+        self._is_suspended = False
 
     def open(self, session: Session) -> None:
         """Take *session* in."""
@@ -76,7 +77,7 @@ class Desk:
         """Reserve room for one new action, in turn among the sessions; None: it has to be queued."""
         key = (namespace, name)
         with self._lock:
-            if key not in self._drained:
+            if self._is_suspended or key not in self._drained:
                 return None
             sessions = self._by_name[key]
             for _ in range(len(sessions)):
@@ -87,6 +88,11 @@ class Desk:
                     session.held[name] += 1
                     return session
         return None
+
+    def suspend(self, is_suspended: bool) -> None:
+        """Let new actions queue up instead of handing them out, or no longer."""
+        with self._lock:
+            self._is_suspended = is_suspended
 
     def reserve(self, session_id: str, name: str, wanted: int) -> int:
         """Reserve room for up to *wanted* queued actions; return for how many."""

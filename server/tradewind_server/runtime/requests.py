@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
 from tradewind_server.engine import commands as c
-from tradewind_server.engine.state import ExecutionState
+from tradewind_server.engine.state import Cause, ExecutionState
 from tradewind_server.lang import Source
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
@@ -16,8 +17,7 @@ from tradewind_server.store.records import Envelope, Provenance, QueueRow, Store
 Reply = Callable[[object], None]
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, kw_only=True):
     """Something for the committer."""
 
     provenance: Provenance
@@ -30,8 +30,7 @@ class Request:
     size_bytes: int = 200
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Start(Request):
+class Start(Request, kw_only=True):
     """Start an execution; its id is stamped once and kept over retries. Answer: Started."""
 
     at: datetime
@@ -52,8 +51,7 @@ class Start(Request):
     digest: str
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Command(Request):
+class Command(Request, kw_only=True):
     """Carry out a command on an execution. Answer: Snapshot."""
 
     namespace: str
@@ -63,8 +61,7 @@ class Command(Request):
     task_name: str = ""
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Result(Request):
+class Result(Request, kw_only=True):
     """Record what a worker answered. Answer: Recorded, or a refusal."""
 
     namespace: str
@@ -77,23 +74,20 @@ class Result(Request):
     session: str = ""
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Timer(Request):
+class Timer(Request, kw_only=True):
     """A timer of the target is due."""
 
     timer_id: int
     at: datetime
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Deliver(Request):
+class Deliver(Request, kw_only=True):
     """Messages wait for the target."""
 
     at: datetime
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Claim(Request):
+class Claim(Request, kw_only=True):
     """A worker session has room. Answer: list of QueueRow, leased."""
 
     session: str
@@ -103,8 +97,7 @@ class Claim(Request):
     wanted: Sequence[tuple[str, int]]
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Held:
+class Held(msgspec.Struct, kw_only=True):
     """One action that a worker says it holds."""
 
     execution_id: str
@@ -115,8 +108,7 @@ class Held:
     checkpoint: bytes | None = None
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Renew(Request):
+class Renew(Request, kw_only=True):
     """A worker accepts, or beats for, actions. Answer: for each of `held` KEEP, CANCEL or LOST."""
 
     session: str
@@ -124,8 +116,7 @@ class Renew(Request):
     held: Sequence[Held]
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Release(Request):
+class Release(Request, kw_only=True):
     """Actions go back to the queue: refused by their worker, or its connection broke before it accepted them."""
 
     #: (held, seconds until it is offered again)
@@ -134,15 +125,13 @@ class Release(Request):
     lost: bool
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Sweep(Request):
+class Sweep(Request, kw_only=True):
     """Look for leases that have ended."""
 
     at: datetime
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class Deploy(Request):
+class Deploy(Request, kw_only=True):
     """Store definitions. Answer: Deployed."""
 
     namespace: str
@@ -151,8 +140,7 @@ class Deploy(Request):
     at: datetime
 
 
-@dataclasses.dataclass(slots=True, kw_only=True)
-class DeleteDefinition(Request):
+class DeleteDefinition(Request, kw_only=True):
     """Retire a definition. Answer: the registry revision."""
 
     namespace: str
@@ -164,8 +152,7 @@ class DeleteDefinition(Request):
 KEEP, CANCEL, LOST = "keep", "cancel", "lost"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """An execution as of one revision. Its values are shared with the cache; nobody changes them."""
 
     envelope: Envelope
@@ -174,17 +161,17 @@ class Snapshot:
     revision: int
     updated_at: datetime
     finished_at: datetime | None
+    failure: Cause | None = None
     output: object = None
-    input: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    env: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    input: Mapping[str, object] = {}
+    env: Mapping[str, object] = {}
     #: Tasks by state.
-    task_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    task_counts: Mapping[str, int] = {}
     #: Id of the task a rerun or skip was about.
     task_id: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """Answer to Start."""
 
     #: None: it existed before; read it by its id.
@@ -193,8 +180,7 @@ class Started:
     existing: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """Answer to Result."""
 
     execution_id: str
@@ -203,8 +189,7 @@ class Recorded:
     is_new: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(msgspec.Struct, frozen=True):
     """The new events of one execution in one batch."""
 
     execution_id: str
@@ -216,30 +201,29 @@ class Announcement:
     ended: Snapshot | None = None
 
 
-@dataclasses.dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """All that the event loop must know of one batch."""
 
-    answers: list[tuple[Request, object]] = dataclasses.field(default_factory=list)
+    answers: list[tuple[Request, object]] = []
     #: To be asked again, before anything newer.
-    deferred: list[Request] = dataclasses.field(default_factory=list)
+    deferred: list[Request] = []
     #: Those of them that another server's lock keeps waiting; the others only came too late for this batch.
-    blocked: list[Request] = dataclasses.field(default_factory=list)
-    announcements: list[Announcement] = dataclasses.field(default_factory=list)
+    blocked: list[Request] = []
+    announcements: list[Announcement] = []
     #: (session, leased action)
-    offers: list[tuple[str, QueueRow]] = dataclasses.field(default_factory=list)
+    offers: list[tuple[str, QueueRow]] = []
     #: (execution, action, is_cancel): whoever works on it must hear.
-    orders: list[tuple[str, int, bool]] = dataclasses.field(default_factory=list)
+    orders: list[tuple[str, int, bool]] = []
     #: (due in microseconds, execution, timer)
-    timers: list[tuple[int, str, int]] = dataclasses.field(default_factory=list)
-    ended_timers: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    timers: list[tuple[int, str, int]] = []
+    ended_timers: list[tuple[str, int]] = []
     #: Executions that messages wait for.
-    targets: list[str] = dataclasses.field(default_factory=list)
+    targets: list[str] = []
     #: (namespace, action name) of actions that were left in the queue.
-    queued: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    queued: set[tuple[str, str]] = set()
     #: (namespace, action name) whose queue was found empty.
-    emptied: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    emptied: set[tuple[str, str]] = set()
     #: Number of commands decided, for figures.
     commands: int = 0
     #: Internal follow-ups of this batch, to be queued at once.
-    follow_ups: list[Request] = dataclasses.field(default_factory=list)
+    follow_ups: list[Request] = []

@@ -44,6 +44,8 @@ _SWEEP_SECONDS = 1.0
 _CLOCK_SECONDS = 10.0
 #: A clock that cannot be read from the database within this long is not corrected by it.
 _CLOCK_BOUND_SECONDS = 0.5
+#: Without a correction for this long nobody knows any more how late it is.
+_CLOCK_TRUST_SECONDS = 60.0
 _READ_THREADS = 4
 _SWITCH_SECONDS = 0.0002
 
@@ -93,14 +95,18 @@ class Runtime:
         self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
         self._draining = False
         self.commands = 0
+        #: Told when the server becomes unfit to serve, and fit again.
+        self.on_health: Callable[[bool], None] = lambda is_fit: None
+        self._corrected_at = clock.monotonic()
+        self._is_fit = True
 
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Begin to work: pick up what is due, then keep going."""
         if self.database.is_postgresql:
-            await self._correct_clock()
-            self._repeat(_CLOCK_SECONDS, self._correct_clock)
+            await self.correct_clock()
+            self._repeat(_CLOCK_SECONDS, self.correct_clock)
         # The committer gives up the interpreter lock at every statement; with Python's 5 ms it would get it back late.
         sys.setswitchinterval(_SWITCH_SECONDS)
         # What has been loaded stays; what is made is mostly freed by counting. Collecting at Python's own thresholds
@@ -222,6 +228,8 @@ class Runtime:
 
     def _claim(self) -> None:
         """Ask for queued actions on behalf of every session with room."""
+        if not self._is_fit:
+            return
         for session, wanted in self.desk.wants():
             if session.id in self._claiming:
                 continue
@@ -308,8 +316,8 @@ class Runtime:
         while True:
             due = self._alarm.next_due()
             now = to_microseconds(self.clock.now())
-            if due is None or due > now:
-                timeout = None if due is None else (due - now) / 1_000_000 + 0.001
+            if due is None or due > now or not self._is_fit:
+                timeout = None if due is None or not self._is_fit else (due - now) / 1_000_000 + 0.001
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(timeout):
                         await self._alarm_changed.wait()
@@ -343,10 +351,14 @@ class Runtime:
             self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
 
     async def _sweep(self) -> None:
+        self._check_clock()
+        if not self._is_fit:
+            return
         with contextlib.suppress(QueueFull):
             await self.ask(r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=self.clock.now()))
 
-    async def _correct_clock(self) -> None:
+    async def correct_clock(self) -> None:
+        """Learn the database's time."""
         began = self.clock.monotonic()
         moment = await self.read(lambda connection, _: scans.database_now(connection))
         took = self.clock.monotonic() - began
@@ -354,3 +366,22 @@ class Runtime:
             log.warning("the database took %.1f s to tell the time; the clock was not corrected", took)
             return
         self.clock.correct(moment)
+        self._corrected_at = began
+
+    def _check_clock(self) -> None:
+        """Claim and expire nothing while the time is a guess: leases and timers are compared across servers."""
+        age = self.clock.monotonic() - self._corrected_at
+        is_fit = age <= _CLOCK_TRUST_SECONDS or not self.database.is_postgresql
+        if is_fit == self._is_fit:
+            return
+        self._is_fit = is_fit
+        log.log(
+            logging.INFO if is_fit else logging.ERROR,
+            "the database's time is known again"
+            if is_fit
+            else f"the database's time could not be learned for {age:.0f} s: nothing is claimed and no timer fires",
+        )
+        self.desk.suspend(not is_fit)
+        self.on_health(is_fit)
+        self._alarm_changed.set()
+        self._claim()

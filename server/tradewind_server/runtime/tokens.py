@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import hmac
+
+import msgspec
 
 from tradewind_server.errors import TokenInvalid
 
 _SIGNATURE_BYTES = 12
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True, gc=False):
     """What a token says."""
 
     namespace: str

@@ -226,10 +226,6 @@ class Registry:
             self._read(connection, key)
         return self._libraries[key]
 
-    def current(self, connection: sa.Connection, namespace: str) -> int:
-        """Return the namespace's registry revision, read anew: another server may have deployed."""
-        return registry_revision(connection, namespace)
-
     def forget(self, namespace: str) -> None:
         """Drop what was read for *namespace* in a transaction that may not come to be."""
         for key in [key for key in self._libraries if key[0] == namespace]:

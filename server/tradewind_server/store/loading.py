@@ -21,6 +21,7 @@ from tradewind_server.engine.state import (
     Action,
     ActionState,
     Backlog,
+    Cause,
     Execution,
     ExecutionState,
     Items,
@@ -35,6 +36,7 @@ from tradewind_server.store.statements import Dialect, Select
 
 _execution_detail = msgspec.json.Decoder(ExecutionDetail)
 _task_detail = msgspec.json.Decoder(TaskDetail)
+_cause = msgspec.json.Decoder(Cause)
 
 EVENT_COLUMNS = tuple(column.name for column in schema.events.columns)
 
@@ -118,6 +120,7 @@ class _Loader:
         started = cast("e.ExecutionStarted", self._events[1])
         state = create(started, from_microseconds(row.created_at))
         state.state, state.message = ExecutionState(row.state), row.message
+        state.failure = cause_of(row)
         state.revision, state.updated_at = row.revision, from_microseconds(row.updated_at)
         state.finished_at = None if row.finished_at is None else from_microseconds(row.finished_at)
         state.output_revision, state.env_revision = row.output_revision, row.env_revision
@@ -197,11 +200,18 @@ class _Loader:
             row.result_revision,
         )
         if action.result_revision:
-            action.result = _result(self._events[action.result_revision])
+            event = self._events[action.result_revision]
+            action.result = _result(event)
+            action.failure = Cause(event.kind, event.code) if isinstance(event, e.ActionFailed) else None
         state.actions[action.id] = action
         if action.state is ActionState.OPEN:
             state.open_actions[action.id] = None
         _count(state.tasks[action.task], action)
+
+
+def cause_of(row: Any) -> Cause | None:
+    """Return what made the execution of *row* fail."""
+    return None if row.failure is None else _cause.decode(row.failure)
 
 
 def _result(event: e.Event) -> object:

@@ -6,8 +6,7 @@ events that touched them; the log gets every event.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,15 +24,15 @@ from tradewind_server.store.statements import Row
 PRIORITY_STEP_US = 60_000_000
 
 
-class TaskDetail(msgspec.Struct, omit_defaults=True):
+class TaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
     """The part of a task's row that only the engine reads."""
 
-    parents: list[int]
+    parents: Sequence[int]
     #: variable -> (revision, version)
-    context: dict[str, tuple[int, int]]
-    published: list[str]
+    context: Mapping[str, tuple[int, int]]
+    published: Sequence[str]
     fired: bool = False
-    rounds: dict[str, int] = {}
+    rounds: Mapping[str, int] = {}
     first_attempt: int = 1
     #: Attempt of the last start that dropped all earlier results.
     base_attempt: int = 1
@@ -47,17 +46,17 @@ class TaskDetail(msgspec.Struct, omit_defaults=True):
     keep_result: bool = True
 
 
-class ExecutionDetail(msgspec.Struct, omit_defaults=True):
+class ExecutionDetail(msgspec.Struct, omit_defaults=True, gc=False):
     """The part of an execution's row that only the engine reads."""
 
-    variables: dict[str, tuple[int, int]]
+    variables: Mapping[str, tuple[int, int]]
     backlog: list[tuple[int, list[tuple[str, str]]]] = []
     last_task: int = 0
     last_action: int = 0
     last_timer: int = 0
 
 
-class OfferDetail(msgspec.Struct, omit_defaults=True):
+class OfferDetail(msgspec.Struct, omit_defaults=True, gc=False):
     """What an offer shows beside the action itself."""
 
     task: str
@@ -67,21 +66,45 @@ class OfferDetail(msgspec.Struct, omit_defaults=True):
     trace: str = ""
 
 
-_detail_encoder = msgspec.json.Encoder()
+_encode_detail = msgspec.json.Encoder().encode
 
 
-@dataclasses.dataclass(slots=True)
-class _Touched:
+class _Touched(msgspec.Struct, gc=False):
     live: Live
+    is_new: bool
+    #: The execution's own state has changed.
+    turned: bool
+    #: The counters before the batch: tasks and actions above them have no row yet.
+    known_tasks: int
+    known_actions: int
     tasks: dict[int, None]
     actions: dict[int, None]
+
+
+class Rows(msgspec.Struct, gc=False):
+    """The rows of state that a batch writes: whole ones of what is new, else the columns that change and the key."""
+
+    new_executions: list[Row]
+    #: Of executions that go on, `PROGRESS`; of those whose state changes, `TURN`.
+    progress: list[Row]
+    turns: list[Row]
+    new_tasks: list[Row]
+    tasks: list[Row]
+    new_actions: list[Row]
+    actions: list[Row]
+
+
+#: Columns that change with every step of an execution, and those that change with its state.
+PROGRESS = ("revision", "xid", "updated_at", "detail")
+TURN = (*PROGRESS, "state", "message", "failure", "finished_at", "output_revision", "env_revision")
+TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
+ACTION_CHANGES = ("cancelling", "state", "result_revision", "updated_at", "worker")
 
 
 class Changes:
     """Everything that one batch writes."""
 
-    def __init__(self, batch: str, xid: int) -> None:
-        self.batch = batch
+    def __init__(self, xid: int) -> None:
         self.xid = xid
         self.events: list[StoredEvent] = []
         self.queued: dict[tuple[str, int], QueueRow] = {}
@@ -127,45 +150,61 @@ class Changes:
         if not events:
             return
         envelope = live.envelope
-        touched = self._touched.get(envelope.id)
-        if touched is None:
-            touched = self._touched[envelope.id] = _Touched(live, {}, {})
+        id_, tasks = envelope.id, live.state.tasks
         revision = live.state.revision - len(events)
+        touched = self._touched.get(id_)
+        if touched is None:
+            touched = _Touched(live, not revision, False, decision.known_tasks, decision.known_actions, {}, {})
+            self._touched[id_] = touched
         at_us = to_microseconds(decision.at)
+        root_id = "" if envelope.root_id == id_ else envelope.root_id
+        # what all events of a decision have in common
+        before = (envelope.namespace, root_id, envelope.workflow, envelope.business_key)
+        caused = (at_us, provenance.actor, provenance.cause, provenance.request_id)
+        log, xid, trace = self.events, self.xid, provenance.trace
         for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
-            name, version, changes_task, effect = _KINDS[type(event)]
-            task_id = getattr(event, "task", 0)
-            action_id = getattr(event, "action", 0)
-            task = live.state.tasks[task_id].name if task_id else ""
-            self.events.append(
-                StoredEvent(
-                    envelope.id, revision, envelope.namespace, envelope.root_id, envelope.workflow,
-                    envelope.business_key, name, version, at_us, provenance.actor, provenance.cause,
-                    provenance.request_id, task_id, task, action_id, self.batch, self.xid, len(self.events),
-                    provenance.trace, 1, body,
-                )
+            kind = _KINDS[type(event)]
+            task_id: int = event.task if kind.has_task else 0  # type: ignore[attr-defined]
+            action_id: int = event.action if kind.has_action else 0  # type: ignore[attr-defined]
+            name = tasks[task_id].name if task_id else ""
+            log.append(
+                _stored((id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid,
+                         len(log), trace, 1, body))
             )  # fmt: skip
-            if task_id and changes_task:
+            if task_id and kind.changes_task:
                 touched.tasks[task_id] = None
             if action_id:
                 touched.actions[action_id] = None
-            if effect is not None:
-                effect(self, live, event, revision, at_us, provenance)
+            if kind.is_turn:
+                touched.turned = True
+            if kind.effect is not None:
+                kind.effect(self, live, event, revision, at_us, provenance)
 
-    def rows(self) -> dict[str, list[Row]]:
-        """Return the rows to write, by table."""
-        executions, tasks, actions = [], [], []
-        for touched in self._touched.values():
-            live = touched.live
-            executions.append(execution_row(live, self.xid))
-            state = live.state
-            for id_ in touched.tasks:
-                tasks.append(task_row(live, state.tasks[id_]))
-            for id_ in touched.actions:
-                worker = self.workers.get((state.id, id_), "")
-                actions.append(_action_row(live, state.actions[id_], worker))
-        return {"executions": executions, "tasks": tasks, "actions": actions}
+    def rows(self) -> Rows:
+        """Return the rows of state to write."""
+        rows = Rows([], [], [], [], [], [], [])
+        for id_, touched in self._touched.items():
+            live, state = touched.live, touched.live.state
+            if touched.is_new:
+                rows.new_executions.append(_new_execution(live, self.xid))
+            elif touched.turned:
+                rows.turns.append((*_turn(state, self.xid), id_))
+            else:
+                rows.progress.append((*_progress(state, self.xid), id_))
+            for task_id in touched.tasks:
+                task = state.tasks[task_id]
+                if task_id > touched.known_tasks:
+                    rows.new_tasks.append(_new_task(live, task))
+                else:
+                    rows.tasks.append((*_task_changes(task), id_, task_id))
+            for action_id in touched.actions:
+                action, worker = state.actions[action_id], self.workers.get((id_, action_id), "")
+                if action_id > touched.known_actions:
+                    rows.new_actions.append(_new_action(live, action, worker))
+                else:
+                    rows.actions.append((*_action_changes(action, worker), id_, action_id))
+        return rows
 
 
 #: Events that name a task but leave its row as it is.
@@ -207,7 +246,7 @@ def _schedule(
     changes.queued[envelope.id, event.action] = QueueRow(
         envelope.id, event.action, envelope.namespace, event.name, at, at, QUEUED, 1, 0, "", "", 0, 0, 0,
         event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision, "",
-        None, _detail_encoder.encode(detail), encode(event.input),
+        None, _encode_detail(detail), encode(event.input),
     )  # fmt: skip
 
 
@@ -295,35 +334,68 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.BranchArrived: _arrive,
 }
 
-#: What a type of event is called, its version, whether it changes its task's row, and its side effect.
-_KINDS = {
-    cls: (cls.__name__, VERSIONS[cls.__name__], cls.__name__ not in _LEAVES_TASK, _EFFECTS.get(cls))
-    for cls in e.Event.__subclasses__()
-}
+
+class _Kind(msgspec.Struct, frozen=True, gc=False):
+    """What a type of event means for the rows."""
+
+    name: str
+    version: int
+    has_task: bool
+    has_action: bool
+    changes_task: bool
+    #: Changes the state of the execution itself.
+    is_turn: bool
+    effect: Callable[[Changes, Live, Any, int, int, Provenance], None] | None
+
+
+def _kind(cls: type[e.Event]) -> _Kind:
+    name, fields = cls.__name__, cls.__struct_fields__
+    has_task, is_turn = "task" in fields, name.startswith("Execution")
+    return _Kind(
+        name, VERSIONS[name], has_task, "action" in fields, name not in _LEAVES_TASK, is_turn, _EFFECTS.get(cls)
+    )
+
+
+_KINDS = {cls: _kind(cls) for cls in e.Event.__subclasses__()}
+_stored = StoredEvent._make
 
 
 # --- rows of state -------------------------------------------------------------------------------
 
 
-def execution_row(live: Live, xid: int) -> Row:
+def _new_execution(live: Live, xid: int) -> Row:
     """Return the row of an execution, in the order of the table's columns."""
     envelope, state = live.envelope, live.state
-    detail = ExecutionDetail(
-        dict(state.variables.origins),
-        [(entry.task, entry.targets) for entry in state.backlog],
-        state.last_task,
-        state.last_action,
-        state.last_timer,
-    )
-    updated = to_microseconds(state.updated_at)
+    revision, xid, updated, detail, *turn = _turn(state, xid)
+    word, message, failure, finished_at, output_revision, env_revision = turn
     return (
         envelope.id, envelope.namespace, envelope.workflow, envelope.workflow_namespace, envelope.definition_version,
         envelope.registry_revision, envelope.semantics_version, envelope.root_id, envelope.parent_id,
         envelope.parent_task, envelope.parent_action, envelope.external_id, envelope.business_key,
         "\n".join(envelope.tags), envelope.description, envelope.created_by, to_microseconds(envelope.created_at),
-        state.state.value, state.message, state.revision, xid, updated, _finished_at(state, updated),
-        state.output_revision, state.env_revision, _detail_encoder.encode(detail),
+        word, message, failure, revision, xid, updated, finished_at, output_revision, env_revision, detail,
     )  # fmt: skip
+
+
+def _progress(state: Execution, xid: int) -> Row:
+    """Return the columns `PROGRESS`."""
+    detail = ExecutionDetail(
+        state.variables.origins,
+        [(entry.task, entry.targets) for entry in state.backlog],
+        state.last_task,
+        state.last_action,
+        state.last_timer,
+    )
+    return (state.revision, xid, to_microseconds(state.updated_at), _encode_detail(detail))
+
+
+def _turn(state: Execution, xid: int) -> Row:
+    """Return the columns `TURN`."""
+    progress = _progress(state, xid)
+    finished_at = _finished_at(state, progress[2])
+    failure = _encode_detail(state.failure) if state.failure is not None else None
+    revisions = (state.output_revision, state.env_revision)
+    return (*progress, state.state.value, state.message, failure, finished_at, *revisions)
 
 
 def _finished_at(state: Execution, updated: int) -> int | None:
@@ -333,14 +405,24 @@ def _finished_at(state: Execution, updated: int) -> int | None:
     return to_microseconds(state.finished_at) if state.finished_at else updated
 
 
-def task_row(live: Live, task: Task) -> Row:
-    """Return the row of a task."""
+def _new_task(live: Live, task: Task) -> Row:
+    """Return the row of a task, in the order of the table's columns."""
+    word, attempt, message, updated, published_revision, detail = _task_changes(task)
+    return (
+        live.envelope.id, task.id, live.envelope.namespace, task.name, word, attempt, message,
+        to_microseconds(task.created_at), updated, published_revision, detail,
+    )  # fmt: skip
+
+
+def _task_changes(task: Task) -> Row:
+    """Return the columns `TASK_CHANGES`."""
+    items = task.items
     detail = TaskDetail(
-        list(task.parents),
-        dict(task.context.origins),
-        list(task.published),
+        task.parents,
+        task.context.origins,
+        task.published,
         task.fired,
-        dict(task.rounds),
+        task.rounds,
         task.first_attempt,
         task.base_attempt,
         task.pending_outcome,
@@ -348,23 +430,27 @@ def task_row(live: Live, task: Task) -> Row:
         task.waited_after,
         task.handled,
         task.has_next,
-        task.items.revision if task.items else 0,
-        task.items.concurrency if task.items else 0,
+        items.revision if items else 0,
+        items.concurrency if items else 0,
         task.keep_result,
     )
-    return (
-        live.envelope.id, task.id, live.envelope.namespace, task.name, task.state.value, task.attempt, task.message,
-        to_microseconds(task.created_at), to_microseconds(task.updated_at), task.published_revision,
-        _detail_encoder.encode(detail),
-    )  # fmt: skip
+    updated = to_microseconds(task.updated_at)
+    return (task.state.value, task.attempt, task.message, updated, task.published_revision, _encode_detail(detail))
 
 
-def _action_row(live: Live, action: Action, worker: str) -> Row:
-    envelope = live.envelope
-    task = live.state.tasks[action.task]
+def _new_action(live: Live, action: Action, worker: str) -> Row:
+    """Return the row of an action, in the order of the table's columns."""
+    envelope, task = live.envelope, live.state.tasks[action.task]
+    cancelling, word, result_revision, updated, worker = _action_changes(action, worker)
     return (
         envelope.id, action.id, envelope.namespace, action.task, task.name, action.task_attempt, action.index,
         action.name, action.kind, "\n".join(action.wrappers), int(action.asynchronous), action.child,
-        int(action.cancelling), action.state.value, action.scheduled_revision, action.result_revision,
-        to_microseconds(action.created_at), to_microseconds(action.updated_at), worker,
+        cancelling, word, action.scheduled_revision, result_revision, to_microseconds(action.created_at), updated,
+        worker,
     )  # fmt: skip
+
+
+def _action_changes(action: Action, worker: str) -> Row:
+    """Return the columns `ACTION_CHANGES`."""
+    updated = to_microseconds(action.updated_at)
+    return (int(action.cancelling), action.state.value, action.result_revision, updated, worker)

@@ -138,26 +138,27 @@ def actions(
     joined = joined.join(x, x.c.id == a.c.execution_id)
     joined = joined.join(t, sa.and_(t.c.execution_id == a.c.execution_id, t.c.task_id == a.c.task_id))
     # only a task with items has the field in its detail
-    is_item = t.c.detail.like(b'%"items_revision":%').label("is_item")
+    is_item = t.c.detail.op("LIKE")(b'%"items_revision":%').label("is_item")
     query = sa.select(a, x.c.workflow, x.c.business_key, is_item, *delivery).select_from(joined)
     query = query.where(a.c.namespace == namespace)
     if execution_id:
         query = query.where(a.c.execution_id == execution_id)
     for term in terms:
-        if term.column == "state" and term.value in _DELIVERY_STATES:
-            is_queued = sa.and_(a.c.state == "OPEN", q.c.stage == 0)
-            wanted = (
-                is_queued if term.value == "QUEUED" else sa.and_(a.c.state == "OPEN", q.c.stage.is_distinct_from(0))
-            )
+        if term.column == "state" and term.value in _OPEN_STATES:
+            wanted = _OPEN_STATES[term.value]
             query = query.where(wanted if term.operator == "=" else sa.not_(wanted))
-    query = _filtered(query, a, [t for t in terms if t.column != "state" or t.value not in _DELIVERY_STATES])
+    query = _filtered(query, a, [t for t in terms if t.column != "state" or t.value not in _OPEN_STATES])
     if after[0]:
         query = query.where(sa.tuple_(a.c.execution_id, a.c.action_id) > sa.tuple_(*map(sa.literal, after)))
     return connection.execute(query.order_by(a.c.execution_id, a.c.action_id).limit(limit)).all()
 
 
-#: An open action is one of these, depending on its delivery.
-_DELIVERY_STATES = ("QUEUED", "RUNNING")
+#: An open action is queued or runs, depending on its delivery.
+_OPEN_STATES: dict[Any, sa.ColumnElement[bool]] = {
+    "OPEN": schema.IS_OPEN,
+    "QUEUED": sa.and_(schema.IS_OPEN, schema.IS_QUEUED),
+    "RUNNING": sa.and_(schema.IS_OPEN, schema.queue.c.stage.is_distinct_from(0)),
+}
 _DELIVERY = ("stage", "attempt", "worker", "lease_until", "deliveries", "ready_at", "progress")
 
 

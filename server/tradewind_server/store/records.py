@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
+from tradewind_server.engine.library import Library
 from tradewind_server.engine.state import Execution
+from tradewind_server.lang.specs import WorkflowSpec
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What never changes about an execution."""
 
     id: str
@@ -37,8 +38,14 @@ class Envelope:
     created_at: datetime
 
 
-@dataclasses.dataclass(slots=True)
-class Live:
+class Program(msgspec.Struct, frozen=True, gc=False):
+    """What an execution runs: its workflow, and what the names in it mean."""
+
+    spec: WorkflowSpec
+    library: Library
+
+
+class Live(msgspec.Struct, gc=False):
     """An execution in memory: its state, and the transaction that wrote it last."""
 
     envelope: Envelope
@@ -48,10 +55,11 @@ class Live:
     values_bytes: int = 0
     #: Rough size in memory, for the bound of the cache.
     size_bytes: int = 0
+    #: What it runs, once that was looked up.
+    program: Program | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(msgspec.Struct, frozen=True, gc=False):
     """Who caused the events of one command, and how."""
 
     #: Actor, as "kind:name": caller, worker, timer, parent, child, system, anonymous.
@@ -62,8 +70,7 @@ class Provenance:
     trace: str = ""
 
 
-@dataclasses.dataclass(slots=True)
-class QueueRow:
+class QueueRow(msgspec.Struct, gc=False):
     """Delivery state of one action."""
 
     execution_id: str
@@ -95,8 +102,7 @@ class QueueRow:
 QUEUED, OFFERED, ACCEPTED = 0, 1, 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """Something one execution tells another."""
 
     target: str
@@ -108,8 +114,7 @@ class Message:
     body: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A request id, external id or business key, and what it stands for."""
 
     namespace: str
@@ -128,6 +133,7 @@ class StoredEvent(NamedTuple):
     execution_id: str
     revision: int
     namespace: str
+    #: "" where the execution is the root itself.
     root_id: str
     workflow: str
     business_key: str
@@ -140,12 +146,8 @@ class StoredEvent(NamedTuple):
     task_id: int
     task: str
     action_id: int
-    batch: str
     xid: int
     position: int
     trace: str
     codec: int
     body: bytes
-
-
-Rows = Mapping[str, list[tuple[object, ...]]]

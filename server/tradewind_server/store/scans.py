@@ -37,7 +37,9 @@ def look(connection: sa.Connection, now: int, overdue: int) -> Found:
         .limit(_MOST)
     )
     targets = connection.execute(sa.select(m.target).where(m.created_at <= overdue).distinct().limit(_MOST))
-    queued = connection.execute(sa.select(q.namespace, q.name).where(q.stage == 0, q.ready_at <= overdue).distinct())
+    queued = connection.execute(
+        sa.select(q.namespace, q.name).where(schema.IS_QUEUED, q.ready_at <= overdue).distinct()
+    )
     return Found(
         [(row.due_at, row.execution_id, row.timer_id) for row in timers],
         [row.target for row in targets],

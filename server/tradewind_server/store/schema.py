@@ -14,6 +14,12 @@ _id = sa.String(64)
 _int = sa.BigInteger
 _bytes = sa.LargeBinary
 
+
+def _partial(name: str, where: str, *columns: str) -> sa.Index:
+    """An index of few rows: what comes and goes without ever meeting *where* does not pay for it."""
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
 #: Key and value of the installation: signing secret, log epoch.
 installation = sa.Table(
     "installation",
@@ -73,6 +79,8 @@ executions = sa.Table(
     sa.Column("created_at", _int, nullable=False),
     sa.Column("state", _text, nullable=False),
     sa.Column("message", _text),
+    #: Kind, code and task, while it is FAILED.
+    sa.Column("failure", _bytes),
     sa.Column("revision", _int, nullable=False),
     #: Transaction that wrote the row last; see DESIGN of watching: a batch touches it only with a later one.
     sa.Column("xid", _int, nullable=False),
@@ -98,6 +106,7 @@ events = sa.Table(
     sa.Column("execution_id", _id, primary_key=True),
     sa.Column("revision", _int, primary_key=True),
     sa.Column("namespace", _text, nullable=False),
+    #: "" where the execution is the root itself.
     sa.Column("root_id", _id, nullable=False),
     sa.Column("workflow", _text, nullable=False),
     sa.Column("business_key", _text, nullable=False),
@@ -110,7 +119,7 @@ events = sa.Table(
     sa.Column("task_id", _int, nullable=False),
     sa.Column("task", _text, nullable=False),
     sa.Column("action_id", _int, nullable=False),
-    sa.Column("batch", _text, nullable=False),
+    #: The transaction, which is the commit that the event is of.
     sa.Column("xid", _int, nullable=False),
     #: Position within the transaction.
     sa.Column("position", _int, nullable=False),
@@ -171,7 +180,7 @@ actions = sa.Table(
     sa.Column("created_at", _int, nullable=False),
     sa.Column("updated_at", _int, nullable=False),
     sa.Column("worker", _text, nullable=False),
-    sa.Index("actions_open", "namespace", "state", "asynchronous", "execution_id", "action_id"),
+    _partial("actions_open", "state = 'OPEN'", "namespace", "execution_id", "action_id"),
     sqlite_with_rowid=False,
 )
 
@@ -204,9 +213,8 @@ queue = sa.Table(
     sa.Column("checkpoint", _bytes),
     #: What the offer shows besides: task, workflow, item, business key, trace context.
     sa.Column("detail", _bytes, nullable=False),
-    sa.Index("queue_ready", "namespace", "name", "stage", "rank", "execution_id", "action_id"),
-    sa.Index("queue_leases", "stage", "lease_until"),
-    sa.Index("queue_sessions", "session"),
+    _partial("queue_ready", "stage = 0", "namespace", "name", "rank", "execution_id", "action_id"),
+    _partial("queue_leases", "stage > 0", "lease_until"),
     sqlite_with_rowid=False,
 )
 
@@ -263,3 +271,9 @@ batches = sa.Table(
     sa.Index("batches_old", "at"),
     sqlite_with_rowid=False,
 )
+
+
+#: What the partial indexes are of. Written out, since a database does not look into parameters when it plans.
+IS_OPEN = actions.c.state == sa.literal_column("'OPEN'")
+IS_QUEUED = queue.c.stage == sa.literal_column("0")
+IS_LEASED = queue.c.stage > sa.literal_column("0")

@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.store import schema
 from tradewind_server.store.database import Database
-from tradewind_server.store.projection import Changes
+from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
-from tradewind_server.store.statements import Delete, Dialect, Insert, Row, Select
+from tradewind_server.store.statements import Dialect, Row, Select, delete, insert, update, write_all
 
 
 class Outcome(enum.Enum):
@@ -50,65 +50,34 @@ class Locked:
     revision: int = 0
 
 
-_insert = {
-    "executions": Insert(
-        schema.executions,
-        conflict="update",
-        changing=(
-            "state",
-            "message",
-            "revision",
-            "xid",
-            "updated_at",
-            "finished_at",
-            "output_revision",
-            "env_revision",
-            "detail",
-        ),
-    ),
-    "tasks": Insert(
-        schema.tasks,
-        conflict="update",
-        changing=("state", "attempt", "message", "updated_at", "published_revision", "detail"),
-    ),
-    "actions": Insert(
-        schema.actions,
-        conflict="update",
-        changing=("cancelling", "state", "result_revision", "updated_at", "worker"),
-    ),
-    "events": Insert(schema.events),
-    "timers": Insert(schema.timers),
-    "messages": Insert(schema.messages, conflict="ignore"),
-    "arrivals": Insert(schema.arrivals),
-    "batches": Insert(schema.batches),
-}
-_insert_claims = Insert(schema.claims, conflict="ignore", returning=("namespace", "kind", "key"))
+_insert_executions = insert(schema.executions)
+_update_progress = update(schema.executions, PROGRESS)
+_update_turns = update(schema.executions, TURN)
+_insert_events = insert(schema.events)
+_insert_tasks = insert(schema.tasks)
+_update_tasks = update(schema.tasks, TASK_CHANGES)
+_insert_actions = insert(schema.actions)
+_update_actions = update(schema.actions, ACTION_CHANGES)
+_insert_arrivals = insert(schema.arrivals)
+_insert_timers = insert(schema.timers)
+_delete_timers = delete(schema.timers, ("execution_id", "timer_id"))
+_insert_messages = insert(schema.messages, conflict="ignore")
+_delete_messages = delete(schema.messages, ("target", "source", "source_revision", "kind"))
+_insert_batches = insert(schema.batches)
+_delete_batches = delete(schema.batches, ("id",))
+CLAIM_KEY = ("namespace", "kind", "key")
+_insert_claims = insert(schema.claims, conflict="ignore")
+_delete_claims = delete(schema.claims, CLAIM_KEY)
+_delete_held = delete(schema.claims, (*CLAIM_KEY, "execution_id"))
 QUEUE_COLUMNS = tuple(column.name for column in schema.queue.columns)
-_insert_queue = Insert(
+_insert_queue = insert(schema.queue)
+_delete_queue = delete(schema.queue, ("execution_id", "action_id"))
+_update_queue = update(
     schema.queue,
-    conflict="update",
-    changing=(
-        "ready_at",
-        "stage",
-        "attempt",
-        "epoch",
-        "worker",
-        "session",
-        "lease_until",
-        "deliveries",
-        "losses",
-        "cancelling",
-        "progress",
-        "checkpoint",
-    ),
-)
-_delete_queue = Delete(schema.queue, ("execution_id", "action_id"))
-_delete_timers = Delete(schema.timers, ("execution_id", "timer_id"))
-_delete_messages = Delete(schema.messages, ("target", "source", "source_revision", "kind"))
-_delete_held = Delete(schema.claims, ("namespace", "kind", "key", "execution_id"))
-_delete_batches = Delete(schema.batches, ("id",))
-_delete_claims = Delete(schema.claims, ("namespace", "kind", "key"))
-_select_claims = Select(schema.claims, ("namespace", "kind", "key"), tuple(c.name for c in schema.claims.columns))
+    ("ready_at", "stage", "attempt", "epoch", "worker", "session", "lease_until", "deliveries", "losses", "cancelling",
+     "progress", "checkpoint"),
+)  # fmt: skip
+_select_claims = Select(schema.claims, CLAIM_KEY, tuple(c.name for c in schema.claims.columns))
 _select_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"))
 _lock_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t SKIP LOCKED")
 _wait_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t")
@@ -126,6 +95,11 @@ def claim_key(claim: Claim) -> ClaimKey:
     return (claim.namespace, claim.kind, claim.key)
 
 
+def business_claim(workflow: str, key: str) -> str:
+    """Return the key under which a business key of *workflow* is claimed."""
+    return f"{workflow}\x1f{key}"
+
+
 def queue_row(row: Sequence[object]) -> QueueRow:
     """Return a row of the queue table as a record."""
     record = QueueRow(*row)  # type: ignore[arg-type]
@@ -140,6 +114,13 @@ def _queue_tuple(row: QueueRow) -> Row:
         row.execution_id, row.action_id, row.namespace, row.name, row.rank, row.ready_at, row.stage, row.attempt,
         row.epoch, row.worker, row.session, row.lease_until, row.deliveries, row.losses, int(row.safe_rerun),
         row.timeout_at, int(row.cancelling), row.input_revision, row.progress, row.checkpoint, row.detail,
+    )  # fmt: skip
+
+
+def _queue_changes(row: QueueRow) -> Row:
+    return (
+        row.ready_at, row.stage, row.attempt, row.epoch, row.worker, row.session, row.lease_until, row.deliveries,
+        row.losses, int(row.cancelling), row.progress, row.checkpoint, row.execution_id, row.action_id,
     )  # fmt: skip
 
 
@@ -179,10 +160,9 @@ class Writer:
         try:
             connection = self.connection
             if self.dialect.is_postgresql:
-                connection.exec_driver_sql("BEGIN")
+                xid = self._begin_postgresql(connection)
                 if lock_timeout_ms:
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
-                xid = 0
             else:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 self._next_xid += 1
@@ -191,6 +171,20 @@ class Writer:
             self.discard()
             raise DatabaseUnavailable(problem=_brief(error)) from error
         return Transaction(connection, self.dialect, batch, at, self._server_id, xid)
+
+    def _begin_postgresql(self, connection: sa.Connection) -> int:
+        """Begin, and have the transaction numbered, in one round trip.
+
+        PostgreSQL numbers only those transactions that ask or write. This one asks before it locks anything: `lock`
+        compares the number with that of each row's last writer.
+        """
+        driver: Any = connection.connection.driver_connection
+        try:
+            cursor = driver.execute("BEGIN; SELECT pg_current_xact_id()::text::bigint", prepare=False)
+            cursor.nextset()
+            return int(cursor.fetchone()[0])
+        except psycopg.Error as error:
+            raise sa.exc.DBAPIError.instance("BEGIN", None, error, psycopg.Error, dialect=connection.dialect) from error
 
     def commit(self, transaction: Transaction) -> Outcome:
         """Commit; a lost reply is cleared up by the batch's row before this returns."""
@@ -272,7 +266,6 @@ class Transaction:
         self.batch = batch
         self.at = at
         self._server_id = server_id
-        #: 0 until it is known; PostgreSQL gives it when it is asked for.
         self.xid = xid
         #: There is something to commit.
         self.has_written = False
@@ -286,7 +279,7 @@ class Transaction:
         self.has_written = True
         if self.dialect.is_postgresql:
             # a claim in another open transaction is waited for; the second statement then sees it
-            made = _insert_claims.run_returning(self.connection, rows)
+            made = _insert_claims.run_returning(self.connection, rows, CLAIM_KEY)
             return self.find_claims([key for key in claims if key not in made])
         held = self.find_claims(list(claims))
         _insert_claims.run(self.connection, self.dialect, [row for row in rows if row[:3] not in held])
@@ -296,6 +289,20 @@ class Transaction:
         """Return the claims of *keys* that exist."""
         rows = _select_claims.run(self.connection, self.dialect, keys)
         return {(row[0], row[1], row[2]): Claim(*row) for row in rows}
+
+    def business_keys(self, executions: Iterable[str]) -> dict[str, Claim]:
+        """Return for each of *executions* the claim that its root has, or once had, on a business key."""
+        wanted = list(executions)
+        if not wanted:
+            return {}
+        x, root = schema.executions, schema.executions.alias()
+        query = sa.select(x.c.id, root.c.namespace, root.c.workflow, root.c.business_key, x.c.root_id)
+        query = query.join(root, root.c.id == x.c.root_id).where(x.c.id.in_(wanted), root.c.business_key != "")
+        rows = self.connection.execute(query)
+        return {
+            id_: Claim(namespace, "business", business_claim(name, key), root_id, "", 1, 0)
+            for id_, namespace, name, key, root_id in rows
+        }
 
     def release_claims(self, keys: Sequence[ClaimKey]) -> None:
         """Free *keys*: business keys of ended executions, claims of refused commands."""
@@ -317,8 +324,6 @@ class Transaction:
         if not self.dialect.is_postgresql:
             rows = _select_executions.run(self.connection, self.dialect, keys)
             return {row[0]: Locked(Lock.READY, row[1]) for row in rows}
-        if keys:
-            self.learn_xid()
         select = _wait_executions if wait else _lock_executions
         found: dict[str, Locked] = {}
         for id_, revision, xid in select.run(self.connection, self.dialect, keys):
@@ -327,12 +332,6 @@ class Transaction:
         for id_, _, _ in _select_executions.run(self.connection, self.dialect, unlocked):
             found[id_] = Locked(Lock.BUSY)
         return found
-
-    def learn_xid(self) -> None:
-        """Make sure that the transaction has its number; PostgreSQL gives one only to those that ask or write."""
-        if not self.xid:
-            query = "SELECT pg_current_xact_id()::text::bigint"
-            self.xid = int(self.connection.exec_driver_sql(query).scalar_one())
 
     def queue_rows(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], QueueRow]:
         """Return and lock the delivery state of actions; those that have ended have none."""
@@ -352,7 +351,7 @@ class Transaction:
         table = schema.queue
         query = (
             sa.select(table)
-            .where(table.c.namespace == namespace, table.c.name == name, table.c.stage == 0, table.c.cancelling == 0)
+            .where(table.c.namespace == namespace, table.c.name == name, schema.IS_QUEUED, table.c.cancelling == 0)
             .where(table.c.ready_at <= now)
             .order_by(table.c.rank, table.c.execution_id, table.c.action_id)
             .limit(limit)
@@ -362,12 +361,12 @@ class Transaction:
         return [queue_row(tuple(row)) for row in self.connection.execute(query)]
 
     def expired_leases(self, now: int, limit: int) -> list[QueueRow]:
-        """Return and lock the actions whose lease has ended."""
+        """Return and lock the actions whose lease has ended, those that ended first first."""
         table = schema.queue
         query = (
             sa.select(table)
-            .where(table.c.stage > 0, table.c.lease_until < now)
-            .order_by(table.c.execution_id, table.c.action_id)
+            .where(schema.IS_LEASED, table.c.lease_until < now)
+            .order_by(table.c.lease_until)
             .limit(limit)
         )
         if self.dialect.is_postgresql:
@@ -390,11 +389,6 @@ class Transaction:
         _delete_claims.run(self.connection, self.dialect, claim_keys)
         self.has_written = self.has_written or bool(batch_keys or claim_keys)
 
-    def save_queue(self, rows: Sequence[QueueRow]) -> None:
-        """Write delivery state."""
-        self.has_written = self.has_written or bool(rows)
-        _insert_queue.run(self.connection, self.dialect, [_queue_tuple(row) for row in rows])
-
     def messages_to(self, target: str) -> list[Message] | None:
         """Return and lock what waits for *target*, in order per source; None when another server holds some of it."""
         table = schema.messages
@@ -416,39 +410,39 @@ class Transaction:
         rows = _select_bodies.run(self.connection, self.dialect, keys)
         return {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
 
-    def write(self, changes: Changes) -> None:
-        """Write everything that the batch changed; nothing at all when there is nothing."""
-        self.has_written = self.has_written or bool(changes.events or changes.consumed or changes.messages)
+    def write(self, changes: Changes, leases: Sequence[QueueRow]) -> None:
+        """Write everything that the batch changed, and *leases*: delivery state of actions that go on.
+
+        Nothing at all when there is nothing.
+        """
+        self.has_written = self.has_written or bool(changes.events or changes.consumed or changes.messages or leases)
         if not self.has_written:
             return
-        if not self.dialect.is_postgresql:
-            self._write(changes)
-            return
-        driver: Any = self.connection.connection.driver_connection
-        try:
-            # one round trip for all statements
-            with driver.pipeline():
-                self._write(changes)
-        except psycopg.Error as error:
-            raise sa.exc.DBAPIError.instance(
-                "write", None, error, psycopg.Error, dialect=self.connection.dialect
-            ) from error
-
-    def _write(self, changes: Changes) -> None:
-        connection, dialect = self.connection, self.dialect
-        _insert["batches"].run(connection, dialect, [(self.batch, self._server_id, self.at)])
-        _insert["events"].run(connection, dialect, changes.events)
         rows = changes.rows()
-        for table in ("executions", "tasks", "actions"):
-            _insert[table].run(connection, dialect, rows[table])
-        _insert["arrivals"].run(connection, dialect, changes.arrivals)
-        _delete_timers.run(connection, dialect, changes.ended_timers)
-        _insert["timers"].run(connection, dialect, list(changes.timers.values()))
-        _delete_queue.run(connection, dialect, list(changes.unqueued))
-        self.save_queue(list(changes.queued.values()))
         consumed = [(m.target, m.source, m.source_revision, m.kind) for m in changes.consumed]
-        _insert["messages"].run(connection, dialect, [_message_row(m) for m in changes.messages])
-        _delete_messages.run(connection, dialect, consumed)
+        write_all(
+            self.connection,
+            self.dialect,
+            (
+                (_insert_batches, [(self.batch, self._server_id, self.at)]),
+                (_insert_events, changes.events),
+                (_insert_executions, rows.new_executions),
+                (_update_progress, rows.progress),
+                (_update_turns, rows.turns),
+                (_insert_tasks, rows.new_tasks),
+                (_update_tasks, rows.tasks),
+                (_insert_actions, rows.new_actions),
+                (_update_actions, rows.actions),
+                (_insert_arrivals, changes.arrivals),
+                (_delete_timers, changes.ended_timers),
+                (_insert_timers, list(changes.timers.values())),
+                (_update_queue, [_queue_changes(row) for row in leases]),
+                (_delete_queue, list(changes.unqueued)),
+                (_insert_queue, [_queue_tuple(row) for row in changes.queued.values()]),
+                (_insert_messages, [_message_row(m) for m in changes.messages]),
+                (_delete_messages, consumed),
+            ),
+        )
 
 
 def _message_row(m: Message) -> Row:

@@ -9,7 +9,7 @@
       - start: {workflow: wf, input: {a: 1}, env: {}, params: {}}
       - take: {task: t1}             # a worker leases the action and works on it
       - complete: {task: t1, item: 0, result: 5}
-      - fail: {task: t1, message: no, details: {}}
+      - fail: {task: t1, message: broken, details: {}}
       - cancel-action: {task: t1}
       - advance: 5s                  # s, m, h, d
       - pause: {}                    # resume: {env: {}}, cancel: {message: x}, stop: {state: FAILED, message: x};
@@ -21,14 +21,18 @@
       state: SUCCEEDED
       message: text
       output: {a: 1.50}              # digits count: 1.50 is not 1.5
-      tasks: {t1: SUCCEEDED}         # the latest of that name; sub-workflows' tasks too
+      tasks: {t1: SUCCEEDED, t2: null}   # the latest of that name; sub-workflows' tasks too; null: never reached
       attempts: {t1: 2}
+      inputs: {t1: {a: 1}}           # what its action was last given; with-items: a list
       results: {t1: [1, 2]}
       globals: {g: 1}
       executions: {child: CANCELLED} # the latest sub-workflow execution of that workflow
+      order: [t1, t2]                # tasks as they started, others between them
       events: [ExecutionStarted, {type: TaskStarted, task: t1, attempt: 1}]   # all of them, in order, fields as given
       events_include: [TaskStarted]  # these, in this order, others between them
       refused: REASON                # of the last step
+
+What may be written where stands in `grammar.py`.
 
 After every step three laws are checked over the execution and all its sub-workflows: replaying the log gives the rows,
 every state change is in `engine/transitions.py`, and what is open has a next cause.
@@ -38,12 +42,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tradewind_server.clock import from_microseconds
 from tradewind_server.engine import commands as c
@@ -52,28 +52,20 @@ from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.scopes import task_result
 from tradewind_server.engine.state import Action, ActionState, Execution, ExecutionState, Task
 from tradewind_server.errors import Refusal
+from tradewind_server.lang import Source
 from tradewind_server.store.records import QueueRow, StoredEvent
 from tradewind_server.testing import laws
+from tradewind_server.testing.comparison import Different, differences, event_differences, order_differences
+from tradewind_server.testing.grammar import Fields, read_scenario, time_of
+from tradewind_server.testing.mocks import failure
 from tradewind_server.testing.world import World
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-Fields = dict[str, Any]
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads numbers with a point as decimals, digit for digit."""
-
-
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: Decimal(str(node.value)))
 
 
 def read(path: Path) -> Fields:
     """Return the scenario in the file *path*."""
-    scenario = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    unknown = scenario.keys() - {"name", "source", "workflow", "when", "then"}
-    assert not unknown, f"{path.name} has unknown keys: {', '.join(sorted(unknown))}"
-    return dict(scenario)
+    scenario, problems = read_scenario(Source(str(path), path.read_text(encoding="utf-8")))
+    assert not problems, "\n".join(f"{p.file}:{p.line}:{p.column}: {p.message}" for p in problems)
+    return scenario
 
 
 def run(scenario: Fields, world: World) -> None:
@@ -95,11 +87,19 @@ def run(scenario: Fields, world: World) -> None:
 
 
 class Stage:
-    """One scenario being played: the root execution, and the leases that workers hold."""
+    """One scenario being played: the root execution, and the leases that workers hold.
 
-    def __init__(self, world: World) -> None:
+    Args:
+        world: where it is played.
+        check_laws: after each step. They tell of faults of the server, not of a workflow.
+    """
+
+    def __init__(self, world: World, *, check_laws: bool = True) -> None:
         self.world = world
         self.root = ""
+        self._check_laws = check_laws
+        #: States of the tree as they were when the world had seen so many outcomes.
+        self._seen: tuple[int, list[Execution]] = (-1, [])
         self._leases: dict[tuple[str, int], QueueRow] = {}
 
     def step(self, step: Fields) -> None:
@@ -108,7 +108,7 @@ class Stage:
         [(kind, how)] = step.items()
         with self._refusal(refused) if refused else contextlib.nullcontext():
             _STEPS[kind](self, how if how is not None else {})
-        for id_ in self.tree():
+        for id_ in self.tree() if self._check_laws else ():
             laws.check(self.world, id_)
 
     @contextlib.contextmanager
@@ -127,11 +127,18 @@ class Stage:
 
     def tree(self) -> list[str]:
         """Return the execution and its sub-workflows, parents first, oldest first."""
-        found = [self.root] if self.root and self.world.exists(self.root) else []
-        for id_ in found:
-            actions = self.world.live(id_).state.actions.values()
-            found += [a.child for a in actions if a.child and self.world.exists(a.child)]
-        return found
+        return [state.id for state in self.states()]
+
+    def states(self) -> list[Execution]:
+        """Return the states of the tree, in the same order."""
+        moment = len(self.world.outcomes)
+        if self._seen[0] != moment:
+            found = [self.world.live(self.root).state] if self.root and self.world.exists(self.root) else []
+            for state in found:
+                children = [action.child for action in state.actions.values() if action.child]
+                found += [self.world.live(child).state for child in children if self.world.exists(child)]
+            self._seen = (moment, found)
+        return self._seen[1]
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -153,8 +160,7 @@ class Stage:
 
     def fail(self, how: Fields) -> None:
         """Answer an action with a failure."""
-        failure = c.Failure("ACTION", how.get("message", "failed"), how.get("code", ""), how.get("details"))
-        self._answer(how, lambda id_: c.FailAction(self.world.clock.now(), id_, failure))
+        self._answer(how, lambda id_: c.FailAction(self.world.clock.now(), id_, failure(how)))
 
     def cancel_action(self, how: Fields) -> None:
         """Answer that an action was cancelled."""
@@ -163,9 +169,11 @@ class Stage:
     def _answer(self, how: Fields, command: Callable[[int], c.CompleteAction | c.FailAction | c.CancelAction]) -> None:
         execution_id, action = self._action(how)
         key = (execution_id, action.id)
-        if not action.asynchronous and key not in self._leases:
+        lease = self._leases.get(key) or self.world.held.get(key)
+        if lease is None and not action.asynchronous:
             self.take(how)
-        self.world.answer(execution_id, command(action.id), self._leases.get(key))
+            lease = self._leases[key]
+        self.world.answer(execution_id, command(action.id), lease)
 
     def _action(self, how: Fields) -> tuple[str, Action]:
         """Return the oldest open action of the task, or else the newest that has ended: its answer comes late."""
@@ -181,12 +189,11 @@ class Stage:
         return ended
 
     def _tasks(self, name: str) -> list[tuple[Task, Execution]]:
-        states = [self.world.live(id_).state for id_ in self.tree()]
-        return [(task, state) for state in states for task in state.tasks.values() if task.name == name]
+        return [(task, state) for state in self.states() for task in state.tasks.values() if task.name == name]
 
     def advance(self, how: str) -> None:
         """Let time pass."""
-        self.world.advance(timedelta(seconds=int(how[:-1]) * _UNITS[how[-1]]))
+        self.world.advance(time_of(how))
 
     def pause(self, how: Fields) -> None:
         """Pause an execution."""
@@ -210,7 +217,7 @@ class Stage:
         self.world.command(id_, command)
 
     def _execution(self, workflow: str) -> Execution:
-        found = [s for s in (self.world.live(id_).state for id_ in self.tree()) if s.workflow == workflow]
+        found = [state for state in self.states() if state.workflow == workflow]
         assert found, f"there is no execution of {workflow}"
         return found[-1]
 
@@ -230,18 +237,26 @@ class Stage:
     # --- what is expected ------------------------------------------------------------------------
 
     def expect(self, expected: Fields) -> None:
-        """Compare what is with what is *expected*."""
-        actual = {key: self._actual(key, value) for key, value in expected.items()}
+        """Compare what is with what is *expected*.
+
+        Raises:
+            Different: all differences at once.
+        """
+        found: list[str] = []
         for key, value in expected.items():
-            if key == "events":
-                _match(value, actual[key], complete=True)
-            elif key == "events_include":
-                _match(value, actual[key], complete=False)
+            actual = self._actual(key, value)
+            if key in ("events", "events_include"):
+                found += event_differences(value, actual, complete=key == "events")
+            elif key == "order":
+                found += order_differences(value, actual)
             else:
-                assert plain(actual[key]) == plain(value), f"{key} is {actual[key]!r}, expected {value!r}"
+                found += differences(key, value, actual)
+        if found:
+            raise Different(found)
 
     def _actual(self, key: str, expected: Any) -> Any:
-        root = self.world.live(self.root).state
+        assert self.states(), "there is no execution: its start was refused"
+        root = self.states()[0]
         found: dict[str, Callable[[], Any]] = {
             "state": lambda: str(root.state),
             "message": lambda: root.message,
@@ -250,7 +265,9 @@ class Stage:
             "executions": lambda: {name: str(self._execution(name).state) for name in expected},
             "tasks": lambda: {name: self._latest(name, lambda t, _: str(t.state)) for name in expected},
             "attempts": lambda: {name: self._latest(name, lambda t, _: t.attempt) for name in expected},
+            "inputs": lambda: {name: self._latest(name, self._input) for name in expected},
             "results": lambda: {name: self._latest(name, lambda t, s: task_result(s, t)) for name in expected},
+            "order": lambda: _started(self.world.events(self.root)),
             "events": lambda: [_told(stored) for stored in self.world.events(self.root)],
         }
         found["events_include"] = found["events"]
@@ -259,6 +276,26 @@ class Stage:
     def _latest(self, name: str, look: Callable[[Task, Execution], Any]) -> Any:
         found = self._tasks(name)
         return look(*found[-1]) if found else None
+
+    def _input(self, task: Task, state: Execution) -> Any:
+        """Return what the actions of the task's current attempt were given, in the order of its items."""
+        found: dict[int, Any] = {}
+        for stored in self.world.events(state.id):
+            if stored.task_id == task.id and stored.type == "ActionScheduled":
+                event = decode_event(stored.type, stored.type_version, stored.body)
+                assert isinstance(event, e.ActionScheduled)
+                found[event.index] = event.input
+        inputs = [found[index] for index in sorted(found)]
+        return inputs if task.items is not None else (inputs[-1] if inputs else None)
+
+
+def _started(log: list[StoredEvent]) -> list[str]:
+    """Return the names of tasks in the order in which their first attempts began."""
+    first: dict[int, str] = {}
+    for stored in log:
+        if stored.type == "TaskStarted":
+            first.setdefault(stored.task_id, stored.task)
+    return list(first.values())
 
 
 _STEPS: dict[str, Callable[[Stage, Any], None]] = {
@@ -285,33 +322,3 @@ def _told(stored: StoredEvent) -> Fields:
     if isinstance(event, e.TimerSet):
         fields["due"] = int((event.due - from_microseconds(stored.at)).total_seconds())
     return {**fields, "type": stored.type, **({"task": stored.task} if stored.task else {})}
-
-
-def _match(expected: list[Any], actual: list[Fields], *, complete: bool) -> None:
-    seen = ", ".join(f"{event['type']}({event['task']})" if event.get("task") else event["type"] for event in actual)
-    position = 0
-    for number, entry in enumerate(expected):
-        wanted = {"type": entry} if isinstance(entry, str) else entry
-        while not complete and position < len(actual) and not _fits(wanted, actual[position]):
-            position += 1
-        assert position < len(actual), f"event {number + 1}, {wanted}, is missing; there are: {seen}"
-        assert _fits(wanted, actual[position]), (
-            f"event {number + 1} is {actual[position]}, expected {wanted}; all: {seen}"
-        )
-        position += 1
-    assert not complete or position == len(actual), f"there are more events than expected: {seen}"
-
-
-def _fits(wanted: Fields, actual: Fields) -> bool:
-    return all(name in actual and plain(actual[name]) == plain(value) for name, value in wanted.items())
-
-
-def plain(value: Any) -> Any:
-    """Return *value* in a form in which 1.50, 1.5, and true and 1 differ."""
-    if isinstance(value, bool | Decimal):
-        return (type(value).__name__, str(value))
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

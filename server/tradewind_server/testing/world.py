@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -16,6 +16,8 @@ from tradewind_server.actions.catalogue import SIMPLE, BuiltIn, signatures
 from tradewind_server.actions.outcome import ActionError, After
 from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine import commands as c
+from tradewind_server.engine import events as e
+from tradewind_server.engine.codec import decode_event
 from tradewind_server.errors import DefinitionInvalid
 from tradewind_server.lang import Source, check
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
@@ -33,6 +35,7 @@ from tradewind_server.store.loading import load, read_events, replay
 from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.clock import CountedIds, VirtualClock
+from tradewind_server.testing.mocks import Answer, Call, Mocks
 
 _ANYBODY = Provenance("anonymous:", "test")
 #: A world in which this much happens at one moment will never come to rest.
@@ -40,7 +43,12 @@ _MOST_STEPS = 20_000
 
 
 class World:
-    """One server's insides. Not thread-safe."""
+    """One server's insides. Not thread-safe.
+
+    Attributes:
+        held: what its own worker was given and has not answered: the mock says so, or there is none.
+        unanswered: the calls that no mock and no built-in action answers; only with *mocks*.
+    """
 
     def __init__(
         self,
@@ -51,6 +59,8 @@ class World:
         open_world: bool = False,
         writer: Writer | None = None,
         first_id: int = 0,
+        mocks: Mocks | None = None,
+        mocked_names: Iterable[str] = (),
     ) -> None:
         self.clock = VirtualClock()
         self.ids = CountedIds(first_id)
@@ -68,7 +78,12 @@ class World:
         self._performed = 0
         #: Results of std.sleep and the like: (due, order, request).
         self._later: list[tuple[int, int, r.Request]] = []
-        names = {name: 0 for name, action in actions.items() if action.run is not None}
+        self.held: dict[tuple[str, int], QueueRow] = {}
+        self.unanswered: list[Call] = []
+        self._mocks = mocks
+        #: Scheduled actions of which no answer has been decided, with mocks.
+        self._calls: dict[tuple[str, int], Call] = {}
+        names = {name: 0 for name, action in actions.items() if action.run is not None} | dict.fromkeys(mocked_names, 0)
         self._worker = Session("built-in", "built-in", "default", names, room=1_000_000)
         self.desk.open(self._worker)
         self.desk.note_drained([("default", name) for name in names])
@@ -241,7 +256,8 @@ class World:
 
     def exists(self, execution_id: str) -> bool:
         """Tell whether there is such an execution."""
-        return bool(self.events(execution_id))
+        with self.database.reading() as (connection, _):
+            return bool(read_events(connection, execution_id, 0, 1))
 
     def spec(self, execution_id: str) -> WorkflowSpec:
         """Return the workflow that an execution runs."""
@@ -296,34 +312,71 @@ class World:
         for target in outcome.targets:
             at = self.clock.now()
             self._pending.append(r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=at))
+        if self._mocks is not None:
+            self._note_calls(outcome, self._mocks)
         for session, row in outcome.offers:
             if session == self._worker.id:
                 self._perform(row)
 
+    def _note_calls(self, outcome: r.Outcome, mocks: Mocks) -> None:
+        for stored in (event for announced in outcome.announcements for event in announced.events):
+            if stored.type != "ActionScheduled":
+                continue
+            event = decode_event(stored.type, stored.type_version, stored.body)
+            assert isinstance(event, e.ActionScheduled)
+            if event.kind != "action":
+                continue
+            call = Call(stored.execution_id, stored.task, event.index, event.name, tuple(event.wrappers), event.input)
+            if not event.asynchronous:
+                self._calls[stored.execution_id, event.action] = call
+            elif (answer := mocks.answer(call)) is not None and not answer.hold:
+                # nobody is offered it: its answer comes from outside
+                self._reply(_result(call.execution_id, event.action, 0, 0, self._said(event.action, answer)), answer)
+
     def _perform(self, row: QueueRow) -> None:
+        answer = self._mocked(row) if self._mocks is not None else self._computed(row)
+        if answer is None or answer.hold:
+            self.held[row.execution_id, row.action_id] = row
+            return
+        self._reply(
+            _result(row.execution_id, row.action_id, row.attempt, row.epoch, self._said(row.action_id, answer)), answer
+        )
+        self.desk.settled("built-in", row.name)
+        self.desk.grant("built-in", 1)
+
+    def _said(self, action: int, answer: Answer) -> c.CompleteAction | c.FailAction:
+        at = self.clock.now()
+        if answer.failure is not None:
+            return c.FailAction(at, action, answer.failure)
+        return c.CompleteAction(at, action, answer.result)
+
+    def _reply(self, result: r.Result, answer: Answer) -> None:
+        due = to_microseconds(self.clock.now() + timedelta(seconds=answer.after))
+        self._performed += 1
+        heapq.heappush(self._later, (due, self._performed, result))
+
+    def _mocked(self, row: QueueRow) -> Answer | None:
+        assert self._mocks is not None
+        call = self._calls.pop((row.execution_id, row.action_id))
+        answer = self._mocks.answer(call)
+        if answer is None and (builtin := self._actions.get(row.name)) is not None and builtin.run is not None:
+            return self._computed(row)
+        if answer is None:
+            self.unanswered.append(call)
+        return answer
+
+    def _computed(self, row: QueueRow) -> Answer:
         run = self._actions[row.name].run
         assert run is not None
         given = decode(row.input or b"{}")
         assert isinstance(given, dict)
-        at = self.clock.now()
-        command: c.CompleteAction | c.FailAction
-        delay = 0.0
         try:
             result = run(given)
             if inspect.isawaitable(result):
                 result = asyncio.run(_completed(result))
-            if isinstance(result, After):
-                delay, result = result.seconds, result.result
-            command = c.CompleteAction(at, row.action_id, result)
+            return Answer(result.result, after=result.seconds) if isinstance(result, After) else Answer(result)
         except ActionError as error:
-            failure = c.Failure("ACTION", error.message, error.code, error.details, error.retryable)
-            command = c.FailAction(at, row.action_id, failure)
-        request = _result(row.execution_id, row.action_id, row.attempt, row.epoch, command)
-        self.desk.settled("built-in", row.name)
-        self.desk.grant("built-in", 1)
-        due = to_microseconds(at + timedelta(seconds=delay))
-        self._performed += 1
-        heapq.heappush(self._later, (due, self._performed, request))
+            return Answer(failure=c.Failure("ACTION", error.message, error.code, error.details, error.retryable))
 
 
 async def _completed(result: Awaitable[object]) -> object:

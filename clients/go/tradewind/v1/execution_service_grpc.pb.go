@@ -110,17 +110,20 @@ type ExecutionServiceClient interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, EXECUTION_WRONG_STATE (it is SUCCEEDED or FAILED).
 	CancelExecution(ctx context.Context, in *CancelExecutionRequest, opts ...grpc.CallOption) (*CancelExecutionResponse, error)
-	// RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING. A repeat
-	// with the same request id gets the first answer; without one, it is refused while the task runs.
+	// RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
+	// business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
+	// runs.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-	// or SUCCEEDED), PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
+	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
+	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
 	RerunTask(ctx context.Context, in *RerunTaskRequest, opts ...grpc.CallOption) (*RerunTaskResponse, error)
 	// SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-	// parents above it, to RUNNING. A repeat with the same request id gets the first answer; without one it is refused.
+	// parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
+	// without one it is refused.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-	// or SUCCEEDED).
+	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
 	SkipTask(ctx context.Context, in *SkipTaskRequest, opts ...grpc.CallOption) (*SkipTaskResponse, error)
 	// WatchExecution sends the events of one execution as they are committed, and ends with OK after the event that ended
 	// the execution. It starts after a revision, or with a snapshot and everything after it, with no gap between. To
@@ -383,17 +386,20 @@ type ExecutionServiceServer interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, EXECUTION_WRONG_STATE (it is SUCCEEDED or FAILED).
 	CancelExecution(context.Context, *CancelExecutionRequest) (*CancelExecutionResponse, error)
-	// RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING. A repeat
-	// with the same request id gets the first answer; without one, it is refused while the task runs.
+	// RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
+	// business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
+	// runs.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-	// or SUCCEEDED), PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
+	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
+	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
 	RerunTask(context.Context, *RerunTaskRequest) (*RerunTaskResponse, error)
 	// SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-	// parents above it, to RUNNING. A repeat with the same request id gets the first answer; without one it is refused.
+	// parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
+	// without one it is refused.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-	// or SUCCEEDED).
+	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
 	SkipTask(context.Context, *SkipTaskRequest) (*SkipTaskResponse, error)
 	// WatchExecution sends the events of one execution as they are committed, and ends with OK after the event that ended
 	// the execution. It starts after a revision, or with a snapshot and everything after it, with no gap between. To

@@ -34,19 +34,18 @@ const (
 	FailureKind_FAILURE_KIND_ACTION FailureKind = 1
 	// The attempt did not end within its timeout.
 	FailureKind_FAILURE_KIND_TIMEOUT FailureKind = 2
-	// An expression of the definition could not be evaluated.
-	FailureKind_FAILURE_KIND_EXPRESSION FailureKind = 3
 	// The worker's lease ended and the action is not safe to run again (code LEASE_LOST), or no worker ever accepted it
 	// (code NOT_DELIVERABLE).
-	FailureKind_FAILURE_KIND_DELIVERY FailureKind = 4
+	FailureKind_FAILURE_KIND_DELIVERY FailureKind = 3
 	// A limit was exceeded, such as the size of a result.
-	FailureKind_FAILURE_KIND_LIMIT FailureKind = 5
+	FailureKind_FAILURE_KIND_LIMIT FailureKind = 4
 	// A child workflow failed.
-	FailureKind_FAILURE_KIND_CHILD FailureKind = 6
+	FailureKind_FAILURE_KIND_CHILD FailureKind = 5
 	// The definition ended the workflow with its "fail" command.
-	FailureKind_FAILURE_KIND_COMMAND FailureKind = 7
-	// The server could not find or call what the definition names.
-	FailureKind_FAILURE_KIND_DEFINITION FailureKind = 8
+	FailureKind_FAILURE_KIND_COMMAND FailureKind = 6
+	// The definition could not be carried out: an expression failed, or what it names does not exist or does not take
+	// these parameters.
+	FailureKind_FAILURE_KIND_DEFINITION FailureKind = 7
 )
 
 // Enum value maps for FailureKind.
@@ -55,23 +54,21 @@ var (
 		0: "FAILURE_KIND_UNSPECIFIED",
 		1: "FAILURE_KIND_ACTION",
 		2: "FAILURE_KIND_TIMEOUT",
-		3: "FAILURE_KIND_EXPRESSION",
-		4: "FAILURE_KIND_DELIVERY",
-		5: "FAILURE_KIND_LIMIT",
-		6: "FAILURE_KIND_CHILD",
-		7: "FAILURE_KIND_COMMAND",
-		8: "FAILURE_KIND_DEFINITION",
+		3: "FAILURE_KIND_DELIVERY",
+		4: "FAILURE_KIND_LIMIT",
+		5: "FAILURE_KIND_CHILD",
+		6: "FAILURE_KIND_COMMAND",
+		7: "FAILURE_KIND_DEFINITION",
 	}
 	FailureKind_value = map[string]int32{
 		"FAILURE_KIND_UNSPECIFIED": 0,
 		"FAILURE_KIND_ACTION":      1,
 		"FAILURE_KIND_TIMEOUT":     2,
-		"FAILURE_KIND_EXPRESSION":  3,
-		"FAILURE_KIND_DELIVERY":    4,
-		"FAILURE_KIND_LIMIT":       5,
-		"FAILURE_KIND_CHILD":       6,
-		"FAILURE_KIND_COMMAND":     7,
-		"FAILURE_KIND_DEFINITION":  8,
+		"FAILURE_KIND_DELIVERY":    3,
+		"FAILURE_KIND_LIMIT":       4,
+		"FAILURE_KIND_CHILD":       5,
+		"FAILURE_KIND_COMMAND":     6,
+		"FAILURE_KIND_DEFINITION":  7,
 	}
 )
 
@@ -398,17 +395,16 @@ const file_tradewind_v1_failure_proto_rawDesc = "" +
 	"retryAfter\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xfd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xe0\x01\n" +
 	"\vFailureKind\x12\x1c\n" +
 	"\x18FAILURE_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13FAILURE_KIND_ACTION\x10\x01\x12\x18\n" +
-	"\x14FAILURE_KIND_TIMEOUT\x10\x02\x12\x1b\n" +
-	"\x17FAILURE_KIND_EXPRESSION\x10\x03\x12\x19\n" +
-	"\x15FAILURE_KIND_DELIVERY\x10\x04\x12\x16\n" +
-	"\x12FAILURE_KIND_LIMIT\x10\x05\x12\x16\n" +
-	"\x12FAILURE_KIND_CHILD\x10\x06\x12\x18\n" +
-	"\x14FAILURE_KIND_COMMAND\x10\a\x12\x1b\n" +
-	"\x17FAILURE_KIND_DEFINITION\x10\bBW\n" +
+	"\x14FAILURE_KIND_TIMEOUT\x10\x02\x12\x19\n" +
+	"\x15FAILURE_KIND_DELIVERY\x10\x03\x12\x16\n" +
+	"\x12FAILURE_KIND_LIMIT\x10\x04\x12\x16\n" +
+	"\x12FAILURE_KIND_CHILD\x10\x05\x12\x18\n" +
+	"\x14FAILURE_KIND_COMMAND\x10\x06\x12\x1b\n" +
+	"\x17FAILURE_KIND_DEFINITION\x10\aBW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -252,11 +252,13 @@ class ExecutionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RerunTask(self, request, context):
-        """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING. A repeat
-        with the same request id gets the first answer; without one, it is refused while the task runs.
+        """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
+        business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
+        runs.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-        or SUCCEEDED), PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
+        or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
+        PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,10 +266,11 @@ class ExecutionServiceServicer(object):
 
     def SkipTask(self, request, context):
         """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-        parents above it, to RUNNING. A repeat with the same request id gets the first answer; without one it is refused.
+        parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
+        without one it is refused.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-        or SUCCEEDED).
+        or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

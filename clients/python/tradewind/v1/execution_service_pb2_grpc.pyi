@@ -112,18 +112,21 @@ class ExecutionServiceStub:
     Errors: EXECUTION_NOT_FOUND, EXECUTION_WRONG_STATE (it is SUCCEEDED or FAILED).
     """
     RerunTask: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.RerunTaskRequest, _execution_service_pb2.RerunTaskResponse]
-    """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING. A repeat
-    with the same request id gets the first answer; without one, it is refused while the task runs.
+    """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
+    business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
+    runs.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-    or SUCCEEDED), PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
+    or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
+    PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
     """
     SkipTask: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.SkipTaskRequest, _execution_service_pb2.SkipTaskResponse]
     """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-    parents above it, to RUNNING. A repeat with the same request id gets the first answer; without one it is refused.
+    parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
+    without one it is refused.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-    or SUCCEEDED).
+    or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
     """
     WatchExecution: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.WatchExecutionRequest, _execution_service_pb2.WatchExecutionResponse]
     """WatchExecution sends the events of one execution as they are committed, and ends with OK after the event that ended
@@ -223,18 +226,21 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: EXECUTION_NOT_FOUND, EXECUTION_WRONG_STATE (it is SUCCEEDED or FAILED).
     """
     RerunTask: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.RerunTaskRequest, _execution_service_pb2.RerunTaskResponse]  # type: ignore[assignment]
-    """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING. A repeat
-    with the same request id gets the first answer; without one, it is refused while the task runs.
+    """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
+    business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
+    runs.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-    or SUCCEEDED), PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
+    or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
+    PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
     """
     SkipTask: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.SkipTaskRequest, _execution_service_pb2.SkipTaskResponse]  # type: ignore[assignment]
     """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-    parents above it, to RUNNING. A repeat with the same request id gets the first answer; without one it is refused.
+    parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
+    without one it is refused.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-    or SUCCEEDED).
+    or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
     """
     WatchExecution: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchExecutionRequest, _execution_service_pb2.WatchExecutionResponse]  # type: ignore[assignment]
     """WatchExecution sends the events of one execution as they are committed, and ends with OK after the event that ended
@@ -409,11 +415,13 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.RerunTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.RerunTaskResponse, _abc.Awaitable[_execution_service_pb2.RerunTaskResponse]]:
-        """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING. A repeat
-        with the same request id gets the first answer; without one, it is refused while the task runs.
+        """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
+        business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
+        runs.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-        or SUCCEEDED), PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
+        or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
+        PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
         """
 
     @_abc_1.abstractmethod
@@ -423,10 +431,11 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.SkipTaskResponse, _abc.Awaitable[_execution_service_pb2.SkipTaskResponse]]:
         """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-        parents above it, to RUNNING. A repeat with the same request id gets the first answer; without one it is refused.
+        parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
+        without one it is refused.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
-        or SUCCEEDED).
+        or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
         """
 
     @_abc_1.abstractmethod

@@ -33,20 +33,20 @@ class _FailureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureKi
     """The action itself reported it."""
     FAILURE_KIND_TIMEOUT: _FailureKind.ValueType  # 2
     """The attempt did not end within its timeout."""
-    FAILURE_KIND_EXPRESSION: _FailureKind.ValueType  # 3
-    """An expression of the definition could not be evaluated."""
-    FAILURE_KIND_DELIVERY: _FailureKind.ValueType  # 4
+    FAILURE_KIND_DELIVERY: _FailureKind.ValueType  # 3
     """The worker's lease ended and the action is not safe to run again (code LEASE_LOST), or no worker ever accepted it
     (code NOT_DELIVERABLE).
     """
-    FAILURE_KIND_LIMIT: _FailureKind.ValueType  # 5
+    FAILURE_KIND_LIMIT: _FailureKind.ValueType  # 4
     """A limit was exceeded, such as the size of a result."""
-    FAILURE_KIND_CHILD: _FailureKind.ValueType  # 6
+    FAILURE_KIND_CHILD: _FailureKind.ValueType  # 5
     """A child workflow failed."""
-    FAILURE_KIND_COMMAND: _FailureKind.ValueType  # 7
+    FAILURE_KIND_COMMAND: _FailureKind.ValueType  # 6
     """The definition ended the workflow with its "fail" command."""
-    FAILURE_KIND_DEFINITION: _FailureKind.ValueType  # 8
-    """The server could not find or call what the definition names."""
+    FAILURE_KIND_DEFINITION: _FailureKind.ValueType  # 7
+    """The definition could not be carried out: an expression failed, or what it names does not exist or does not take
+    these parameters.
+    """
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper):
     """FailureKind says who found that an action or task failed."""
@@ -57,20 +57,20 @@ FAILURE_KIND_ACTION: FailureKind.ValueType  # 1
 """The action itself reported it."""
 FAILURE_KIND_TIMEOUT: FailureKind.ValueType  # 2
 """The attempt did not end within its timeout."""
-FAILURE_KIND_EXPRESSION: FailureKind.ValueType  # 3
-"""An expression of the definition could not be evaluated."""
-FAILURE_KIND_DELIVERY: FailureKind.ValueType  # 4
+FAILURE_KIND_DELIVERY: FailureKind.ValueType  # 3
 """The worker's lease ended and the action is not safe to run again (code LEASE_LOST), or no worker ever accepted it
 (code NOT_DELIVERABLE).
 """
-FAILURE_KIND_LIMIT: FailureKind.ValueType  # 5
+FAILURE_KIND_LIMIT: FailureKind.ValueType  # 4
 """A limit was exceeded, such as the size of a result."""
-FAILURE_KIND_CHILD: FailureKind.ValueType  # 6
+FAILURE_KIND_CHILD: FailureKind.ValueType  # 5
 """A child workflow failed."""
-FAILURE_KIND_COMMAND: FailureKind.ValueType  # 7
+FAILURE_KIND_COMMAND: FailureKind.ValueType  # 6
 """The definition ended the workflow with its "fail" command."""
-FAILURE_KIND_DEFINITION: FailureKind.ValueType  # 8
-"""The server could not find or call what the definition names."""
+FAILURE_KIND_DEFINITION: FailureKind.ValueType  # 7
+"""The definition could not be carried out: an expression failed, or what it names does not exist or does not take
+these parameters.
+"""
 Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
 @_typing.final

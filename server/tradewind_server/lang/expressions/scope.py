@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Iterator, Mapping
 from typing import Protocol
+
+import msgspec
 
 
 class Facts(Protocol):
@@ -52,8 +53,7 @@ class Facts(Protocol):
 VARIABLES = object()
 
 
-@dataclasses.dataclass(slots=True)
-class Scope:
+class Scope(msgspec.Struct, gc=False):
     """The variables of one evaluation, in lookup order, and the facts."""
 
     layers: tuple[Mapping[str, object], ...]

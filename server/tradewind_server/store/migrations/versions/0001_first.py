@@ -35,11 +35,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("execution_id", "action_id"),
         sqlite_with_rowid=False,
     )
-    op.create_index("queue_leases", "action_queue", ["stage", "lease_until"], unique=False)
     op.create_index(
-        "queue_ready", "action_queue", ["namespace", "name", "stage", "rank", "execution_id", "action_id"], unique=False
+        "queue_leases",
+        "action_queue",
+        ["lease_until"],
+        unique=False,
+        sqlite_where=sa.text("stage > 0"),
+        postgresql_where=sa.text("stage > 0"),
     )
-    op.create_index("queue_sessions", "action_queue", ["session"], unique=False)
+    op.create_index(
+        "queue_ready",
+        "action_queue",
+        ["namespace", "name", "rank", "execution_id", "action_id"],
+        unique=False,
+        sqlite_where=sa.text("stage = 0"),
+        postgresql_where=sa.text("stage = 0"),
+    )
     op.create_table(
         "actions",
         sa.Column("execution_id", sa.String(length=64), nullable=False),
@@ -65,7 +76,12 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "actions_open", "actions", ["namespace", "state", "asynchronous", "execution_id", "action_id"], unique=False
+        "actions_open",
+        "actions",
+        ["namespace", "execution_id", "action_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'OPEN'"),
+        postgresql_where=sa.text("state = 'OPEN'"),
     )
     op.create_table(
         "arrivals",
@@ -135,7 +151,6 @@ def upgrade() -> None:
         sa.Column("task_id", sa.BigInteger(), nullable=False),
         sa.Column("task", sa.Text(), nullable=False),
         sa.Column("action_id", sa.BigInteger(), nullable=False),
-        sa.Column("batch", sa.Text(), nullable=False),
         sa.Column("xid", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("trace", sa.Text(), nullable=False),
@@ -165,6 +180,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("failure", sa.LargeBinary(), nullable=True),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("xid", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),

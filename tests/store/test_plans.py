@@ -1,0 +1,61 @@
+"""The hot queries find their rows through the indexes that are made for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tradewind_server.store import reads
+from tradewind_server.store.database import Database
+from tradewind_server.store.filters import Term
+from tradewind_server.store.unit_of_work import Writer
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    opened = Database("")
+    yield opened
+    opened.close()
+
+
+def _plan(connection: sa.Connection, run: Any) -> str:
+    """Return what SQLite says of the last statement of *run*."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
+        seen.append((statement, parameters))
+
+    sa.event.listen(connection, "before_cursor_execute", note)
+    run()
+    sa.event.remove(connection, "before_cursor_execute", note)
+    statement, parameters = seen[-1]
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    return "\n".join(str(row[3]) for row in rows)
+
+
+def test_worker_finds_its_next_action_by_index(database: Database) -> None:
+    """Neither the number of leased actions nor that of other queues matters, and nothing is sorted."""
+    writer = Writer(database, "s")
+    transaction = writer.begin("b", 1)
+    plan = _plan(transaction.connection, lambda: transaction.best_ready("default", "a", 1, 10))
+    leases = _plan(transaction.connection, lambda: transaction.expired_leases(1, 10))
+    writer.rollback()
+    writer.close()
+
+    assert "USING INDEX queue_ready (namespace=? AND name=?)" in plan
+    assert "TEMP B-TREE" not in plan
+    assert "USING INDEX queue_leases (lease_until<?)" in leases
+
+
+@pytest.mark.parametrize("state", ["OPEN", "QUEUED", "RUNNING"])
+def test_open_actions_are_listed_by_index(database: Database, state: str) -> None:
+    """A million ended actions do not slow down the list of those that are open."""
+    with database.connect_reader() as connection:
+        terms = [Term("state", "=", state)]
+        plan = _plan(connection, lambda: reads.actions(connection, "default", "", terms, 10, ("", 0)))
+
+    assert "actions USING INDEX actions_open (namespace=?)" in plan
+    assert "TEMP B-TREE" not in plan
