@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tradewind_server import lang
+from tradewind_server.lang.problems import CODES
+
 pytestmark = pytest.mark.slow
 
 GOOD = "version: '2.0'\nw:\n  tasks:\n    t: {action: std.noop}\n"
@@ -76,3 +79,77 @@ def test_absent_server_is_exit_3_with_a_hint() -> None:
         "UNAVAILABLE",
         "Check the address, and that the server runs.",
     )
+
+
+ODD = """\
+version: '2.0'
+odd:
+  tasks:
+    t:
+      action: std.echo output=<% $.x %>
+      on-error: noop
+"""
+
+
+def test_warnings_are_exit_0_and_strict_makes_them_errors(tmp_path: Path) -> None:
+    """Hints stay hints."""
+    path = tmp_path / "odd.yaml"
+    path.write_text(ODD)
+    lenient, strict = tradewind("check", str(path)), tradewind("check", "--strict", str(path))
+    assert (lenient.returncode, strict.returncode) == (0, 1)
+    assert lenient.stdout.decode().splitlines()[-1] == "1 file: 0 errors, 1 warnings, 1 hints"
+    assert strict.stdout.decode().splitlines()[-1] == "1 file: 1 errors, 0 warnings, 1 hints"
+
+
+def test_format_json_is_what_json_writes(tmp_path: Path) -> None:
+    """One option names all formats."""
+    path = tmp_path / "odd.yaml"
+    path.write_text(ODD)
+    by_format, by_flag = tradewind("check", "--format", "json", str(path)), tradewind("check", "--json", str(path))
+    assert by_format.stdout == by_flag.stdout
+    assert [problem["severity"] for problem in json.loads(by_flag.stdout)["problems"]] == ["warning", "hint"]
+
+
+def test_sarif_has_what_code_hosts_read(tmp_path: Path) -> None:
+    """Version, rules, and results that refer to them, with level and region."""
+    (tmp_path / "odd.yaml").write_text(ODD)
+    (tmp_path / "bad.yaml").write_text(BAD)
+    done = tradewind("check", "--format", "sarif", str(tmp_path / "odd.yaml"), str(tmp_path / "bad.yaml"))
+
+    log = json.loads(done.stdout)
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert done.returncode == 1
+    assert log["version"] == "2.1.0"
+    assert run["tool"]["driver"]["name"] == "tradewind check"
+    assert [rule["id"] for rule in rules] == list(CODES)
+    assert all(rule["shortDescription"]["text"] and rule["helpUri"].endswith(f"#{rule['id']}") for rule in rules)
+    found = []
+    for result in run["results"]:
+        place = result["locations"][0]["physicalLocation"]
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["message"]["text"].startswith("Expected ")
+        region = place["region"]
+        name = place["artifactLocation"]["uri"].rpartition("/")[2]
+        found.append((name, result["ruleId"], result["level"], region["startLine"], region["startColumn"]))
+    assert found == [
+        ("bad.yaml", "unknown-keyword", "error", 5, 7),
+        ("bad.yaml", "unknown-task", "error", 6, 19),
+        ("odd.yaml", "unknown-variable", "warning", 5, 34),
+        ("odd.yaml", "hidden-failure", "note", 6, 7),
+    ]
+
+
+def test_sarif_of_clean_files_has_rules_and_no_results(tmp_path: Path) -> None:
+    """Code hosts then close what they showed before."""
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (run,) = json.loads(tradewind("check", "--format", "sarif", str(tmp_path / "good.yaml")).stdout)["runs"]
+    assert run["results"] == []
+    assert len(run["tool"]["driver"]["rules"]) == len(CODES)
+
+
+def test_schema_is_written_as_json() -> None:
+    """What editors are pointed at."""
+    done = tradewind("schema")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == lang.schema()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from tradewind_server.actions import simple
 from tradewind_server.actions.http import HttpAction
 from tradewind_server.actions.javascript import javascript
-from tradewind_server.engine.library import Signature
+from tradewind_server.lang.standard_actions import SIGNATURES, Signature
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,33 +20,27 @@ class BuiltIn:
     run: Callable[[Mapping[str, object]], object] | None
 
 
-def _takes(*required: str, optional: tuple[str, ...] = (), asynchronous: bool = False) -> Signature:
-    return Signature(frozenset(required), frozenset(optional), asynchronous)
+def _built_in(name: str, run: Callable[[Mapping[str, object]], object] | None) -> BuiltIn:
+    return BuiltIn(SIGNATURES[name], run)
 
 
 SIMPLE: dict[str, BuiltIn] = {
-    "std.noop": BuiltIn(_takes(), simple.noop),
-    "std.async_noop": BuiltIn(_takes(asynchronous=True), None),
-    "std.echo": BuiltIn(_takes("output", optional=("delay",)), simple.echo),
-    "std.fail": BuiltIn(_takes(optional=("error_data",)), simple.fail),
-    "std.sleep": BuiltIn(_takes(optional=("seconds",)), simple.sleep),
-    "std.test_dict": BuiltIn(_takes(optional=("size", "key_prefix", "val")), simple.test_dict),
-    "std.javascript": BuiltIn(_takes("script", optional=("context",)), javascript),
-    "std.js": BuiltIn(_takes("script", optional=("context",)), javascript),
+    "std.noop": _built_in("std.noop", simple.noop),
+    "std.async_noop": _built_in("std.async_noop", None),
+    "std.echo": _built_in("std.echo", simple.echo),
+    "std.fail": _built_in("std.fail", simple.fail),
+    "std.sleep": _built_in("std.sleep", simple.sleep),
+    "std.test_dict": _built_in("std.test_dict", simple.test_dict),
+    "std.javascript": _built_in("std.javascript", javascript),
+    "std.js": _built_in("std.js", javascript),
 }
-HTTP_OPTIONS = (
-    "method", "params", "body", "json", "form", "headers", "cookies", "auth", "timeout", "allow_redirects", "proxies",
-    "verify",
-)  # fmt: skip
 
 
 def all_actions(http: HttpAction) -> dict[str, BuiltIn]:
     """Return every built-in action; those that talk to the web do it through *http*."""
-    return {**SIMPLE, "std.http": BuiltIn(_takes("url", optional=HTTP_OPTIONS), http.run)}
+    return {**SIMPLE, "std.http": _built_in("std.http", http.run)}
 
 
 def signatures() -> dict[str, Signature]:
     """Return what each built-in action takes."""
-    found = {name: action.signature for name, action in SIMPLE.items()}
-    found["std.http"] = _takes("url", optional=HTTP_OPTIONS)
-    return found
+    return dict(SIGNATURES)

@@ -13,7 +13,7 @@ from tradewind_server.api.caller import provenance
 from tradewind_server.api.errors import DefinitionProblems
 from tradewind_server.api.pages import Pages
 from tradewind_server.errors import DefinitionNotFound, FieldInvalid, PayloadTooLarge
-from tradewind_server.lang import Problem, Source, check
+from tradewind_server.lang import Checked, Problem, Source, check
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
@@ -28,6 +28,7 @@ _KINDS = {
 _SEVERITIES = {
     "error": definition_pb2.PROBLEM_SEVERITY_ERROR,
     "warning": definition_pb2.PROBLEM_SEVERITY_WARNING,
+    "hint": definition_pb2.PROBLEM_SEVERITY_HINT,
 }
 _MOST_FILES = 100
 
@@ -43,8 +44,8 @@ class Definitions(service.DefinitionServiceServicer):
 
     async def ValidateDefinitions(self, request: pb.ValidateDefinitionsRequest, context: Any) -> Any:
         """Report every problem."""
-        sources, problems = self._check(request.files)
         namespace = convert.namespace_of(request.namespace)
+        sources, problems = await self._check(request.files, namespace, request.workflow_namespace)
         found = [
             definition_pb2.Definition(
                 namespace=namespace,
@@ -62,7 +63,9 @@ class Definitions(service.DefinitionServiceServicer):
 
     async def DeployDefinitions(self, request: pb.DeployDefinitionsRequest, context: Any) -> Any:
         """Store definitions, all or none."""
-        sources, problems = self._check(request.files)
+        namespace = convert.namespace_of(request.namespace)
+        workflow_namespace = convert.name_of("workflow_namespace", request.workflow_namespace)
+        sources, problems = await self._check(request.files, namespace, workflow_namespace)
         errors = [p for p in problems if p.severity == "error"]
         if errors:
             raise DefinitionProblems(errors)
@@ -71,8 +74,8 @@ class Definitions(service.DefinitionServiceServicer):
         deployed = await self._runtime.ask(
             r.Deploy(
                 provenance=provenance(context, "DeployDefinitions", request.request_id),
-                namespace=convert.namespace_of(request.namespace),
-                workflow_namespace=convert.name_of("workflow_namespace", request.workflow_namespace),
+                namespace=namespace,
+                workflow_namespace=workflow_namespace,
                 sources=sources,
                 at=self._runtime.clock.now(),
                 size_bytes=500 + request.ByteSize(),
@@ -88,10 +91,10 @@ class Definitions(service.DefinitionServiceServicer):
             problems=[_problem(p) for p in problems],
         )
 
-    def _check(
-        self, files: Sequence[definition_pb2.DefinitionFile]
-    ) -> tuple[list[tuple[Source, Specs]], list[Problem]]:
-        """Read the files; names must be unique over all of them.
+    async def _check(
+        self, files: Sequence[definition_pb2.DefinitionFile], namespace: str, workflow_namespace: str
+    ) -> tuple[list[tuple[Source, Specs]], Sequence[Problem]]:
+        """Check the files together, off the loop; what is deployed counts as known.
 
         Raises:
             FieldInvalid, PayloadTooLarge: the files cannot be read at all.
@@ -99,15 +102,19 @@ class Definitions(service.DefinitionServiceServicer):
         if not 1 <= len(files) <= _MOST_FILES:
             expected = f"1 to {_MOST_FILES} files"
             raise FieldInvalid(name="files", expected=expected, problem=f"there are {len(files)}", field="files")
-        sources: list[tuple[Source, Specs]] = []
-        problems: list[Problem] = []
-        for n, file in enumerate(files):
-            source = self._source(file, n)
-            checked = check([source])
-            sources.append((source, [*checked.workflows, *checked.actions]))
-            problems.extend(checked.problems)
-        problems.extend(_duplicates(sources))
-        return sources, problems
+        sources = [self._source(file, n) for n, file in enumerate(files)]
+
+        def work(connection: Any, _: Any) -> Checked:
+            def is_deployed(name: str) -> bool:
+                places = dict.fromkeys([workflow_namespace, ""])
+                return any(
+                    definitions.get(connection, namespace, place, definitions.WORKFLOW, name, 0) for place in places
+                )
+
+            return check(sources, is_deployed=is_deployed)
+
+        checked = await self._runtime.read(work)
+        return list(zip(sources, checked.by_source, strict=True)), checked.problems
 
     def _source(self, file: definition_pb2.DefinitionFile, n: int) -> Source:
         limit = self._runtime.settings.max_payload_bytes
@@ -182,7 +189,7 @@ def _kind(spec: WorkflowSpec | AdhocActionSpec) -> definition_pb2.DefinitionKind
 
 def _problem(problem: Problem) -> definition_pb2.Problem:
     return definition_pb2.Problem(
-        severity=_SEVERITIES.get(problem.severity, definition_pb2.PROBLEM_SEVERITY_WARNING),
+        severity=_SEVERITIES[problem.severity],
         code=problem.code,
         file=problem.file,
         line=problem.line,
@@ -191,19 +198,3 @@ def _problem(problem: Problem) -> definition_pb2.Problem:
         message=problem.message,
         fix=problem.fix,
     )
-
-
-def _duplicates(sources: Sequence[tuple[Source, Specs]]) -> list[Problem]:
-    seen: dict[tuple[bool, str], str] = {}
-    problems = []
-    for source, specs in sources:
-        for spec in specs:
-            key = (isinstance(spec, WorkflowSpec), spec.name)
-            if seen.setdefault(key, source.file_name) != source.file_name:
-                message = f"Expected names to be unique, but '{spec.name}' also stands in {seen[key]}."
-                problems.append(
-                    Problem(
-                        "duplicate-name", "error", source.file_name, spec.line, 1, spec.name, message, "Rename one."
-                    )
-                )
-    return problems

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -27,8 +29,12 @@ CODES: dict[Kind, int] = {
 RETRY_SECONDS = {Kind.EXHAUSTED: 1, Kind.UNAVAILABLE: 1}
 
 
+#: Details travel in trailers, of which clients take 8 KiB; ErrorInfo and the sentence need room too.
+_MOST_VIOLATION_BYTES = 4_096
+
+
 class DefinitionProblems(DefinitionInvalid):
-    """A refused deployment, with every problem as a field violation."""
+    """A refused deployment, with the first problems as field violations; ValidateDefinitions tells all of them."""
 
     def __init__(self, problems: list[Problem]) -> None:
         first = problems[0]
@@ -68,14 +74,7 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
 
 def _violations(refusal: Refusal) -> list[error_details_pb2.BadRequest.FieldViolation]:
     if isinstance(refusal, DefinitionProblems):
-        return [
-            error_details_pb2.BadRequest.FieldViolation(
-                field=f"{p.file}:{p.line}:{p.column} {p.path}",
-                description=f"{p.message} {p.fix}".strip(),
-                reason=p.code,
-            )
-            for p in refusal.problems
-        ]
+        return list(_first_that_fit(map(_violation, refusal.problems)))
     if refusal.field:
         return [
             error_details_pb2.BadRequest.FieldViolation(
@@ -83,6 +82,25 @@ def _violations(refusal: Refusal) -> list[error_details_pb2.BadRequest.FieldViol
             )
         ]
     return []
+
+
+def _violation(problem: Problem) -> error_details_pb2.BadRequest.FieldViolation:
+    return error_details_pb2.BadRequest.FieldViolation(
+        field=f"{problem.file}:{problem.line}:{problem.column} {problem.path}",
+        description=f"{problem.message} {problem.fix}".strip(),
+        reason=problem.code,
+    )
+
+
+def _first_that_fit(
+    violations: Iterable[error_details_pb2.BadRequest.FieldViolation],
+) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+    left = _MOST_VIOLATION_BYTES
+    for violation in violations:
+        left -= violation.ByteSize()
+        if left < 0:
+            return
+        yield violation
 
 
 def _packed(message: object) -> any_pb2.Any:

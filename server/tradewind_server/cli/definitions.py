@@ -1,7 +1,10 @@
-"""Commands about definitions: check, deploy, workflows."""
+"""Commands about definitions: check, schema, deploy, workflows."""
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +14,7 @@ from rich.text import Text
 
 from tradewind import Client, Execution, TradewindError, models
 from tradewind_server import lang
-from tradewind_server.cli import records
+from tradewind_server.cli import records, sarif
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, alone, on_server
 from tradewind_server.lang.specs import WorkflowSpec
@@ -25,18 +28,47 @@ _COLOURS = {"error": "bold red", "warning": "bold yellow", "hint": "bold blue"}
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(check)
+    app.command()(schema)
     app.command()(deploy)
     app.command()(workflows)
 
 
+class Format(enum.Enum):
+    """How problems are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+
+
 @alone
-def check(output: Output, files: Files) -> None:
+def check(
+    output: Output,
+    files: Files,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
+    format: Annotated[Format, typer.Option(help="SARIF is for code hosts and editors.")] = Format.TEXT,  # noqa: A002 - the option's name
+) -> None:
     """Check definitions without a server: exit 0 clean or warnings, 1 errors, 2 unusable."""
     sources = read_sources(files)
-    checked = lang.check(sources)
-    show_problems(output, checked.problems, sources)
-    if not checked.is_valid:
+    problems = lang.check(sources).problems
+    if strict:
+        problems = tuple(_as_error(problem) for problem in problems)
+    if format is Format.SARIF:
+        output.json(sarif.log(problems))
+    else:
+        show_problems(Output(output.as_json or format is Format.JSON), problems, sources)
+    if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(NOT_DONE)
+
+
+def _as_error(problem: lang.Problem) -> lang.Problem:
+    return dataclasses.replace(problem, severity="error") if problem.severity == "warning" else problem
+
+
+@alone
+def schema(output: Output) -> None:
+    """Write the JSON Schema of the language, which gives completion in editors."""
+    output.json(lang.schema())
 
 
 def read_sources(files: Sequence[Path]) -> list[lang.Source]:
@@ -77,11 +109,12 @@ def show_problems(output: Output, problems: Sequence[lang.Problem], sources: Seq
         return
     lines = {source.file_name: source.text.splitlines() for source in sources}
     for problem in problems:
-        output.text(_picture(problem, lines.get(problem.file, [])))
+        output.text(picture(problem, lines.get(problem.file, [])))
     output.text(_summary(problems, len(sources)))
 
 
-def _picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
+def picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
+    """Return a problem with its source line, a caret and what to do."""
     text = Text.assemble(
         (f"{problem.file}:{problem.line}:{problem.column}: ", "bold"),
         (f"{problem.severity}: ", _COLOURS[problem.severity]),
@@ -102,12 +135,13 @@ def _picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
 
 
 def _summary(problems: Sequence[lang.Problem], files: int) -> Text:
-    errors = sum(problem.severity == "error" for problem in problems)
-    others = len(problems) - errors
+    counts = Counter(problem.severity for problem in problems)
+    errors = counts["error"]
+    hints = f", {counts['hint']} hints" if counts["hint"] else ""
     what = f"{files} file" if files == 1 else f"{files} files"
     if not problems:
         return Text(f"{what}: no problems", "green")
-    return Text(f"{what}: {errors} errors, {others} warnings", "red" if errors else "yellow")
+    return Text(f"{what}: {errors} errors, {counts['warning']} warnings{hints}", "red" if errors else "yellow")
 
 
 @on_server
@@ -145,7 +179,9 @@ def _deployed_text(deployed: models.Deployment) -> Text:
     for item in deployed.definitions:
         news = "new" if item.name in deployed.created else "unchanged"
         lines.append(f"{item.kind.lower()} {item.name} version {item.version} ({news})")
-    lines += [f"{item.file}:{item.line}:{item.column}: warning: {item.message}" for item in deployed.problems]
+    lines += [
+        f"{item.file}:{item.line}:{item.column}: {item.severity.lower()}: {item.message}" for item in deployed.problems
+    ]
     return Text("\n".join(lines))
 
 
@@ -181,7 +217,7 @@ def executed_workflow(client: Client, execution: Execution) -> WorkflowSpec:
         if error.reason != "DEFINITION_NOT_FOUND":
             raise
         raise Unusable(f"Expected the definition of '{execution.workflow}', but it was deleted.") from None
-    checked = lang.check([lang.Source(definition.file, definition.proto.source.decode())])
+    checked = lang.read([lang.Source(definition.file, definition.proto.source.decode())])
     for spec in checked.workflows:
         if spec.name == execution.workflow:
             return spec

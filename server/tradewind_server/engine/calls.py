@@ -12,12 +12,13 @@ import msgspec
 from tradewind_server.engine import events as e
 from tradewind_server.engine.contexts import EMPTY, Context
 from tradewind_server.engine.decision import Decision
-from tradewind_server.engine.library import Library, Signature
+from tradewind_server.engine.library import Library
 from tradewind_server.engine.policies import TaskError, dictionary, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import Execution, Task
 from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.specs import AdhocActionSpec, InputSpec, TaskSpec, WorkflowSpec
+from tradewind_server.lang.standard_actions import Signature
 from tradewind_server.lang.values import is_truthy, to_text
 
 #: Longest chain of ad-hoc actions; a cycle ends here as the task's error.

@@ -7,17 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Signature:
-    """What a built-in action takes."""
-
-    required: frozenset[str]
-    #: None: any further parameter is welcome.
-    optional: frozenset[str] | None
-    #: The result comes from outside, through the API.
-    asynchronous: bool = False
+from tradewind_server.lang.standard_actions import Signature
 
 
 class Library(Protocol):

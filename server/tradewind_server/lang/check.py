@@ -1,16 +1,22 @@
-"""Check definition texts: all problems in one pass, and the specs of what has no error."""
+"""Check definition texts: all problems in one pass, and the specs of what has no error.
+
+`read` finds what cannot be taken as it stands; `check` also looks at what is odd about the rest (`analysis`).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from tradewind_server.lang import documents
+from tradewind_server.lang import analysis, documents
+from tradewind_server.lang.analysis import Action, Workflow
 from tradewind_server.lang.documents import Document, Path
-from tradewind_server.lang.problems import Problem, in_order, path_text
+from tradewind_server.lang.problems import CODES, Problem, Problems, path_text, shortened
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import DESCRIPTION, TEXT, TEXTS
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
@@ -36,6 +42,8 @@ class Checked:
     #: Without those that have an error. In textual order.
     workflows: tuple[WorkflowSpec, ...]
     actions: tuple[AdhocActionSpec, ...]
+    #: Both together, for each source.
+    by_source: tuple[tuple[WorkflowSpec | AdhocActionSpec, ...], ...]
     #: In order of file, line and column.
     problems: tuple[Problem, ...]
 
@@ -45,42 +53,89 @@ class Checked:
         return not any(problem.severity == "error" for problem in self.problems)
 
 
-def check(sources: Sequence[Source], kind: Kind | None = None) -> Checked:
-    """Check files together; *kind* None finds out for each document what it is."""
-    found = _Found([], [], [])
-    for source in sources:
-        loaded, yaml_problems = documents.load(source.text)
-        for problem in yaml_problems:
-            found.problems.append(_from_yaml(problem, source.file_name))
-        if not loaded and not yaml_problems:
-            message = "Expected a definition, but the text is empty."
-            found.problems.append(Problem("document-type", "error", source.file_name, 1, 1, "", message))
-        for document in loaded:
-            _read_document(Reader(source.file_name, source.text, document, found.problems), document, kind, found)
-    return Checked(tuple(found.workflows), tuple(found.actions), in_order(found.problems))
+def check(
+    sources: Sequence[Source], kind: Kind | None = None, is_deployed: Callable[[str], bool] = lambda name: False
+) -> Checked:
+    """Check files together.
+
+    Args:
+        sources: the files.
+        kind: what every document is; None finds it out for each.
+        is_deployed: tells whether a workflow that is in none of the files exists all the same.
+    """
+    with _without_collecting():
+        found = _read(sources, kind)
+        analysis.analyse(found.workflows, found.actions, is_deployed)
+        return found.checked(sources)
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Put off the search for garbage: all that is made lives to the end, and the search takes as long as the rest."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def read(sources: Sequence[Source], kind: Kind | None = None) -> Checked:
+    """Read files without looking for what is merely odd: for texts that have been checked before."""
+    with _without_collecting():
+        return _read(sources, kind).checked(sources)
 
 
 @dataclasses.dataclass(slots=True)
 class _Found:
-    workflows: list[WorkflowSpec]
-    actions: list[AdhocActionSpec]
-    problems: list[Problem]
-    #: (kind, name) of everything read so far, with its line.
-    names: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    problems: Problems
+    #: Everything read, also what has errors.
+    workflows: list[Workflow] = dataclasses.field(default_factory=list)
+    actions: list[Action] = dataclasses.field(default_factory=list)
+    #: (kind, name) of everything read so far, with its file and line.
+    names: dict[tuple[str, str], tuple[str, int]] = dataclasses.field(default_factory=dict)
+
+    def checked(self, sources: Sequence[Source]) -> Checked:
+        workflows = [item for item in self.workflows if item.is_valid]
+        actions = [item for item in self.actions if item.is_valid]
+        by_source: list[list[WorkflowSpec | AdhocActionSpec]] = [[] for _ in sources]
+        for workflow in workflows:
+            by_source[workflow.reader.source_number].append(workflow.spec)
+        for action in actions:
+            by_source[action.reader.source_number].append(action.spec)
+        return Checked(
+            tuple(item.spec for item in workflows),
+            tuple(item.spec for item in actions),
+            tuple(map(tuple, by_source)),
+            self.problems.in_order(),
+        )
 
 
-_YAML_FIXES = {
-    "duplicate-key": "Remove or rename one.",
-    "boolean-key": "Put it in quotes.",
-    "yaml-number": "Put it in quotes if it is text.",
-}
+def _read(sources: Sequence[Source], kind: Kind | None) -> _Found:
+    found = _Found(Problems())
+    for number, source in enumerate(sources):
+        loaded, yaml_problems = documents.load(source.text)
+        for problem in yaml_problems:
+            if found.problems.has_room(CODES[problem.code].severity):
+                found.problems.add(_from_yaml(problem, source.file_name))
+        if not loaded and not yaml_problems:
+            message = "Expected a definition, but the text is empty."
+            about = CODES["document-type"]
+            if found.problems.has_room(about.severity):
+                found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message, about.fix))
+        lines = source.text.splitlines()
+        for document in loaded:
+            reader = Reader(source.file_name, lines, document, found.problems, number)
+            _read_document(reader, document, kind, found)
+    return found
 
 
 def _from_yaml(problem: documents.YamlProblem, file: str) -> Problem:
-    severity: Literal["error", "warning"] = "warning" if problem.code == "boolean-key" else "error"
     message = f"Expected YAML of a definition, but {problem.message}."
-    place, fix = problem.place, _YAML_FIXES.get(problem.code, "")
-    return Problem(problem.code, severity, file, place.line, place.column, path_text(problem.path), message, fix)
+    place, about = problem.place, CODES[problem.code]
+    path, message = shortened(path_text(problem.path)), shortened(message)
+    return Problem(problem.code, about.severity, file, place.line, place.column, path, message, about.fix)
 
 
 def _read_document(reader: Reader, document: Document, kind: Kind | None, found: _Found) -> None:
@@ -96,7 +151,7 @@ def _read_document(reader: Reader, document: Document, kind: Kind | None, found:
         return
     names = [name for name in value if name != "version"]
     if not names:
-        reader.report("no-members", (), f"Expected at least one of {kind} in the document, but there is none.")
+        reader.report("no-members", (), f"Expected {kind} in the document, but there are none.")
     for name in names:
         _read_member(reader, kind, name, value[name], (name,), "", found)
 
@@ -130,7 +185,7 @@ def _read_members(reader: Reader, value: object, path: Path) -> object:
     return value if isinstance(value, dict) else reader.wrong(path, value, "a mapping of names to definitions")
 
 
-_MEMBERS = Keyword(Shape("a mapping of names to definitions", _read_members))
+_MEMBERS = Keyword(Shape("a mapping of names to definitions", _read_members, {"type": "object"}))
 WORKBOOK = {
     "name": Keyword(TEXT, required=True),
     "description": Keyword(DESCRIPTION),
@@ -159,21 +214,23 @@ def _read_member(
     reader: Reader, kind: Kind, name: str, value: object, path: Path, workbook: str, found: _Found
 ) -> None:
     full_name = f"{workbook}.{name}" if workbook else name
+    errors, gaps = reader.error_count, reader.gap_count
     if kind == "actions":
         _check_unique(reader, "action", full_name, path, found)
         action = read_action(reader, name, value, path, workbook)
         if action is not None:
-            found.actions.append(action)
+            found.actions.append(Action(reader, path, action, reader.error_count == errors))
         return
     _check_unique(reader, "workflow", full_name, path, found)
     workflow = read_workflow(reader, name, value, path, workbook)
-    if workflow is not None:
-        found.workflows.append(workflow)
+    is_valid, is_whole = reader.error_count == errors, reader.gap_count == gaps
+    found.workflows.append(Workflow(reader, path, workflow, is_valid, is_whole))
 
 
 def _check_unique(reader: Reader, what: str, name: str, path: Path, found: _Found) -> None:
-    first_line = found.names.get((what, name))
-    found.names.setdefault((what, name), reader.line(path))
-    if first_line is not None and name:
-        message = f"Expected {what} '{name}' once, but it is also on line {first_line}."
+    first = found.names.get((what, name))
+    found.names.setdefault((what, name), (reader.file, reader.line(path)))
+    if first is not None and name:
+        place = f"on line {first[1]}" if first[0] == reader.file else f"in {first[0]}"
+        message = f"Expected {what} '{name}' once, but it is also {place}."
         reader.report("duplicate-name", path, message, "Rename one.", at_value=False)

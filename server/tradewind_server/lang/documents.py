@@ -26,6 +26,8 @@ MAX_SIZE = 1024 * 1024
 Path: TypeAlias = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
+#: Octal, or to the base 60; 0x and 0b say so themselves.
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]|[0-9_]+:)")
 #: libyaml cannot be told to read these as text, hence the slower Python reader where they may start a token.
 _ANCHOR_OR_ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\S")
 
@@ -43,24 +45,28 @@ class Document:
     """One YAML document."""
 
     value: Value
-    #: Of each mapping entry the place of its key, of each list item its own.
-    places: dict[Path, Place]
-    #: Of each mapping entry and list item the place of its value.
-    value_places: dict[Path, Place]
+    #: Of each mapping entry where its key stands, of each list item itself. Places are made when asked for: few are.
+    marks: dict[Path, yaml.Mark]
+    #: Of each mapping entry and list item where its value stands.
+    value_marks: dict[Path, yaml.Mark]
 
     def place(self, path: Path) -> Place:
         """Return the place of the entry at *path*, or of the nearest one around it."""
-        return self._nearest(self.places, path)
+        return self._nearest(self.marks, path)
 
     def value_place(self, path: Path) -> Place:
         """Return the place of the value at *path*, or of the nearest entry around it."""
-        return self._nearest(self.value_places, path)
+        return self._nearest(self.value_marks, path)
 
     @staticmethod
-    def _nearest(places: dict[Path, Place], path: Path) -> Place:
-        while path and path not in places:
+    def _nearest(marks: dict[Path, yaml.Mark], path: Path) -> Place:
+        while path and path not in marks:
             path = path[:-1]
-        return places.get(path, Place(1, 1))
+        return _place(marks[path]) if path in marks else Place(1, 1)
+
+
+#: What a definition must not hold, or should not, though every reader of YAML takes it.
+TOLD_ONLY = frozenset({"duplicate-key", "boolean-key", "yaml-boolean", "yaml-integer"})
 
 
 class YamlProblem(ValueError):
@@ -111,7 +117,7 @@ def parse(text: str) -> Value:
     """
     documents, problems = load(text)
     for problem in problems:
-        if problem.code not in ("duplicate-key", "boolean-key"):
+        if problem.code not in TOLD_ONLY:
             raise problem
     if len(documents) > 1:
         raise YamlProblem("it has more than one document", Place(1, 1))
@@ -169,15 +175,15 @@ class _Builder:
 
     def __init__(self, problems: list[YamlProblem]) -> None:
         self._problems = problems
-        self._places: dict[Path, Place] = {}
-        self._value_places: dict[Path, Place] = {}
+        self._marks: dict[Path, yaml.Mark] = {}
+        self._value_marks: dict[Path, yaml.Mark] = {}
 
     def build(self, node: yaml.Node) -> Document:
-        self._places[()] = self._value_places[()] = _place(node)
-        return Document(self._value(node, ()), self._places, self._value_places)
+        self._marks[()] = node.start_mark
+        return Document(self._value(node, ()), self._marks, self._value_marks)
 
     def _value(self, node: yaml.Node, path: Path) -> Value:
-        self._value_places[path] = _place(node)
+        self._value_marks[path] = node.start_mark
         if len(path) > MAX_DEPTH:
             self._report(node, path, f"it is nested deeper than {MAX_DEPTH} levels", "yaml-syntax")
             return None
@@ -186,6 +192,9 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
             return self._sequence(node, path)
         if isinstance(node, yaml.ScalarNode):
+            if node.tag == _TAG + "bool" and node.value.lower() not in ("true", "false"):
+                meaning = "true" if _is_true(node.value) else "false"
+                self._report(node, path, f"'{node.value}' is read as {meaning}", "yaml-boolean")
             return self._scalar(node, path)
         self._report(node, path, f"the tag '{node.tag}' is not supported", "yaml-tag")
         return None
@@ -193,8 +202,9 @@ class _Builder:
     def _sequence(self, node: yaml.SequenceNode, path: Path) -> list[Value]:
         items = []
         for index, child in enumerate(node.value):
-            self._places[(*path, index)] = _place(child)
-            items.append(self._value(child, (*path, index)))
+            place = (*path, index)
+            self._marks[place] = child.start_mark
+            items.append(self._value(child, place))
         return items
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Value]:
@@ -205,13 +215,12 @@ class _Builder:
                 merged |= self._merged(value_node, path)
                 continue
             key = self._key(key_node, path)
+            place = (*path, key)
             if key in own:
-                first = self._places[(*path, key)].line
-                self._report(
-                    key_node, (*path, key), f"the key '{key}' is there twice, first on line {first}", "duplicate-key"
-                )
-            self._places[(*path, key)] = _place(key_node)
-            own[key] = self._value(value_node, (*path, key))
+                first = self._marks[place].line + 1
+                self._report(key_node, place, f"the key '{key}' is there twice, first on line {first}", "duplicate-key")
+            self._marks[place] = key_node.start_mark
+            own[key] = self._value(value_node, place)
         return {**merged, **own} if merged else own
 
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, Value]:
@@ -249,9 +258,9 @@ class _Builder:
             if kind == "null":
                 return None
             if kind == "bool":
-                return node.value.lower() in ("yes", "true", "on")
+                return _is_true(node.value)
             if kind == "int":
-                return _integer(node.value)
+                return self._integer(node, path)
             if kind == "float":
                 return _decimal(node.value)
         except (ValueError, numbers.NumberProblem):
@@ -260,12 +269,22 @@ class _Builder:
         self._report(node, path, f"the tag '{node.tag}' is not supported", "yaml-tag")
         return None
 
+    def _integer(self, node: yaml.ScalarNode, path: Path) -> int:
+        value = _integer(node.value)
+        if _OTHER_BASE.match(node.value):
+            self._report(node, path, f"'{node.value[:40]}' is read as the number {value}", "yaml-integer")
+        return value
+
     def _report(self, node: yaml.Node, path: Path, message: str, code: str) -> None:
-        self._problems.append(YamlProblem(message, _place(node), path, code))
+        self._problems.append(YamlProblem(message, _place(node.start_mark), path, code))
 
 
-def _place(node: yaml.Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def _place(mark: yaml.Mark) -> Place:
+    return Place(mark.line + 1, mark.column + 1)
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() in ("yes", "true", "on")
 
 
 def _integer(text: str) -> int:

@@ -7,12 +7,16 @@ problem: a wrong value reads as None, and whoever builds a spec asks at the end 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import TypeAlias
 
-from tradewind_server.lang.documents import Document, Path
+from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
-from tradewind_server.lang.problems import Problem, Severity, did_you_mean, path_text
+from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
+
+#: A JSON Schema, or a part of one.
+Schema: TypeAlias = dict[str, object]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Shape:
     expected: str
     #: Returns what the value means, None after reporting a problem.
     read: Callable[[Reader, object, Path], object]
+    #: The same for editors; it may take more than *read*, never less.
+    schema: Schema = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,19 +39,59 @@ class Keyword:
     required: bool = False
 
 
+def table_schema(keywords: Mapping[str, Keyword], ignored: Iterable[str] = ()) -> Schema:
+    """Return the schema of a mapping that `Reader.table` reads."""
+    properties: Schema = {name: {} for name in sorted(ignored)}
+    for name, keyword in keywords.items():
+        properties[name] = {"description": f"Takes {keyword.shape.expected}.", **keyword.shape.schema}
+    required = [name for name, keyword in keywords.items() if keyword.required]
+    whole: Schema = {"type": "object", "minProperties": 1, "properties": properties, "additionalProperties": False}
+    return {**whole, "required": required} if required else whole
+
+
+#: Of codes that belong to other files than definitions, such as tests of them.
+_OTHER = Code("error", "")
+#: After these errors the rest is as it was meant.
+_LEAVES_NO_GAP = frozenset(
+    {"expression-syntax", "unknown-task", "no-start-task", "join-cardinality", "requirement-cycle", "duplicate-item"}
+    | {"invalid-name", "name-too-long", "duplicate-name"}
+)
+
+
 class Reader:
     """Reads one document."""
 
-    def __init__(self, file: str, text: str, document: Document, problems: list[Problem]) -> None:
-        self._file = file
-        self._lines = text.splitlines()
+    def __init__(
+        self, file: str, lines: Sequence[str], document: Document, problems: Problems, source_number: int = 0
+    ) -> None:
+        self.file = file
+        #: Which of the sources of one check this is, from 0.
+        self.source_number = source_number
+        #: Shared by all readers of one check.
+        self.problems = problems
+        self._lines = lines
         self._document = document
-        self._problems = problems
         self.error_count = 0
+        #: Errors that hide a part of what was meant, so that more would seem wrong than is.
+        self.gap_count = 0
 
     def line(self, path: Path) -> int:
         """Return the line of the key at *path*."""
         return self._document.place(path).line
+
+    def has(self, path: Path) -> bool:
+        """Tell whether something is written at *path*."""
+        return path in self._document.marks
+
+    def value(self, path: Path) -> object:
+        """Return what is written at *path*, None if nothing is."""
+        value: object = self._document.value
+        for part in path:
+            try:
+                value = value[part]  # type: ignore[index]
+            except (TypeError, LookupError):
+                return None
+        return value
 
     def report(
         self,
@@ -53,13 +99,19 @@ class Reader:
         path: Path,
         message: str,
         fix: str = "",
-        severity: Severity = "error",
+        severity: Severity | None = None,
         at_value: bool = True,
         offset: int = 0,
     ) -> None:
-        """Add a problem with the value at *path*, or with its key if not *at_value*."""
+        """Add a problem with the value at *path*, or with its key if not *at_value*.
+
+        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*.
+        """
+        severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
-        self._problems.append(self.problem(code, path, message, fix, severity, at_value, offset))
+        self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
+        if self.problems.has_room(severity):
+            self.problems.add(self.problem(code, path, message, fix, severity, at_value, offset))
 
     def problem(
         self,
@@ -67,19 +119,28 @@ class Reader:
         path: Path,
         message: str,
         fix: str = "",
-        severity: Severity = "error",
+        severity: Severity | None = None,
         at_value: bool = False,
         offset: int = 0,
     ) -> Problem:
         """Return a problem with its place, without adding it."""
+        about = CODES.get(code, _OTHER)
         place = self._document.value_place(path) if at_value else self._document.place(path)
-        column = place.column + (self._text_start(path, place.line, place.column) + offset if offset else 0)
-        return Problem(code, severity, self._file, place.line, column, path_text(path), message, fix)
+        column = place.column + (self._shift(place, offset) if offset else 0)
+        texts = (shortened(path_text(path)), shortened(message), shortened(fix or about.fix))
+        return Problem(code, severity or about.severity, self.file, place.line, column, *texts)
 
-    def _text_start(self, path: Path, line: int, column: int) -> int:
-        """Return 1 if the text at a place is quoted."""
-        rest = self._lines[line - 1][column - 1 :] if line <= len(self._lines) else ""
-        return 1 if rest[:1] in ("'", '"') else 0
+    def _shift(self, place: Place, offset: int) -> int:
+        """Return how far right an offset into the text at a place is, 0 if it is not on that line."""
+        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
+        first = line[place.column - 1 : place.column]
+        shift = offset + (first in ("'", '"'))
+        return shift if first not in ("", "|", ">") and place.column - 1 + shift < len(line) else 0
+
+    def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
+        """Add a problem with a name in the text at *path*."""
+        text = self.value(path)
+        self.report(code, path, message, fix, offset=_find_name(text, name) if isinstance(text, str) else 0)
 
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
@@ -111,7 +172,7 @@ class Reader:
                     "unknown-keyword",
                     (*path, name),
                     f"Expected a keyword of {what}, but '{name}' is none.",
-                    did_you_mean(name, keywords),
+                    self.problems.suggest(name, keywords.keys()),
                     at_value=False,
                 )
         for name, keyword in keywords.items():
@@ -143,7 +204,23 @@ class Reader:
                 self._warn_unclosed(item, (*path, key))
         elif isinstance(value, str) and ("<%" in value) != ("%>" in value):
             message = "Expected '<%' and '%>' in pairs; this is taken as plain text."
-            self.report("unclosed-expression", path, message, "Close the expression.", severity="warning")
+            self.report("unclosed-expression", path, message, "Close the expression.")
+
+
+def _find_name(text: str, name: str) -> int:
+    """Return where a name stands as a variable, else as a word, else 0."""
+    for word in (f"$.{name}", f"_.{name}", name):
+        start = text.find(word)
+        while start >= 0:
+            before, after = text[start - 1 : start], text[start + len(word) : start + len(word) + 1]
+            if not _is_letter(before) and not _is_letter(after):
+                return start
+            start = text.find(word, start + 1)
+    return 0
+
+
+def _is_letter(sign: str) -> bool:
+    return sign.isalnum() or sign == "_"
 
 
 def described(value: object) -> str:

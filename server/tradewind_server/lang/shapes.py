@@ -9,19 +9,22 @@ from collections.abc import Callable
 
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template, is_single_expression
-from tradewind_server.lang.reader import Reader, Shape
+from tradewind_server.lang.reader import Reader, Schema, Shape
 from tradewind_server.lang.specs import InputSpec
 
 
 def _shape(
-    expected: str, accepts: Callable[[object], bool], convert: Callable[[Reader, object, Path], object]
+    expected: str,
+    accepts: Callable[[object], bool],
+    convert: Callable[[Reader, object, Path], object],
+    schema: Schema,
 ) -> Shape:
     def read(reader: Reader, value: object, path: Path) -> object:
         if accepts(value):
             return convert(reader, value, path)
         return reader.wrong(path, value, expected)
 
-    return Shape(expected, read)
+    return Shape(expected, read, schema)
 
 
 def _as_it_is(reader: Reader, value: object, path: Path) -> object:
@@ -46,23 +49,36 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-ANYTHING = _shape("anything", lambda value: True, _as_it_is)
-TEXT = _shape("a text", is_text, _as_it_is)
+TEXT_SCHEMA: Schema = {"type": "string", "minLength": 1}
+EXPRESSION_SCHEMA: Schema = {"type": "string", "pattern": r"^(<%[\s\S]*%>|\{\{[\s\S]*\}\})\s*$"}
+_MAPPING_SCHEMA: Schema = {"type": "object", "minProperties": 1}
+
+ANYTHING = _shape("anything", lambda value: True, _as_it_is, {})
+TEXT = _shape("a text", is_text, _as_it_is, TEXT_SCHEMA)
 DESCRIPTION = _shape(
-    "a text", lambda value: True, lambda reader, value, path: value if isinstance(value, str) else str(value)
+    "a text", lambda value: True, lambda reader, value, path: value if isinstance(value, str) else str(value), {}
 )
-TEXT_TEMPLATE = _shape("a text", is_text, _template)
-EXPRESSION = _shape("one expression", is_expression, _template)
+TEXT_TEMPLATE = _shape("a text", is_text, _template, TEXT_SCHEMA)
+EXPRESSION = _shape("one expression", is_expression, _template, EXPRESSION_SCHEMA)
 COUNT = _shape(
-    "a whole number of at least 0, or one expression", lambda value: _is_count(value) or is_expression(value), _template
+    "a whole number of at least 0, or one expression",
+    lambda value: _is_count(value) or is_expression(value),
+    _template,
+    {"anyOf": [{"type": "integer", "minimum": 0}, EXPRESSION_SCHEMA]},
 )
 CONDITION = _shape(
-    "true, false or one expression", lambda value: isinstance(value, bool) or is_expression(value), _template
+    "true, false or one expression",
+    lambda value: isinstance(value, bool) or is_expression(value),
+    _template,
+    {"anyOf": [{"type": "boolean"}, EXPRESSION_SCHEMA]},
 )
 TEMPLATES = _shape(
-    "a mapping with at least one entry", lambda value: isinstance(value, dict) and bool(value), _template
+    "a mapping with at least one entry",
+    lambda value: isinstance(value, dict) and bool(value),
+    _template,
+    _MAPPING_SCHEMA,
 )
-ANY_TEMPLATE = _shape("any value", lambda value: True, _template)
+ANY_TEMPLATE = _shape("any value", lambda value: True, _template, {})
 
 
 def _late_templates(reader: Reader, value: object, path: Path) -> Template:
@@ -71,7 +87,10 @@ def _late_templates(reader: Reader, value: object, path: Path) -> Template:
 
 #: Mistral does not parse `output-on-error` before it needs it, so a broken one is only warned of.
 LATE_TEMPLATES = _shape(
-    "a mapping with at least one entry", lambda value: isinstance(value, dict) and bool(value), _late_templates
+    "a mapping with at least one entry",
+    lambda value: isinstance(value, dict) and bool(value),
+    _late_templates,
+    _MAPPING_SCHEMA,
 )
 
 
@@ -79,43 +98,52 @@ def _read_texts(reader: Reader, value: object, path: Path) -> object:
     expected = "a list of different texts"
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, expected)
+    report_repeats(reader, path, value)
     for index, item in enumerate(value):
         if not is_text(item):
             reader.wrong((*path, index), item, "a text")
-        elif item in value[:index]:
-            report_repeated(reader, (*path, index), item)
     return tuple(item for item in value if isinstance(item, str))
 
 
-def report_repeated(reader: Reader, path: Path, item: object) -> None:
-    """Report an item that stands in a list for the second time."""
-    reader.report("duplicate-item", path, f"Expected different items, but '{item}' is there twice.", "Remove one.")
+def report_repeats(reader: Reader, path: Path, items: list[object]) -> set[int]:
+    """Report what stands in a list for the second time; returns where."""
+    repeats, seen = set(), set()
+    for index, item in enumerate(items):
+        key = repr(item)
+        if key in seen:
+            repeats.add(index)
+            message = f"Expected different items, but '{item}' is there twice."
+            reader.report("duplicate-item", (*path, index), message, "Remove one.")
+        seen.add(key)
+    return repeats
 
 
-TEXTS = Shape("a list of different texts", _read_texts)
+_TEXTS_SCHEMA: Schema = {"type": "array", "minItems": 1, "uniqueItems": True, "items": TEXT_SCHEMA}
+TEXTS = Shape("a list of different texts", _read_texts, _TEXTS_SCHEMA)
 
 
 def _read_text_or_texts(reader: Reader, value: object, path: Path) -> object:
     return (value,) if is_text(value) else _read_texts(reader, value, path)
 
 
-TEXT_OR_TEXTS = Shape("a text or a list of different texts", _read_text_or_texts)
+TEXT_OR_TEXTS = Shape(
+    "a text or a list of different texts", _read_text_or_texts, {"anyOf": [TEXT_SCHEMA, _TEXTS_SCHEMA]}
+)
 
 
 def _read_inputs(reader: Reader, value: object, path: Path) -> object:
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "a list of names and 'name: default' pairs")
+    repeats = report_repeats(reader, path, value)
     inputs: dict[str, InputSpec] = {}
     for index, item in enumerate(value):
         place = (*path, index)
-        if item in value[:index]:
-            report_repeated(reader, place, item)
         spec = _read_input(reader, item, place)
         if spec is None:
             continue
-        if spec.name in inputs and item not in value[:index]:
+        if spec.name in inputs and index not in repeats:
             message = f"Expected input '{spec.name}' once; the later entry counts."
-            reader.report("duplicate-input", place, message, "Remove one.", severity="warning")
+            reader.report("duplicate-input", place, message, "Remove one.")
         inputs[spec.name] = spec
     return tuple(inputs.values())
 
@@ -129,8 +157,13 @@ def _read_input(reader: Reader, item: object, path: Path) -> InputSpec | None:
     ((name, default),) = item.items()
     if isinstance(default, str) and ("<%" in default or "{{" in default or "{%" in default):
         message = f"Expected a literal default for input '{name}': an expression in it is not evaluated."
-        reader.report("expression-in-default", (*path, name), message, "Use 'vars' instead.", severity="warning")
+        reader.report("expression-in-default", (*path, name), message, "Use 'vars' instead.")
     return InputSpec(name, required=False, default=default)
 
 
-INPUTS = Shape("a list of names and 'name: default' pairs", _read_inputs)
+_PAIR_SCHEMA: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1}
+INPUTS = Shape(
+    "a list of names and 'name: default' pairs",
+    _read_inputs,
+    {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"anyOf": [TEXT_SCHEMA, _PAIR_SCHEMA]}},
+)

@@ -13,7 +13,7 @@ from typing import Any
 from tradewind_server.lang import inline, values
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
-from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
 from tradewind_server.lang.shapes import (
     CONDITION,
     COUNT,
@@ -21,11 +21,12 @@ from tradewind_server.lang.shapes import (
     EXPRESSION,
     TEMPLATES,
     TEXT_OR_TEXTS,
+    TEXT_SCHEMA,
     TEXT_TEMPLATE,
     TEXTS,
     is_expression,
     is_text,
-    report_repeated,
+    report_repeats,
 )
 from tradewind_server.lang.specs import EngineCommand, OnClause, Retry, TaskSpec
 from tradewind_server.lang.transitions import ON_CLAUSE
@@ -45,7 +46,7 @@ def _read_input(reader: Reader, value: object, path: Path) -> object:
         return reader.wrong(path, value, "a mapping with at least one entry, or one expression")
     if not is_expression(value):
         message = "Expected a mapping, or one expression that gives one: this text will fail the task."
-        reader.report("text-input", path, message, severity="warning")
+        reader.report("text-input", path, message)
     return reader.template(value, path)
 
 
@@ -74,10 +75,9 @@ def _read_with_items(reader: Reader, value: object, path: Path) -> object:
         return None if pair is None else (pair,)
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "'variable in <% list %>', or a list of such texts")
+    report_repeats(reader, path, value)
     pairs = []
     for index, item in enumerate(value):
-        if item in value[:index]:
-            report_repeated(reader, (*path, index), item)
         if isinstance(item, str):
             pairs.append(_read_items(reader, item, (*path, index)))
         else:
@@ -136,13 +136,27 @@ def report_ignored(reader: Reader, path: Path, ignored: tuple[str, ...]) -> None
     if ignored:
         message = f"Expected 'key=value' pairs; '{' '.join(ignored)}' has no effect."
         fix = "Write 'key=value' without blanks around '=', and quote texts that hold blanks."
-        reader.report("unused-text", path, message, fix, severity="warning")
+        reader.report("unused-text", path, message, fix)
 
 
-CALL = Shape("a name, with parameters if needed", _read_call)
+CALL = Shape("a name, with parameters if needed", _read_call, TEXT_SCHEMA)
+#: The list after `in` may be broken over lines.
+_ITEMS_SCHEMA: Schema = {"type": "string", "pattern": r"^\s*[\w-]+\s+in\s*\S"}
+_WITH_ITEMS_SHAPE = Shape(
+    "'variable in <% list %>'",
+    _read_with_items,
+    {"anyOf": [_ITEMS_SCHEMA, {"type": "array", "minItems": 1, "uniqueItems": True, "items": _ITEMS_SCHEMA}]},
+)
+_JOIN_SHAPE = Shape(
+    "'all', 'one' or a number", _read_join, {"anyOf": [{"enum": ["all", "one"]}, {"type": "integer", "minimum": 0}]}
+)
+_RETRY_SHAPE = Shape("'count' and 'delay'", _read_retry, {"anyOf": [table_schema(RETRY), TEXT_SCHEMA]})
+_INPUT_SHAPE = Shape(
+    "a mapping or one expression", _read_input, {"anyOf": [{"type": "object", "minProperties": 1}, TEXT_SCHEMA]}
+)
 
 _POLICIES = {
-    "retry": Keyword(Shape("'count' and 'delay'", _read_retry)),
+    "retry": Keyword(_RETRY_SHAPE),
     "wait-before": Keyword(COUNT),
     "wait-after": Keyword(COUNT),
     "timeout": Keyword(COUNT),
@@ -159,8 +173,8 @@ TASK = {
     "tags": Keyword(TEXTS),
     "action": Keyword(CALL),
     "workflow": Keyword(CALL),
-    "input": Keyword(Shape("a mapping or one expression", _read_input)),
-    "with-items": Keyword(Shape("'variable in <% list %>'", _read_with_items)),
+    "input": Keyword(_INPUT_SHAPE),
+    "with-items": Keyword(_WITH_ITEMS_SHAPE),
     "publish": Keyword(TEMPLATES),
     "publish-on-error": Keyword(TEMPLATES),
     "publish-on-skip": Keyword(TEMPLATES),
@@ -168,11 +182,11 @@ TASK = {
     "target": Keyword(TEXT_TEMPLATE),
     **_POLICIES,
 }
-DIRECT_TASK = {**TASK, **_CLAUSES, "join": Keyword(Shape("'all', 'one' or a number", _read_join))}
+DIRECT_TASK = {**TASK, **_CLAUSES, "join": Keyword(_JOIN_SHAPE)}
 REVERSE_TASK = {**TASK, **_REQUIRES}
 DEFAULTS = {**_POLICIES, **_CLAUSES, **_REQUIRES}
 #: Set by Mistral itself; harmless where people write them.
-_IGNORED = frozenset({"name", "version", "type"})
+IGNORED = frozenset({"name", "version", "type"})
 
 #: Keywords whose spec field is the keyword with underscores.
 _PLAIN_FIELDS = (
@@ -208,20 +222,23 @@ def read_task(
 ) -> TaskSpec:
     """Read one task; what cannot be read is as if it were not there."""
     _check_name(reader, name, value, path)
+    if not isinstance(value, dict) or not value:
+        reader.wrong(path, value, "the keywords of a task")
+        return TaskSpec(name, reader.line(path))
     table, other = (DIRECT_TASK, REVERSE_TASK) if workflow_type == "direct" else (REVERSE_TASK, DIRECT_TASK)
-    parts: dict[str, Any] = reader.table(value, path, table, "a task", _IGNORED | (other.keys() - table.keys()))
-    raw = value if isinstance(value, dict) else {}
-    for keyword in raw.keys() & (other.keys() - table.keys()):
+    parts: dict[str, Any] = reader.table(value, path, table, "a task", IGNORED | (other.keys() - table.keys()))
+    for keyword in value.keys() & (other.keys() - table.keys()):
         message = f"Expected no '{keyword}' in a {workflow_type} workflow."
         fix = "Use 'requires'." if workflow_type == "reverse" else "Use 'on-success', or 'type: reverse'."
         reader.report("wrong-workflow-type", (*path, keyword), message, fix, at_value=False)
-    if "action" in raw and "workflow" in raw:
+    if "action" in value and "workflow" in value:
         message = f"Expected either 'action' or 'workflow' in task '{name}', but both are there."
         reader.report("exclusive-keywords", (*path, "workflow"), message, "Remove one.", at_value=False)
     policies = {keyword: defaults[keyword] for keyword in _POLICIES if keyword in defaults}
     merged = {**policies, **parts}
     fields = {key.replace("-", "_"): merged[key] for key in _PLAIN_FIELDS if key in merged}
     callee, parameters = parts.get("action") or parts.get("workflow") or (Template.constant("std.noop"), {})
+    own_clauses: dict[str, Any] = {field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS}
     spec = TaskSpec(
         name,
         reader.line(path),
@@ -230,10 +247,9 @@ def read_task(
         parameters=parameters,
         join=parts.get("join") or None,
         **fields,
+        **own_clauses,
     )
-    _warn(reader, spec, raw, path)
-    own_clauses: dict[str, Any] = {field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS}
-    spec = dataclasses.replace(spec, **own_clauses)
+    _warn(reader, spec, value, path)
     _warn_publish_conflicts(reader, spec, path)
     return _with_defaults(spec, defaults, workflow_type)
 
@@ -247,7 +263,7 @@ def _check_name(reader: Reader, name: str, value: object, path: Path) -> None:
         reader.report("name-too-long", path, message, at_value=False)
     if name in _COMMAND_WORDS:
         message = f"Expected a task name that is no engine command: as a target, '{name}' means the command."
-        reader.report("reserved-name", path, message, "Rename the task.", severity="warning", at_value=False)
+        reader.report("reserved-name", path, message, "Rename the task.", at_value=False)
 
 
 def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path) -> None:
@@ -255,14 +271,16 @@ def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path)
     for key in spec.parameters:
         if isinstance(given, dict) and key in given:
             message = f"Expected parameter '{key}' once; the inline value counts, the one in 'input' does not."
-            reader.report("parameter-twice", (*path, "input", key), message, "Remove one.", severity="warning")
+            reader.report("parameter-twice", (*path, "input", key), message, "Remove one.")
     if "concurrency" in raw and not spec.with_items:
         message = "Expected 'concurrency' together with 'with-items'; alone it has no effect."
-        reader.report("unused-concurrency", (*path, "concurrency"), message, severity="warning", at_value=False)
+        reader.report("unused-concurrency", (*path, "concurrency"), message, at_value=False)
 
 
 def _warn_publish_conflicts(reader: Reader, spec: TaskSpec, path: Path) -> None:
     """Warn where one variable is published at two levels: on-complete wins, then the task (R3)."""
+    if not any(_clause_variables(getattr(spec, field)) for field in _CLAUSE_FIELDS):
+        return
     for own, clause_name in (
         ("publish", "on-success"),
         ("publish_on_error", "on-error"),
@@ -273,10 +291,10 @@ def _warn_publish_conflicts(reader: Reader, spec: TaskSpec, path: Path) -> None:
         complete_level = _clause_variables(spec.on_complete)
         for name in sorted(clause_level & (task_level | complete_level)):
             message = f"Expected '{name}' to be published once; what '{clause_name}' publishes does not count."
-            reader.report("publish-conflict", (*path, clause_name, "publish"), message, severity="warning")
+            reader.report("publish-conflict", (*path, clause_name, "publish"), message)
         for name in sorted(task_level & complete_level):
             message = f"Expected '{name}' to be published once; what 'on-complete' publishes counts."
-            reader.report("publish-conflict", (*path, own.replace("_", "-"), name), message, severity="warning")
+            reader.report("publish-conflict", (*path, own.replace("_", "-"), name), message)
 
 
 def _clause_variables(clause: OnClause | None) -> set[str]:
@@ -295,7 +313,7 @@ def _with_defaults(spec: TaskSpec, defaults: Mapping[str, object], workflow_type
         names = dict.fromkeys([*spec.requires, *more])
         return dataclasses.replace(spec, requires=tuple(name for name in names if name != spec.name))
     changes: dict[str, Any] = {}
-    for field in _CLAUSE_FIELDS:
+    for field in _CLAUSE_FIELDS if defaults else ():
         default = defaults.get(field.replace("_", "-"))
         own = getattr(spec, field)
         if isinstance(default, OnClause) and (own is None or not own.next):

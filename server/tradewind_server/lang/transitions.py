@@ -10,8 +10,15 @@ import re
 from tradewind_server.lang import inline
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
-from tradewind_server.lang.reader import Keyword, Reader, Shape
-from tradewind_server.lang.shapes import TEMPLATES, is_expression, is_text, report_repeated
+from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
+from tradewind_server.lang.shapes import (
+    EXPRESSION_SCHEMA,
+    TEMPLATES,
+    TEXT_SCHEMA,
+    is_expression,
+    is_text,
+    report_repeats,
+)
 from tradewind_server.lang.specs import EngineCommand, OnClause, Publish, Transition
 
 _COMMANDS = {command.value: command for command in EngineCommand}
@@ -36,11 +43,10 @@ def _read_next(reader: Reader, value: object, path: Path) -> object:
         return _single(_read_guarded(reader, value, path))
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "a task name or a list of them")
+    report_repeats(reader, path, value)
     transitions = []
     for index, item in enumerate(value):
         place = (*path, index)
-        if item in value[:index]:
-            report_repeated(reader, place, item)
         if isinstance(item, dict):
             transitions.append(_read_guarded(reader, item, place))
         elif is_text(item):
@@ -86,16 +92,27 @@ def _read_target(reader: Reader, text: str, path: Path, guard: Template | None, 
     unused = [key for key in parameters if command is None or key != "msg"] + list(ignored)
     if unused:
         message = f"Expected only 'msg' for a command; '{', '.join(unused)}' has no effect."
-        reader.report("unused-parameter", place, message, "Remove it.", severity="warning")
+        reader.report("unused-parameter", place, message, "Remove it.")
     message_text = parameters.get("msg")
     if command is None or message_text is None:
         return Transition(name, command, guard)
     return Transition(name, command, guard, reader.template(message_text, place, within=text))
 
 
+_GUARDED_SCHEMA: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": EXPRESSION_SCHEMA,
+}
+_NEXT_SCHEMAS: list[Schema] = [
+    TEXT_SCHEMA,
+    {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"anyOf": [TEXT_SCHEMA, _GUARDED_SCHEMA]}},
+    _GUARDED_SCHEMA,
+]
 _ADVANCED = {
-    "publish": Keyword(Shape("scopes to publish in", _read_publish)),
-    "next": Keyword(Shape(_EXPECTED, _read_next)),
+    "publish": Keyword(Shape("scopes to publish in", _read_publish, table_schema(PUBLISH))),
+    "next": Keyword(Shape("a task name or a list of them", _read_next, {"anyOf": _NEXT_SCHEMAS})),
 }
 
 
@@ -111,4 +128,4 @@ def _read_clause(reader: Reader, value: object, path: Path) -> object:
     return OnClause(transitions) if isinstance(transitions, tuple) else None
 
 
-ON_CLAUSE = Shape(_EXPECTED, _read_clause)
+ON_CLAUSE = Shape(_EXPECTED, _read_clause, {"anyOf": [*_NEXT_SCHEMAS, table_schema(_ADVANCED)]})

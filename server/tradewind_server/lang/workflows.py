@@ -11,8 +11,7 @@ from typing import Any, Literal
 from tradewind_server.lang import graph, inline
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import is_single_expression
-from tradewind_server.lang.problems import did_you_mean
-from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.reader import Keyword, Reader, Shape, table_schema
 from tradewind_server.lang.shapes import (
     ANY_TEMPLATE,
     DESCRIPTION,
@@ -23,7 +22,7 @@ from tradewind_server.lang.shapes import (
     is_text,
 )
 from tradewind_server.lang.specs import AdhocActionSpec, TaskSpec, WorkflowSpec
-from tradewind_server.lang.tasks import CALL, MAX_NAME, read_defaults, read_task
+from tradewind_server.lang.tasks import CALL, DEFAULTS, MAX_NAME, read_defaults, read_task
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
@@ -39,15 +38,17 @@ def _read_tasks(reader: Reader, value: object, path: Path) -> object:
 
 
 WORKFLOW = {
-    "type": Keyword(Shape("'direct' or 'reverse'", _read_type)),
+    "type": Keyword(Shape("'direct' or 'reverse'", _read_type, {"enum": ["direct", "reverse"]})),
     "description": Keyword(DESCRIPTION),
     "tags": Keyword(TEXTS),
     "input": Keyword(INPUTS),
     "vars": Keyword(TEMPLATES),
     "output": Keyword(TEMPLATES),
     "output-on-error": Keyword(LATE_TEMPLATES),
-    "task-defaults": Keyword(Shape("the keywords of task-defaults", read_defaults)),
-    "tasks": Keyword(Shape("a mapping with at least one task", _read_tasks), required=True),
+    "task-defaults": Keyword(Shape("the keywords of task-defaults", read_defaults, table_schema(DEFAULTS))),
+    "tasks": Keyword(
+        Shape("a mapping with at least one task", _read_tasks, {"type": "object", "minProperties": 1}), required=True
+    ),
 }
 ACTION = {
     "base": Keyword(CALL, required=True),
@@ -58,7 +59,7 @@ ACTION = {
     "tags": Keyword(TEXTS),
 }
 #: Set by Mistral itself; harmless where people write them.
-_IGNORED = frozenset({"name", "version"})
+IGNORED = frozenset({"name", "version"})
 
 
 def check_name(reader: Reader, name: str, path: Path, what: str) -> None:
@@ -77,11 +78,10 @@ def check_name(reader: Reader, name: str, path: Path, what: str) -> None:
     )
 
 
-def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec | None:
-    """Read one workflow; None if it has an error."""
-    errors_before = reader.error_count
+def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec:
+    """Read one workflow, as far as it can be read."""
     check_name(reader, name, path, "workflow")
-    parts: dict[str, Any] = reader.table(value, path, WORKFLOW, "a workflow", _IGNORED)
+    parts: dict[str, Any] = reader.table(value, path, WORKFLOW, "a workflow", IGNORED)
     workflow_type: Literal["direct", "reverse"] = parts.get("type", "direct")
     defaults = parts.get("task-defaults", {})
     tasks = {
@@ -92,8 +92,6 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
     check_graph = _check_direct if workflow_type == "direct" else _check_reverse
     if tasks:
         check_graph(reader, tasks, path)
-    if reader.error_count > errors_before:
-        return None
     return WorkflowSpec(
         name=f"{workbook}.{name}" if workbook else name,
         line=reader.line(path),
@@ -143,22 +141,21 @@ def _check_reverse(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> No
 
 def _report_unknown_task(reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec]) -> None:
     message = f"Expected task '{name}' in the workflow, but there is none."
-    reader.report("unknown-task", path, message, did_you_mean(name, tasks))
+    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks.keys()))
 
 
 def read_action(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> AdhocActionSpec | None:
-    """Read one ad-hoc action; None if it has an error."""
-    errors_before = reader.error_count
+    """Read one ad-hoc action as far as it can be read; None if it has no base."""
     check_name(reader, name, path, "action")
-    parts: dict[str, Any] = reader.table(value, path, ACTION, "an ad-hoc action", _IGNORED)
+    parts: dict[str, Any] = reader.table(value, path, ACTION, "an ad-hoc action", IGNORED)
     base = inline.parse_call(value["base"]).name if isinstance(value, dict) and is_text(value.get("base")) else ""
     if is_single_expression(base):
         message = "Expected the name of an action in 'base': an expression in it is not evaluated."
-        reader.report("expression-in-base", (*path, "base"), message, severity="warning")
+        reader.report("expression-in-base", (*path, "base"), message)
     if base == name:
         message = f"Expected another action as base of '{name}': its own name makes every run fail."
-        reader.report("base-is-itself", (*path, "base"), message, severity="warning")
-    if reader.error_count > errors_before:
+        reader.report("base-is-itself", (*path, "base"), message)
+    if "base" not in parts:
         return None
     own_input = parts.get("base-input")
     given = {key: reader.template(item, path) for key, item in own_input.source.items()} if own_input else {}

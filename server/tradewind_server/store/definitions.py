@@ -10,9 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tradewind_server.engine.library import FixedLibrary, Signature
-from tradewind_server.lang import Source, check
+from tradewind_server.engine.library import FixedLibrary
+from tradewind_server.lang import Source, read
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.standard_actions import Signature
 from tradewind_server.lang.values import encode
 from tradewind_server.settings import Settings
 from tradewind_server.store import schema
@@ -200,7 +201,7 @@ def definition_of(row: Mapping[Any, Any]) -> Definition:
 
 @functools.lru_cache(maxsize=512)
 def _specs(file: str, text: str) -> dict[tuple[str, str], WorkflowSpec | AdhocActionSpec]:
-    checked = check([Source(file, text)])
+    checked = read([Source(file, text)])
     specs: list[WorkflowSpec | AdhocActionSpec] = [*checked.workflows, *checked.actions]
     return {(WORKFLOW if isinstance(s, WorkflowSpec) else ACTION, s.name): s for s in specs}
 

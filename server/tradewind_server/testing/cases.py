@@ -112,8 +112,8 @@ def load(paths: Sequence[Path]) -> Suite:
             continue
         definitions = tuple(_source(each) for each in tests.definitions)
         sources |= {source.file_name: source for source in definitions}
-        homes = tuple((each.file_name, spec) for each in definitions for spec in lang.check([each]).workflows)
-        subject = Subject(tests, definitions, lang.check(definitions), homes)
+        homes = tuple((each.file_name, spec) for each in definitions for spec in lang.read([each]).workflows)
+        subject = Subject(tests, definitions, lang.read(definitions), homes)
         errors = [problem for problem in subject.checked.problems if problem.severity == "error"]
         problems += errors or _misnamed(subject)
         subjects.append(subject)

@@ -27,7 +27,7 @@ from typing import Any
 from tradewind_server.engine.state import FINAL_EXECUTION_STATES
 from tradewind_server.lang import Problem, Source, documents
 from tradewind_server.lang.documents import Path
-from tradewind_server.lang.problems import did_you_mean, in_order
+from tradewind_server.lang.problems import Problems, did_you_mean
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXT_OR_TEXTS
 
@@ -66,14 +66,14 @@ class TestFile:
 def read_scenario(source: Source) -> tuple[Fields, tuple[Problem, ...]]:
     """Return a scenario and what is wrong with it."""
     value, _, problems = _read(source, SCENARIO, "a scenario")
-    return value, in_order(problems)
+    return value, problems.in_order()
 
 
 def read_tests(path: FilePath, text: str, problems: list[Problem]) -> TestFile | None:
     """Return what a file of tests says, or None after adding to *problems*."""
     value, reader, found = _read(Source(str(path), text), TESTS, "a file of tests")
-    problems += in_order(found)
-    if found or reader is None:
+    problems += found.in_order()
+    if found.in_order() or reader is None:
         return None
     names = value.get("definitions", [path.name.removesuffix(".test.yaml") + ".yaml"])
     cases = []
@@ -96,19 +96,21 @@ def _case(name: str, line: int, case: Fields, common: Fields) -> Case:
     return Case(name, line, workflow, start, mocks, case.get("steps") or [], case["then"])
 
 
-def _read(source: Source, keywords: Mapping[str, Keyword], what: str) -> tuple[Fields, Reader | None, list[Problem]]:
-    problems: list[Problem] = []
+def _read(source: Source, keywords: Mapping[str, Keyword], what: str) -> tuple[Fields, Reader | None, Problems]:
+    problems = Problems()
     loaded, broken = documents.load(source.text)
+    # A surprising value shows itself: it is compared with what comes out.
+    broken = [problem for problem in broken if problem.code not in ("yaml-boolean", "yaml-integer")]
     for problem in broken:
         message = f"Expected YAML, but {problem.message}."
         place = problem.place
-        problems.append(Problem(problem.code, "error", source.file_name, place.line, place.column, "", message))
+        problems.add(Problem(problem.code, "error", source.file_name, place.line, place.column, "", message))
     if len(loaded) != 1:
         if not broken:
             message = f"Expected one YAML document, but there are {len(loaded)}."
-            problems.append(Problem("document-type", "error", source.file_name, 1, 1, "", message))
+            problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message))
         return {}, None, problems
-    reader = Reader(source.file_name, source.text, loaded[0], problems)
+    reader = Reader(source.file_name, source.text.splitlines(), loaded[0], problems)
     value = loaded[0].value
     reader.table(value, (), keywords, what)
     return (value if isinstance(value, dict) else {}), reader, problems

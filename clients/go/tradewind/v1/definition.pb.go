@@ -87,6 +87,8 @@ const (
 	ProblemSeverity_PROBLEM_SEVERITY_ERROR ProblemSeverity = 1
 	// The definition can be deployed but probably does not mean what it says.
 	ProblemSeverity_PROBLEM_SEVERITY_WARNING ProblemSeverity = 2
+	// The definition can be deployed and may well mean what it says, but something about it is odd.
+	ProblemSeverity_PROBLEM_SEVERITY_HINT ProblemSeverity = 3
 )
 
 // Enum value maps for ProblemSeverity.
@@ -95,11 +97,13 @@ var (
 		0: "PROBLEM_SEVERITY_UNSPECIFIED",
 		1: "PROBLEM_SEVERITY_ERROR",
 		2: "PROBLEM_SEVERITY_WARNING",
+		3: "PROBLEM_SEVERITY_HINT",
 	}
 	ProblemSeverity_value = map[string]int32{
 		"PROBLEM_SEVERITY_UNSPECIFIED": 0,
 		"PROBLEM_SEVERITY_ERROR":       1,
 		"PROBLEM_SEVERITY_WARNING":     2,
+		"PROBLEM_SEVERITY_HINT":        3,
 	}
 )
 
@@ -190,7 +194,7 @@ type Problem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. Whether it prevents a deployment.
 	Severity ProblemSeverity `protobuf:"varint,1,opt,name=severity,proto3,enum=tradewind.v1.ProblemSeverity" json:"severity,omitempty"`
-	// Output only. Machine-readable name of the rule, e.g. "UNKNOWN_TASK"; stable across versions.
+	// Output only. Machine-readable name of the rule, e.g. "unknown-task"; stable across versions.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	// Output only. Name of the file.
 	File string `protobuf:"bytes,3,opt,name=file,proto3" json:"file,omitempty"`
@@ -564,11 +568,12 @@ const file_tradewind_v1_definition_proto_rawDesc = "" +
 	"\x0eDefinitionKind\x12\x1f\n" +
 	"\x1bDEFINITION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DEFINITION_KIND_WORKFLOW\x10\x01\x12\x1a\n" +
-	"\x16DEFINITION_KIND_ACTION\x10\x02*m\n" +
+	"\x16DEFINITION_KIND_ACTION\x10\x02*\x88\x01\n" +
 	"\x0fProblemSeverity\x12 \n" +
 	"\x1cPROBLEM_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16PROBLEM_SEVERITY_ERROR\x10\x01\x12\x1c\n" +
-	"\x18PROBLEM_SEVERITY_WARNING\x10\x02BW\n" +
+	"\x18PROBLEM_SEVERITY_WARNING\x10\x02\x12\x19\n" +
+	"\x15PROBLEM_SEVERITY_HINT\x10\x03BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -44,7 +44,8 @@ type DefinitionServiceClient interface {
 	// DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
 	// version, so a repeat changes nothing, with or without a request id.
 	//
-	// Errors: DEFINITION_INVALID (each problem is a field violation with file, line and column), FIELD_INVALID,
+	// Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
+	// of them come from ValidateDefinitions), FIELD_INVALID,
 	// REQUEST_ID_REUSED.
 	DeployDefinitions(ctx context.Context, in *DeployDefinitionsRequest, opts ...grpc.CallOption) (*DeployDefinitionsResponse, error)
 	// GetDefinition returns one version with its text.
@@ -136,7 +137,8 @@ type DefinitionServiceServer interface {
 	// DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
 	// version, so a repeat changes nothing, with or without a request id.
 	//
-	// Errors: DEFINITION_INVALID (each problem is a field violation with file, line and column), FIELD_INVALID,
+	// Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
+	// of them come from ValidateDefinitions), FIELD_INVALID,
 	// REQUEST_ID_REUSED.
 	DeployDefinitions(context.Context, *DeployDefinitionsRequest) (*DeployDefinitionsResponse, error)
 	// GetDefinition returns one version with its text.

@@ -58,6 +58,8 @@ class _ProblemSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Probl
     """The definition cannot be deployed."""
     PROBLEM_SEVERITY_WARNING: _ProblemSeverity.ValueType  # 2
     """The definition can be deployed but probably does not mean what it says."""
+    PROBLEM_SEVERITY_HINT: _ProblemSeverity.ValueType  # 3
+    """The definition can be deployed and may well mean what it says, but something about it is odd."""
 
 class ProblemSeverity(_ProblemSeverity, metaclass=_ProblemSeverityEnumTypeWrapper):
     """ProblemSeverity says whether a problem prevents a deployment."""
@@ -68,6 +70,8 @@ PROBLEM_SEVERITY_ERROR: ProblemSeverity.ValueType  # 1
 """The definition cannot be deployed."""
 PROBLEM_SEVERITY_WARNING: ProblemSeverity.ValueType  # 2
 """The definition can be deployed but probably does not mean what it says."""
+PROBLEM_SEVERITY_HINT: ProblemSeverity.ValueType  # 3
+"""The definition can be deployed and may well mean what it says, but something about it is odd."""
 Global___ProblemSeverity: _TypeAlias = ProblemSeverity  # noqa: Y015
 
 @_typing.final
@@ -113,7 +117,7 @@ class Problem(_message.Message):
     severity: Global___ProblemSeverity.ValueType
     """Output only. Whether it prevents a deployment."""
     code: _builtins.str
-    """Output only. Machine-readable name of the rule, e.g. "UNKNOWN_TASK"; stable across versions."""
+    """Output only. Machine-readable name of the rule, e.g. "unknown-task"; stable across versions."""
     file: _builtins.str
     """Output only. Name of the file."""
     line: _builtins.int

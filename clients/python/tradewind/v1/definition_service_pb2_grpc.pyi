@@ -46,7 +46,8 @@ class DefinitionServiceStub:
     """DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
     version, so a repeat changes nothing, with or without a request id.
 
-    Errors: DEFINITION_INVALID (each problem is a field violation with file, line and column), FIELD_INVALID,
+    Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
+    of them come from ValidateDefinitions), FIELD_INVALID,
     REQUEST_ID_REUSED.
     """
     GetDefinition: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.GetDefinitionRequest, _definition_service_pb2.GetDefinitionResponse]
@@ -84,7 +85,8 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     """DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
     version, so a repeat changes nothing, with or without a request id.
 
-    Errors: DEFINITION_INVALID (each problem is a field violation with file, line and column), FIELD_INVALID,
+    Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
+    of them come from ValidateDefinitions), FIELD_INVALID,
     REQUEST_ID_REUSED.
     """
     GetDefinition: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.GetDefinitionRequest, _definition_service_pb2.GetDefinitionResponse]  # type: ignore[assignment]
@@ -131,7 +133,8 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         """DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
         version, so a repeat changes nothing, with or without a request id.
 
-        Errors: DEFINITION_INVALID (each problem is a field violation with file, line and column), FIELD_INVALID,
+        Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
+        of them come from ValidateDefinitions), FIELD_INVALID,
         REQUEST_ID_REUSED.
         """
 

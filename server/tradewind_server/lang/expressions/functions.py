@@ -15,6 +15,12 @@ from tradewind_server.lang.expressions.scope import Facts
 
 Function: TypeAlias = Callable[..., object]
 
+#: Their names.
+FUNCTIONS = frozenset(
+    {"env", "execution", "executions", "task", "tasks", "global", "uuid"}
+    | {"json_dump", "json_parse", "yaml_dump", "yaml_parse"}
+)
+
 
 def language_functions(facts: Facts, budget: Budget) -> dict[str, Function]:
     """Return the functions of one evaluation by name."""

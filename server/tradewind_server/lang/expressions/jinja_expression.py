@@ -14,13 +14,15 @@ from jinja2.environment import TemplateExpression
 from jinja2.parser import Parser
 
 from tradewind_server.lang.expressions.budget import Budget, plain
-from tradewind_server.lang.expressions.functions import language_functions
+from tradewind_server.lang.expressions.functions import FUNCTIONS, language_functions
 from tradewind_server.lang.expressions.jinja_sandbox import BUDGET, bounded, sandbox
+from tradewind_server.lang.expressions.names import Names, of_jinja
 from tradewind_server.lang.expressions.problems import ExpressionError, ExpressionSyntaxError, Refused, failure
 from tradewind_server.lang.expressions.scope import VARIABLES, Root, Scope
 from tradewind_server.lang.expressions.yaql_expression import MAX_EXPRESSION
 
 _SYSTEM_VARIABLES = ("__env", "__execution", "__task_execution")
+_FOUND_BY_ITSELF = frozenset({*FUNCTIONS, *sandbox().globals})
 
 
 class JinjaExpression:
@@ -54,6 +56,10 @@ class JinjaExpression:
         except Exception as problem:
             raise _failure(self.text, problem) from None
 
+    def names(self) -> Names:
+        """Return what the expression names, parsed anew."""
+        return of_jinja(_parse_expression(self.text), _FOUND_BY_ITSELF)
+
 
 class JinjaText:
     """A text with expressions or blocks in it; the result is text."""
@@ -82,6 +88,10 @@ class JinjaText:
             return "".join(parts)
         except Exception as problem:
             raise _failure(self.text, problem) from None
+
+    def names(self) -> Names:
+        """Return what the text names, parsed anew."""
+        return of_jinja(sandbox().parse(self.text), _FOUND_BY_ITSELF)
 
 
 def _compiled(tree: nodes.Template) -> jinja2.Template:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from tradewind_server.lang.expressions import delimiters
@@ -18,6 +18,9 @@ _Evaluate: TypeAlias = Callable[[Scope], object]
 ReportProblem: TypeAlias = Callable[[tuple[str | int, ...], ExpressionSyntaxError], None]
 
 
+Parts: TypeAlias = "Iterable[tuple[str | int, Template]]"
+
+
 class Template:
     """A value in which every text may hold expressions; immutable.
 
@@ -25,14 +28,23 @@ class Template:
         source: the value as it was written.
         is_constant: whether it has no expression at all.
         task_names: the tasks asked for with `task('name')`, or None if a name is computed.
+        expressions: those of a text.
+        parts: the entries of a list or a dictionary by their key.
     """
 
-    __slots__ = ("_evaluate", "is_constant", "source", "task_names")
+    __slots__ = ("_evaluate", "expressions", "is_constant", "parts", "source", "task_names")
 
     def __init__(
-        self, source: object, evaluate: _Evaluate | None = None, task_names: frozenset[str] | None = frozenset()
+        self,
+        source: object,
+        evaluate: _Evaluate | None = None,
+        task_names: frozenset[str] | None = frozenset(),
+        expressions: tuple[Expression, ...] = (),
+        parts: Parts = (),
     ) -> None:
         self.source = source
+        self.expressions = expressions
+        self.parts = parts
         self.is_constant = evaluate is None
         self.task_names = task_names
         self._evaluate = evaluate
@@ -51,6 +63,14 @@ class Template:
             ExpressionError: an expression fails or exceeds its budget.
         """
         return self.source if self._evaluate is None else self._evaluate(scope)
+
+    def texts(self, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Template]]:
+        """Give each text with an expression in it, with its place below *path*."""
+        if self.expressions:
+            yield path, self
+        for key, part in self.parts:
+            if not part.is_constant:
+                yield from part.texts((*path, key))
 
     def __repr__(self) -> str:
         return f"Template({self.source!r})"
@@ -80,12 +100,15 @@ def compile_template(raw: object, report: ReportProblem | None = None, path: tup
         parts = {key: compile_template(item, report, (*path, key)) for key, item in raw.items()}
         if all(part.is_constant for part in parts.values()):
             return Template(raw)
-        return Template(raw, _dictionary(parts), _together(parts.values()))
+        return Template(raw, _dictionary(parts), _together(parts.values()), parts=parts.items())
     if isinstance(raw, list | tuple):
         items = [compile_template(item, report, (*path, index)) for index, item in enumerate(raw)]
         if all(item.is_constant for item in items):
             return Template(raw)
-        return Template(raw, lambda scope: [item.evaluate(scope) for item in items], _together(items))
+        together = _together(items)
+        return Template(
+            raw, lambda scope: [item.evaluate(scope) for item in items], together, parts=tuple(enumerate(items))
+        )
     return Template(raw)
 
 
@@ -104,7 +127,7 @@ def _compile_or_report(text: str, report: ReportProblem | None, path: tuple[str 
     return Template(text, fail)
 
 
-def _dictionary(parts: dict[object, Template]) -> _Evaluate:
+def _dictionary(parts: dict[str, Template]) -> _Evaluate:
     return lambda scope: {key: part.evaluate(scope) for key, part in parts.items()}
 
 
@@ -131,12 +154,12 @@ def _compile_yaql_text(text: str) -> Template:
     single = delimiters.single_yaql(text)
     if single is not None:
         expression = _at(2, single)
-        return Template(text, expression.evaluate, expression.task_names)
+        return Template(text, expression.evaluate, expression.task_names, (expression,))
     pieces = [
         (before, _at(offset, source) if offset >= 0 else None) for before, source, offset in delimiters.split_yaql(text)
     ]
     expressions = [expression for _, expression in pieces if expression is not None]
-    return Template(text, _interpolation(text, pieces), _together(expressions))
+    return Template(text, _interpolation(text, pieces), _together(expressions), tuple(expressions))
 
 
 def _at(offset: int, source: str) -> Expression:
@@ -166,12 +189,12 @@ def _compile_jinja_text(text: str) -> Template:
     if single is not None:
         try:
             expression = compile_jinja_expression(single)
-            return Template(text, expression.evaluate, expression.task_names)
+            return Template(text, expression.evaluate, expression.task_names, (expression,))
         except ExpressionSyntaxError:
             # Two expressions in one text look alike: "{{ 1 }} and {{ 2 }}".
             pass
     whole = compile_jinja_text(text)
-    return Template(text, whole.evaluate, whole.task_names)
+    return Template(text, whole.evaluate, whole.task_names, (whole,))
 
 
 def is_single_expression(text: str) -> bool:

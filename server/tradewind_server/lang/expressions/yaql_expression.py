@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Protocol
 
+from tradewind_server.lang.expressions import names, yaql_fast, yaql_library
 from tradewind_server.lang.expressions import yaql_face as face
-from tradewind_server.lang.expressions import yaql_fast, yaql_library
 from tradewind_server.lang.expressions.budget import Budget, plain
 from tradewind_server.lang.expressions.functions import language_functions
 from tradewind_server.lang.expressions.problems import ExpressionSyntaxError, failure
@@ -23,6 +23,9 @@ class Expression(Protocol):
 
     def evaluate(self, scope: Scope) -> object:
         """Return a plain value; raise ExpressionError."""
+
+    def names(self) -> names.Names:
+        """Return what the expression names, found out anew."""
 
 
 class YaqlExpression:
@@ -51,6 +54,10 @@ class YaqlExpression:
             return self.evaluate_in_library(scope)
         except Exception as problem:
             raise failure(self.text, face.told_iteration(problem)) from None
+
+    def names(self) -> names.Names:
+        """Return what the expression names, found out anew."""
+        return names.of_yaql(self._ast)
 
     def evaluate_in_library(self, scope: Scope) -> object:
         """Evaluate without the fast path; raises whatever goes wrong."""

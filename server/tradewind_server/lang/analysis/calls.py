@@ -1,0 +1,136 @@
+"""What tasks and ad-hoc actions call: standard actions, actions and workflows of the files, names that nearly fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+
+from tradewind_server.lang.analysis.subjects import Action, Workflow
+from tradewind_server.lang.documents import Path
+from tradewind_server.lang.reader import Reader
+from tradewind_server.lang.specs import InputSpec, TaskSpec
+from tradewind_server.lang.standard_actions import SIGNATURES
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """What can be called by name."""
+
+    #: Of the files.
+    actions: Mapping[str, tuple[InputSpec, ...]]
+    #: The names of these, and of the standard actions.
+    action_names: frozenset[str]
+    workflows: Mapping[str, tuple[InputSpec, ...]]
+    is_deployed: Callable[[str], bool]
+    #: What has been found out about names: one action is called in many places.
+    slips: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def slip_of(self, name: str, reader: Reader) -> str:
+        """Return the action that *name* is nearly, or ""."""
+        if name not in self.slips:
+            self.slips[name] = reader.problems.near(name, self.action_names)
+        return self.slips[name]
+
+    @classmethod
+    def of(cls, workflows: Sequence[Workflow], actions: Sequence[Action], is_deployed: Callable[[str], bool]) -> Known:
+        """Take what stands in the files, also what has errors."""
+        own = {action.spec.name: action.spec.input for action in actions}
+        return cls(
+            own,
+            frozenset(own.keys() | SIGNATURES.keys()),
+            {workflow.spec.name: workflow.spec.input for workflow in workflows},
+            is_deployed,
+        )
+
+
+def check_action(action: Action, known: Known) -> None:
+    """Report a base that does not exist."""
+    spec = action.spec
+    _check_action_name(action.reader, (*action.path, "base"), spec.base, spec.workbook, known, spec.base_input)
+
+
+def check_workflow(workflow: Workflow, known: Known) -> None:
+    """Report calls and asked-for tasks that do not exist."""
+    for task in workflow.spec.tasks.values():
+        path = workflow.task_path(task.name)
+        callee = task.callee.source
+        if task.callee.is_constant and isinstance(callee, str) and workflow.reader.has((*path, task.kind)):
+            if task.kind == "action":
+                given = _given(task) or ()
+                place = (*path, "action")
+                _check_action_name(workflow.reader, place, callee, workflow.spec.workbook, known, given)
+            else:
+                _check_workflow_name(workflow, task, callee, known)
+        _check_asked_tasks(workflow, task)
+
+
+def _given(task: TaskSpec) -> set[str] | None:
+    """Return the names of a call's input; None if an expression gives them."""
+    own = task.input.source if task.input is not None else {}
+    return {*task.parameters, *own} if isinstance(own, dict) else None
+
+
+def _check_action_name(
+    reader: Reader, path: Path, name: str, workbook: str, known: Known, given: Iterable[str]
+) -> None:
+    declared = known.actions.get(f"{workbook}.{name}") if workbook else None
+    declared = known.actions.get(name) if declared is None else declared
+    signature = SIGNATURES.get(name)
+    if declared is not None:
+        _check_unexpected(reader, path, name, given, {item.name for item in declared})
+    elif signature is not None:
+        if signature.optional is not None:
+            _check_unexpected(reader, path, name, given, signature.required | signature.optional)
+    elif name.startswith("std."):
+        message = f"Expected a standard action, but there is no '{name}'."
+        reader.report_name("unknown-action", path, name, message, reader.problems.suggest(name, SIGNATURES.keys()))
+    elif near := known.slip_of(name, reader):
+        message = f"Expected an action that is known or served by a worker; '{name}' is nearly '{near}'."
+        reader.report_name("unknown-action", path, name, message, f"Did you mean '{near}'?")
+
+
+def _check_unexpected(reader: Reader, path: Path, name: str, given: Iterable[str], declared: Set[str]) -> None:
+    for key in given:
+        if key not in declared:
+            place = (*path[:-1], "input", key) if reader.has((*path[:-1], "input", key)) else path
+            message = f"Expected an input of '{name}', but it does not take '{key}': the call fails."
+            fix = reader.problems.suggest(key, declared)
+            if place == path:
+                reader.report_name("wrong-parameters", place, key, message, fix)
+            else:
+                reader.report("wrong-parameters", place, message, fix, at_value=False)
+
+
+def _check_workflow_name(workflow: Workflow, task: TaskSpec, name: str, known: Known) -> None:
+    reader, path = workflow.reader, (*workflow.task_path(task.name), "workflow")
+    member = f"{workflow.spec.workbook}.{name}"
+    declared = known.workflows.get(member) if workflow.spec.workbook else None
+    declared = known.workflows.get(name) if declared is None else declared
+    if declared is not None:
+        given = _given(task)
+        missing = [item.name for item in declared if item.required and given is not None and item.name not in given]
+        if missing:
+            message = f"Expected input {_listed(missing)} of workflow '{name}', but it is not given: the call fails."
+            fix = f"Add '{missing[0]}: …' to 'input'."
+            reader.report_name("wrong-parameters", path, name, message, fix)
+    elif not known.is_deployed(name) and not (workflow.spec.workbook and known.is_deployed(member)):
+        message = f"Expected workflow '{name}' in the files or deployed already, but it is not found."
+        near = reader.problems.near(name, known.workflows.keys())
+        fix = f"Did you mean '{near}'?" if near else "Deploy it before this one runs."
+        reader.report_name("unknown-workflow", path, name, message, fix)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _check_asked_tasks(workflow: Workflow, task: TaskSpec) -> None:
+    tasks = workflow.spec.tasks
+    for use in workflow.uses[task.name]:
+        if use.template.task_names == frozenset():
+            continue
+        for path, text in use.template.texts(use.path):
+            for name in sorted((text.task_names or frozenset()) - tasks.keys()):
+                message = f"Expected task '{name}' in the workflow, but there is none: its result is null."
+                fix = workflow.reader.problems.suggest(name, tasks.keys())
+                workflow.reader.report_name("unknown-task-result", path, name, message, fix)

@@ -1,0 +1,140 @@
+"""Which variables an expression certainly reads: what a check needs, and an evaluation does not.
+
+Only what is sure counts. In `$.list.where($.x > 1)` the second `$` is an item, so arguments are looked into only
+where they are known to be evaluated outside; and what the expression itself asks about first (`$.get(x)`,
+`_.x is defined`) may well be missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from jinja2 import TemplateAssertionError, meta, nodes
+
+from tradewind_server.lang.expressions import yaql_face as face
+from tradewind_server.lang.expressions.functions import FUNCTIONS
+
+#: Functions and methods whose arguments are evaluated where the call stands.
+_EAGER = frozenset(
+    {"coalesce", "concat", "containsKey", "dict", "endsWith", "format", "get", "join", "keys", "len", "list", "replace"}
+    | {"round", "set", "split", "startsWith", "substring", "switch", "toLower", "toUpper", "trim", "values"}
+    | {
+        "abs",
+        "bool",
+        "float",
+        "int",
+        "isDict",
+        "isEmpty",
+        "isInteger",
+        "isList",
+        "isString",
+        "max",
+        "min",
+        "str",
+        "sum",
+    }
+    | FUNCTIONS
+)
+_ASKING = frozenset({"get", "containsKey"})
+_COMPARISONS = frozenset({"=", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/"})
+_ASKING_TESTS = frozenset({"defined", "undefined", "none"})
+_ASKING_FILTERS = frozenset({"default", "d"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Names:
+    """What an expression names."""
+
+    #: Variables of the context that it reads, as `$.x` or `_.x`.
+    variables: frozenset[str] = frozenset()
+    #: Words that stand where a variable may be meant: `x` instead of `$.x` or `_.x`.
+    bare: frozenset[str] = frozenset()
+
+
+def of_yaql(ast: face.Ast) -> Names:
+    """Collect the names of a YAQL expression."""
+    read: set[str] = set()
+    asked: set[str] = set()
+    bare = {ast.value} if _is_word(ast) else set()
+    pending = [ast]
+    while pending:
+        node = pending.pop()
+        kind = type(node)
+        if kind is face.AstBinary and node.operator == ".":
+            pending += _of_step(node, read, asked)
+        elif kind is face.AstIndex:
+            start, *positions = node.args
+            pending.append(start)
+            if _is_root(start) and positions and _is_text(positions[0]):
+                read.add(positions[0].value)
+        elif kind is face.AstFunction:
+            pending += node.args if node.name in _EAGER else ()
+        elif kind is face.AstBinary:
+            if node.operator in _COMPARISONS:
+                bare |= {operand.value for operand in node.args if _is_word(operand)}
+            pending += node.args[:1] if node.operator in ("->", "?.") else node.args
+        else:
+            pending += face.children(node)
+    return Names(frozenset(read - asked), frozenset(bare))
+
+
+def _of_step(node: face.Ast, read: set[str], asked: set[str]) -> list[face.Ast]:
+    """Read `left.right`; returns what is still to be looked into."""
+    left, right = node.args
+    if type(right) is face.AstFunction:
+        if _is_root(left) and right.name in _ASKING and right.args and hasattr(right.args[0], "value"):
+            asked.add(str(right.args[0].value))
+        return [left, *(right.args if right.name in _EAGER else ())]
+    if _is_root(left) and type(right) is face.AstKeyword:
+        read.add(right.value)
+    return [left]
+
+
+def _is_root(ast: face.Ast) -> bool:
+    return type(ast) is face.AstVariable and ast.path.value == "$"
+
+
+def _is_text(ast: face.Ast) -> bool:
+    return type(ast) in (face.AstConstant, face.AstKeyword) and isinstance(ast.value, str)
+
+
+def _is_word(ast: face.Ast) -> bool:
+    return type(ast) is face.AstKeyword and isinstance(ast.value, str)
+
+
+def of_jinja(tree: nodes.Template, known: frozenset[str]) -> Names:
+    """Collect the names of a Jinja expression or text; *known* are those that Jinja finds by itself."""
+    stored = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+    asked = {name for part in _asking(tree) for name in _paths(part)}
+    asked |= {name.name for part in _asking(tree) for name in part.find_all(nodes.Name)}
+    asked |= {part.name for part in _asking(tree) if isinstance(part, nodes.Name)}
+    asked |= {node.expr.value for node in tree.find_all(nodes.Compare) if isinstance(node.expr, nodes.Const)}
+    read = set() if "_" in stored else set(_paths(tree))
+    bare = _undeclared(tree) - known - {"_"}
+    return Names(frozenset(read - asked), frozenset(name for name in bare - asked if not name.startswith("__")))
+
+
+def _undeclared(tree: nodes.Template) -> set[str]:
+    try:
+        return meta.find_undeclared_variables(tree)
+    except TemplateAssertionError:  # an unknown filter: it fails before any name is looked up
+        return set()
+
+
+def _asking(tree: nodes.Node) -> Iterator[nodes.Node]:
+    for node in tree.find_all((nodes.Test, nodes.Filter)):
+        if node.name in (_ASKING_TESTS if isinstance(node, nodes.Test) else _ASKING_FILTERS):
+            asked = node.node
+            if asked is not None:
+                yield asked
+
+
+def _paths(tree: nodes.Node) -> Iterator[str]:
+    """Give x of every `_.x` and `_['x']` at or below *tree*, but not of methods."""
+    found = list(tree.find_all((nodes.Getattr, nodes.Getitem)))
+    for node in [tree, *found]:
+        if isinstance(node, nodes.Getattr | nodes.Getitem) and isinstance(node.node, nodes.Name):
+            key = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+            if node.node.name == "_" and isinstance(key, str) and not hasattr(dict, key):
+                yield key

@@ -1,0 +1,61 @@
+"""ValidateDefinitions and DeployDefinitions: what they say about definitions beside errors."""
+
+from __future__ import annotations
+
+from grpc import StatusCode
+
+from tests.api.harness import Served, refused
+from tradewind.v1 import definition_pb2, definition_service_pb2
+
+_CHILD = "version: '2.0'\nchild: {input: [n], tasks: {t: {action: std.noop}}}\n"
+_PARENT = "version: '2.0'\nparent: {tasks: {t: {workflow: child n=1, on-error: noop}}}\n"
+_WRONG = "version: '2.0'\nwrong: {tasks: {t: {action: std.ehco output=<% $.x %>}}}\n"
+
+
+async def _problems(served: Served, *texts: str, deploy: bool = False) -> list[tuple[str, str]]:
+    """Return (code, severity) of what is told of files."""
+    files = [definition_pb2.DefinitionFile(name=f"{n}.yaml", content=text.encode()) for n, text in enumerate(texts)]
+    if deploy:
+        answer = await served.definitions.DeployDefinitions(
+            definition_service_pb2.DeployDefinitionsRequest(files=files)
+        )
+    else:
+        answer = await served.definitions.ValidateDefinitions(
+            definition_service_pb2.ValidateDefinitionsRequest(files=files)
+        )
+    return [
+        (problem.code, definition_pb2.ProblemSeverity.Name(problem.severity).removeprefix("PROBLEM_SEVERITY_"))
+        for problem in answer.problems
+    ]
+
+
+async def test_warnings_and_hints_come_with_their_severity(served: Served) -> None:
+    assert await _problems(served, _WRONG) == [("unknown-action", "WARNING"), ("unknown-variable", "WARNING")]
+    assert await _problems(served, _WRONG, deploy=True) == await _problems(served, _WRONG)
+
+
+async def test_a_sub_workflow_is_known_from_the_other_file_or_when_it_is_deployed(served: Served) -> None:
+    alone = await _problems(served, _PARENT)
+    together = await _problems(served, _PARENT, _CHILD)
+    await served.deploy(_CHILD)
+    after = await _problems(served, _PARENT)
+
+    assert alone == [("unknown-workflow", "HINT"), ("hidden-failure", "HINT")]
+    assert together == after == [("hidden-failure", "HINT")]
+
+
+async def test_two_files_with_one_name_are_refused_together(served: Served) -> None:
+    assert await _problems(served, _CHILD, _CHILD) == [("duplicate-name", "ERROR")]
+
+
+async def test_a_flood_of_errors_still_comes_as_a_refusal_with_its_reason(served: Served) -> None:
+    """Details travel in trailers, which clients bound; the rest is in ValidateDefinitions."""
+    tasks = "".join(f"    task_{n}: {{acton: std.noop, on-success: nowhere_{n}}}\n" for n in range(500))
+    text = f"version: '2.0'\nflood:\n  tasks:\n{tasks}"
+
+    with refused(StatusCode.INVALID_ARGUMENT, "DEFINITION_INVALID") as caught:
+        await served.deploy(text)
+
+    assert caught.metadata["count"] == "1000"
+    assert 10 <= len(caught.violations) < 1000
+    assert len(await _problems(served, text)) == 1000

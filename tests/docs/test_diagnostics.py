@@ -1,0 +1,70 @@
+"""docs/diagnostics.md has a section for every code, and its examples show what a check says."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.docs.blocks import blocks
+from tests.house import rules
+from tools import diagnostics_docs
+from tradewind_server.lang import Source, check
+from tradewind_server.lang.problems import CODES, MAX_PROBLEMS
+
+_TEXT = diagnostics_docs.PAGE.read_text(encoding="utf-8")
+_EXAMPLES = diagnostics_docs.examples(_TEXT)
+#: An example of it would be longer than the page; it has a test of its own below.
+_WITHOUT = {"too-many-problems"}
+
+
+def test_every_code_has_a_section_and_every_section_a_code() -> None:
+    assert list(_EXAMPLES) == list(dict.fromkeys(_EXAMPLES))
+    assert set(_EXAMPLES) == set(CODES)
+    assert {code for code, example in _EXAMPLES.items() if example is None} == _WITHOUT
+
+
+@pytest.mark.parametrize("code", sorted(CODES.keys() - _WITHOUT))
+def test_an_example_has_exactly_the_problem_of_its_section(code: str) -> None:
+    example = _EXAMPLES[code]
+    assert example is not None
+
+    problems = diagnostics_docs.problems(example)
+
+    assert [(problem.code, problem.severity) for problem in problems] == [(code, CODES[code].severity)]
+    assert problems[0].fix != ""
+
+
+def test_the_page_shows_what_a_check_says_and_where() -> None:
+    """The place is in the block below each example: line, column, caret. Run tools/diagnostics_docs.py."""
+    assert diagnostics_docs.page(_TEXT) == _TEXT
+    shown = [block for block in blocks(diagnostics_docs.PAGE) if block.language == "text"]
+    assert len(shown) == len(CODES) - len(_WITHOUT)
+    assert all(block.text.startswith("example.yaml:") for block in shown)
+
+
+def test_a_flood_of_problems_is_cut() -> None:
+    """Warnings stop at the bound, and the last line says how many are missing; an error after them is not lost."""
+    words = "".join(f"        k{n}: yes\n" for n in range(MAX_PROBLEMS + 50))
+    text = f"version: '2.0'\nw:\n  tasks:\n    t:\n      action: a\n      input:\n{words}      nonsense: 1\n"
+
+    checked = check([Source("f.yaml", text)])
+
+    assert not checked.is_valid
+    assert [problem.code for problem in checked.problems[-2:]] == ["unknown-keyword", "too-many-problems"]
+    assert "50 more" in checked.problems[-1].message
+    assert len(checked.problems) == MAX_PROBLEMS + 2
+
+
+def test_every_code_that_is_reported_is_in_the_table() -> None:
+    """A code that is misspelt where it is reported would have no section and no severity of its own."""
+    reported = {
+        argument.value
+        for path in (rules.SERVER / "lang").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        for argument in call.args[:1]
+        if call.func.attr in ("report", "report_name") and isinstance(argument, ast.Constant)
+    }
+    assert len(reported) > 40
+    assert reported <= CODES.keys()

@@ -1,0 +1,189 @@
+"""Whatever the text, a check ends soon, within bounds, and says what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tradewind_server.lang import Checked, Source, check
+
+_SALARY = (Path(__file__).parents[2] / "examples" / "salary" / "salary.yaml").read_text(encoding="utf-8")
+_HEAD = "version: '2.0'\nw:\n  tasks:\n"
+
+#: Seconds that nothing may take. CPU time, so that a busy machine does not fail the test.
+_SECONDS = 2.0
+_MOST_BYTES = 500_000_000
+#: Two thirds of the largest file, so that a slower machine passes too.
+_LARGE = 700_000
+
+
+def _checked(text: str) -> Checked:
+    """Check a text; every problem has a place in it, a sentence and something to do."""
+    checked = check([Source("f.yaml", text)])
+    lines = text.count("\n") + 2
+    for problem in checked.problems:
+        assert 1 <= problem.line <= lines
+        assert problem.column >= 1
+        assert problem.message.startswith("Expected ")
+        assert problem.message.endswith(".")
+        assert problem.fix.endswith((".", "?"))
+        assert max(len(problem.message), len(problem.fix), len(problem.path)) <= 500
+    return checked
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.binary(max_size=400))
+def test_random_bytes_are_told_not_raised(data: bytes) -> None:
+    _checked(data.decode("utf-8", "replace"))
+
+
+#: Pieces that mean something in some place, so that mutations get past the first line.
+_PIECES = st.sampled_from(
+    [
+        "\n",
+        "  ",
+        "\t",
+        ":",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "'",
+        '"',
+        "&a ",
+        "*a",
+        "<<: ",
+        "|",
+        ">",
+        "#",
+        "!x ",
+        "---\n",
+        "\0",
+    ]
+    + ["<% $.x %>", "<%", "%>", "{{ _.x }}", "{% if", "on-success", "join: all", "noop", "yes", "010", "1:30", ".inf"]
+    + ["salary", "publish", "with-items", "task-defaults", "\ud83d", "\u2028", "é", "null", "~", "-1", "9" * 50]
+)
+_EDITS = st.lists(st.tuples(st.integers(0, len(_SALARY)), st.integers(0, 40), _PIECES), min_size=1, max_size=6)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(_EDITS)
+def test_a_damaged_definition_is_told_not_raised(edits: list[tuple[int, int, str]]) -> None:
+    """Pieces are cut out of a real definition and others put in."""
+    text = _SALARY
+    for at, length, piece in edits:
+        text = text[:at] + piece + text[at + length :]
+    _checked(text)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.permutations(_SALARY.splitlines(keepends=True)))
+def test_lines_in_any_order_are_told_not_raised(lines: list[str]) -> None:
+    _checked("".join(lines))
+
+
+def _bomb(levels: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(pattern: str, count: int = 100_000) -> str:
+    """Return so many lines, as far as a file may be long."""
+    lines = (pattern.replace("N", str(n)).replace("M", str(n + 1)) for n in range(count))
+    text, size = [], 0
+    for line in lines:
+        size += len(line) + 1
+        if size > _LARGE:
+            break
+        text.append(line)
+    return "\n".join(text) + "\n"
+
+
+_HUGE = {
+    "bomb of aliases": _bomb(12),
+    "nested lists": "[" * 100_000,
+    "closed nested lists": "a: " + "[" * 50_000 + "]" * 50_000,
+    "nested mappings": "".join(f"{' ' * n}a:\n" for n in range(1_400)),
+    "nested flow mappings": "{a: " * 50_000,
+    "nested parentheses": _HEAD + f"    t: {{action: a x=<% {'(' * 8_000}1{')' * 8_000} %>}}\n",
+    "nested brackets of Jinja": _HEAD + f"    t: {{action: 'a x={{{{ {'[' * 8_000} }}}}'}}\n",
+    "100,000 equal lines": "a: b\n" * 100_000,
+    "100,000 items": "- a\n" * 100_000,
+    "100,000 empty lines": "\n" * 100_000,
+    "100,000 comments": "# a\n" * 100_000,
+    "100,000 documents": "---\na\n" * 50_000,
+    "100,000 keys": _lines("kN: v"),
+    "100,000 booleans": "version: 2\nw:\n  x:\n" + _lines("  - no"),
+    "chain": _HEAD + _lines("    tN: {on-success: tM}"),
+    "tasks that are none": _HEAD + _lines("    tN: x"),
+    "unknown tasks": _HEAD + _lines("    tN: {on-success: uN}"),
+    "unknown keywords": _HEAD + _lines("    tN: {acton: a}"),
+    "unknown variables": _HEAD + _lines("    tN: {action: a x=<% $.vN %>}"),
+    "one fan out": _HEAD
+    + f"    s:\n      on-success: [{', '.join(f't{n}' for n in range(20_000))}]\n"
+    + _lines("    tN: {action: a}", 20_000),
+    "one fan in": _HEAD + _lines("    tN: {publish: {x: N}, on-success: j}", 15_000) + "    j: {join: all}\n",
+    "circle": _HEAD
+    + "    s: {on-success: t0}\n"
+    + _lines("    tN: {publish: {vN: 1}, on-success: tM}", 12_000)
+    + "    t12000: {on-success: t0}\n",
+    "inputs": "version: 2\nw:\n  input:\n" + _lines("    - iN", 60_000),
+    "items of one clause": _HEAD + "    t:\n      on-success:\n" + _lines("        - uN", 50_000),
+    "actions": "version: 2\n" + _lines("aN: {base: std.ecoN}"),
+    "workflows": "version: 2\n" + _lines("wN: {tasks: {t: {workflow: vN}}}"),
+    "more than may be": "# " + "a" * 1_048_576,
+    "one long line": _HEAD + f"    t: {{action: a x='{'y' * 900_000}'}}\n",
+    "one long expression": _HEAD + f"    t: {{action: a x=<% {'1 + ' * 4_000}1 %>}}\n",
+    "many expressions in one text": _HEAD + f"    t: {{action: a, input: {{x: '{'<% $.v %>' * 90_000}'}}}}\n",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _HUGE)
+def test_huge_and_hostile_texts_end_in_time(name: str) -> None:
+    started = time.process_time()
+    _checked(_HUGE[name])
+    assert time.process_time() - started < _SECONDS
+
+
+_BOUNDED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), int(sys.argv[1])))
+from tradewind_server.lang import Source, check
+print(len(check([Source("f.yaml", sys.stdin.read())]).problems))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bomb of aliases", "nested lists", "chain", "circle", "100,000 equal lines"])
+def test_memory_is_bounded(name: str) -> None:
+    """A process that may have no more than so much ends as it should."""
+    command = [sys.executable, "-c", _BOUNDED, str(_MOST_BYTES)]
+    done = subprocess.run(command, input=_HUGE[name].encode(), capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.strip().isdigit()
+
+
+@pytest.mark.slow
+def test_time_grows_with_the_text_and_not_with_its_square() -> None:
+    """5,000 tasks that publish and read take about 10 times what 500 take; the square would be 100 times."""
+
+    def measured(count: int) -> float:
+        step = (
+            "    tN:\n      action: a x=<% $.get(vN) %>\n      publish: {vM: <% task().result %>}\n      on-success: tM"
+        )
+        text = _HEAD + _lines(step, count) + f"    t{count}: {{action: a}}\n"
+        started = time.process_time()
+        assert check([Source("f.yaml", text)]).problems == ()
+        return time.process_time() - started
+
+    measured(500)
+    assert measured(5_000) < min(_SECONDS, 30 * measured(500))
