@@ -57,6 +57,7 @@ Evaluate = Callable[..., object]
         ("{{ _.l | sum }}", 6),
         ("{{ [0.1, 0.2] | sum }}", Decimal("0.3")),
         ("{{ 7 / 2 }}", Decimal("3.5")),
+        ("{{ [1.5 is float, 1 is float] }}", [True, False]),
         ("{{ 7 // 2 }}", 3),
         ("{{ 2 ** 80 }}", 2**80),
         ("{{ '%.2f' % 12345678901234567.895 }}", "12345678901234567.90"),
@@ -80,6 +81,11 @@ def test_expressions_give_plain_values(evaluate: Evaluate, text: object, value: 
 
     assert result == value
     assert type(result) is type(value)
+
+
+def test_brackets_find_a_variable_that_is_called_like_a_method(evaluate: Evaluate) -> None:
+    assert evaluate("{{ _['items'] | length }}", items=[1, 2]) == 2
+    assert evaluate("{{ _['keys']() | list }}", items=[1, 2]) == ["items"]
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return obj[attribute] if attribute in obj else self.undefined(obj={}, name=attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """Read `obj[argument]`."""
+        """Read `obj[argument]`; of `_` the variable, also where a method has its name."""
         if isinstance(obj, Root):
-            return self.getattr(obj, argument) if isinstance(argument, str) else self.undefined(obj={}, name="?")
+            if not isinstance(argument, str):
+                return self.undefined(obj={}, name="?")
+            return obj[argument] if argument in obj else self.getattr(obj, argument)
         return super().getitem(obj, argument)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805, D102
@@ -425,5 +427,6 @@ def sandbox() -> Sandbox:
     made.globals = {name: made.globals[name] for name in ("range", "dict", "cycler", "joiner", "namespace")}
     filters = {**FILTERS, **{name: _width_checked(FILTERS[name]) for name in _GROWING}, **_OWN_FILTERS}
     made.filters = {name: _counted_filter(function) for name, function in filters.items()}
+    made.tests["float"] = lambda value: isinstance(value, Decimal)
     made.filters.update({name: _language_filter(name) for name in (*_LANGUAGE, *_LANGUAGE_OF_VALUES)})
     return made
