@@ -116,6 +116,16 @@ def test_web_is_never_asked(tmp_path: Path) -> None:
     assert found["b"] == ()
 
 
+def test_mock_answers_whichever_worker_is_meant(tmp_path: Path) -> None:
+    """A target decides where an action is done, and a mock does it everywhere."""
+    text = """
+version: '2.0'
+w: {tasks: {t: {with-items: "site in <% [north, south] %>", action: disc.burn, target: site=<% $.site %>}}}
+"""
+    tests = "cases: {a: {mocks: {disc.burn: {result: 1}}, then: {state: SUCCEEDED, results: {t: [1, 1]}}}}"
+    assert play(tmp_path, text, tests) == {"a": ()}
+
+
 def test_pure_actions_run(tmp_path: Path) -> None:
     """They are what they are, and sleep on the virtual clock."""
     text = """

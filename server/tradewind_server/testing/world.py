@@ -314,6 +314,7 @@ class World:
             self._pending.append(r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=at))
         if self._mocks is not None:
             self._note_calls(outcome, self._mocks)
+            self._claim_targeted(outcome)
         for session, row in outcome.offers:
             if session == self._worker.id:
                 self._perform(row)
@@ -332,6 +333,16 @@ class World:
             elif (answer := mocks.answer(call)) is not None and not answer.hold:
                 # nobody is offered it: its answer comes from outside
                 self._reply(_result(call.execution_id, event.action, 0, 0, self._said(event.action, answer)), answer)
+
+    def _claim_targeted(self, outcome: r.Outcome) -> None:
+        """A mock answers whichever worker is meant."""
+        wanted = sorted((name, target, 1_000) for _, name, target in outcome.queued if target)
+        if wanted:
+            worker = self._worker
+            claim = r.Claim(
+                provenance=_ANYBODY, session=worker.id, worker=worker.worker, namespace="default", wanted=wanted
+            )
+            self._pending.append(claim)
 
     def _perform(self, row: QueueRow) -> None:
         answer = self._mocked(row) if self._mocks is not None else self._computed(row)
