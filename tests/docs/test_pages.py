@@ -16,7 +16,7 @@ from tradewind_server.engine.codec import TYPES
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STORIES = ["README.md", "docs/quickstart.md"]
-ALONE = ["docs/diagnostics.md", "docs/watching.md", "docs/testing.md", "docs/pictures.md"]
+ALONE = ["docs/diagnostics.md", "docs/watching.md", "docs/testing.md", "docs/pictures.md", "docs/language.md"]
 
 
 @pytest.mark.slow
