@@ -73,3 +73,23 @@ async def test_heavy_list_is_cut_into_pages_that_a_client_can_take(served: Serve
         assert len(found) == _COUNT
     else:
         assert found == list(range(1, (await served.get(ids[0])).revision + 1))
+
+
+ITEMS = """
+version: '2.0'
+items:
+  tasks:
+    each: {with-items: "i in <% [7, 8] %>", action: std.noop, on-success: one}
+    one: {action: std.noop}
+"""
+
+
+async def test_actions_of_items_have_their_index_and_no_other(served: Served) -> None:
+    """The first item has the index 0, which is not the same as none."""
+    await served.deploy(ITEMS)
+    id_ = await served.start("items", {})
+    await served.ended(id_)
+    request = execution_service_pb2.ListActionsRequest(execution_id=id_)
+    actions = (await served.executions.ListActions(request)).actions
+    found = [(a.task, a.item_index if a.HasField("item_index") else None) for a in actions]
+    assert found == [("each", 0), ("each", 1), ("one", None)]

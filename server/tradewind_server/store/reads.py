@@ -20,6 +20,9 @@ _bodies = Select(
     schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body")
 )
 
+#: What the detail of a task with items has in it, and of no other.
+_ITEMS = b'"items_revision":'
+
 Condition = Callable[[Term], sa.ColumnElement[bool]]
 
 
@@ -122,6 +125,13 @@ def task_counts(connection: sa.Connection, execution_ids: Sequence[str]) -> dict
     return counts
 
 
+def _has_items(connection: sa.Connection, detail: sa.Column[bytes]) -> sa.ColumnElement[bool]:
+    """Tell whether the task with this *detail* has items."""
+    if connection.dialect.name == "sqlite":  # whose LIKE finds nothing in a blob
+        return sa.func.instr(detail, _ITEMS) > 0
+    return detail.op("LIKE")(b"%" + _ITEMS + b"%")
+
+
 def actions(
     connection: sa.Connection,
     namespace: str,
@@ -137,8 +147,7 @@ def actions(
     x, t = schema.executions, schema.tasks
     joined = joined.join(x, x.c.id == a.c.execution_id)
     joined = joined.join(t, sa.and_(t.c.execution_id == a.c.execution_id, t.c.task_id == a.c.task_id))
-    # only a task with items has the field in its detail
-    is_item = t.c.detail.op("LIKE")(b'%"items_revision":%').label("is_item")
+    is_item = _has_items(connection, t.c.detail).label("is_item")
     query = sa.select(a, x.c.workflow, x.c.business_key, is_item, *delivery).select_from(joined)
     query = query.where(a.c.namespace == namespace)
     if execution_id:
