@@ -20,6 +20,11 @@ def verdict(case: Case, deviation: dict[str, Any] | None) -> tuple[str, list[str
         actual = run(case)
     except Exception:
         return "different", [traceback.format_exc(limit=-3)]
+    return judge(case, deviation, actual)
+
+
+def judge(case: Case, deviation: dict[str, Any] | None, actual: dict[str, Any]) -> tuple[str, list[str]]:
+    """Compare what came out of *case*, wherever it was run, with what should."""
     found = differences(case.expected, actual, case.unstable)
     if not found:
         return "equal", []

@@ -19,6 +19,7 @@ from tradewind_server.testing.world import World
 #: How far a run may go into the future when the case sets no bound, and when it does not end by itself.
 _LIMIT = timedelta(hours=1)
 
+_ENDS = ("ExecutionSucceeded", "ExecutionFailed", "ExecutionCancelled")
 STOPS = {"SUCCESS": ExecutionState.SUCCEEDED, "ERROR": ExecutionState.FAILED, "CANCELLED": ExecutionState.CANCELLED}
 
 
@@ -48,6 +49,23 @@ def run(case: Case) -> dict[str, Any]:
     database = Database("")
     try:
         return _Run(case, World(database)).result()
+    finally:
+        database.close()
+
+
+def run_open(case: Case) -> tuple[dict[str, Any], timedelta, bool]:
+    """Run *case* where unknown actions wait for a worker.
+
+    Returns:
+        What came out, how long it took on the virtual clock, and whether the end was the last thing to happen.
+    """
+    database = Database("")
+    try:
+        run_ = _Run(case, World(database, open_world=True))
+        began = run_.world.clock.now()
+        found = run_.result()
+        ends = [event.type in _ENDS for event in run_.world.events(run_.id)] if run_.id else []
+        return found, run_.world.clock.now() - began, not any(ends[:-1])
     finally:
         database.close()
 
