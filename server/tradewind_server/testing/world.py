@@ -48,6 +48,8 @@ class World:
     Attributes:
         held: what its own worker was given and has not answered: the mock says so, or there is none.
         unanswered: the calls that no mock and no built-in action answers; only with *mocks*.
+        cache: the states that the committer remembers; a test may make it forget some.
+        between: called before each batch; what it returns goes into the batch, too.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class World:
         self.desk = Desk()
         self._actions = actions
         self.registry = Registry(signatures(), open_world, self.settings)
-        around = Surroundings(Cache(self.settings.cache_bytes), self.desk, self.registry, self.settings)
+        self.cache = Cache(self.settings.cache_bytes)
+        self.between: Callable[[], Iterable[r.Request]] = tuple
+        around = Surroundings(self.cache, self.desk, self.registry, self.settings)
         self._writer = writer or Writer(database, "world")
         self.committer = Committer(self._writer, around, self.clock, self.ids)
         self.alarm = Alarm()
@@ -213,6 +217,7 @@ class World:
         """
         for _ in range(_MOST_STEPS):
             self._collect_due()
+            self._pending.extend(self.between())
             if not self._pending:
                 return
             queue, self._pending = self._pending, []

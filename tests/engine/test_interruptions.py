@@ -1,0 +1,157 @@
+"""What happens around an execution does not change what becomes of it: a lost cache, a pause.
+
+TRADEWIND_RANDOM_EXAMPLES=1000 looks for longer, with another seed each time.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.engine.driving import ENDING, STEPS, Step, carry_out, deploy, fresh_world
+from tests.engine.generated import Workflow, tasks, without_children
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.scopes import task_result
+from tradewind_server.engine.state import Execution, ExecutionState, Task
+from tradewind_server.runtime import requests as r
+from tradewind_server.store.records import Provenance, StoredEvent
+from tradewind_server.testing.mocks import Mocks
+from tradewind_server.testing.scenario import Stage
+from tradewind_server.testing.world import World
+
+EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
+_SOME = settings(
+    max_examples=EXAMPLES or 40, deadline=None, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck)
+)
+#: Batches of the longest run, and more.
+_ALWAYS = frozenset(range(10_000))
+
+# --- a lost cache ------------------------------------------------------------------------------------------------
+
+
+@_SOME
+@given(tasks(), tasks(), STEPS, st.frozensets(st.integers(0, 60)))
+def test_same_commands_give_the_same_events_whatever_is_cached(
+    workflow: Workflow, child: Workflow, steps: list[Step], some: frozenset[int]
+) -> None:
+    """A state that was loaded from the rows, as after a crash, decides as one that was never lost."""
+    child = without_children(child)
+    kept = _log(workflow, child, steps, frozenset())
+    assert kept == _log(workflow, child, steps, some)
+    assert kept == _log(workflow, child, steps, _ALWAYS)
+
+
+def _log(
+    workflow: Workflow, child: Workflow, steps: list[Step], forgetful: frozenset[int]
+) -> dict[str, list[StoredEvent]]:
+    """Take the steps, forgetting all states before the batches of these numbers, and return all events."""
+    with fresh_world() as world:
+        deploy(world, workflow, child)
+        stage = Stage(world, check_laws=False)
+        world.between = _numbered(lambda number: _forget(world) if number in forgetful else ())
+        stage.step({"start": {"workflow": "wf"}})
+        for step in [*steps, *ENDING]:
+            carry_out(stage, step)
+        return {id_: world.events(id_) for id_ in stage.tree()}
+
+
+def _numbered(between: Callable[[int], Iterable[r.Request]]) -> Callable[[], Iterable[r.Request]]:
+    numbers = iter(range(len(_ALWAYS)))
+    return lambda: between(next(numbers))
+
+
+def _forget(world: World) -> Iterable[r.Request]:
+    for id_ in {told.execution_id for outcome in world.outcomes for told in outcome.announcements}:
+        world.cache.drop(id_)
+    return ()
+
+
+# --- a pause -----------------------------------------------------------------------------------------------------
+
+#: What workers and people answer, at once or seconds later.
+_ANSWER = st.builds(
+    lambda answer, seconds: {**answer, "after": f"{seconds}s"},
+    st.sampled_from([{"result": 0}, {"result": 1}, {"failure": {"message": "broken"}}]),
+    st.integers(0, 2),
+)
+_ANSWERS = st.fixed_dictionaries({f"t{n}": _ANSWER for n in range(6)})
+#: (number of the batch before which the root is paused, batches until it is resumed)
+_PAUSES = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 8)), min_size=1, max_size=3)
+
+
+@_SOME
+@given(tasks(timeless=True), tasks(timeless=True), _ANSWERS, _PAUSES)
+def test_pause_at_any_moment_changes_nothing_but_the_time(
+    workflow: Workflow, child: Workflow, answers: dict[str, Any], pauses: list[tuple[int, int]]
+) -> None:
+    """Tasks, results, what was published and the output are those of a run without a pause.
+
+    What depends on time is not drawn: timers run on during a pause, so a timeout may come first.
+    """
+    child = without_children(child)
+    plain = _end(workflow, child, answers, {})
+    orders: dict[int, list[type[c.PauseExecution | c.ResumeExecution]]] = {}
+    for first, length in pauses:
+        orders.setdefault(first, []).append(c.PauseExecution)
+        orders.setdefault(first + length, []).append(c.ResumeExecution)
+    assert _end(workflow, child, answers, orders) == plain
+
+
+def _end(
+    workflow: Workflow,
+    child: Workflow,
+    answers: dict[str, Any],
+    orders: dict[int, list[type[c.PauseExecution | c.ResumeExecution]]],
+) -> Any:
+    """Run to the end, giving *orders* to the root before the batches of these numbers, and tell how it ended."""
+    with fresh_world(mocks=Mocks(answers), mocked_names=["work.do"]) as world:
+        deploy(world, workflow, child)
+        stage = Stage(world, check_laws=False)
+        root = copy.copy(world.ids).execution(world.clock.now())
+        world.between = _numbered(lambda number: [_order(world, root, make) for make in orders.get(number, ())])
+        stage.step({"start": {"workflow": "wf"}})
+        assert stage.root == root
+        world.run_out(lambda: False)
+        while stage.states()[0].state is ExecutionState.PAUSED:
+            stage.step({"resume": {}})
+            world.run_out(lambda: False)
+        return _told(stage, stage.states()[0])
+
+
+def _order(world: World, root: str, make: type[c.PauseExecution | c.ResumeExecution]) -> r.Request:
+    request = r.Command(
+        provenance=Provenance("anonymous:", make.__name__),
+        target=root,
+        namespace="default",
+        command=make(world.clock.now()),
+        task_name="",
+    )
+    request.reply = lambda _: None  # refused when it has not begun, or has ended
+    return request
+
+
+def _told(stage: Stage, state: Execution) -> Any:
+    assert state.is_final, state.state
+    tasks_ = sorted((_told_task(stage, state, task) for task in state.tasks.values()), key=repr)
+    return str(state.state), _unordered(state.output), tasks_
+
+
+def _told_task(stage: Stage, state: Execution, task: Task) -> Any:
+    published = {name: _unordered(task.outbound.values[name]) for name in task.published}
+    called = sorted((a.index, a.id, a.child) for a in state.actions.values() if a.task == task.id and a.child)
+    children = [_told(stage, stage.world.live(child).state) for _, _, child in called]
+    return task.name, str(task.state), task.attempt, _unordered(task_result(state, task)), published, children
+
+
+def _unordered(value: Any) -> Any:
+    """Leave out messages, in which tasks stand in the order in which they began."""
+    if isinstance(value, dict):
+        return {key: _unordered(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unordered(item) for item in value]
+    return "a message" if isinstance(value, str) and value.startswith("Failure caused by") else value
