@@ -33,6 +33,8 @@ class Place:
     commits: Callable[[float], float]
     #: Processes of the database itself.
     pids: Callable[[], list[int]]
+    #: Bytes of the database at a URL, its log included as far as it belongs to it alone.
+    size: Callable[[str], int]
     version: str
 
     def durability(self, url: str) -> str:
@@ -75,6 +77,7 @@ def _sqlite(folder: Path) -> Place:
         fresh=lambda: str(folder / f"{next(numbers)}.db"),
         commits=lambda seconds: _sqlite_commits(folder / "reference.db", seconds),
         pids=list,
+        size=lambda url: sum(path.stat().st_size for path in folder.glob(f"{Path(url).name}*")),
         version=f"SQLite {sqlite3.sqlite_version}",
     )
 
@@ -95,6 +98,7 @@ def _postgresql(folder: Path, postgres: PrivatePostgres) -> Place:
         fresh=lambda: postgres.create(f"bench{next(numbers)}"),
         commits=lambda seconds: _postgresql_commits(postgres.dsn, seconds),
         pids=lambda: _backends(postgres.dsn),
+        size=_postgresql_size,
         version=f"PostgreSQL {_show(postgres.dsn, 'server_version')}",
     )
 
@@ -103,6 +107,13 @@ def _postgresql_commits(url: str, seconds: float) -> float:
     with psycopg.connect(url, autocommit=True, prepare_threshold=1) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS one_row (id BIGSERIAL PRIMARY KEY, body BYTEA)")
         return _rate(lambda: connection.execute("INSERT INTO one_row (body) VALUES (%s)", (b"x" * 200,)), seconds)
+
+
+def _postgresql_size(url: str) -> int:
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _rate(commit: Callable[[], object], seconds: float) -> float:

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
+from bench.language import Cost, Definition
+from bench.large import Large
 from bench.measure import Measured, References, Results, Run, percentile
 
 _TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 _DUTIES = ("event loop", "committer", "readers", "gRPC", "bulletin")
 
 
-def page(facts: list[tuple[str, str]], results: list[Results], is_quick: bool) -> str:
+@dataclass(frozen=True)
+class Further:
+    """What was measured beside the workloads, as far as it was asked for."""
+
+    expressions: list[Cost]
+    definition: Definition | None
+    items: list[Large]
+
+
+def page(facts: list[tuple[str, str]], results: list[Results], further: Further, is_quick: bool) -> str:
     """Return the page as Markdown."""
-    parts = [
-        "# Results",
-        _about(is_quick),
-        _table(("Machine", ""), facts),
-        "## Goals",
-        *_goals(results),
-        *(part for result in results for part in _database(result)),
-        "## Where the time goes",
-        *_where(results),
-    ]
+    parts = ["# Results", _about(is_quick), _table(("Machine", ""), facts)]
+    if results:
+        parts += ["## Goals", *_goals(results)]
+        parts += [part for result in results for part in _database(result)]
+        parts += ["## Where the time goes", *_where(results)]
+    parts += _expressions(further.expressions)
+    parts += _definition(further.definition)
+    parts += _items(further.items)
     return "\n\n".join(parts) + "\n"
 
 
@@ -181,6 +191,58 @@ def _worker(run: Run) -> float:
 
 def _client(run: Run) -> float:
     return run.client_cpu
+
+
+# --- beside the workloads
+
+
+def _expressions(costs: list[Cost]) -> Iterator[str]:
+    if not costs:
+        return
+    yield "## Expressions"
+    yield (
+        "One evaluation in µs, median of 5 rounds in turn with the bare libraries, which compute with binary floats "
+        "and without bounds. What is simple in YAQL goes past its library; the second column is what it would cost "
+        "there."
+    )
+    titles = ("Expression", "Tradewind", "in the library", "bare library", "bare / Tradewind")
+    yield _table(titles, [_cost(cost) for cost in costs])
+
+
+def _cost(cost: Cost) -> tuple[str, ...]:
+    text = cost.text.replace("|", "\\|")
+    in_library = "" if cost.in_library is None else f"{cost.in_library:,.1f}"
+    title = f"{cost.language}, {cost.title}: `{text}`"
+    return (title, f"{cost.ours:,.1f}", in_library, f"{cost.bare:,.1f}", f"{cost.bare / cost.ours:,.1f}")
+
+
+def _definition(measured: Definition | None) -> Iterator[str]:
+    if measured is None:
+        return
+    yield "## A large definition"
+    yield (
+        f"{measured.tasks:,} tasks, {measured.characters:,} characters, an action, a publish and a guard each, all "
+        f"different: reading takes {measured.read:.2f} s, reading with all checks {measured.check:.2f} s, and PyYAML's "
+        f"loader in C alone {measured.yaml:.2f} s (median of 3)."
+    )
+
+
+def _items(measured: list[Large]) -> Iterator[str]:
+    if not measured:
+        return
+    yield "## Very many items"
+    yield (
+        f"One execution with one task, with-items over {measured[0].items:,} numbers, done by one worker. Memory is "
+        "the most that the server's process ever had, database is what its size grew by."
+    )
+    titles = ("Database", "seconds", "items/s", "memory, MB", "of it before", "database, MB", "bytes per item")
+    yield _table(titles, [_large(each) for each in measured])
+
+
+def _large(each: Large) -> tuple[str, ...]:
+    memory = (f"{each.memory_bytes / 1e6:,.0f}", f"{each.memory_before_bytes / 1e6:,.0f}")
+    stored = (f"{each.database_bytes / 1e6:,.1f}", f"{each.database_bytes / each.items:,.0f}")
+    return (_TITLES[each.place], f"{each.seconds:.1f}", f"{each.items / each.seconds:,.0f}", *memory, *stored)
 
 
 # --- Markdown

@@ -17,9 +17,25 @@ def _files(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in found}
 
 
+def _run(here: Path, temporary: Path, page: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "server", ROOT / "clients" / "python")))
+    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "bench", "--quick", *arguments, "--database", "sqlite", "--results", str(page)]
+    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
-def test_quick_run_measures_and_writes_its_page_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("seq10", ["`journal_mode=wal synchronous=FULL`", "| `seq10`: ten sequential actions"]),
+        ("expressions", ["| YAQL, a variable: `$.order.total` |", "| Jinja, a variable: `_.order.total` |"]),
+        ("definition", ["500 tasks, "]),
+        ("items", ["with-items over 1,000 numbers", "| SQLite | "]),
+    ],
+)
+def test_quick_run_measures_and_writes_its_page_only(tmp_path: Path, name: str, shown: list[str]) -> None:
     """It ends 0, writes the page where it was told to, and leaves nothing else behind."""
     # given
     before = _files(ROOT / "bench")
@@ -27,28 +43,14 @@ def test_quick_run_measures_and_writes_its_page_only(tmp_path: Path) -> None:
     here.mkdir()
     temporary.mkdir()
     page = here / "page.md"
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "server", ROOT / "clients" / "python")))
-    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(temporary)}
 
     # when
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "--quick",
-        "--only",
-        "seq10",
-        "--database",
-        "sqlite",
-        "--results",
-        str(page),
-    ]
-    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = _run(here, temporary, page, "--only", name)
 
     # then
     assert (done.returncode, done.stderr[-2000:] if done.returncode else "") == (0, "")
-    assert "`journal_mode=wal synchronous=FULL`" in page.read_text()
-    assert "| `seq10`: ten sequential actions" in page.read_text()
+    text = page.read_text()
+    assert [part for part in shown if part not in text] == []
     assert list(here.iterdir()) == [page]
     assert list(temporary.iterdir()) == []
     assert _files(ROOT / "bench") == before
