@@ -26,7 +26,7 @@ class Settings:
     insecure: bool = False
     #: Serve reflection.
     reflection: bool = True
-    #: What becomes of an action that no built-in serves and no worker has served: "wait" or "fail".
+    #: What becomes of an action that is neither built in nor written in YAML: "wait" for a worker, or "fail" at once.
     unknown_actions: str = "wait"
     #: Largest input, result or published value, bytes.
     max_payload_bytes: int = 1024 * 1024
