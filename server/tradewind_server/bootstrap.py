@@ -17,6 +17,8 @@ from tradewind.v1 import (
     action_callback_pb2_grpc,
     definition_service_pb2,
     definition_service_pb2_grpc,
+    environment_service_pb2,
+    environment_service_pb2_grpc,
     execution_service_pb2,
     execution_service_pb2_grpc,
     server_service_pb2,
@@ -27,6 +29,7 @@ from tradewind_server.actions.http import HttpAction
 from tradewind_server.actions.worker import BuiltInWorker
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
+from tradewind_server.api.environments import Environments
 from tradewind_server.api.executions import Executions
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
@@ -43,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _SERVICES = (
     (definition_service_pb2, "DefinitionService"),
+    (environment_service_pb2, "EnvironmentService"),
     (execution_service_pb2, "ExecutionService"),
     (action_callback_pb2, "ActionCallback"),
     (server_service_pb2, "ServerService"),
@@ -110,6 +114,7 @@ class Server:
         server, runtime = self._grpc, self.runtime
         definition_service_pb2_grpc.add_DefinitionServiceServicer_to_server(Definitions(runtime, pages), server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
+        environment_service_pb2_grpc.add_EnvironmentServiceServicer_to_server(Environments(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from tradewind_server.errors import (
     ActionNotFound,
     ActionWithWorker,
     DefinitionNotFound,
+    EnvironmentNotFound,
     ExecutionNotFound,
     LeaseLost,
     Refusal,
@@ -39,7 +40,7 @@ from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.messages import command_of
 from tradewind_server.settings import Settings
-from tradewind_server.store import definitions, loading
+from tradewind_server.store import definitions, environments, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
@@ -250,7 +251,7 @@ class Batch:
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
                 request.at, request.target, request.namespace, request.workflow, request.workflow_namespace,
-                request.input, request.env, request.params,
+                request.input, self._env(request), request.params,
             )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
@@ -258,6 +259,16 @@ class Batch:
             raise
         self._snapshot_of.append((request, request.target, 0))
         return _LATER
+
+    def _env(self, request: r.Start) -> Mapping[str, object]:
+        if not request.env_name:
+            return request.env
+        found = environments.get(self._tx.connection, request.namespace, request.env_name)
+        if found is None:
+            raise EnvironmentNotFound(name=request.env_name, field="env_name")
+        variables = decode(found.variables)
+        assert isinstance(variables, dict), "nothing else is put"
+        return variables
 
     def _envelope(self, request: r.Start) -> tuple[Envelope, WorkflowSpec]:
         registry, connection = self._around.registry, self._tx.connection
@@ -447,6 +458,18 @@ class Batch:
         self._tx.has_written = True
         return revision
 
+    # --- environments ----------------------------------------------------------------------------
+
+    def _put_environment(self, request: r.PutEnvironment) -> object:
+        answer = environments.put(self._tx.connection, request.wanted, request.etag)
+        self._tx.has_written = True
+        return answer
+
+    def _delete_environment(self, request: r.DeleteEnvironment) -> object:
+        environments.delete(self._tx.connection, request.namespace, request.name, request.etag)
+        self._tx.has_written = True
+        return None
+
     # --- the end ---------------------------------------------------------------------------------
 
     def _write(self) -> None:
@@ -507,4 +530,6 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.Sweep: lambda batch, request: batch._delivery.sweep(request),
     r.Deploy: Batch._deploy,
     r.DeleteDefinition: Batch._delete_definition,
+    r.PutEnvironment: Batch._put_environment,
+    r.DeleteEnvironment: Batch._delete_environment,
 }
