@@ -8,14 +8,20 @@ import inspect
 import logging
 from collections.abc import Mapping
 
+import msgspec
+
 from tradewind_server.actions.catalogue import BuiltIn
 from tradewind_server.actions.outcome import ActionError, After
 from tradewind_server.engine import commands as c
+from tradewind_server.lang.references import defused
 from tradewind_server.lang.values import decode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.store.records import Provenance, QueueRow
+
+Command = c.CompleteAction | c.FailAction | c.CancelAction
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +59,14 @@ class BuiltInWorker:
     def offer(self, row: QueueRow) -> None:
         """Do the action: at once if it only looks at its input, else in a task."""
         try:
-            given = decode(row.input or b"{}")
+            given = decode(self._runtime.secrets.resolved(row.input or b"{}"))
             assert isinstance(given, dict)
             outcome = self._actions[row.name](given)
         except ActionError as error:
             self._answer(row, _failure(row, error, self._runtime))
+            return
+        except Unresolved as problem:
+            self._answer(row, c.FailAction(self._runtime.clock.now(), row.action_id, problem.failure))
             return
         if not isinstance(outcome, After) and not inspect.isawaitable(outcome):
             self._answer(row, c.CompleteAction(self._runtime.clock.now(), row.action_id, outcome))
@@ -67,7 +76,7 @@ class BuiltInWorker:
         self._running[row.execution_id, row.action_id] = (held, task)
 
     async def _later(self, row: QueueRow, outcome: object) -> None:
-        command: c.CompleteAction | c.FailAction | c.CancelAction
+        command: Command
         try:
             if isinstance(outcome, After):
                 await asyncio.sleep(outcome.seconds)
@@ -83,9 +92,9 @@ class BuiltInWorker:
                 raise
             command = c.CancelAction(self._runtime.clock.now(), row.action_id, "It was told to stop.")
         self._running.pop((row.execution_id, row.action_id), None)
-        self._answer(row, command)
+        self._answer(row, _defused(command))
 
-    def _answer(self, row: QueueRow, command: c.CompleteAction | c.FailAction | c.CancelAction) -> None:
+    def _answer(self, row: QueueRow, command: Command) -> None:
         self._runtime.desk.settled(self._session.id, row.name)
         self._runtime.grant(self._session.id, 1)
         request = r.Result(
@@ -96,7 +105,7 @@ class BuiltInWorker:
             attempt=row.attempt,
             epoch=row.epoch,
             worker=WORKER,
-            command=command,
+            command=self._runtime.secrets.masked_answer(command),
             session=self._session.id,
         )
         self._runtime.tell(request)
@@ -131,6 +140,17 @@ class BuiltInWorker:
 
         request.reply = reply
         self._runtime.tell(request)
+
+
+def _defused(command: Command) -> Command:
+    """Return the answer without what could be taken for a reference to a secret: it came from outside."""
+    if isinstance(command, c.CompleteAction):
+        return msgspec.structs.replace(command, result=defused(command.result))
+    if isinstance(command, c.CancelAction):
+        return command
+    failure = command.failure
+    details, message = defused(failure.details), str(defused(failure.message))
+    return msgspec.structs.replace(command, failure=msgspec.structs.replace(failure, details=details, message=message))
 
 
 def _failure(row: QueueRow, error: ActionError, runtime: Runtime) -> c.FailAction:
