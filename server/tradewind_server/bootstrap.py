@@ -23,7 +23,7 @@ from tradewind.v1 import (
     server_service_pb2_grpc,
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
-from tradewind_server.actions.http import HttpAction
+from tradewind_server.actions.outside import Outside
 from tradewind_server.actions.worker import BuiltInWorker
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
@@ -95,9 +95,9 @@ class Server:
         self.runtime = Runtime(database, registry, settings, SystemClock(), ids, Signer(secret))
         await self.runtime.start()
         self._cleanup.push_async_callback(self.runtime.stop)
-        http = HttpAction(settings.allow_private_addresses)
-        self._cleanup.push_async_callback(http.close)
-        worker = BuiltInWorker(self.runtime, "default", all_actions(http))
+        outside = Outside(settings, self.runtime.clock, ids)
+        self._cleanup.push_async_callback(outside.close)
+        worker = BuiltInWorker(self.runtime, "default", all_actions(outside.runs, outside.posts))
         worker.start()
         self._cleanup.push_async_callback(worker.stop)
         self._grpc = _grpc_server(settings, ids)

@@ -14,9 +14,12 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tradewind_server.actions.egress import Address, EgressPolicy
+from tradewind_server.actions.files import Files
 from tradewind_server.actions.http import MAX_RESPONSE_BYTES, HttpAction
 from tradewind_server.actions.outcome import ActionError
 from tradewind_server.lang.values import decode, encode
+
+NO_FILES = Files("")
 
 
 @pytest.fixture
@@ -89,14 +92,14 @@ async def _odd(_: web.Request) -> web.Response:
 
 @pytest.fixture
 async def http() -> AsyncIterator[HttpAction]:
-    action = HttpAction(allow_private_addresses=True)
+    action = HttpAction(EgressPolicy(True), NO_FILES)
     yield action
     await action.close()
 
 
 @pytest.fixture
 async def guarded() -> AsyncIterator[HttpAction]:
-    action = HttpAction(allow_private_addresses=False)
+    action = HttpAction(EgressPolicy(False), NO_FILES)
     yield action
     await action.close()
 
@@ -290,7 +293,7 @@ class _Rebinding(AbstractResolver):
 
 async def test_http_redirect_to_a_private_address_is_refused(origin: str) -> None:
     """A public server cannot send the request to where the workflow could not send it."""
-    action = HttpAction(False, policy=_SecondIsPublic(False))
+    action = HttpAction(_SecondIsPublic(False), NO_FILES)
     there = f"http://127.0.0.2:{origin}/to"
 
     assert await action.run({"url": f"{there}?url=http://127.0.0.2:{origin}/money"})
@@ -310,12 +313,12 @@ async def test_http_redirect_to_another_scheme_is_refused(http: HttpAction, orig
 async def test_http_judges_the_address_it_connects_to(origin: str) -> None:
     """A name whose answer changes is judged by each answer that is used, not by an earlier one."""
     resolver = _Rebinding()
-    action = HttpAction(False, policy=_SecondIsPublic(False), resolver=resolver)
+    action = HttpAction(_SecondIsPublic(False), NO_FILES, resolver=resolver)
     url = f"http://rebinding.example:{origin}/money"
 
     assert await action.run({"url": url, "headers": {"Connection": "close"}})
     await action.close()
-    action = HttpAction(False, policy=_SecondIsPublic(False), resolver=resolver)
+    action = HttpAction(_SecondIsPublic(False), NO_FILES, resolver=resolver)
     error = await _failure(action, url=url)
 
     assert (error.code, resolver.asked) == ("ADDRESS_REFUSED", 2)

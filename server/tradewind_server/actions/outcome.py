@@ -22,3 +22,15 @@ class ActionError(Exception):
         self.details = details
         self.code = code
         self.retryable = retryable
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """Which action of which execution is done."""
+
+    workflow: str
+    execution_id: str
+    #: Such as t2.
+    task: str
+    #: Such as a3.
+    action_id: str

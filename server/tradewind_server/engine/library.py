@@ -18,6 +18,8 @@ class Signature:
     optional: frozenset[str] | None
     #: The result comes from outside, through the API.
     asynchronous: bool = False
+    #: Asynchronous, but a worker has to begin it: it is handed out like any other, and then waits.
+    posted: bool = False
 
 
 class Library(Protocol):
