@@ -6,6 +6,8 @@ import asyncio
 import base64
 import binascii
 import ssl
+from collections.abc import Callable
+from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
@@ -16,7 +18,6 @@ from tradewind_server.actions.egress import EgressPolicy, connection_failure
 from tradewind_server.actions.files import Files, tls_of
 from tradewind_server.actions.outcome import ActionError
 from tradewind_server.actions.parameters import Input, bad, required_text, text, texts, timed_out, timeout
-from tradewind_server.clock import SystemClock
 from tradewind_server.ids import Ids
 
 _NONE, _STARTTLS, _IMPLICIT = "none", "starttls", "implicit"
@@ -28,10 +29,10 @@ _MAX_ADDRESSES = 1000
 class EmailAction:
     """Does std.email; a connection lasts for one message."""
 
-    def __init__(self, policy: EgressPolicy, files: Files, clock: SystemClock, ids: Ids) -> None:
+    def __init__(self, policy: EgressPolicy, files: Files, now: Callable[[], datetime], ids: Ids) -> None:
         self._policy = policy
         self._files = files
-        self._clock = clock
+        self._now = now
         self._ids = ids
 
     async def run(self, given: Input) -> object:
@@ -64,20 +65,21 @@ class EmailAction:
             # its name tells nothing of the machine; RFC 5321, 4.1.3
             local_hostname="[127.0.0.1]",
             use_tls=mode == _IMPLICIT,
-            start_tls=mode == _STARTTLS,
+            start_tls=False,
             validate_certs=tls is not False,
             tls_context=tls if isinstance(tls, ssl.SSLContext) else None,
             timeout=None,
         )
         try:
             await client.connect()
+            if mode == _STARTTLS:
+                await _start_tls(client, host)
             if password := text(given, "smtp_password"):
                 await client.login(text(given, "smtp_username") or sender, password)
             refused, _ = await client.send_message(message, sender=sender, recipients=recipients)
-            await client.quit()
+            await client.execute_command(b"QUIT")
         finally:
-            client.close()
-            made.close()
+            _abort(client)
         return {address: f"{answer.code} {answer.message}"[:1000] for address, answer in refused.items()}
 
     def _message(self, given: Input) -> EmailMessage:
@@ -92,7 +94,7 @@ class EmailAction:
                 if found := texts(given, name):
                     message[header] = ", ".join(found)
             message["Subject"] = text(given, "subject") or "<No subject>"
-            message["Date"] = format_datetime(self._clock.now())
+            message["Date"] = format_datetime(self._now())
             message["Message-ID"] = f"<{self._ids.opaque()}@tradewind.invalid>"
             message.set_content(text(given, "body") or "<No body>")
             if html := text(given, "html_body"):
@@ -162,6 +164,24 @@ def _attach(message: EmailMessage, attachment: dict[str, object]) -> None:
     message.add_attachment(data, maintype=main, subtype=sub, filename=required_text(attachment, "filename"))
 
 
+# --- the server ---------------------------------------------------------------------------------
+
+
+def _abort(client: aiosmtplib.SMTP) -> None:
+    # with TLS a close would wait for the server's good-bye, which may never come
+    transport = client.transport
+    client.close()
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
+
+
+async def _start_tls(client: aiosmtplib.SMTP, host: str) -> None:
+    await client.ehlo()
+    if not client.supports_extension("starttls"):
+        raise ActionError(f"{host} does not offer STARTTLS.", code="NOT_OFFERED", retryable=False)
+    await client.starttls()
+
+
 # --- the answer ----------------------------------------------------------------------------------
 
 
@@ -177,7 +197,7 @@ def _failure(error: Exception, host: str) -> ActionError:
         message = f"{host} answered {error.code} {error.message}"[:1000]
         return ActionError(message, code=f"SMTP_{error.code}", retryable=error.code < 500)
     if isinstance(error, aiosmtplib.SMTPNotSupported):
-        return ActionError(f"{host} does not offer what was asked for: {error}", code="NOT_OFFERED", retryable=False)
+        return ActionError(f"{host} does not offer what is needed: {error}", code="NOT_OFFERED", retryable=False)
     if isinstance(error.__cause__, ssl.SSLError):
         return connection_failure(error.__cause__, host)
     if isinstance(error, OSError | aiosmtplib.SMTPException):

@@ -25,7 +25,7 @@ class Outside:
         #: What each one does.
         self.runs: Mapping[str, Callable[[Mapping[str, object]], Awaitable[object]]] = {
             "std.http": self._http.run,
-            "std.email": EmailAction(policy, files, clock, ids).run,
+            "std.email": EmailAction(policy, files, clock.now, ids).run,
             "std.ssh": ssh.run,
             "std.ssh_proxied": ssh.run,
         }
