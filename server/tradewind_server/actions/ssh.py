@@ -52,6 +52,24 @@ class _Login:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be done on each host, and through which gateway."""
+
+    command: str
+    #: The result is how the command ended, whatever its exit code.
+    shows_all: bool
+    #: "" for none.
+    gateway_host: str
+    gateway_port: int
+    gateway_username: str
+
+    def gateway(self, login: _Login) -> _Login:
+        """Return how the gateway is entered: as the host is, unless it is told otherwise."""
+        username = self.gateway_username or login.username
+        return dataclasses.replace(login, host=self.gateway_host, port=self.gateway_port, username=username)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Ended:
     """How a command ended."""
 
@@ -79,10 +97,10 @@ class SshAction:
         Raises:
             ActionError: the input is wrong, a host cannot be entered in time, or the command fails there.
         """
-        seconds = timeout(given)
+        seconds, logins, task = timeout(given), self._logins(given), _task(given)
         try:
             async with asyncio.timeout(seconds):
-                results = [await self._on(login, given) for login in self._logins(given)]
+                results = [await self._on(login, task) for login in logins]
         except TimeoutError:
             raise timed_out(seconds) from None
         return results if len(results) > 1 else results[0]
@@ -110,21 +128,20 @@ class SshAction:
 
     # --- the machines ----------------------------------------------------------------------------
 
-    async def _on(self, login: _Login, given: Input) -> object:
-        command, gateway = required_text(given, "cmd"), _gateway(given, login)
+    async def _on(self, login: _Login, task: _Task) -> object:
         where = login.host
         try:
             async with contextlib.AsyncExitStack() as stack:
                 outer = None
-                if gateway is not None:
-                    where = gateway.host
-                    outer = await stack.enter_async_context(self._entered(gateway, None))
+                if task.gateway_host:
+                    where = task.gateway_host
+                    outer = await stack.enter_async_context(self._entered(task.gateway(login), None))
                     where = login.host
                 inner = await stack.enter_async_context(self._entered(login, outer))
-                ended = await _execute(inner, command)
+                ended = await _execute(inner, task.command)
         except (OSError, asyncssh.Error) as error:
             raise _failure(error, where) from error
-        if flag(given, "return_result_on_error", False):
+        if task.shows_all:
             return ended.as_value()
         if ended.exit_code:
             message = f"The command ended with exit code {ended.exit_code} on {login.host}."
@@ -176,14 +193,16 @@ class SshAction:
             raise ActionError(message, code="KNOWN_HOSTS", retryable=False) from None
 
 
-def _gateway(given: Input, login: _Login) -> _Login | None:
+def _task(given: Input) -> _Task:
     if text(given, "proxy_command"):
         raise bad("proxy_command would run a program on the server, which no workflow may; use gateway_host")
-    if "gateway_host" not in given:
-        return None
-    username = text(given, "gateway_username") or login.username
-    host, number = required_text(given, "gateway_host"), port(given, "gateway_port", 22)
-    return dataclasses.replace(login, host=host, port=number, username=username)
+    return _Task(
+        command=required_text(given, "cmd"),
+        shows_all=flag(given, "return_result_on_error", False),
+        gateway_host=required_text(given, "gateway_host") if "gateway_host" in given else "",
+        gateway_port=port(given, "gateway_port", 22),
+        gateway_username=text(given, "gateway_username"),
+    )
 
 
 async def _execute(connection: asyncssh.SSHClientConnection, command: str) -> _Ended:
