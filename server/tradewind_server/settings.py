@@ -58,7 +58,7 @@ class Settings:
     cancel_grace_seconds: int = 30
     #: Seconds a finished request id is remembered.
     request_id_seconds: int = 24 * 3600
-    #: Egress of std.http, email and ssh: allow loopback, private and link-local addresses.
+    #: Egress of std.http, std.email and std.ssh: allow loopback, private and link-local addresses.
     allow_private_addresses: bool = False
     #: Directory of files that actions may name: private keys, certificates; "" means none.
     files_dir: str = ""

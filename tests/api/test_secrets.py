@@ -156,6 +156,16 @@ async def test_unknown_secret_fails_the_action(served: Served) -> None:
     assert (body["kind"], body["code"], body["retryable"]) == ("NOT_DELIVERABLE", "SECRET_NOT_FOUND", False)
 
 
+async def test_room_of_an_unknown_secret_goes_to_what_waits(served: Served) -> None:
+    """A worker with room for one gets the action behind it, without asking again."""
+    await served.deploy(MISSING)
+    missing, one = await served.start("missing", {}), await served.start("one")
+    async with served.worker(credits_=1) as hand:
+        await hand.finish((await hand.offer()).token, "r")
+        assert await served.ended(one) == ("SUCCEEDED", {"r": "r"})
+    assert (await served.ended(missing))[0] == "SUCCEEDED"
+
+
 async def test_unknown_secret_fails_a_polled_and_a_built_in_action(served: Served) -> None:
     """Alike."""
     await served.deploy(MISSING)

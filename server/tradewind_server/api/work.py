@@ -313,8 +313,9 @@ class WorkStream:
         try:
             message = offers.offer(self._runtime, row)
         except Unresolved as problem:
-            self._runtime.desk.give_back(self._session.id, row.name)
             self._runtime.tell(offers.undeliverable(self._runtime, row, problem))
+            self._runtime.desk.give_back(self._session.id, row.name)
+            self._runtime.grant(self._session.id, 0)  # others may wait for the room
             return
         held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         self._holding[row.execution_id, row.action_id] = _Holding(held, row.name, message.token, self._clock())
