@@ -15,8 +15,9 @@ from collections.abc import Callable
 from tradewind_server.lang.values import MARKS, Value, encode
 
 _OPEN, _CLOSE = tuple(MARKS)
-#: Beginning of both marks in UTF-8, which values are stored in; few other characters have it.
-_HINT = _OPEN.encode()[:2]
+#: Beginning of both marks in UTF-8, which values are stored in; few other characters have it. A search for one byte is
+#: ten times faster than one for two, so it comes first.
+_FIRST, _FIRST_TWO = _OPEN.encode()[:1], _OPEN.encode()[:2]
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}")
 _REFERENCE = re.compile(f"{_OPEN}secret\\('([A-Za-z0-9_.-]+)'\\){_CLOSE}".encode())
 _MARKS = re.compile(f"[{MARKS}]")
@@ -40,7 +41,9 @@ def reference(name: str) -> str:
 
 def may_hold_marks(data: bytes) -> bool:
     """Tell whether JSON *data* has to be defused; cheap, and rarely true without need."""
-    return _HINT in data or (b"\\u" in data and _JSON_ESCAPE.search(data) is not None)
+    if _FIRST in data and _FIRST_TWO in data:
+        return True
+    return b"\\" in data and _JSON_ESCAPE.search(data) is not None
 
 
 def spells_marks(text: str) -> bool:
@@ -63,7 +66,7 @@ def resolved(data: bytes, lookup: Callable[[str], str]) -> bytes:
     Raises:
         ValueError: a mark is left over; an expression cut or changed a reference.
     """
-    if _HINT not in data:
+    if _FIRST not in data or _FIRST_TWO not in data:
         return data
     made = _REFERENCE.sub(lambda match: encode(lookup(match[1].decode()))[1:-1], data)
     if any(mark.encode() in made for mark in MARKS):
