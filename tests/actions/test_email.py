@@ -15,6 +15,7 @@ from tradewind_server.actions.egress import EgressPolicy
 from tradewind_server.actions.email import EmailAction
 from tradewind_server.actions.files import Files
 from tradewind_server.actions.outcome import ActionError
+from tradewind_server.lang.values import encode
 from tradewind_server.testing.clock import CountedIds, VirtualClock
 
 
@@ -162,6 +163,16 @@ async def test_email_refused_message(answers: dict[str, bytes], code: str, retry
         error = await failure(action(), given(server))
 
     assert (error.code, error.retryable) == (code, retryable)
+
+
+@pytest.mark.parametrize("verb", ["RCPT", "MAIL"])
+async def test_email_answer_that_is_no_text(verb: str) -> None:
+    """A server may send any bytes; what is stored can be stored."""
+    with MailServer(answers={verb: b"550 \xff\xfe\r\n"}) as server:
+        error = await failure(action(), given(server))
+
+    assert encode([error.message, error.details])
+    assert "550 ??" in str(error.details or error.message)
 
 
 async def test_email_tells_who_was_refused() -> None:

@@ -16,7 +16,7 @@ import aiosmtplib
 
 from tradewind_server.actions.egress import EgressPolicy, connection_failure
 from tradewind_server.actions.files import Files, tls_of
-from tradewind_server.actions.outcome import ActionError
+from tradewind_server.actions.outcome import ActionError, readable
 from tradewind_server.actions.parameters import Input, bad, required_text, text, texts, timed_out, timeout
 from tradewind_server.ids import Ids
 
@@ -80,7 +80,7 @@ class EmailAction:
             await client.execute_command(b"QUIT")
         finally:
             _abort(client)
-        return {address: f"{answer.code} {answer.message}"[:1000] for address, answer in refused.items()}
+        return {address: _said(answer.code, answer.message) for address, answer in refused.items()}
 
     def _message(self, given: Input) -> EmailMessage:
         message = EmailMessage(SMTP)
@@ -185,16 +185,20 @@ async def _start_tls(client: aiosmtplib.SMTP, host: str) -> None:
 # --- the answer ----------------------------------------------------------------------------------
 
 
+def _said(code: int, message: str) -> str:
+    return readable(f"{code} {message}"[:1000])
+
+
 def _failure(error: Exception, host: str) -> ActionError:
     if isinstance(error, aiosmtplib.SMTPAuthenticationError):
         return ActionError(f"{host} refused the login.", code="LOGIN_REFUSED", retryable=False)
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
-        refused = {item.recipient: f"{item.code} {item.message}"[:1000] for item in error.recipients}
+        refused = {item.recipient: _said(item.code, item.message) for item in error.recipients}
         can_recover = any(item.code < 500 for item in error.recipients)
         message = f"{host} refused every recipient."
         return ActionError(message, details={"refused": refused}, code="RECIPIENTS_REFUSED", retryable=can_recover)
     if isinstance(error, aiosmtplib.SMTPResponseException) and error.code > 0:
-        message = f"{host} answered {error.code} {error.message}"[:1000]
+        message = f"{host} answered {_said(error.code, error.message)}"
         return ActionError(message, code=f"SMTP_{error.code}", retryable=error.code < 500)
     if isinstance(error, aiosmtplib.SMTPNotSupported):
         return ActionError(f"{host} does not offer what is needed: {error}", code="NOT_OFFERED", retryable=False)

@@ -20,7 +20,7 @@ from aiohttp.abc import AbstractResolver
 
 from tradewind_server.actions.egress import AddressRefused, EgressPolicy, connection_failure
 from tradewind_server.actions.files import Files, tls_of
-from tradewind_server.actions.outcome import ActionError, Caller
+from tradewind_server.actions.outcome import ActionError, Caller, readable
 from tradewind_server.actions.parameters import Input, bad, flag, text, timed_out, timeout
 from tradewind_server.lang.values import ValueProblem, decode, encode, to_text
 
@@ -252,11 +252,11 @@ def _result(response: aiohttp.ClientResponse, body: bytes, seconds: float) -> di
         "content": _value(body, response.charset),
         "status": response.status,
         "headers": _joined(response.headers.items()),
-        "url": _clean(str(response.url)),
-        "history": [{"url": _clean(str(step.url)), "status": step.status} for step in response.history],
+        "url": readable(str(response.url)),
+        "history": [{"url": readable(str(step.url)), "status": step.status} for step in response.history],
         "encoding": response.charset,
-        "reason": _clean(response.reason or ""),
-        "cookies": {name: _clean(morsel.value) for name, morsel in response.cookies.items()},
+        "reason": readable(response.reason or ""),
+        "cookies": {name: readable(morsel.value) for name, morsel in response.cookies.items()},
         "elapsed": Decimal(round(seconds * 1_000_000)).scaleb(-6),
     }
 
@@ -271,7 +271,7 @@ def _value(body: bytes, charset: str | None) -> object:
 
 def _decoded(body: bytes, charset: str) -> str:
     try:
-        return _clean(body.decode(charset, "replace"))
+        return readable(body.decode(charset, "replace"))
     except (LookupError, ValueError):
         return body.decode("utf-8", "replace")
 
@@ -279,22 +279,17 @@ def _decoded(body: bytes, charset: str) -> str:
 def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in headers:
-        joined[name] = f"{joined[name]}, {_clean(value)}" if name in joined else _clean(value)
+        joined[name] = f"{joined[name]}, {readable(value)}" if name in joined else readable(value)
     return joined
-
-
-def _clean(text: str) -> str:
-    # aiohttp keeps bytes that are not UTF-8 as lone surrogates, which no JSON can carry
-    return text.encode("utf-8", "replace").decode()
 
 
 def _failure(error: Exception) -> ActionError:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return ActionError(f"TLS failed: {_clean(str(error))}", code="TLS", retryable=False)
+        return ActionError(f"TLS failed: {str(error)}", code="TLS", retryable=False)
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
         return connection_failure(error.os_error, "")
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError) or not isinstance(
         error, aiohttp.ClientError | OSError
     ):
         return bad(f"The request cannot be sent: {error}")
-    return ActionError(f"The request failed: {_clean(str(error)) or type(error).__name__}", code="CONNECTION")
+    return ActionError(f"The request failed: {str(error) or type(error).__name__}", code="CONNECTION")
