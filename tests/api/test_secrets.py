@@ -15,6 +15,7 @@ from tests.api.harness import Hand, Served, serving
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2 as pb
+from tradewind_server.actions.ssh import SshAction
 from tradewind_server.lang.references import reference
 
 CANARY = 'canary-"7"-7b1f'
@@ -241,3 +242,57 @@ forge:
         "SUCCEEDED",
         {"echo": "\ufffdsecret('api.token')\ufffd"},
     )
+
+
+async def test_failure_of_the_server_tells_no_secret(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An action that ends in an error of ours fails, instead of running for ever; the log has the place alone."""
+
+    async def broken(self: SshAction, given: object) -> object:
+        raise RuntimeError(f"cannot deal with {given}")
+
+    monkeypatch.setattr(SshAction, "run", broken)
+    async with serving("") as served:
+        await served.deploy(
+            """
+version: '2.0'
+broken:
+  tasks:
+    t: {action: std.ssh, input: {cmd: x, host: h, username: u, password: <% secret('api.token') %>}}
+"""
+        )
+        id_ = await served.start("broken", {})
+        failed: Any = values.from_payload((await served.until(id_, "ActionFailed")).body)
+        await served.follow(id_)
+
+    assert (failed["code"], failed["message"]) == ("INTERNAL", "The server failed; its log says why.")
+    assert "std.ssh failed with RuntimeError" in caplog.text
+    assert "in broken" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_sub_workflow_gets_the_reference(served: Served) -> None:
+    """And its action the value."""
+    await served.deploy(
+        """
+version: '2.0'
+parent:
+  output: {told: <% $.told %>}
+  tasks:
+    t:
+      workflow: child token=<% secret('api.token') %>
+      publish: {told: <% task().result.token %>}
+child:
+  input: [token]
+  output: {token: <% $.token %>}
+  tasks:
+    t: {action: shop.do token=<% $.token %>}
+"""
+    )
+    id_ = await served.start("parent", {})
+    async with served.worker() as hand:
+        offer = await hand.offer()
+        assert values.decode(offer.input.data) == {"token": CANARY}
+        await hand.finish(offer.token)
+        assert await served.ended(id_) == ("SUCCEEDED", {"told": reference("api.token")})
