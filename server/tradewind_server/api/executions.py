@@ -260,7 +260,7 @@ class Executions(service.ExecutionServiceServicer):
 
     async def PauseExecution(self, request: pb.PauseExecutionRequest, context: Any) -> Any:
         """Stop starting tasks."""
-        command = c.PauseExecution(self._runtime.clock.now(), request.message[:1000])
+        command = c.PauseExecution(self._runtime.clock.now(), convert.reason_of(request.message))
         return pb.PauseExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
 
     async def ResumeExecution(self, request: pb.ResumeExecutionRequest, context: Any) -> Any:
@@ -272,7 +272,7 @@ class Executions(service.ExecutionServiceServicer):
         """Stop for good."""
         grace = self._runtime.settings.cancel_grace_seconds
         command = c.StopExecution(
-            self._runtime.clock.now(), ExecutionState.CANCELLED, request.message[:1000], grace_seconds=grace
+            self._runtime.clock.now(), ExecutionState.CANCELLED, convert.reason_of(request.message), grace_seconds=grace
         )
         return pb.CancelExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
 

@@ -362,6 +362,10 @@ class Batch:
         self._delivery.ended(key)
         return r.Recorded(request.target, live.state.revision, is_new=True)
 
+    def _posted(self, request: r.Posted) -> object:
+        self._delivery.post(request)
+        return None
+
     def _within_limit(self, live: Live, command: c.Command) -> c.Command:
         """Return the command, or a failure when the execution has collected all that it may."""
         limit = self._around.settings.max_execution_bytes
@@ -522,6 +526,7 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.Start: Batch._start,
     r.Command: Batch._command,
     r.Result: Batch._result,
+    r.Posted: Batch._posted,
     r.Timer: Batch._timer,
     r.Deliver: Batch._deliver,
     r.Claim: lambda batch, request: batch._delivery.claim(request),

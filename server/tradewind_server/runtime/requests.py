@@ -77,6 +77,14 @@ class Result(Request, kw_only=True):
     session: str = ""
 
 
+class Posted(Request, kw_only=True):
+    """A worker has begun an asynchronous action: it is handed to nobody any more, and waits for its result."""
+
+    action_id: int
+    attempt: int
+    epoch: int
+
+
 class Timer(Request, kw_only=True):
     """A timer of the target is due."""
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from tradewind_server.lang import numbers
 from tradewind_server.lang.expressions import yaql_face as face
+from tradewind_server.lang.expressions.functions import secret
 from tradewind_server.lang.expressions.scope import Scope
 
 Closure: TypeAlias = Callable[[Scope], object]
@@ -208,6 +209,16 @@ def _global(name: Closure) -> Closure:
     return global_variable
 
 
+def _secret(name: Closure) -> Closure:
+    def reference(scope: Scope) -> object:
+        found = name(scope)
+        if type(found) is not str:
+            raise Unusual
+        return secret(found)
+
+    return reference
+
+
 def _len(start: Closure) -> Closure:
     def length(scope: Scope) -> object:
         value = start(scope)
@@ -229,7 +240,9 @@ _FACTS: Mapping[str, Closure] = {
     "task": lambda scope: scope.facts.task(None),
     "uuid": lambda scope: scope.facts.uuid(),
 }
-_ONE_ARGUMENT: Mapping[str, Callable[[Closure], Closure]] = {"task": _task, "global": _global, "len": _len}
+_ONE_ARGUMENT: Mapping[str, Callable[[Closure], Closure]] = {
+    "task": _task, "global": _global, "secret": _secret, "len": _len,
+}  # fmt: skip
 
 
 # --- operators -----------------------------------------------------------------------------------
