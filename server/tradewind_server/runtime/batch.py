@@ -273,7 +273,8 @@ class Batch:
     def _envelope(self, request: r.Start) -> tuple[Envelope, WorkflowSpec]:
         registry, connection = self._around.registry, self._tx.connection
         revision = self._registry_revision(request.namespace)
-        version = request.definition_version or registry.version(
+        # a start names its workflow namespace exactly; only sub-workflows fall back to the default one
+        version = request.definition_version or registry.own_version(
             connection, request.namespace, request.workflow_namespace, revision, request.workflow
         )
         envelope = Envelope(
@@ -281,11 +282,8 @@ class Batch:
             request.target, "", 0, 0, request.external_id, request.business_key, request.tags, request.description,
             request.provenance.actor, request.at,
         )  # fmt: skip
-        # a start names its workflow namespace exactly; only sub-workflows fall back to the default one
-        home = request.workflow_namespace
-        if not request.definition_version and registry.home(connection, envelope) != home:
-            version = 0
-        spec = registry.pinned(connection, request.namespace, home, request.workflow, version) if version else None
+        home, name = request.workflow_namespace, request.workflow
+        spec = registry.pinned(connection, request.namespace, home, name, version) if version else None
         if spec is None:
             raise DefinitionNotFound(
                 what="workflow", name=request.workflow, workflow_namespace=request.workflow_namespace, field="workflow"
