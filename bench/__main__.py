@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import language, large, machine, report, workload
+from bench import language, large, machine, report, two_servers, workload
 from bench.measure import Bench, Results
 from bench.places import open_place
 from bench.processes import Broken
@@ -29,7 +29,9 @@ def main() -> int:
     facts = machine.describe()
     databases = _DATABASES[asked.database]
     try:
-        results = [_measure(name, workloads, asked.quick) for name in databases] if workloads else []
+        results = (
+            [_measure(name, workloads, asked.quick, asked.only is None) for name in databases] if workloads else []
+        )
         further = report.Further(
             language.expressions(0.01 if asked.quick else 0.2) if "expressions" in sections else [],
             language.definition(500 if asked.quick else 5_000) if "definition" in sections else None,
@@ -58,10 +60,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(name: str, workloads: list[workload.Workload], is_quick: bool) -> Results:
+def _measure(name: str, workloads: list[workload.Workload], is_quick: bool, is_whole: bool) -> Results:
     with open_place(name) as place:
         bench = Bench(place, 1 if is_quick else 3, 0.5 if is_quick else 2.0, lambda line: _tell(f"{name} {line}"))
         results = bench.run(workloads)
+        if name == "postgresql" and is_whole:
+            results.sides = two_servers.measure(place, 20 if is_quick else 200, 200 if is_quick else 1000)
     _tell(f"{name} durability, read back: {results.durability}")
     return results
 

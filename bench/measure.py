@@ -84,6 +84,28 @@ class References:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One server's part."""
+
+    #: "alternate" or "wide".
+    workflow: str
+    server: int
+    #: From a result leaving a worker's function to the next action entering one: of the same execution, at the other
+    #: server's worker, or (wide) in the same place of the same worker.
+    hops_ms: list[float]
+
+    @property
+    def p50(self) -> float:
+        """The median, ms."""
+        return percentile(self.hops_ms, 0.5)
+
+    @property
+    def p99(self) -> float:
+        """What one in a hundred exceeds, ms."""
+        return percentile(self.hops_ms, 0.99)
+
+
+@dataclass
 class Results:
     """Everything of one database."""
 
@@ -92,6 +114,8 @@ class Results:
     durability: str
     references: References
     measured: list[Measured]
+    #: Two servers on one database; nothing where that was not measured.
+    sides: list[Side] = field(default_factory=list)
 
 
 def percentile(ordered: list[float], share: float) -> float:

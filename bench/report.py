@@ -84,6 +84,19 @@ def _database(result: Results) -> Iterator[str]:
                 f"p99 {percentile(measured.hops_ms, 0.99):.2f} ms ({len(measured.hops_ms):,} hops)."
             )
 
+    if result.sides:
+        yield (
+            "Two server processes on one database, each with a worker of its own. `alternate`: six steps, served by "
+            "one server and the other in turn; a hop goes from a result leaving the worker's function at one server to "
+            "the execution's next action entering that at the other. `wide`: one execution with 1,000 items, 16 at a "
+            "time in each worker; a hop goes to the next item in the same place."
+        )
+        titles = ("Workflow", "server", "hops", "p50, ms", "p99, ms")
+        rows_ = [
+            (s.workflow, f"{s.server}", f"{len(s.hops_ms):,}", f"{s.p50:.2f}", f"{s.p99:.2f}") for s in result.sides
+        ]
+        yield _table(titles, rows_)
+
 
 def _row(measured: Measured, references: References) -> tuple[str, ...]:
     rate = measured.tasks_per_second

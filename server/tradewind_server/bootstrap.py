@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from os.path import isdir, isfile
 from typing import Any
 
 import grpc
@@ -17,16 +18,19 @@ from tradewind.v1 import (
     action_callback_pb2_grpc,
     definition_service_pb2,
     definition_service_pb2_grpc,
+    environment_service_pb2,
+    environment_service_pb2_grpc,
     execution_service_pb2,
     execution_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
-from tradewind_server.actions.http import HttpAction
+from tradewind_server.actions.outside import Outside
 from tradewind_server.actions.worker import BuiltInWorker
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
+from tradewind_server.api.environments import Environments
 from tradewind_server.api.executions import Executions
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
@@ -43,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _SERVICES = (
     (definition_service_pb2, "DefinitionService"),
+    (environment_service_pb2, "EnvironmentService"),
     (execution_service_pb2, "ExecutionService"),
     (action_callback_pb2, "ActionCallback"),
     (server_service_pb2, "ServerService"),
@@ -86,6 +91,7 @@ class Server:
     async def _start(self) -> None:
         settings = self._settings
         credentials = _credentials(settings, self.warnings)
+        self.warnings += _doubts(settings)
         ids = SystemIds()
         database = await asyncio.to_thread(Database, settings.database)
         self._cleanup.callback(database.close)
@@ -95,9 +101,9 @@ class Server:
         self.runtime = Runtime(database, registry, settings, SystemClock(), ids, Signer(secret))
         await self.runtime.start()
         self._cleanup.push_async_callback(self.runtime.stop)
-        http = HttpAction(settings.allow_private_addresses)
-        self._cleanup.push_async_callback(http.close)
-        worker = BuiltInWorker(self.runtime, "default", all_actions(http))
+        outside = Outside(settings, self.runtime.clock, ids)
+        self._cleanup.push_async_callback(outside.close)
+        worker = BuiltInWorker(self.runtime, "default", all_actions(outside.runs, outside.posts))
         worker.start()
         self._cleanup.push_async_callback(worker.stop)
         self._grpc = _grpc_server(settings, ids)
@@ -110,6 +116,7 @@ class Server:
         server, runtime = self._grpc, self.runtime
         definition_service_pb2_grpc.add_DefinitionServiceServicer_to_server(Definitions(runtime, pages), server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
+        environment_service_pb2_grpc.add_EnvironmentServiceServicer_to_server(Environments(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -196,6 +203,19 @@ def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredenti
         )
     warnings.append(f"Listening on {settings.listen} without TLS: everybody who reaches it can read and steer all.")
     return None
+
+
+def _doubts(settings: Settings) -> list[str]:
+    """Return what built-in actions will miss, or what they may do that is unwise."""
+    places = {"secrets_dir": settings.secrets_dir, "files_dir": settings.files_dir}
+    found = [
+        f"{name} names '{path}', which is no directory." for name, path in places.items() if path and not isdir(path)
+    ]
+    if settings.known_hosts and not isfile(settings.known_hosts):
+        found.append(f"known_hosts names '{settings.known_hosts}', which is no file: std.ssh will fail.")
+    if settings.insecure_hosts:
+        found.append("insecure_hosts is set: std.ssh sends passwords to whoever answers at a host's address.")
+    return found
 
 
 def is_loopback(listen: str) -> bool:

@@ -70,6 +70,22 @@ class DefinitionNotFound(Refusal):
     )
 
 
+class EnvironmentNotFound(Refusal):
+    """No environment of that name is stored."""
+
+    reason = "ENVIRONMENT_NOT_FOUND"
+    kind = Kind.NOT_FOUND
+    sentence = "Expected to find environment '{name}', but there is none. Put it first, or list what is there."
+
+
+class EtagMismatch(Refusal):
+    """Somebody has changed it since it was seen."""
+
+    reason = "ETAG_MISMATCH"
+    kind = Kind.CONFLICT
+    sentence = "Expected {what} with etag '{etag}', but it has '{current}'. Read it again, and decide anew."
+
+
 class DefinitionInUse(Refusal):
     """A definition with open executions cannot be deleted."""
 

@@ -62,8 +62,20 @@ class Settings:
     cancel_grace_seconds: int = 30
     #: Seconds a finished request id is remembered.
     request_id_seconds: int = 24 * 3600
-    #: Egress of std.http: allow loopback, private and link-local addresses.
+    #: Egress of std.http, std.email and std.ssh: allow loopback, private and link-local addresses.
     allow_private_addresses: bool = False
+    #: Directory of files that actions may name: private keys, certificates; "" means none.
+    files_dir: str = ""
+    #: File of the hosts' keys that std.ssh checks, in the format of OpenSSH; "" means that no host is known.
+    known_hosts: str = ""
+    #: Let std.ssh connect to hosts whose key is not checked.
+    insecure_hosts: bool = False
+    #: URL under which the call-backs of std.mistral_http reach this installation; "" refuses the action.
+    callback_url: str = ""
+    #: What the environment variables begin with that hold secrets; "" means that none does.
+    secrets_prefix: str = "TRADEWIND_SECRET_"
+    #: Directory of files that hold secrets, one a file, named like it; "" means none.
+    secrets_dir: str = ""
     #: Seconds that a stopping server lets calls finish.
     shutdown_grace_seconds: int = 5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -12,11 +13,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDictProxy
 
+from tests.actions.conftest import Identity
 from tradewind_server.actions.egress import Address, EgressPolicy
+from tradewind_server.actions.files import Files
 from tradewind_server.actions.http import MAX_RESPONSE_BYTES, HttpAction
-from tradewind_server.actions.outcome import ActionError
+from tradewind_server.actions.outcome import ActionError, Caller
 from tradewind_server.lang.values import decode, encode
+
+NO_FILES = Files("")
 
 
 @pytest.fixture
@@ -38,7 +44,12 @@ async def origin() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
+#: Of the requests to /echo.
+HEADERS: list[CIMultiDictProxy[str]] = []
+
+
 async def _echo(request: web.Request) -> web.Response:
+    HEADERS.append(request.headers)
     said = {
         "method": request.method,
         "query": dict(request.query),
@@ -89,14 +100,14 @@ async def _odd(_: web.Request) -> web.Response:
 
 @pytest.fixture
 async def http() -> AsyncIterator[HttpAction]:
-    action = HttpAction(allow_private_addresses=True)
+    action = HttpAction(EgressPolicy(True), NO_FILES)
     yield action
     await action.close()
 
 
 @pytest.fixture
 async def guarded() -> AsyncIterator[HttpAction]:
-    action = HttpAction(allow_private_addresses=False)
+    action = HttpAction(EgressPolicy(False), NO_FILES)
     yield action
     await action.close()
 
@@ -173,16 +184,14 @@ async def test_http_query_headers_cookies_auth(http: HttpAction, origin: str) ->
     assert (said["x"], said["cookie"], said["auth"]) == ("7", "k=v", "Basic dXNlcjpwYXNzOndvcmQ=")
 
 
-@pytest.mark.parametrize(("status", "retryable"), [(404, False), (307, False), (500, True), (429, True)])
-async def test_http_other_status_fails_with_the_result(
-    http: HttpAction, origin: str, status: int, retryable: bool
-) -> None:
-    """Outside 200 to 306 the action fails; the details are what the result would have been."""
+@pytest.mark.parametrize("status", [404, 307, 500, 429])
+async def test_http_other_status_fails_with_the_result(http: HttpAction, origin: str, status: int) -> None:
+    """Outside 200 to 306 the action fails; the details are what the result would have been. It may be tried again."""
     error = await _failure(http, url=f"http://127.0.0.1:{origin}/status/{status}", allow_redirects=False)
 
     assert isinstance(error.details, dict)
     assert (error.details["status"], error.details["content"]) == (status, {"why": "so"})
-    assert (error.code, error.retryable) == (f"HTTP_{status}", retryable)
+    assert (error.code, error.retryable) == (f"HTTP_{status}", True)
 
 
 @pytest.mark.parametrize("status", [200, 204, 299])
@@ -290,7 +299,7 @@ class _Rebinding(AbstractResolver):
 
 async def test_http_redirect_to_a_private_address_is_refused(origin: str) -> None:
     """A public server cannot send the request to where the workflow could not send it."""
-    action = HttpAction(False, policy=_SecondIsPublic(False))
+    action = HttpAction(_SecondIsPublic(False), NO_FILES)
     there = f"http://127.0.0.2:{origin}/to"
 
     assert await action.run({"url": f"{there}?url=http://127.0.0.2:{origin}/money"})
@@ -310,12 +319,12 @@ async def test_http_redirect_to_another_scheme_is_refused(http: HttpAction, orig
 async def test_http_judges_the_address_it_connects_to(origin: str) -> None:
     """A name whose answer changes is judged by each answer that is used, not by an earlier one."""
     resolver = _Rebinding()
-    action = HttpAction(False, policy=_SecondIsPublic(False), resolver=resolver)
+    action = HttpAction(_SecondIsPublic(False), NO_FILES, resolver=resolver)
     url = f"http://rebinding.example:{origin}/money"
 
     assert await action.run({"url": url, "headers": {"Connection": "close"}})
     await action.close()
-    action = HttpAction(False, policy=_SecondIsPublic(False), resolver=resolver)
+    action = HttpAction(_SecondIsPublic(False), NO_FILES, resolver=resolver)
     error = await _failure(action, url=url)
 
     assert (error.code, resolver.asked) == ("ADDRESS_REFUSED", 2)
@@ -327,3 +336,112 @@ async def test_http_proxy_is_subject_to_the_policy(guarded: HttpAction, origin: 
     error = await _failure(guarded, url="http://example.org/", proxies={"http": f"http://127.0.0.1:{origin}"})
 
     assert error.code == "ADDRESS_REFUSED"
+
+
+@pytest.fixture
+async def secure_origin(identity: Identity) -> AsyncIterator[str]:
+    """Serve over TLS, and ask for the client's certificate; give the URL."""
+    context = identity.server()
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(identity.folder / identity.trusted)
+    app = web.Application()
+    app.router.add_get("/who", _who)
+    runner = web.AppRunner(app, shutdown_timeout=0.01)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    yield f"https://127.0.0.1:{runner.addresses[0][1]}/who"
+    await runner.cleanup()
+
+
+async def _who(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    return web.json_response(bool(request.transport.get_extra_info("peercert")))
+
+
+async def test_http_checks_certificates(http: HttpAction, secure_origin: str) -> None:
+    """It is on by default; another attempt would fail alike."""
+    error = await _failure(http, url=secure_origin)
+
+    assert (error.code, error.retryable) == ("TLS", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "shows_own"),
+    [
+        ({"verify": "trusted.pem"}, False),
+        ({"verify": False}, False),
+        ({"verify": "trusted.pem", "cert": "chain.pem"}, True),
+        ({"verify": False, "cert": "chain.pem"}, True),
+    ],
+)
+async def test_http_tls_options(
+    identity: Identity, secure_origin: str, options: dict[str, object], shows_own: bool
+) -> None:
+    """Certificates to trust and one's own come from files of the server's directory."""
+    action = HttpAction(EgressPolicy(True), Files(str(identity.folder)))
+
+    assert await _content(action, url=secure_origin, **options) is shows_own
+    await action.close()
+
+
+@pytest.mark.parametrize(
+    "options", [{"verify": "nothing.pem"}, {"verify": "note"}, {"cert": "trusted.pem"}, {"cert": 5}]
+)
+async def test_http_wrong_tls_files_are_not_retried(
+    identity: Identity, secure_origin: str, options: dict[str, object]
+) -> None:
+    """No file, no certificate, no key."""
+    (identity.folder / "note").write_text("no PEM")
+    action = HttpAction(EgressPolicy(True), Files(str(identity.folder)))
+
+    error = await _failure(action, url=secure_origin, **options)
+
+    assert (error.code, error.retryable) == ("BAD_INPUT", False)
+    await action.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"])
+async def test_http_methods(http: HttpAction, origin: str, method: str) -> None:
+    """Every method that the server takes."""
+    result = await http.run({"url": f"http://127.0.0.1:{origin}/echo", "method": method})
+
+    assert isinstance(result, dict)
+    assert result["content"] == "" if method == "HEAD" else result["content"]["method"] == method
+
+
+# --- std.mistral_http ----------------------------------------------------------------------------
+
+CALLER = Caller("order", "0198-e", "t2", "a3")
+
+
+async def test_mistral_http_says_where_to_call_back(origin: str) -> None:
+    """Mistral's headers, with an absolute URL; the workflow cannot set them itself."""
+    action = HttpAction(EgressPolicy(True), NO_FILES, callback_url="https://front.example/tw/")
+    HEADERS.clear()
+
+    await action.post(
+        {"url": f"http://127.0.0.1:{origin}/echo", "headers": {"X": "1", "mistral-task-id": "forged"}}, CALLER
+    )
+
+    seen = {name: value for name, value in HEADERS[0].items() if name.startswith(("Mistral", "mistral", "X"))}
+    assert seen == {
+        "X": "1",
+        "Mistral-Workflow-Name": "order",
+        "Mistral-Workflow-Execution-Id": "0198-e",
+        "Mistral-Task-Id": "t2",
+        "Mistral-Action-Execution-Id": "0198-e/a3",
+        "Mistral-Callback-URL": "https://front.example/tw/v2/action_executions/0198-e/a3",
+    }
+    await action.close()
+
+
+async def test_mistral_http_needs_a_url_to_call_back_to(http: HttpAction, origin: str) -> None:
+    """Nobody could answer otherwise, and the request must not go out."""
+    HEADERS.clear()
+    with pytest.raises(ActionError) as caught:
+        await http.post({"url": f"http://127.0.0.1:{origin}/echo"}, CALLER)
+
+    assert (caught.value.code, caught.value.retryable) == ("NO_CALLBACK_URL", False)
+    assert "callback_url" in caught.value.message
+    assert HEADERS == []

@@ -261,7 +261,7 @@ BAD_FIELDS: tuple[dict[str, Any], ...] = (
     {"request_id": "x" * 200},
     {"workflow_namespace": "\x7f"},
     {"tags": ["t", "x" * 300]},
-    {"env_name": "prod"},
+    {"env_name": "x\n"},
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from grpc import StatusCode
 
-from tests.api.harness import Served, refused
+from tests.api.harness import Served, refused, serving
 from tradewind.v1 import definition_pb2, definition_service_pb2
 
 _CHILD = "version: '2.0'\nchild: {input: [n], tasks: {t: {action: std.noop}}}\n"
@@ -59,3 +61,28 @@ async def test_a_flood_of_errors_still_comes_as_a_refusal_with_its_reason(served
     assert caught.metadata["count"] == "1000"
     assert 10 <= len(caught.violations) < 1000
     assert len(await _problems(served, text)) == 1000
+
+
+async def test_version_of_a_name_that_stands_elsewhere_now_still_runs(database_url: str, tmp_path: Path) -> None:
+    """The start names workflow namespace and version; what else has the name is no matter, also after a restart."""
+
+    async def deploy(served: Served, workflow_namespace: str, output: str) -> None:
+        text = f"version: '2.0'\nw: {{output: {{r: {output}}}, tasks: {{t: {{action: shop.do n=1}}}}}}\n"
+        file = definition_pb2.DefinitionFile(name="w.yaml", content=text.encode())
+        await served.definitions.DeployDefinitions(
+            definition_service_pb2.DeployDefinitionsRequest(workflow_namespace=workflow_namespace, files=[file])
+        )
+
+    url = database_url or str(tmp_path / "a.db")
+    async with serving(url) as served:
+        await deploy(served, "x", "old")
+        await served.definitions.DeleteDefinition(
+            definition_service_pb2.DeleteDefinitionRequest(workflow_namespace="x", name="w")
+        )
+        await deploy(served, "", "other")
+        with refused(StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND"):
+            await served.start("w", {}, workflow_namespace="x")
+        id_ = await served.start("w", {}, workflow_namespace="x", definition_version=1)
+    async with serving(url) as served, served.worker() as hand:
+        await hand.finish((await hand.offer()).token)
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": "old"})

@@ -75,6 +75,22 @@ async def test_heavy_list_is_cut_into_pages_that_a_client_can_take(served: Serve
         assert found == list(range(1, (await served.get(ids[0])).revision + 1))
 
 
+async def test_result_too_large_for_a_message_does_not_break_what_shows_the_task(served: Served) -> None:
+    """Lists and watches go on; its size is told, and its items are there one by one."""
+    await served.deploy(HEAVY)
+    id_ = await served.start("heavy", {"text": "x" * 900_000})
+    await served.ended(id_)
+    listed = await served.executions.ListTasks(execution_service_pb2.ListTasksRequest(execution_id=id_, view=FULL))
+    [task] = listed.tasks
+    assert not task.HasField("result")
+    assert task.result_bytes == 7 * 900_002 + 8
+    stream = served.executions.WatchExecution(
+        execution_service_pb2.WatchExecutionRequest(execution_id=id_, with_snapshot=True), timeout=30
+    )
+    tasks = [task async for message in stream for task in message.snapshot.tasks]
+    assert [task.result_bytes for task in tasks] == [7 * 900_002 + 8]
+
+
 ITEMS = """
 version: '2.0'
 items:

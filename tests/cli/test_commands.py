@@ -195,3 +195,14 @@ def test_graph_needs_something_to_draw(story: Story, started: str, tmp_path: Pat
     assert refusal(story, "graph", str(story.folder / "book.yaml"), "--workflow", "w") == (2, "UNUSABLE_INPUT")
     (tmp_path / "bad.yaml").write_text(command_line.BAD)
     assert tradewind(story, "graph", str(tmp_path / "bad.yaml")).returncode == 2
+
+
+def test_stored_environment_is_kept_and_started_with(story: Story) -> None:
+    """By its name; what is not there is told with what to do."""
+    assert answer(story, "env", "set", "prod", '{"url": "https://a"}', "--description", "the real one")["etag"] == "1"
+    assert [item["name"] for item in answer(story, "env", "list")] == ["prod"]
+    assert answer(story, "env", "show", "prod")["variables"] == {"url": "https://a"}
+    assert start(story, "--env", "prod")
+    assert refusal(story, "start", "book", "--env", "nowhere") == (1, "ENVIRONMENT_NOT_FOUND")
+    assert answer(story, "env", "delete", "prod") == {"name": "prod"}
+    assert answer(story, "env", "list") == []

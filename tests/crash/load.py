@@ -110,9 +110,11 @@ class LoggedSession(WorkSession):
             yield request
 
     def receive(self, receipt: v1.Receipt, now: float) -> None:
-        """Log receipts."""
+        """Log receipts; one that says "later" is no answer yet, and after a reconnect there may be none."""
         status = v1.ReceiptStatus.Name(receipt.status).removeprefix("RECEIPT_STATUS_")
-        self.log.write("result-answered", self.keys[receipt.token], [receipt.token.hex(), status])
+        if not receipt.refusal.HasField("retry_after"):
+            said = f"{status} {receipt.refusal.reason}" if status == "REFUSED" else status
+            self.log.write("result-answered", self.keys[receipt.token], [receipt.token.hex(), said])
         super().receive(receipt, now)
 
 

@@ -21,12 +21,19 @@ class Wire:
         self._writers: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._flows.set()
+        self._server: asyncio.Server | None = None
         self.port = 0
 
     async def open(self) -> None:
         """Listen."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Listen no more, and reset what is connected."""
+        if self._server is not None:
+            self._server.close()
+        self._cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -75,7 +82,8 @@ class Wires:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="wires", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="wires", daemon=True)
+        self._wires: list[Wire] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -84,12 +92,26 @@ class Wires:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for wire in self._wires:
+            self.call(wire.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._end())
+        self._loop.close()
+
+    async def _end(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def to(self, target: int) -> Wire:
         """Open a wire to a port."""
         wire = Wire(self, target)
+        self._wires.append(wire)
         asyncio.run_coroutine_threadsafe(wire.open(), self._loop).result(10)
         return wire
 

@@ -11,12 +11,15 @@ import pytest
 
 from tests.docs.blocks import blocks, matches
 from tests.docs.story import Story
+from tradewind_server.actions.catalogue import signatures
 from tradewind_server.engine.codec import TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STORIES = ["README.md", "docs/quickstart.md"]
-ALONE = ["docs/diagnostics.md", "docs/watching.md", "docs/testing.md", "docs/pictures.md", "docs/language.md"]
+ALONE = [
+    f"docs/{name}.md" for name in ("diagnostics", "watching", "testing", "pictures", "actions", "secrets", "language")
+]
 
 
 @pytest.mark.slow
@@ -52,6 +55,18 @@ def test_event_types_of_the_page_are_those_of_the_engine() -> None:
     """docs/watching.md lists every type that a watcher can see."""
     listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "watching.md").read_text(), re.M)
     assert [name for name in listed if name[0].isupper() and not name.isupper() and "_" not in name] == sorted(TYPES)
+
+
+def test_page_of_actions_has_every_parameter() -> None:
+    """And no action is missing."""
+    page = (ROOT / "docs" / "actions.md").read_text()
+    chapters = {heading: text for heading, text in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.M | re.S)}
+    elsewhere = {"std.js": "std.javascript", "std.ssh_proxied": "std.ssh", "std.mistral_http": "std.http"}
+    for name, signature in signatures().items():
+        text = chapters.get(elsewhere.get(name, name), chapters["Without the world"])
+        assert name in page, name
+        for parameter in signature.required | (signature.optional or frozenset()):
+            assert f"`{parameter}`" in text, f"{name}: {parameter}"
 
 
 def test_readme_is_short() -> None:

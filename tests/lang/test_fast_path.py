@@ -24,6 +24,25 @@ _atoms = st.sampled_from(
     ["$.a", "$.b", "$.a.b", "$.nope", "1", "0", "2.5", "-1", "true", "null", "x", "'a'", "task(t).result.n", "env().k"]
     + ["$.get(a)", "$.get(nope)", "$.get(nope, 7)", "[]", "{}", "global(g)", "task().result.list", "$.a.get(b)"]
 )
+_bodies = st.sampled_from(
+    [
+        "$",
+        "$.a",
+        "$.a.b",
+        "$ > 0",
+        "$ = $.a",
+        "not $",
+        "$.a in [1, a]",
+        "$ + 1",
+        "[$, $.b]",
+        "{k => $}",
+        "len($)",
+        "$.get(a)",
+    ]
+    + ["task(t).result.n", "$.a.where($ > 0)", "$1", "env().k", "$.len()", "$[0]", "-$", "$.nope"]
+)
+_lists = st.lists(_values, max_size=4)
+_per_item = st.lists(st.tuples(st.sampled_from(["where", "select"]), _bodies), min_size=1, max_size=3)
 _operators = st.sampled_from(["+", "-", "*", "/", "mod", "=", "!=", "<", "<=", ">", ">=", "and", "or", "in"])
 
 
@@ -64,8 +83,25 @@ def test_fast_path_equals_the_library(make_scope: Callable[..., Scope], text: st
     assert repr(fast) == repr(slow)
 
 
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=_per_item, end=st.sampled_from(["", ".len()", "[0]"]), items=_lists | _values)
+def test_fast_path_over_items_equals_the_library(
+    make_scope: Callable[..., Scope], calls: list[tuple[str, str]], end: str, items: object
+) -> None:
+    text = "$.l" + "".join(f".{name}({body})" for name, body in calls) + end
+    expression = YaqlExpression(text)
+    scope = make_scope({"l": items}, {"a": 1})
+
+    fast = _outcome(expression.evaluate, text, scope)
+    slow = _outcome(expression.evaluate_in_library, text, scope)
+
+    assert repr(fast) == repr(slow)
+
+
 def test_fast_path_is_taken_by_common_forms() -> None:
     texts = [
+        "$.a.where($.n > 1).select($.name)",
+        "task(x).result.select([$.a, $ = 1]).len()",
         "$.a.b",
         "$.a + 1 > 3",
         "task(x).result.y",

@@ -21,6 +21,7 @@ from tradewind.models import (
     Action,
     Definition,
     Deployment,
+    Environment,
     Event,
     Execution,
     Page,
@@ -34,6 +35,7 @@ from tradewind.retry import Backoff, delay_before_retry
 from tradewind.v1 import (
     action_callback_pb2_grpc,
     definition_service_pb2_grpc,
+    environment_service_pb2_grpc,
     execution_service_pb2_grpc,
     server_service_pb2_grpc,
 )
@@ -77,6 +79,7 @@ class Client:
         self._stubs: dict[str, Any] = {
             "ActionCallback": action_callback_pb2_grpc.ActionCallbackStub(self._channel),
             "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
+            "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
         }
@@ -130,6 +133,26 @@ class Client:
     async def delete_definition(self, name: str, *, kind: str = "WORKFLOW", workflow_namespace: str = "") -> int:
         """Take a name out of the registry, and return the registry's revision."""
         return await self._send(calls.delete_definition(self.namespace, name, kind, workflow_namespace))
+
+    # --- environments
+
+    async def put_environment(
+        self, name: str, variables: Mapping[str, values.Value], *, description: str = "", etag: str = ""
+    ) -> Environment:
+        """Make or replace a stored environment; with *etag* only if it is still the one that was seen."""
+        return await self._send(calls.put_environment(self.namespace, name, variables, description, etag))
+
+    async def environment(self, name: str) -> Environment:
+        """Get a stored environment with its variables."""
+        return await self._send(calls.environment(self.namespace, name))
+
+    def environments(self) -> AsyncIterator[Environment]:
+        """List stored environments without variables, page by page as they are read."""
+        return self._pages(lambda token: calls.environments(self.namespace, PAGE, token))
+
+    async def delete_environment(self, name: str, *, etag: str = "") -> None:
+        """Remove a stored environment; what was started with it keeps its copy."""
+        await self._send(calls.delete_environment(self.namespace, name, etag))
 
     # --- executions
 

@@ -20,6 +20,7 @@ from tradewind.models import (
     Action,
     Definition,
     Deployment,
+    Environment,
     Event,
     Execution,
     Page,
@@ -32,6 +33,8 @@ from tradewind.v1 import (
     action_callback_pb2,
     definition_pb2,
     definition_service_pb2,
+    environment_pb2,
+    environment_service_pb2,
     execution_pb2,
     execution_service_pb2,
     failure_pb2,
@@ -188,6 +191,52 @@ def delete_definition(namespace: str, name: str, kind: str, workflow_namespace: 
         return response.registry_revision
 
     return Call("DefinitionService", "DeleteDefinition", request, read)
+
+
+# --- environments --------------------------------------------------------------------------------
+
+
+def put_environment(
+    namespace: str, name: str, variables: Mapping[str, values.Value], description: str, etag: str
+) -> Call[Environment]:
+    """Make or replace a stored environment."""
+    environment = environment_pb2.Environment(
+        name=name, description=description, variables=values.to_payload(variables)
+    )
+    request = environment_service_pb2.PutEnvironmentRequest(namespace=namespace, environment=environment, etag=etag)
+
+    def read(response: environment_service_pb2.PutEnvironmentResponse) -> Environment:
+        return Environment.read(response.environment)
+
+    return Call("EnvironmentService", "PutEnvironment", request, read)
+
+
+def environment(namespace: str, name: str) -> Call[Environment]:
+    """Get a stored environment with its variables."""
+    request = environment_service_pb2.GetEnvironmentRequest(namespace=namespace, name=name)
+
+    def read(response: environment_service_pb2.GetEnvironmentResponse) -> Environment:
+        return Environment.read(response.environment)
+
+    return Call("EnvironmentService", "GetEnvironment", request, read)
+
+
+def environments(namespace: str, size: int, token: str) -> Call[Page[Environment]]:
+    """List stored environments."""
+    request = environment_service_pb2.ListEnvironmentsRequest(namespace=namespace, page_size=size, page_token=token)
+
+    def read(response: environment_service_pb2.ListEnvironmentsResponse) -> Page[Environment]:
+        return Page([Environment.read(item) for item in response.environments], response.next_page_token)
+
+    return Call("EnvironmentService", "ListEnvironments", request, read)
+
+
+def delete_environment(namespace: str, name: str, etag: str) -> Call[None]:
+    """Remove a stored environment; a repeat, whose first answer was lost, is no error."""
+    request = environment_service_pb2.DeleteEnvironmentRequest(
+        namespace=namespace, name=name, etag=etag, allow_missing=True
+    )
+    return Call("EnvironmentService", "DeleteEnvironment", request, lambda response: None)
 
 
 def _kind(kind: str) -> definition_pb2.DefinitionKind.ValueType:

@@ -19,6 +19,7 @@ from tradewind.v1 import (
     action_pb2,
     actor_pb2,
     definition_pb2,
+    environment_pb2,
     event_pb2,
     execution_pb2,
     execution_service_pb2,
@@ -331,6 +332,25 @@ class Problem:
         severity = _name(definition_pb2.ProblemSeverity, "PROBLEM_SEVERITY_", proto.severity)
         place = (proto.file, proto.line, proto.column, proto.path)
         return cls(severity, proto.code, *place, proto.message, proto.fix)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A stored set of variables."""
+
+    name: str
+    description: str
+    #: None in lists.
+    variables: values.Value
+    etag: str
+    updated_at: datetime | None
+    proto: environment_pb2.Environment = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: environment_pb2.Environment) -> Environment:
+        """Read the message."""
+        variables = _value(proto, "variables")
+        return cls(proto.name, proto.description, variables, proto.etag, _moment(proto, "updated_at"), proto)
 
 
 @dataclass(frozen=True, slots=True)

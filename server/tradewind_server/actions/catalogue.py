@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from tradewind_server.actions import simple
-from tradewind_server.actions.http import HttpAction
 from tradewind_server.actions.javascript import javascript
+from tradewind_server.actions.outcome import Caller
 from tradewind_server.lang.standard_actions import SIGNATURES, Signature
 
 
@@ -18,6 +18,8 @@ class BuiltIn:
     signature: Signature
     #: None: nobody in the server does it; its result comes from outside.
     run: Callable[[Mapping[str, object]], object] | None
+    #: Asynchronous: what begins it; its result comes from outside.
+    post: Callable[[Mapping[str, object], Caller], Awaitable[None]] | None = None
 
 
 def _built_in(name: str, run: Callable[[Mapping[str, object]], object] | None) -> BuiltIn:
@@ -36,9 +38,13 @@ SIMPLE: dict[str, BuiltIn] = {
 }
 
 
-def all_actions(http: HttpAction) -> dict[str, BuiltIn]:
-    """Return every built-in action; those that talk to the web do it through *http*."""
-    return {**SIMPLE, "std.http": _built_in("std.http", http.run)}
+def all_actions(
+    runs: Mapping[str, Callable[[Mapping[str, object]], object]],
+    posts: Mapping[str, Callable[[Mapping[str, object], Caller], Awaitable[None]]],
+) -> dict[str, BuiltIn]:
+    """Return every built-in action; *runs* and *posts* do those that talk to the world (`outside.py`)."""
+    outside = {name: signature for name, signature in SIGNATURES.items() if name not in SIMPLE}
+    return SIMPLE | {name: BuiltIn(signature, runs.get(name), posts.get(name)) for name, signature in outside.items()}
 
 
 def signatures() -> dict[str, Signature]:

@@ -1,4 +1,4 @@
-"""Where std.http may connect to.
+"""Where std.http, std.email and std.ssh may connect to.
 
 The rule is asked when the socket for one address is made, which is the address that is then connected to: neither a
 name that resolves differently the second time, nor a redirect, nor an address written as a number gets past it. A check
@@ -7,12 +7,16 @@ of the URL before the request was refused: it looks at another answer of the res
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import ssl
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiohttp.connector import AddrInfoType
+
+from tradewind_server.actions.outcome import ActionError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -41,11 +45,48 @@ class EgressPolicy:
         """Return a connector that connects to nothing else."""
         return aiohttp.TCPConnector(resolver=resolver, socket_factory=self._socket)
 
+    async def connect(self, host: str, port: int) -> socket.socket:
+        """Return a socket connected to *host*: its name is resolved once, and each address judged as it is used.
+
+        Raises:
+            AddressRefused: no address of the host may be connected to.
+            OSError: it has none, or nobody answers there.
+        """
+        loop = asyncio.get_running_loop()
+        problem: OSError = AddressRefused()
+        for info in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                made = self._socket(info)
+            except AddressRefused:
+                continue
+            made.setblocking(False)
+            try:
+                await loop.sock_connect(made, info[4])
+            except OSError as error:
+                problem = error
+                made.close()
+            except BaseException:
+                made.close()
+                raise
+            else:
+                return made
+        raise problem
+
     def _socket(self, info: AddrInfoType) -> socket.socket:
         family, type_, protocol, _, where = info
         if not self.allows(ipaddress.ip_address(where[0])):
             raise AddressRefused
         return socket.socket(family=family, type=type_, proto=protocol)
+
+
+def connection_failure(problem: Exception, where: str) -> ActionError:
+    """Return the failure of an action that cannot connect, or whose connection broke."""
+    if isinstance(problem, AddressRefused):
+        return ActionError(f"Refused to connect: {problem}.", code="ADDRESS_REFUSED", retryable=False)
+    if isinstance(problem, ssl.SSLError):
+        reason = problem.reason or "it ended"
+        return ActionError(f"TLS with {where} failed: {reason}.", code="TLS", retryable=False)
+    return ActionError(f"The connection to {where} failed: {problem or type(problem).__name__}", code="CONNECTION")
 
 
 def is_public(address: Address) -> bool:

@@ -1,6 +1,6 @@
-"""The action std.http: one request to a web server.
+"""The actions std.http and std.mistral_http: one request to a web server.
 
-What it takes and gives is Mistral's (docs/language.md#std-http), but numbers keep their digits: a JSON content is read
+What it takes and gives is Mistral's (docs/actions.md), but numbers keep their digits: a JSON content is read
 as every other value, and `elapsed` is a decimal.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
-from collections.abc import Iterable, Mapping
+import ssl
+from collections.abc import Iterable
 from decimal import Decimal
 from urllib.parse import urlencode
 
@@ -17,22 +18,19 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractResolver
 
-from tradewind_server.actions.egress import AddressRefused, EgressPolicy
-from tradewind_server.actions.outcome import ActionError
+from tradewind_server.actions.egress import AddressRefused, EgressPolicy, connection_failure
+from tradewind_server.actions.files import Files, tls_of
+from tradewind_server.actions.outcome import ActionError, Caller, readable
+from tradewind_server.actions.parameters import Input, bad, flag, text, timed_out, timeout
 from tradewind_server.lang.values import ValueProblem, decode, encode, to_text
 
 #: Longest response, bytes after decompression; Mistral's own limit.
 MAX_RESPONSE_BYTES = 5 * 1024 * 1024
-#: Seconds for the whole request, redirects and the reading of the response included.
-DEFAULT_TIMEOUT_SECONDS = 60
-#: Longest timeout that can be asked for, seconds: the action keeps a connection open all the while.
-MAX_TIMEOUT_SECONDS = 24 * 3600
 
 _CHUNK_BYTES = 64 * 1024
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 
-Input = Mapping[str, object]
 Pairs = list[tuple[str, str]]
 
 
@@ -48,21 +46,24 @@ class _Request:
     cookies: dict[str, str]
     timeout: float
     follow: bool
-    verify: bool
+    tls: ssl.SSLContext | bool
     proxy: str | None
 
 
 class HttpAction:
-    """Does std.http over one pool of connections. Use it within one event loop, and close it."""
+    """Does std.http and std.mistral_http over one pool of connections. Use it within one event loop, and close it."""
 
     def __init__(
         self,
-        allow_private_addresses: bool,
+        policy: EgressPolicy,
+        files: Files,
         *,
-        policy: EgressPolicy | None = None,
+        callback_url: str = "",
         resolver: AbstractResolver | None = None,
     ) -> None:
-        self._policy = policy or EgressPolicy(allow_private_addresses)
+        self._callback_url = callback_url.rstrip("/")
+        self._policy = policy
+        self._files = files
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
@@ -73,19 +74,45 @@ class HttpAction:
             ActionError: the input is wrong, nobody answers in time, the response is too long, or its status is not from
                 200 to 306; then the details are what would have been the result.
         """
-        request = _read(given)
+        request = _read(given, self._files)
         try:
             result = await self._send(request)
         except TimeoutError:
-            raise ActionError(f"No answer within {request.timeout:g} s.", code="TIMEOUT") from None
+            raise timed_out(request.timeout) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error) from error
         status = result["status"]
         assert isinstance(status, int)
         if not 200 <= status <= 306:
             message = f"The server answered with status {status}."
-            raise ActionError(message, details=result, code=f"HTTP_{status}", retryable=status >= 500 or status == 429)
+            raise ActionError(message, details=result, code=f"HTTP_{status}")
         return result
+
+    async def post(self, given: Input, caller: Caller) -> None:
+        """Send the request of std.mistral_http, whose receiver calls back with the result.
+
+        Raises:
+            ActionError: as for `run`, or there is no URL to call back to.
+        """
+        if not self._callback_url:
+            message = "Nobody could call back: the server has no URL for that (setting callback_url)."
+            raise ActionError(message, code="NO_CALLBACK_URL", retryable=False)
+        await self.run({**given, "headers": self._callback_headers(given, caller)})
+
+    def _callback_headers(self, given: Input, caller: Caller) -> dict[str, object]:
+        written = given.get("headers")
+        if written is not None and not isinstance(written, dict):
+            raise bad("headers must be a dictionary")
+        action = f"{caller.execution_id}/{caller.action_id}"
+        return {
+            **{name: value for name, value in (written or {}).items() if not name.lower().startswith("mistral-")},
+            "Mistral-Workflow-Name": caller.workflow,
+            "Mistral-Workflow-Execution-Id": caller.execution_id,
+            "Mistral-Task-Id": caller.task,
+            "Mistral-Action-Execution-Id": action,
+            # Mistral's is relative, and so its receiver has to know where it came from (R24)
+            "Mistral-Callback-URL": f"{self._callback_url}/v2/action_executions/{action}",
+        }
 
     async def close(self) -> None:
         """Close all connections."""
@@ -104,7 +131,7 @@ class HttpAction:
             cookies=request.cookies,
             timeout=aiohttp.ClientTimeout(total=request.timeout),
             allow_redirects=request.follow,
-            ssl=request.verify,
+            ssl=request.tls,
             proxy=request.proxy,
             skip_auto_headers=["Content-Type"],
         ) as response:
@@ -122,7 +149,7 @@ class HttpAction:
 # --- the request ---------------------------------------------------------------------------------
 
 
-def _read(given: Input) -> _Request:
+def _read(given: Input, files: Files) -> _Request:
     body, content_type = _content(given)
     headers = _pairs(given, "headers") + _auth(given)
     if content_type and not any(name.lower() == "content-type" for name, _ in headers):
@@ -130,37 +157,33 @@ def _read(given: Input) -> _Request:
     default_method = "GET" if given.get("form") is None else "POST"
     url = _url(given)
     return _Request(
-        method=_text(given, "method", default_method).upper(),
+        method=text(given, "method", default_method).upper(),
         url=url,
         params=_params(given),
         body=body,
         headers=headers,
         cookies=dict(_pairs(given, "cookies")),
-        timeout=_timeout(given),
-        follow=_flag(given, "allow_redirects"),
-        verify=_flag(given, "verify"),
+        timeout=timeout(given),
+        follow=flag(given, "allow_redirects", True),
+        tls=tls_of(given, files),
         proxy=dict(_pairs(given, "proxies")).get(url.scheme),
     )
 
 
-def _bad(problem: str) -> ActionError:
-    return ActionError(problem, code="BAD_INPUT", retryable=False)
-
-
 def _url(given: Input) -> yarl.URL:
     try:
-        url = yarl.URL(_text(given, "url", ""))
+        url = yarl.URL(text(given, "url"))
     except ValueError as error:
-        raise _bad(f"url is not one: {error}") from None
+        raise bad(f"url is not one: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise _bad("url must begin with http:// or https:// and name a host")
+        raise bad("url must begin with http:// or https:// and name a host")
     return url
 
 
 def _content(given: Input) -> tuple[bytes | None, str]:
     filled = [name for name in ("body", "json", "form") if given.get(name) is not None]
     if len(filled) > 1:
-        raise _bad(f"{' and '.join(filled)} cannot be given together")
+        raise bad(f"{' and '.join(filled)} cannot be given together")
     if not filled:
         return None, ""
     content = given[filled[0]]
@@ -184,7 +207,7 @@ def _pairs(given: Input, name: str) -> Pairs:
     if value is None:
         return []
     if not isinstance(value, dict):
-        raise _bad(f"{name} must be a dictionary")
+        raise bad(f"{name} must be a dictionary")
     pairs: Pairs = []
     for key, items in value.items():
         pairs.extend(
@@ -202,36 +225,9 @@ def _auth(given: Input) -> Pairs:
     if value is None:
         return []
     if not isinstance(value, str) or ":" not in value:
-        raise _bad("auth must be of the form user:password")
+        raise bad("auth must be of the form user:password")
     # as a header aiohttp drops it when a redirect leads to another origin
     return [("Authorization", f"Basic {base64.b64encode(value.encode()).decode()}")]
-
-
-def _timeout(given: Input) -> float:
-    value = given.get("timeout")
-    if value is None:
-        return DEFAULT_TIMEOUT_SECONDS
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 < value <= MAX_TIMEOUT_SECONDS:
-        raise _bad(f"timeout must be a number of seconds over 0 and up to {MAX_TIMEOUT_SECONDS}")
-    return float(value)
-
-
-def _flag(given: Input, name: str) -> bool:
-    value = given.get(name)
-    if value is None:
-        return True
-    if not isinstance(value, bool):
-        raise _bad(f"{name} must be true or false")
-    return value
-
-
-def _text(given: Input, name: str, default: str) -> str:
-    value = given.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, str):
-        raise _bad(f"{name} must be a text")
-    return value
 
 
 # --- the response --------------------------------------------------------------------------------
@@ -256,11 +252,11 @@ def _result(response: aiohttp.ClientResponse, body: bytes, seconds: float) -> di
         "content": _value(body, response.charset),
         "status": response.status,
         "headers": _joined(response.headers.items()),
-        "url": _clean(str(response.url)),
-        "history": [{"url": _clean(str(step.url)), "status": step.status} for step in response.history],
+        "url": readable(str(response.url)),
+        "history": [{"url": readable(str(step.url)), "status": step.status} for step in response.history],
         "encoding": response.charset,
-        "reason": _clean(response.reason or ""),
-        "cookies": {name: _clean(morsel.value) for name, morsel in response.cookies.items()},
+        "reason": readable(response.reason or ""),
+        "cookies": {name: readable(morsel.value) for name, morsel in response.cookies.items()},
         "elapsed": Decimal(round(seconds * 1_000_000)).scaleb(-6),
     }
 
@@ -275,7 +271,7 @@ def _value(body: bytes, charset: str | None) -> object:
 
 def _decoded(body: bytes, charset: str) -> str:
     try:
-        return _clean(body.decode(charset, "replace"))
+        return readable(body.decode(charset, "replace"))
     except (LookupError, ValueError):
         return body.decode("utf-8", "replace")
 
@@ -283,20 +279,17 @@ def _decoded(body: bytes, charset: str) -> str:
 def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in headers:
-        joined[name] = f"{joined[name]}, {_clean(value)}" if name in joined else _clean(value)
+        joined[name] = f"{joined[name]}, {readable(value)}" if name in joined else readable(value)
     return joined
 
 
-def _clean(text: str) -> str:
-    # aiohttp keeps bytes that are not UTF-8 as lone surrogates, which no JSON can carry
-    return text.encode("utf-8", "replace").decode()
-
-
 def _failure(error: Exception) -> ActionError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return ActionError(f"TLS failed: {str(error)}", code="TLS", retryable=False)
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
-        return ActionError(f"Refused to connect: {error.os_error}.", code="ADDRESS_REFUSED", retryable=False)
+        return connection_failure(error.os_error, "")
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError) or not isinstance(
         error, aiohttp.ClientError | OSError
     ):
-        return _bad(f"The request cannot be sent: {error}")
-    return ActionError(f"The request failed: {_clean(str(error)) or type(error).__name__}", code="CONNECTION")
+        return bad(f"The request cannot be sent: {error}")
+    return ActionError(f"The request failed: {str(error) or type(error).__name__}", code="CONNECTION")

@@ -18,7 +18,24 @@ class ActionError(Exception):
 
     def __init__(self, message: str, *, details: object = None, code: str = "", retryable: bool = True) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = readable(message)
         self.details = details
         self.code = code
         self.retryable = retryable
+
+
+def readable(text: str) -> str:
+    """Return a text from outside as JSON can carry it: libraries keep bytes that are not UTF-8 as lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """Which action of which execution is done."""
+
+    workflow: str
+    execution_id: str
+    #: Such as t2.
+    task: str
+    #: Such as a3.
+    action_id: str

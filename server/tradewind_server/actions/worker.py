@@ -6,18 +6,27 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import traceback
 from collections.abc import Mapping
 
+import msgspec
+
 from tradewind_server.actions.catalogue import BuiltIn
-from tradewind_server.actions.outcome import ActionError, After
+from tradewind_server.actions.outcome import ActionError, After, Caller
 from tradewind_server.engine import commands as c
+from tradewind_server.lang.references import defused
 from tradewind_server.lang.values import decode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.secrets import Unresolved
+from tradewind_server.store.projection import OfferDetail
 from tradewind_server.store.records import Provenance, QueueRow
 
+Command = c.CompleteAction | c.FailAction | c.CancelAction
+
 log = logging.getLogger(__name__)
+_detail = msgspec.json.Decoder(OfferDetail).decode
 
 WORKER = "built-in"
 #: Most built-in actions at once in one namespace; they wait more than they compute.
@@ -29,7 +38,7 @@ class BuiltInWorker:
 
     def __init__(self, runtime: Runtime, namespace: str, actions: Mapping[str, BuiltIn]) -> None:
         self._runtime = runtime
-        self._actions = {name: action.run for name, action in actions.items() if action.run is not None}
+        self._actions = {name: action for name, action in actions.items() if action.run or action.post}
         self._session = Session(
             runtime.ids.opaque(), f"{WORKER}@{runtime.server_id}", namespace, dict.fromkeys(self._actions, 0)
         )
@@ -53,11 +62,14 @@ class BuiltInWorker:
     def offer(self, row: QueueRow) -> None:
         """Do the action: at once if it only looks at its input, else in a task."""
         try:
-            given = decode(row.input or b"{}")
+            given = decode(self._runtime.secrets.resolved(row.input or b"{}"))
             assert isinstance(given, dict)
-            outcome = self._actions[row.name](given)
+            outcome = self._begin(row, given)
         except ActionError as error:
             self._answer(row, _failure(row, error, self._runtime))
+            return
+        except Unresolved as problem:
+            self._answer(row, c.FailAction(self._runtime.clock.now(), row.action_id, problem.failure))
             return
         if not isinstance(outcome, After) and not inspect.isawaitable(outcome):
             self._answer(row, c.CompleteAction(self._runtime.clock.now(), row.action_id, outcome))
@@ -66,8 +78,16 @@ class BuiltInWorker:
         task = asyncio.create_task(self._later(row, outcome))
         self._running[row.execution_id, row.action_id] = (held, task)
 
+    def _begin(self, row: QueueRow, given: Mapping[str, object]) -> object:
+        action = self._actions[row.name]
+        if action.run is not None:
+            return action.run(given)
+        assert action.post is not None
+        detail = _detail(row.detail)
+        return action.post(given, Caller(detail.workflow, row.execution_id, f"t{detail.task_id}", f"a{row.action_id}"))
+
     async def _later(self, row: QueueRow, outcome: object) -> None:
-        command: c.CompleteAction | c.FailAction | c.CancelAction
+        command: Command
         try:
             if isinstance(outcome, After):
                 await asyncio.sleep(outcome.seconds)
@@ -78,16 +98,40 @@ class BuiltInWorker:
             command = c.CompleteAction(self._runtime.clock.now(), row.action_id, result)
         except ActionError as error:
             command = _failure(row, error, self._runtime)
+        except Exception as error:
+            # without its text, in which a secret may stand
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            log.error("%s failed with %s\n%s", row.name, type(error).__name__, trace)
+            command = _failure(row, ActionError("The server failed; its log says why.", code="INTERNAL"), self._runtime)
         except asyncio.CancelledError:
             if self._runtime.is_draining:
                 raise
             command = c.CancelAction(self._runtime.clock.now(), row.action_id, "It was told to stop.")
         self._running.pop((row.execution_id, row.action_id), None)
-        self._answer(row, command)
+        if isinstance(command, c.CompleteAction) and self._actions[row.name].post is not None:
+            self._leave(row)
+        else:
+            self._answer(row, _defused(command))
 
-    def _answer(self, row: QueueRow, command: c.CompleteAction | c.FailAction | c.CancelAction) -> None:
+    def _leave(self, row: QueueRow) -> None:
+        """The action has begun; its result comes from outside."""
+        self._has_room(row)
+        self._runtime.tell(
+            r.Posted(
+                provenance=Provenance(f"worker:{WORKER}", "PostAction"),
+                target=row.execution_id,
+                action_id=row.action_id,
+                attempt=row.attempt,
+                epoch=row.epoch,
+            )
+        )
+
+    def _has_room(self, row: QueueRow) -> None:
         self._runtime.desk.settled(self._session.id, row.name)
         self._runtime.grant(self._session.id, 1)
+
+    def _answer(self, row: QueueRow, command: Command) -> None:
+        self._has_room(row)
         request = r.Result(
             provenance=Provenance(f"worker:{WORKER}", type(command).__name__),
             target=row.execution_id,
@@ -96,7 +140,7 @@ class BuiltInWorker:
             attempt=row.attempt,
             epoch=row.epoch,
             worker=WORKER,
-            command=command,
+            command=self._runtime.secrets.masked_answer(command),
             session=self._session.id,
         )
         self._runtime.tell(request)
@@ -131,6 +175,17 @@ class BuiltInWorker:
 
         request.reply = reply
         self._runtime.tell(request)
+
+
+def _defused(command: Command) -> Command:
+    """Return the answer without what could be taken for a reference to a secret: it came from outside."""
+    if isinstance(command, c.CompleteAction):
+        return msgspec.structs.replace(command, result=defused(command.result))
+    if isinstance(command, c.CancelAction):
+        return command
+    failure = command.failure
+    details, message = defused(failure.details), str(defused(failure.message))
+    return msgspec.structs.replace(command, failure=msgspec.structs.replace(failure, details=details, message=message))
 
 
 def _failure(row: QueueRow, error: ActionError, runtime: Runtime) -> c.FailAction:

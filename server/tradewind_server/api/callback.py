@@ -24,6 +24,7 @@ from tradewind_server.errors import (
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.store import reads
 from tradewind_server.store.records import Provenance, QueueRow
 
@@ -81,8 +82,11 @@ class Callback(service.ActionCallbackServicer):
                     execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
                 )
                 released.append((held, 0))
-            else:
+                continue
+            try:
                 found.append(offers.offer(self._runtime, row))
+            except Unresolved as problem:
+                self._runtime.tell(offers.undeliverable(self._runtime, row, problem))
         if released:
             self._runtime.tell(r.Release(provenance=_system("Release"), released=released, lost=False))
         return found
@@ -121,11 +125,8 @@ class Callback(service.ActionCallbackServicer):
             try:
                 held = offers.held(self._runtime, token, namespace)
                 if beat is not None:
-                    held.progress = beat.progress_message[:1000]
-                    limit = self._runtime.settings.max_payload_bytes
-                    if beat.HasField("checkpoint"):
-                        convert.value_of(beat.checkpoint, "checkpoint", limit)
-                        held.checkpoint = beat.checkpoint.data
+                    convert.value_of(beat.checkpoint, "checkpoint", self._runtime.settings.max_payload_bytes)
+                    offers.note_beat(self._runtime, held, beat)
             except Refusal as refusal:
                 # a refusal of one token is its receipt
                 receipts.append((_receipt(token, pb.RECEIPT_STATUS_REFUSED, refusal), r.LOST))

@@ -12,6 +12,7 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import TaskState
 from tradewind_server.errors import FieldInvalid, PayloadInvalid, PayloadTooLarge, PayloadUnsupported
+from tradewind_server.lang.references import defused, may_hold_marks
 from tradewind_server.lang.values import ValueProblem, decode, encode
 from tradewind_server.store.records import StoredEvent
 
@@ -43,7 +44,8 @@ def value_of(payload: payload_pb2.Payload, what: str, limit: int) -> object:
     if not data:
         return None
     try:
-        return decode(data)
+        value = decode(data)
+        return defused(value) if may_hold_marks(data) else value
     except ValueProblem as problem:
         raise PayloadInvalid(what=what, expected="JSON in UTF-8", problem=problem, field=what) from None
 
@@ -107,6 +109,11 @@ def number_of(field: str, given: str, letter: str) -> int:
     return int(digits)
 
 
+def reason_of(given: str) -> str:
+    """Return what somebody says of a command, 1,000 characters at most."""
+    return str(defused(given[:1000]))
+
+
 def page_size_of(given: int, most: int = 1000) -> int:
     """Return how many items a page has: 50 for 0, *most* at most.
 
@@ -120,7 +127,7 @@ def page_size_of(given: int, most: int = 1000) -> int:
 
 def failure_of(message: failure_pb2.Failure, limit: int) -> c.Failure:
     """Return what a worker says of its failure."""
-    text = message.message[:10_000] or "The worker gave no message."
+    text = str(defused(message.message[:10_000])) or "The worker gave no message."
     details = value_of(message.details, "failure.details", limit)
     retryable = message.retryable if message.HasField("retryable") else True
     return c.Failure("ACTION", text, message.code[:200], details, retryable)

@@ -85,9 +85,6 @@ class Executions(service.ExecutionServiceServicer):
     async def _start(self, request: pb.StartExecutionRequest, context: Any, id_: str = "") -> r.Started:
         namespace = convert.namespace_of(request.namespace)
         at = self._runtime.clock.now()
-        if request.WhichOneof("environment") == "env_name":
-            problem = "stored environments are not there yet"
-            raise FieldInvalid(name="env_name", expected="empty", problem=problem, field="env_name")
         answer = await self._runtime.ask(
             r.Start(
                 provenance=provenance(context, "StartExecution", request.request_id),
@@ -99,6 +96,7 @@ class Executions(service.ExecutionServiceServicer):
                 definition_version=request.definition_version,
                 input=convert.dictionary_of(request.input, "input", self._limit),
                 env=convert.dictionary_of(request.env, "env", self._limit),
+                env_name=convert.name_of("env_name", request.env_name),
                 params=convert.dictionary_of(request.params, "params", self._limit),
                 external_id=convert.name_of("external_id", request.external_id),
                 business_key=convert.name_of("business_key", request.business_key),
@@ -262,7 +260,7 @@ class Executions(service.ExecutionServiceServicer):
 
     async def PauseExecution(self, request: pb.PauseExecutionRequest, context: Any) -> Any:
         """Stop starting tasks."""
-        command = c.PauseExecution(self._runtime.clock.now(), request.message[:1000])
+        command = c.PauseExecution(self._runtime.clock.now(), convert.reason_of(request.message))
         return pb.PauseExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
 
     async def ResumeExecution(self, request: pb.ResumeExecutionRequest, context: Any) -> Any:
@@ -274,7 +272,7 @@ class Executions(service.ExecutionServiceServicer):
         """Stop for good."""
         grace = self._runtime.settings.cancel_grace_seconds
         command = c.StopExecution(
-            self._runtime.clock.now(), ExecutionState.CANCELLED, request.message[:1000], grace_seconds=grace
+            self._runtime.clock.now(), ExecutionState.CANCELLED, convert.reason_of(request.message), grace_seconds=grace
         )
         return pb.CancelExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
 

@@ -10,6 +10,7 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.runtime.tokens import Token
 from tradewind_server.store.projection import OfferDetail
 from tradewind_server.store.records import Provenance, QueueRow
@@ -22,7 +23,11 @@ MOST_RETRY_SECONDS = 24 * 3600
 
 
 def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
-    """Return the offer of a leased action."""
+    """Return the offer of a leased action, its secrets in it.
+
+    Raises:
+        Unresolved: it has a secret that this server does not have; `undeliverable` is the answer.
+    """
     detail = _detail(row.detail)
     now = to_microseconds(runtime.clock.now())
     message = pb.Offer(
@@ -33,7 +38,7 @@ def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
         action=row.name,
         attempt=row.attempt,
         idempotency_key=f"{row.execution_id}/a{row.action_id}",
-        input=convert.raw_payload(row.input or b"{}"),
+        input=convert.raw_payload(runtime.secrets.resolved(row.input or b"{}")),
         delivery_left=convert.duration(row.lease_until - now),
         task=detail.task,
         workflow=detail.workflow,
@@ -51,6 +56,20 @@ def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
     return message
 
 
+def undeliverable(runtime: Runtime, row: QueueRow, problem: Unresolved) -> r.Result:
+    """Return the request that fails an action which cannot be offered."""
+    return r.Result(
+        provenance=Provenance("system:secrets", "FailAction"),
+        target=row.execution_id,
+        namespace=row.namespace,
+        action_id=row.action_id,
+        attempt=row.attempt,
+        epoch=row.epoch,
+        worker=row.worker,
+        command=c.FailAction(runtime.clock.now(), row.action_id, problem.failure),
+    )
+
+
 def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:
     """Return what *token* stands for.
 
@@ -59,6 +78,13 @@ def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:
     """
     found = runtime.signer.read(token, namespace)
     return r.Held(execution_id=found.execution_id, action_id=found.action_id, attempt=found.attempt, epoch=found.epoch)
+
+
+def note_beat(runtime: Runtime, held: r.Held, beat: pb.ActionBeat) -> None:
+    """Take over what a worker tells of its action; it is stored."""
+    held.progress = runtime.secrets.masked_text(beat.progress_message[:1000])
+    if beat.HasField("checkpoint"):
+        held.checkpoint = runtime.secrets.masked_json(beat.checkpoint.data)
 
 
 def retry_seconds(release: pb.Release) -> int:
@@ -91,6 +117,6 @@ def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome
         attempt=given.attempt,
         epoch=given.epoch,
         worker=worker,
-        command=command,
+        command=runtime.secrets.masked_answer(command),
         size_bytes=500 + outcome.ByteSize(),
     )

@@ -13,7 +13,7 @@ from tradewind_server.api import convert
 from tradewind_server.engine import events as e
 from tradewind_server.engine.state import Cause
 from tradewind_server.engine.tasks import TIMED_OUT
-from tradewind_server.lang.values import decode
+from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
 from tradewind_server.store import loading, reads
 from tradewind_server.store.definitions import Definition
@@ -23,6 +23,8 @@ from tradewind_server.store.statements import Dialect
 
 _detail = msgspec.json.Decoder(TaskDetail).decode
 _MOST_CHILDREN = 100
+#: A task's result is shown up to here; collected from many items, it can be far larger than a message.
+MOST_RESULT_BYTES = 1024 * 1024
 
 Bodies = Mapping[tuple[str, int], e.Event]
 
@@ -227,10 +229,12 @@ def _fill_task(message: task_pb2.Task, row: Any, detail: TaskDetail, accepted: S
     if row.state != "SUCCEEDED" or not detail.keep_result:
         return
     results = [getattr(bodies[row.execution_id, a.result_revision], "result", None) for a in accepted]
-    if detail.items_revision:
-        message.result.CopyFrom(convert.payload(results))
-    elif results:
-        message.result.CopyFrom(convert.payload(results[0]))
+    if not detail.items_revision and not results:
+        return
+    data = encode(results if detail.items_revision else results[0])
+    message.result_bytes = len(data)
+    if len(data) <= MOST_RESULT_BYTES:
+        message.result.CopyFrom(convert.raw_payload(data))
 
 
 # --- actions -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.store.records import Provenance, QueueRow
 
 _MOST_CREDITS = 10_000
@@ -243,9 +244,7 @@ class WorkStream:
             held = self._read(action.token)
             if held is None:
                 continue
-            held.progress = action.progress_message[:1000]
-            if action.HasField("checkpoint"):
-                held.checkpoint = action.checkpoint.data
+            offers.note_beat(self._runtime, held, action)
             holding = self._holding.get((held.execution_id, held.action_id))
             if holding is not None:
                 holding.accepted = holding.written = True
@@ -327,7 +326,13 @@ class WorkStream:
 
     def offer(self, row: QueueRow) -> None:
         """Send a leased action."""
-        message = offers.offer(self._runtime, row)
+        try:
+            message = offers.offer(self._runtime, row)
+        except Unresolved as problem:
+            self._runtime.tell(offers.undeliverable(self._runtime, row, problem))
+            self._runtime.desk.give_back(self._session.id, row.name)
+            self._runtime.grant(self._session.id, 0)  # others may wait for the room
+            return
         held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         self._holding[row.execution_id, row.action_id] = _Holding(held, row.name, message.token, self._clock())
         self._offers.append(message)

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from tradewind_server import __version__
-from tradewind_server.cli import actions, definitions, executions, graph, replaying, running, serving, testing, watching
+from tradewind_server.cli import (
+    actions,
+    definitions,
+    environments,
+    executions,
+    graph,
+    replaying,
+    running,
+    serving,
+    testing,
+    watching,
+)
 
 app = typer.Typer(
     name="tradewind",
@@ -37,6 +48,7 @@ def options(
 for room in (serving, definitions, testing, graph, running, executions, watching, replaying):
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
+app.add_typer(environments.app, name="env")
 
 
 def main() -> None:

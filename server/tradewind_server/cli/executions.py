@@ -31,7 +31,7 @@ def start(
     session: Session,
     workflow: Annotated[str, typer.Argument(help="Name of the workflow.")],
     input: Json = "",  # noqa: A002 - the option's name
-    env: Json = "",
+    env: Annotated[str, typer.Option(metavar="JSON|@FILE|-|NAME", help="Variables, or a stored environment.")] = "",
     params: Json = "",
     business_key: Annotated[str, typer.Option(help="What it is about; at most one open execution holds it.")] = "",
     use_existing: Annotated[bool, typer.Option(help="If the business key is held: show that execution.")] = False,
@@ -56,7 +56,8 @@ def start(
         "request_id": request_id,
     }
     if env:
-        options["env"] = read_object(env, "--env")
+        is_given = env.lstrip().startswith("{") or env.startswith("@") or env == "-"
+        options["env"] = read_object(env, "--env") if is_given else env
     if params:
         options["params"] = read_object(params, "--params")
     given = read_object(input, "--input")

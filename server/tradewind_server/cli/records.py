@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tradewind import values
-from tradewind.models import Action, Definition, Event, Execution, Failure, Problem, Task, Wait
+from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Task, Wait
 
 Record = dict[str, values.Value]
 
@@ -26,6 +26,17 @@ def failure(item: Failure | None) -> Record | None:
         "details": item.details,
         "retryable": item.retryable,
         "origin": item.origin,
+    }
+
+
+def environment(item: Environment) -> Record:
+    """Return a stored environment."""
+    return {
+        "name": item.name,
+        "description": item.description,
+        "variables": item.variables,
+        "etag": item.etag,
+        "updated_at": moment(item.updated_at),
     }
 
 

@@ -19,7 +19,7 @@ from tradewind_server.settings import Settings, from_environment, variable
 Listen = Annotated[str | None, typer.Option(help="Host and port; default 127.0.0.1:7233.")]
 Database = Annotated[str | None, typer.Option(help="URL of a PostgreSQL database, or a path of an SQLite file.")]
 AllowPrivate = Annotated[
-    bool | None, typer.Option(help="Let std.http call loopback and private addresses.", show_default=False)
+    bool | None, typer.Option(help="Let actions connect to loopback and private addresses.", show_default=False)
 ]
 
 

@@ -33,6 +33,7 @@ class Call(msgspec.Struct, gc=False):
     input: dict[str, object]
     wrappers: list[str] = []
     asynchronous: bool = False
+    posted: bool = False
 
 
 def inherited(state: Execution, parents: list[int]) -> Context:
@@ -114,6 +115,7 @@ def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Ma
             _target(d, spec, call, scope),
             whole_number(spec.timeout, scope, "timeout"),
             child_id(d.state.id, action, d.at) if call.kind == "workflow" else "",
+            call.posted,
         )
     )
 
@@ -210,7 +212,7 @@ def _checked(library: Library, call: Call) -> Call:
     missing, unexpected = _unfit(signature, call.input)
     if missing or unexpected:
         raise TaskError(_mismatch(call.name, missing, unexpected))
-    call.asynchronous = signature.asynchronous
+    call.asynchronous, call.posted = signature.asynchronous, signature.posted
     return call
 
 

@@ -187,6 +187,8 @@ class ActionScheduled(Event, frozen=True, gc=False):
     timeout_seconds: int = 0
     #: Sub-workflow: id of its execution.
     child: str = ""
+    #: Asynchronous, but a worker begins it.
+    posted: bool = False
 
 
 class ActionSucceeded(Event, frozen=True, gc=False):

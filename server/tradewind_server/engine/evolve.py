@@ -256,7 +256,7 @@ def _end_action(into: ActionState) -> Callable[[Execution, Any, datetime], None]
             action.result = event.result
         elif isinstance(event, e.ActionFailed):
             action.result = event.details if event.details is not None else event.message
-            action.failure = Cause(event.kind, event.code)
+            action.failure = Cause(event.kind, event.code, retryable=event.retryable)
         state.open_actions.pop(action.id, None)
         task = state.tasks[action.task]
         if task.accepted.get(action.index) == action.id:

@@ -66,6 +66,8 @@ class Cause(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     #: Name and attempt of the task, where it is told of an execution.
     task: str = ""
     attempt: int = 0
+    #: Whether another attempt could end otherwise; of an action.
+    retryable: bool = True
 
 
 class Action(msgspec.Struct, gc=False):

@@ -308,7 +308,7 @@ def _retry(d: Decision, task: Task, spec: TaskSpec, outcome: TaskState, scope: S
     assert retry is not None
     count = whole_number(retry.count, scope, "retry count")
     delay = whole_number(retry.delay, scope, "retry delay")
-    if not count:
+    if not count or (outcome is TaskState.FAILED and _is_hopeless(d, task)):
         return False
     go_on = retry.continue_on is None or is_truthy(retry.continue_on.evaluate(scope))
     stop = retry.break_on is not None and is_truthy(retry.break_on.evaluate(scope))
@@ -323,6 +323,12 @@ def _retry(d: Decision, task: Task, spec: TaskSpec, outcome: TaskState, scope: S
     else:
         attempt(d, task.id, task.name, task.attempt + 1, None)
     return True
+
+
+def _is_hopeless(d: Decision, task: Task) -> bool:
+    """Tell whether who failed says that another attempt would fail alike."""
+    failures = [d.state.actions[id_].failure for id_ in task.accepted.values()]
+    return any(failure is not None and not failure.retryable for failure in failures)
 
 
 def _targets(spec: TaskSpec, outcome: TaskState, scope: Scope) -> tuple[list[Target], bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -21,6 +21,9 @@ from tradewind_server.lang import numbers
 Value: TypeAlias = object
 
 MAX_DEPTH = 100
+#: What a reference to a secret stands between; see `references.py`.
+MARKS = "\ufdd0\ufdd1"
+_MARK = re.compile(f"([{MARKS}])")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (numbers.MAX_DIGITS + 1))
 
 _decoder = msgspec.json.Decoder(float_hook=numbers.parse_decimal)
@@ -128,6 +131,8 @@ def _to_repr(value: Value) -> str:
         return "[" + ", ".join(map(_to_repr, value)) + "]"
     if isinstance(value, tuple):
         return "(" + ", ".join(map(_to_repr, value)) + (",)" if len(value) == 1 else ")")
+    if isinstance(value, str) and _MARK.search(value):
+        return _keep_marks(value, repr, "'")
     return repr(value)
 
 
@@ -140,7 +145,7 @@ def json_dump(value: Value, indent: int | None = 4) -> str:
 
 def _to_json(value: Value) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))}: {_to_json(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_quoted(str(key))}: {_to_json(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(_to_json, value)) + "]"
     return _scalar_to_json(value)
@@ -149,7 +154,7 @@ def _to_json(value: Value) -> str:
 def _to_indented(value: Value, indent: int, newline: str) -> str:
     deeper = newline + " " * indent
     if isinstance(value, Mapping) and value:
-        items = [f"{json.dumps(str(key))}: {_to_indented(item, indent, deeper)}" for key, item in value.items()]
+        items = [f"{_quoted(str(key))}: {_to_indented(item, indent, deeper)}" for key, item in value.items()]
         return "{" + deeper + f",{deeper}".join(items) + newline + "}"
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
         items = [_to_indented(item, indent, deeper) for item in value]
@@ -158,4 +163,16 @@ def _to_indented(value: Value, indent: int, newline: str) -> str:
 
 
 def _scalar_to_json(value: Value) -> str:
-    return numbers.text(value) if isinstance(value, Decimal) else json.dumps(value)
+    if isinstance(value, Decimal):
+        return numbers.text(value)
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text) if text.isascii() else _keep_marks(text, json.dumps, '"')
+
+
+def _keep_marks(text: str, write: Callable[[str], str], quote: str) -> str:
+    """Write a text between quotes with its marks as they are: an escaped one would no longer be one."""
+    parts = (part if part in MARKS else write(part)[1:-1] for part in _MARK.split(text))
+    return f"{quote}{''.join(parts)}{quote}"

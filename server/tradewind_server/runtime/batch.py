@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from tradewind_server.errors import (
     ActionNotFound,
     ActionWithWorker,
     DefinitionNotFound,
+    EnvironmentNotFound,
     ExecutionNotFound,
     LeaseLost,
     Refusal,
@@ -39,7 +40,7 @@ from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.messages import command_of
 from tradewind_server.settings import Settings
-from tradewind_server.store import definitions, loading
+from tradewind_server.store import definitions, environments, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
@@ -250,7 +251,7 @@ class Batch:
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
                 request.at, request.target, request.namespace, request.workflow, request.workflow_namespace,
-                request.input, request.env, request.params,
+                request.input, self._env(request), request.params,
             )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
@@ -259,10 +260,21 @@ class Batch:
         self._snapshot_of.append((request, request.target, 0))
         return _LATER
 
+    def _env(self, request: r.Start) -> Mapping[str, object]:
+        if not request.env_name:
+            return request.env
+        found = environments.get(self._tx.connection, request.namespace, request.env_name)
+        if found is None:
+            raise EnvironmentNotFound(name=request.env_name, field="env_name")
+        variables = decode(found.variables)
+        assert isinstance(variables, dict), "nothing else is put"
+        return variables
+
     def _envelope(self, request: r.Start) -> tuple[Envelope, WorkflowSpec]:
         registry, connection = self._around.registry, self._tx.connection
         revision = self._registry_revision(request.namespace)
-        version = request.definition_version or registry.version(
+        # a start names its workflow namespace exactly; only sub-workflows fall back to the default one
+        version = request.definition_version or registry.own_version(
             connection, request.namespace, request.workflow_namespace, revision, request.workflow
         )
         envelope = Envelope(
@@ -270,11 +282,8 @@ class Batch:
             request.target, "", 0, 0, request.external_id, request.business_key, request.tags, request.description,
             request.provenance.actor, request.at,
         )  # fmt: skip
-        # a start names its workflow namespace exactly; only sub-workflows fall back to the default one
-        home = request.workflow_namespace
-        if not request.definition_version and registry.home(connection, envelope) != home:
-            version = 0
-        spec = registry.pinned(connection, request.namespace, home, request.workflow, version) if version else None
+        home, name = request.workflow_namespace, request.workflow
+        spec = registry.pinned(connection, request.namespace, home, name, version) if version else None
         if spec is None:
             raise DefinitionNotFound(
                 what="workflow", name=request.workflow, workflow_namespace=request.workflow_namespace, field="workflow"
@@ -350,6 +359,10 @@ class Batch:
         self._changes.workers[key] = request.worker
         self._delivery.ended(key)
         return r.Recorded(request.target, live.state.revision, is_new=True)
+
+    def _posted(self, request: r.Posted) -> object:
+        self._delivery.post(request)
+        return None
 
     def _within_limit(self, live: Live, command: c.Command) -> c.Command:
         """Return the command, or a failure when the execution has collected all that it may."""
@@ -447,6 +460,18 @@ class Batch:
         self._tx.has_written = True
         return revision
 
+    # --- environments ----------------------------------------------------------------------------
+
+    def _put_environment(self, request: r.PutEnvironment) -> object:
+        answer = environments.put(self._tx.connection, request.wanted, request.etag)
+        self._tx.has_written = True
+        return answer
+
+    def _delete_environment(self, request: r.DeleteEnvironment) -> object:
+        environments.delete(self._tx.connection, request.namespace, request.name, request.etag)
+        self._tx.has_written = True
+        return None
+
     # --- the end ---------------------------------------------------------------------------------
 
     def _write(self) -> None:
@@ -499,6 +524,7 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.Start: Batch._start,
     r.Command: Batch._command,
     r.Result: Batch._result,
+    r.Posted: Batch._posted,
     r.Timer: Batch._timer,
     r.Deliver: Batch._deliver,
     r.Claim: lambda batch, request: batch._delivery.claim(request),
@@ -507,4 +533,6 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.Sweep: lambda batch, request: batch._delivery.sweep(request),
     r.Deploy: Batch._deploy,
     r.DeleteDefinition: Batch._delete_definition,
+    r.PutEnvironment: Batch._put_environment,
+    r.DeleteEnvironment: Batch._delete_environment,
 }

@@ -62,7 +62,7 @@ class Delivery:
         """Read and lock what *requests* are about, but for executions that are *busy*."""
         wanted: list[tuple[str, int]] = []
         for request in requests:
-            if isinstance(request, r.Result) and request.target not in busy:
+            if isinstance(request, r.Result | r.Posted) and request.target not in busy:
                 wanted.append((request.target, request.action_id))
             elif isinstance(request, r.Renew):
                 wanted.extend((h.execution_id, h.action_id) for h in request.held)
@@ -192,6 +192,14 @@ class Delivery:
             self._requeue(row, lost=request.lost, delay=delay)
             verdicts.append(r.KEEP)
         return verdicts
+
+    def post(self, request: r.Posted) -> None:
+        """Take an action that was begun out of the queue, unless its result was faster, or its lease is lost."""
+        key = (request.target, request.action_id)
+        row = self.rows.get(key)
+        if row is not None and (row.attempt, row.epoch) == (request.attempt, request.epoch):
+            self._changes.unqueued[key] = None
+            self._saved.pop(key, None)
 
     def _requeue(self, row: QueueRow, *, lost: bool, delay: int = 0) -> None:
         key = (row.execution_id, row.action_id)

@@ -11,6 +11,7 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import Cause, ExecutionState
 from tradewind_server.lang import Source
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.store.environments import Environment
 from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
 
 #: Called on the event loop with the answer: a value of the request's kind, or an exception.
@@ -41,6 +42,8 @@ class Start(Request, kw_only=True):
     definition_version: int
     input: Mapping[str, object]
     env: Mapping[str, object]
+    #: Name of the stored environment to take instead, or "".
+    env_name: str = ""
     params: Mapping[str, object]
     external_id: str
     business_key: str
@@ -72,6 +75,14 @@ class Result(Request, kw_only=True):
     worker: str
     command: c.CompleteAction | c.FailAction | c.CancelAction
     session: str = ""
+
+
+class Posted(Request, kw_only=True):
+    """A worker has begun an asynchronous action: it is handed to nobody any more, and waits for its result."""
+
+    action_id: int
+    attempt: int
+    epoch: int
 
 
 class Timer(Request, kw_only=True):
@@ -147,6 +158,21 @@ class DeleteDefinition(Request, kw_only=True):
     workflow_namespace: str
     kind: str
     name: str
+
+
+class PutEnvironment(Request, kw_only=True):
+    """Make or replace an environment. Answer: (Environment, whether it is new)."""
+
+    wanted: Environment
+    etag: str
+
+
+class DeleteEnvironment(Request, kw_only=True):
+    """Remove an environment. Answer: None."""
+
+    namespace: str
+    name: str
+    etag: str
 
 
 KEEP, CANCEL, LOST = "keep", "cancel", "lost"

@@ -24,6 +24,7 @@ from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer, CommitterThread
 from tradewind_server.runtime.desk import Desk, Session
 from tradewind_server.runtime.hub import Hub
+from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.tokens import Signer
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
@@ -78,6 +79,7 @@ class Runtime:
         self.ids = ids
         self.registry = registry
         self.signer = signer
+        self.secrets = Secrets(settings)
         self.server_id = ids.opaque()[:12]
         self.desk = Desk()
         self.hub = Hub()

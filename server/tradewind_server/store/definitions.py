@@ -237,11 +237,27 @@ class Registry:
             del self._pinned[pinned]
 
     def home(self, connection: sa.Connection, envelope: Envelope) -> str:
-        """Return the workflow namespace in which the workflow of *envelope* really stands: its own or the default."""
+        """Return the workflow namespace in which the workflow of *envelope* really stands: its own or the default.
+
+        Only a sub-workflow falls back; a root stands in the one that its start named, whatever is deployed there now.
+        """
+        if not envelope.parent_id:
+            return envelope.workflow_namespace
         key = (envelope.namespace, envelope.workflow_namespace, envelope.registry_revision)
+        return self._home(connection, key, envelope.workflow)
+
+    def _home(self, connection: sa.Connection, key: tuple[str, str, int], name: str) -> str:
         if key not in self._libraries:
             self._read(connection, key)
-        return self._homes[key].get(envelope.workflow, envelope.workflow_namespace)
+        return self._homes[key].get(name, key[1])
+
+    def own_version(
+        self, connection: sa.Connection, namespace: str, workflow_namespace: str, revision: int, name: str
+    ) -> int:
+        """Return the version of the workflow *name* that stands in that very workflow namespace; 0 for none."""
+        found = self.version(connection, namespace, workflow_namespace, revision, name)
+        is_own = self._home(connection, (namespace, workflow_namespace, revision), name) == workflow_namespace
+        return found if is_own else 0
 
     def version(
         self, connection: sa.Connection, namespace: str, workflow_namespace: str, revision: int, name: str

@@ -202,11 +202,15 @@ class _Loader:
         if action.result_revision:
             event = self._events[action.result_revision]
             action.result = _result(event)
-            action.failure = Cause(event.kind, event.code) if isinstance(event, e.ActionFailed) else None
+            action.failure = _failure(event)
         state.actions[action.id] = action
         if action.state is ActionState.OPEN:
             state.open_actions[action.id] = None
         _count(state.tasks[action.task], action)
+
+
+def _failure(event: e.Event) -> Cause | None:
+    return Cause(event.kind, event.code, retryable=event.retryable) if isinstance(event, e.ActionFailed) else None
 
 
 def cause_of(row: Any) -> Cause | None:

@@ -64,6 +64,8 @@ class OfferDetail(msgspec.Struct, omit_defaults=True, gc=False):
     item_index: int = -1
     business_key: str = ""
     trace: str = ""
+    #: Of actions that a worker only begins: who calls back is told of it.
+    task_id: int = 0
 
 
 _encode_detail = msgspec.json.Encoder().encode
@@ -237,12 +239,13 @@ def _schedule(
         )
         changes.messages.append(Message(event.child, envelope.id, revision, "start", envelope.namespace, at, body))
         return
-    if event.asynchronous:
+    if event.asynchronous and not event.posted:
         return
     task = live.state.tasks[event.task]
     detail = OfferDetail(
-        task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key, provenance.trace
-    )
+        task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key, provenance.trace,
+        task.id if event.posted else 0,
+    )  # fmt: skip
     changes.queued[envelope.id, event.action] = QueueRow(
         envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, 0, 0,
         event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision, "",

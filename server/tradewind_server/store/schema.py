@@ -57,6 +57,20 @@ definitions = sa.Table(
     sa.Column("actor", _text, nullable=False),
 )
 
+environments = sa.Table(
+    "environments",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("name", _text, primary_key=True),
+    sa.Column("description", _text, nullable=False),
+    sa.Column("variables", _bytes, nullable=False),
+    sa.Column("revision", _int, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 executions = sa.Table(
     "executions",
     metadata,

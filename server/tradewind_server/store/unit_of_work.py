@@ -417,7 +417,9 @@ class Transaction:
 
         Nothing at all when there is nothing.
         """
-        self.has_written = self.has_written or bool(changes.events or changes.consumed or changes.messages or leases)
+        self.has_written = self.has_written or bool(
+            changes.events or changes.consumed or changes.messages or changes.unqueued or leases
+        )
         if not self.has_written:
             return
         rows = changes.rows()

@@ -87,7 +87,10 @@ class World:
         self._mocks = mocks
         #: Scheduled actions of which no answer has been decided, with mocks.
         self._calls: dict[tuple[str, int], Call] = {}
-        names = {name: 0 for name, action in actions.items() if action.run is not None} | dict.fromkeys(mocked_names, 0)
+        # who begins an action that is answered from outside is not there either
+        posted = {name for name, signature in signatures().items() if signature.posted}
+        names = {name: 0 for name, action in actions.items() if action.run is not None}
+        names |= dict.fromkeys(set(mocked_names) - posted, 0)
         self._worker = Session("built-in", "built-in", "default", names, room=1_000_000)
         self.desk.open(self._worker)
         self.desk.note_drained([("default", name, "") for name in names])

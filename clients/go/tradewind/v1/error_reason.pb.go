@@ -133,6 +133,12 @@ const (
 	// The database does not answer; nothing is known to be lost. UNAVAILABLE.
 	// Metadata: problem.
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 34
+	// No environment of that name is stored. NOT_FOUND.
+	// Metadata: name.
+	ErrorReason_ERROR_REASON_ENVIRONMENT_NOT_FOUND ErrorReason = 35
+	// Somebody has changed it since it was seen. ABORTED.
+	// Metadata: what, etag, current.
+	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 36
 )
 
 // Enum value maps for ErrorReason.
@@ -173,6 +179,8 @@ var (
 		32: "ERROR_REASON_STREAMS_EXHAUSTED",
 		33: "ERROR_REASON_SERVER_DRAINING",
 		34: "ERROR_REASON_DATABASE_UNAVAILABLE",
+		35: "ERROR_REASON_ENVIRONMENT_NOT_FOUND",
+		36: "ERROR_REASON_ETAG_MISMATCH",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -210,6 +218,8 @@ var (
 		"ERROR_REASON_STREAMS_EXHAUSTED":     32,
 		"ERROR_REASON_SERVER_DRAINING":       33,
 		"ERROR_REASON_DATABASE_UNAVAILABLE":  34,
+		"ERROR_REASON_ENVIRONMENT_NOT_FOUND": 35,
+		"ERROR_REASON_ETAG_MISMATCH":         36,
 	}
 )
 
@@ -244,7 +254,8 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xc4\t\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\x8c\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -281,7 +292,9 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x17ERROR_REASON_QUEUE_FULL\x10\x1f\x12\"\n" +
 	"\x1eERROR_REASON_STREAMS_EXHAUSTED\x10 \x12 \n" +
 	"\x1cERROR_REASON_SERVER_DRAINING\x10!\x12%\n" +
-	"!ERROR_REASON_DATABASE_UNAVAILABLE\x10\"BW\n" +
+	"!ERROR_REASON_DATABASE_UNAVAILABLE\x10\"\x12&\n" +
+	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10#\x12\x1e\n" +
+	"\x1aERROR_REASON_ETAG_MISMATCH\x10$BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -175,7 +175,8 @@ type Task struct {
 	Attempt uint32 `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Output only. What it published, as a JSON object. In view FULL only; present once it has ended.
 	Published *Payload `protobuf:"bytes,9,opt,name=published,proto3" json:"published,omitempty"`
-	// Output only. Its result; a list in the order of items if it has items. In view FULL only; present if SUCCEEDED.
+	// Output only. Its result; a list in the order of items if it has items. In view FULL only; present if SUCCEEDED, and
+	// if it has at most 1 MiB: a larger one does not fit into a message, and ListActions gives it item by item.
 	Result *Payload `protobuf:"bytes,10,opt,name=result,proto3" json:"result,omitempty"`
 	// Output only. Why it failed; present only if the state is FAILED, or DELAYED before a retry.
 	Failure *Failure `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
@@ -196,7 +197,9 @@ type Task struct {
 	// Output only. When it ended; absent before.
 	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// Output only. When a delayed task goes on; present only if the state is DELAYED.
-	DelayedUntil  *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=delayed_until,json=delayedUntil,proto3" json:"delayed_until,omitempty"`
+	DelayedUntil *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=delayed_until,json=delayedUntil,proto3" json:"delayed_until,omitempty"`
+	// Output only. Size of the result, bytes of JSON. In view FULL only; 0 if it has none.
+	ResultBytes   int64 `protobuf:"varint,21,opt,name=result_bytes,json=resultBytes,proto3" json:"result_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,11 +374,18 @@ func (x *Task) GetDelayedUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Task) GetResultBytes() int64 {
+	if x != nil {
+		return x.ResultBytes
+	}
+	return 0
+}
+
 var File_tradewind_v1_task_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x17tradewind/v1/task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\x84\a\n" +
+	"\x17tradewind/v1/task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xa7\a\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x12\n" +
@@ -403,7 +413,8 @@ const file_tradewind_v1_task_proto_rawDesc = "" +
 	"updated_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12;\n" +
 	"\vfinished_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12?\n" +
-	"\rdelayed_until\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\fdelayedUntilB\x0e\n" +
+	"\rdelayed_until\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\fdelayedUntil\x12!\n" +
+	"\fresult_bytes\x18\x15 \x01(\x03R\vresultBytesB\x0e\n" +
 	"\f_items_totalB\r\n" +
 	"\v_items_done*\xe9\x01\n" +
 	"\tTaskState\x12\x1a\n" +

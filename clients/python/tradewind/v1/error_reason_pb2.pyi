@@ -160,6 +160,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The database does not answer; nothing is known to be lost. UNAVAILABLE.
     Metadata: problem.
     """
+    ERROR_REASON_ENVIRONMENT_NOT_FOUND: _ErrorReason.ValueType  # 35
+    """No environment of that name is stored. NOT_FOUND.
+    Metadata: name.
+    """
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 36
+    """Somebody has changed it since it was seen. ABORTED.
+    Metadata: what, etag, current.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason that the server answers with, there without the prefix
@@ -304,5 +312,13 @@ Metadata: none.
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 34
 """The database does not answer; nothing is known to be lost. UNAVAILABLE.
 Metadata: problem.
+"""
+ERROR_REASON_ENVIRONMENT_NOT_FOUND: ErrorReason.ValueType  # 35
+"""No environment of that name is stored. NOT_FOUND.
+Metadata: name.
+"""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 36
+"""Somebody has changed it since it was seen. ABORTED.
+Metadata: what, etag, current.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -120,6 +120,7 @@ class Task(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     DELAYED_UNTIL_FIELD_NUMBER: _builtins.int
+    RESULT_BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Id, unique in its execution, e.g. "t3"."""
     execution_id: _builtins.str
@@ -140,13 +141,17 @@ class Task(_message.Message):
     """Output only. Number of items; absent if the task has no items."""
     items_done: _builtins.int
     """Output only. Number of items that have ended; absent if the task has no items."""
+    result_bytes: _builtins.int
+    """Output only. Size of the result, bytes of JSON. In view FULL only; 0 if it has none."""
     @_builtins.property
     def published(self) -> _payload_pb2.Payload:
         """Output only. What it published, as a JSON object. In view FULL only; present once it has ended."""
 
     @_builtins.property
     def result(self) -> _payload_pb2.Payload:
-        """Output only. Its result; a list in the order of items if it has items. In view FULL only; present if SUCCEEDED."""
+        """Output only. Its result; a list in the order of items if it has items. In view FULL only; present if SUCCEEDED, and
+        if it has at most 1 MiB: a larger one does not fit into a message, and ListActions gives it item by item.
+        """
 
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
@@ -203,10 +208,11 @@ class Task(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         delayed_until: _timestamp_pb2.Timestamp | None = ...,
+        result_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_items_done", b"_items_done", "_items_total", b"_items_total", "created_at", b"created_at", "delayed_until", b"delayed_until", "failure", b"failure", "finished_at", b"finished_at", "items_done", b"items_done", "items_total", b"items_total", "published", b"published", "result", b"result", "started_at", b"started_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_done", b"_items_done", "_items_total", b"_items_total", "attempt", b"attempt", "callee", b"callee", "child_execution_ids", b"child_execution_ids", "created_at", b"created_at", "delayed_until", b"delayed_until", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "items_done", b"items_done", "items_total", b"items_total", "kind", b"kind", "name", b"name", "parent_task_ids", b"parent_task_ids", "published", b"published", "result", b"result", "started_at", b"started_at", "state", b"state", "state_message", b"state_message", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_done", b"_items_done", "_items_total", b"_items_total", "attempt", b"attempt", "callee", b"callee", "child_execution_ids", b"child_execution_ids", "created_at", b"created_at", "delayed_until", b"delayed_until", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "items_done", b"items_done", "items_total", b"items_total", "kind", b"kind", "name", b"name", "parent_task_ids", b"parent_task_ids", "published", b"published", "result", b"result", "result_bytes", b"result_bytes", "started_at", b"started_at", "state", b"state", "state_message", b"state_message", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__items_done: _TypeAlias = _typing.Literal["items_done"]  # noqa: Y015
     _WhichOneofArgType__items_done: _TypeAlias = _typing.Literal["_items_done", b"_items_done"]  # noqa: Y015

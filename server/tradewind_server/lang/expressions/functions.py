@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tradewind_server.lang import documents, values
+from tradewind_server.lang import documents, references, values
 from tradewind_server.lang.expressions.budget import Budget, plain
 from tradewind_server.lang.expressions.problems import Refused
 from tradewind_server.lang.expressions.scope import Facts
@@ -34,8 +34,9 @@ def language_functions(facts: Facts, budget: Budget) -> dict[str, Function]:
         "uuid": facts.uuid,
         "json_dump": lambda data: values.json_dump(plain(data, budget)),
         "json_parse": lambda text: _json_parse(text, budget),
-        "yaml_dump": lambda data: documents.dump(plain(data, budget)),
+        "yaml_dump": lambda data: _yaml_dump(data, budget),
         "yaml_parse": lambda text: _yaml_parse(text, budget),
+        "secret": secret,
     }
 
 
@@ -61,9 +62,27 @@ def _tasks(facts: Facts) -> Function:
     return tasks
 
 
+def secret(name: object) -> str:
+    """Return the reference to a secret; its value is put in when the action is handed out.
+
+    Raises:
+        Refused: no secret can be called so.
+    """
+    try:
+        return references.reference(str(name))
+    except ValueError:
+        raise Refused("the name of a secret is 1 to 64 of the characters A-Z a-z 0-9 _ . -") from None
+
+
+def _refuse_marks(text: str) -> None:
+    if references.spells_marks(text):
+        raise Refused("it writes the characters of references to secrets by number")
+
+
 def _json_parse(text: object, budget: Budget) -> object:
     if not isinstance(text, str):
         raise Refused("json_parse() needs a text")
+    _refuse_marks(text)
     budget.allocate(4 * len(text))
     try:
         return values.decode(text.encode())
@@ -71,9 +90,17 @@ def _json_parse(text: object, budget: Budget) -> object:
         raise Refused("the text for json_parse() is not JSON") from None
 
 
+def _yaml_dump(data: object, budget: Budget) -> str:
+    text = documents.dump(plain(data, budget))
+    # YAML escapes marks: what goes out would be no reference any more
+    _refuse_marks(text)
+    return text
+
+
 def _yaml_parse(text: object, budget: Budget) -> object:
     if not isinstance(text, str):
         raise Refused("yaml_parse() needs a text")
+    _refuse_marks(text)
     budget.allocate(64 * len(text))
     try:
         return plain(documents.parse(text), budget)

@@ -165,6 +165,15 @@ def _repeated(left: Any, right: Any, budget: Budget) -> Any:
 
 
 _WIDE_FORMAT = re.compile(r"\d{5,}|\*|\{[^{}]*\{")
+#: `%c` and `{:c}`, which make any character, also a mark of a reference to a secret, out of a number.
+_CHARACTER_FORMAT = re.compile(r"%(?:\(\w*\))?[^a-zA-Z%]*c|:[^{}]*c\}")
+
+
+def _check_format(text: str) -> None:
+    if _WIDE_FORMAT.search(text):
+        raise Refused("a width in a format is too large or computed")
+    if _CHARACTER_FORMAT.search(text):
+        raise Refused("a format cannot make a character of a number")
 
 
 def _check_text_method(method: Any, arguments: tuple[Any, ...], budget: Budget) -> None:
@@ -173,8 +182,8 @@ def _check_text_method(method: Any, arguments: tuple[Any, ...], budget: Budget) 
     text = getattr(getattr(method, "__wrapped__", method), "__self__", None)
     if not isinstance(text, str):
         return
-    if name == "format" and _WIDE_FORMAT.search(text):
-        raise Refused("a width in format() is too large or computed")
+    if name == "format":
+        _check_format(text)
     budget.allocate(len(text) + sum(item for item in arguments if isinstance(item, int) and item > 0))
     if name == "expandtabs":
         budget.allocate(text.count("\t") * max([8, *(item for item in arguments if isinstance(item, int))]))
@@ -189,8 +198,7 @@ _PERCENT = re.compile(r"%(\(\w*\))?([-#0 +]*)(\d*)(\.\d+)?([a-zA-Z%])")
 
 def _percent_format(text: str, arguments: Any, budget: Budget) -> str:
     """Format with `%`; `%f` takes decimals digit for digit instead of through a float."""
-    if _WIDE_FORMAT.search(text):
-        raise Refused("a width in a format is too large or computed")
+    _check_format(text)
     budget.allocate(len(text) + 10_000 * text.count("%") // 10)
     if isinstance(arguments, Mapping):
         return text % {key: _finalized(item) if isinstance(item, Decimal) else item for key, item in arguments.items()}

@@ -7,6 +7,7 @@ twice then are only facts; a derived uuid is drawn again.
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -14,6 +15,7 @@ from typing import TypeAlias
 
 from tradewind_server.lang import numbers
 from tradewind_server.lang.expressions import yaql_face as face
+from tradewind_server.lang.expressions.functions import secret
 from tradewind_server.lang.expressions.scope import Scope
 
 Closure: TypeAlias = Callable[[Scope], object]
@@ -28,6 +30,10 @@ class Unusual(Exception):  # noqa: N818 - a signal, never seen outside
 
 def compile_fast(ast: face.Ast) -> Closure | None:
     """Make a closure of the expression, or None if it has a part that is left to the library."""
+    return _stream(ast) or _compile(ast)
+
+
+def _compile(ast: face.Ast) -> Closure | None:
     maker = _MAKERS.get(type(ast))
     return maker(ast) if maker is not None else None
 
@@ -35,7 +41,7 @@ def compile_fast(ast: face.Ast) -> Closure | None:
 def _all(asts: tuple[face.Ast, ...]) -> list[Closure] | None:
     closures = []
     for ast in asts:
-        closure = compile_fast(ast)
+        closure = _compile(ast)
         if closure is None:
             return None
         closures.append(closure)
@@ -48,7 +54,7 @@ def _constant(ast: face.Ast) -> Closure | None:
 
 
 def _wrap(ast: face.Ast) -> Closure | None:
-    return compile_fast(ast.expr)
+    return _compile(ast.expr)
 
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -78,13 +84,13 @@ def _path(ast: face.Ast) -> Closure | None:
     if type(ast) is face.AstFunction and ast.name == "task" and len(ast.args) < 2:
         start, keys = _task_part(ast, keys[0]), keys[1:]
     else:
-        start = compile_fast(ast)
+        start = _compile(ast)
     return start if not keys else _steps(start, keys) if start is not None else None
 
 
 def _task_part(ast: face.Ast, part: str) -> Closure | None:
     """Compile `task().result` and the like: one field, without making the others."""
-    name = compile_fast(ast.args[0]) if ast.args else lambda scope: None
+    name = _compile(ast.args[0]) if ast.args else lambda scope: None
     if name is None:
         return None
 
@@ -127,7 +133,7 @@ def _method(left: face.Ast, call: face.Ast) -> Closure | None:
         arguments = _all(call.args)
         if arguments is not None and _is_root(left):
             return _get_variable(*arguments)
-        start = compile_fast(left)
+        start = _compile(left)
         return _get(start, *arguments) if arguments is not None and start is not None else None
     if call.name == "len" and not call.args:
         start = compile_fast(left)
@@ -176,6 +182,68 @@ def _index(ast: face.Ast) -> Closure | None:
     return index
 
 
+# --- per item ------------------------------------------------------------------------------------
+
+
+class _Item:
+    """Stands for `$` in what is evaluated for each item."""
+
+
+def _stream(ast: face.Ast) -> Closure | None:
+    """Compile `….where(…)` and `….select(…)`.
+
+    The library makes an iterator of them, which few of its functions and no operator take: so they are compiled only
+    where they are the whole expression, or where `where`, `select` or `len` goes on with them.
+    """
+    if type(ast) is not face.AstBinary or ast.operator != ".":
+        return None
+    left, call = ast.args
+    if type(call) is not face.AstFunction or call.name not in _PER_ITEM or len(call.args) != 1:
+        return None
+    inside = _inside(call.args[0])
+    start, body = compile_fast(left), _compile(inside) if inside is not None else None
+    return _PER_ITEM[call.name](start, body) if start is not None and body is not None else None
+
+
+def _inside(ast: face.Ast) -> face.Ast | None:
+    """Return a copy of *ast* in which `$` is the item; None if something in it gives `$` another meaning again."""
+    if type(ast) is face.AstVariable:
+        return _Item() if ast.path.value == "$" else None
+    if type(ast) is face.AstFunction and ast.name in _PER_ITEM:
+        return None
+    inside = copy.copy(ast)
+    for name in ("expr", "source", "destination"):
+        if hasattr(ast, name):
+            part = _inside(getattr(ast, name))
+            if part is None:
+                return None
+            setattr(inside, name, part)
+    if hasattr(ast, "args"):
+        parts = [_inside(argument) for argument in ast.args]
+        if any(part is None for part in parts):
+            return None
+        inside.args = tuple(parts)
+    return inside
+
+
+def _items(start: Closure, scope: Scope) -> list[Scope]:
+    value = start(scope)
+    if type(value) is not list or len(value) > _MAX_LENGTH:
+        raise Unusual
+    return [Scope(scope.layers, scope.facts, item) for item in value]
+
+
+def _where(start: Closure, predicate: Closure) -> Closure:
+    return lambda scope: [inner.whole for inner in _items(start, scope) if predicate(inner)]
+
+
+def _select(start: Closure, selector: Closure) -> Closure:
+    return lambda scope: [selector(inner) for inner in _items(start, scope)]
+
+
+_PER_ITEM: Mapping[str, Callable[[Closure, Closure], Closure]] = {"where": _where, "select": _select}
+
+
 # --- functions -----------------------------------------------------------------------------------
 
 
@@ -208,6 +276,16 @@ def _global(name: Closure) -> Closure:
     return global_variable
 
 
+def _secret(name: Closure) -> Closure:
+    def reference(scope: Scope) -> object:
+        found = name(scope)
+        if type(found) is not str:
+            raise Unusual
+        return secret(found)
+
+    return reference
+
+
 def _len(start: Closure) -> Closure:
     def length(scope: Scope) -> object:
         value = start(scope)
@@ -229,7 +307,9 @@ _FACTS: Mapping[str, Closure] = {
     "task": lambda scope: scope.facts.task(None),
     "uuid": lambda scope: scope.facts.uuid(),
 }
-_ONE_ARGUMENT: Mapping[str, Callable[[Closure], Closure]] = {"task": _task, "global": _global, "len": _len}
+_ONE_ARGUMENT: Mapping[str, Callable[[Closure], Closure]] = {
+    "task": _task, "global": _global, "secret": _secret, "len": _len,
+}  # fmt: skip
 
 
 # --- operators -----------------------------------------------------------------------------------
@@ -329,7 +409,7 @@ _COMPUTED: Mapping[str, Callable[[object, object], object]] = {
 
 
 def _unary(ast: face.Ast) -> Closure | None:
-    operand = compile_fast(ast.args[0])
+    operand = _compile(ast.args[0])
     if operand is None or ast.operator not in ("not", "-"):
         return None
     if ast.operator == "not":
@@ -376,6 +456,7 @@ def _map(ast: face.Ast) -> Closure | None:
 
 
 _MAKERS: Mapping[type, Callable[[face.Ast], Closure | None]] = {
+    _Item: lambda ast: lambda scope: scope.whole,
     face.AstConstant: _constant,
     face.AstKeyword: _constant,
     face.AstWrap: _wrap,

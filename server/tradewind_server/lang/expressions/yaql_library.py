@@ -342,6 +342,7 @@ def _language(made: object) -> None:
     face.define(made, "tasks", _tasks)
     face.define(made, "global", lambda engine, name: converted(engine.functions["global"](name)), name=face.TEXT)
     face.define(made, "uuid", lambda engine: engine.functions["uuid"]())
+    face.define(made, "secret", lambda engine, name: engine.functions["secret"](name), name=face.TEXT)
     face.define(made, "json_dump", lambda engine, data: engine.functions["json_dump"](data))
     face.define(made, "json_parse", lambda engine, data: converted(engine.functions["json_parse"](data)))
     face.define(made, "yaml_dump", lambda engine, data: engine.functions["yaml_dump"](data))

@@ -13,6 +13,7 @@ import re2
 
 from tradewind_server.lang.expressions import yaql_face as face
 from tradewind_server.lang.expressions.problems import Refused
+from tradewind_server.lang.references import spells_marks
 
 _MAX_PATTERN = 1_000
 #: 1 MiB of program: enough for [a-z]{1000}, not for nested counted repetitions.
@@ -115,6 +116,8 @@ def _replace(engine: face.Evaluation, regexp: Any, string: str, repl: str, count
     # Each match may put in the text once, and groups as often as it names them.
     matches = sum(1 for _ in regexp.finditer(string))
     engine.budget.allocate(len(string) * (1 + repl.count("\\")) + matches * len(repl))
+    if spells_marks(repl):
+        raise Refused("a replacement writes the characters of references to secrets by number")
     return regexp.sub(repl, string, count)
 
 

@@ -136,6 +136,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("namespace", "workflow_namespace", "kind", "name", "version"),
     )
     op.create_table(
+        "environments",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("variables", sa.LargeBinary(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "events",
         sa.Column("execution_id", sa.String(length=64), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
