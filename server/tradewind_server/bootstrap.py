@@ -103,7 +103,7 @@ class Server:
         self._cleanup.push_async_callback(self.runtime.stop)
         outside = Outside(settings, self.runtime.clock, ids)
         self._cleanup.push_async_callback(outside.close)
-        worker = BuiltInWorker(self.runtime, "default", all_actions(outside.runs, outside.posts))
+        worker = BuiltInWorker(self.runtime, all_actions(outside.runs, outside.posts))
         worker.start()
         self._cleanup.push_async_callback(worker.stop)
         self._grpc = _grpc_server(settings, ids)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from grpc import StatusCode
 
-from tests.api.harness import refused, serving
+from tests.api.harness import PATIENCE, Served, refused, serving, start
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
+from tradewind.v1 import execution_pb2, execution_service_pb2
 from tradewind_server.runtime.requests import Request, Result
 from tradewind_server.runtime.runtime import Runtime
 
@@ -155,3 +156,15 @@ async def test_unsafe_action_is_not_offered_again_while_its_failure_is_on_the_wa
             assert await served.ended(id_) == ("SUCCEEDED", {"error": "sorry"})
             assert hand.is_quiet()
     assert len(dropped) == 1
+
+
+async def test_built_in_actions_are_done_in_every_namespace(served: Served) -> None:
+    """Also for what has waited since before a restart, and for those that take a while."""
+    text = "version: '2.0'\nw: {tasks: {a: {action: std.sleep seconds=0, on-success: b}, b: {action: std.noop}}}\n"
+    for namespace in ("tenant-1", "tenant-2", "tenant-1"):
+        await served.deploy(text, namespace)
+        request = start("w", {}, namespace=namespace)
+        answer = await served.executions.StartAndWait(
+            execution_service_pb2.StartAndWaitRequest(start=request), timeout=PATIENCE
+        )
+        assert answer.execution.state == execution_pb2.EXECUTION_STATE_SUCCEEDED

@@ -34,27 +34,39 @@ _ROOM = 10_000
 
 
 class BuiltInWorker:
-    """Serves one namespace. Belongs to the event loop."""
+    """Serves every namespace, with a session for each in which it was ever needed. Belongs to the event loop."""
 
-    def __init__(self, runtime: Runtime, namespace: str, actions: Mapping[str, BuiltIn]) -> None:
+    def __init__(self, runtime: Runtime, actions: Mapping[str, BuiltIn]) -> None:
         self._runtime = runtime
         self._actions = {name: action for name, action in actions.items() if action.run or action.post}
-        self._session = Session(
-            runtime.ids.opaque(), f"{WORKER}@{runtime.server_id}", namespace, dict.fromkeys(self._actions, 0)
-        )
-        self._running: dict[tuple[str, int], tuple[r.Held, asyncio.Task[None]]] = {}
+        self._sessions: dict[str, Session] = {}
+        #: Key of an action -> its namespace, its lease, and what does it.
+        self._running: dict[tuple[str, int], tuple[str, r.Held, asyncio.Task[None]]] = {}
         self._beat: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to take actions."""
-        self._runtime.open_session(self._session, self)
-        self._runtime.grant(self._session.id, _ROOM)
+        self._runtime.on_unserved = self._serve
+        self._open("default")
         self._beat = asyncio.create_task(self._keep_leases())
+
+    def _serve(self, namespace: str, name: str) -> None:
+        """An action is queued, and no session serves it."""
+        if name in self._actions and namespace not in self._sessions:
+            self._open(namespace)
+
+    def _open(self, namespace: str) -> None:
+        runtime, limits = self._runtime, dict.fromkeys(self._actions, 0)
+        session = Session(runtime.ids.opaque(), f"{WORKER}@{runtime.server_id}", namespace, limits)
+        self._sessions[namespace] = session
+        runtime.open_session(session, self)
+        runtime.grant(session.id, _ROOM)
 
     async def stop(self) -> None:
         """Stop; what runs is offered again when its lease ends."""
-        self._runtime.close_session(self._session.id)
-        tasks = [task for _, task in self._running.values()] + ([self._beat] if self._beat else [])
+        for session in self._sessions.values():
+            self._runtime.close_session(session.id)
+        tasks = [task for _, _, task in self._running.values()] + ([self._beat] if self._beat else [])
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -76,7 +88,7 @@ class BuiltInWorker:
             return
         held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         task = asyncio.create_task(self._later(row, outcome))
-        self._running[row.execution_id, row.action_id] = (held, task)
+        self._running[row.execution_id, row.action_id] = (row.namespace, held, task)
 
     def _begin(self, row: QueueRow, given: Mapping[str, object]) -> object:
         action = self._actions[row.name]
@@ -127,8 +139,9 @@ class BuiltInWorker:
         )
 
     def _has_room(self, row: QueueRow) -> None:
-        self._runtime.desk.settled(self._session.id, row.name)
-        self._runtime.grant(self._session.id, 1)
+        session = self._sessions[row.namespace]
+        self._runtime.desk.settled(session.id, row.name)
+        self._runtime.grant(session.id, 1)
 
     def _answer(self, row: QueueRow, command: Command) -> None:
         self._has_room(row)
@@ -141,7 +154,7 @@ class BuiltInWorker:
             epoch=row.epoch,
             worker=WORKER,
             command=self._runtime.secrets.masked_answer(command),
-            session=self._session.id,
+            session=self._sessions[row.namespace].id,
         )
         self._runtime.tell(request)
 
@@ -149,23 +162,21 @@ class BuiltInWorker:
         """Stop what is being done."""
         found = self._running.get((execution_id, action_id))
         if found is not None:
-            found[1].cancel()
+            found[2].cancel()
 
     async def _keep_leases(self) -> None:
         interval = min(self._runtime.settings.delivery_lease_seconds, self._runtime.settings.work_lease_seconds) / 3
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 await asyncio.sleep(interval)
-                held = [held for held, _ in self._running.values()]
-                if held:
-                    self._renew(held)
+                for namespace, session in self._sessions.items():
+                    held = [held for owner, held, _ in self._running.values() if owner == namespace]
+                    if held:
+                        self._renew(session, held)
 
-    def _renew(self, held: list[r.Held]) -> None:
+    def _renew(self, session: Session, held: list[r.Held]) -> None:
         request = r.Renew(
-            provenance=Provenance("system:leases", "Beat"),
-            session=self._session.id,
-            worker=self._session.worker,
-            held=held,
+            provenance=Provenance("system:leases", "Beat"), session=session.id, worker=session.worker, held=held
         )
 
         def reply(verdicts: object) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ from tradewind_server.runtime.batch import Surroundings
 from tradewind_server.runtime.bulletin import Bulletin, News
 from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer, CommitterThread
-from tradewind_server.runtime.desk import Desk, Session
+from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.tokens import Signer
@@ -97,6 +97,8 @@ class Runtime:
         self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
         self._draining = False
         self.commands = 0
+        #: Told of the namespace and name of a queued action that no session of this server serves.
+        self.on_unserved: Callable[[str, str], None] = lambda namespace, name: None
         #: Told when the server becomes unfit to serve, and fit again.
         self.on_health: Callable[[bool], None] = lambda is_fit: None
         self._corrected_at = clock.monotonic()
@@ -268,10 +270,16 @@ class Runtime:
             self._deliver_messages(target)
         for request in outcome.follow_ups:
             self.tell(request)
+        self._look_after(outcome.queued)
         if outcome.queued or outcome.emptied:
             self._claim()
         if self._bulletin is not None:
             self._bulletin.tell([a.execution_id for a in outcome.announcements], sorted(outcome.queued), outcome.orders)
+
+    def _look_after(self, queues: Iterable[QueueName]) -> None:
+        for queue in queues:
+            if not self.desk.serves(queue):
+                self.on_unserved(queue[0], queue[1])
 
     def _hand_over(self, session_id: str, row: QueueRow) -> None:
         link = self._links.get(session_id)
@@ -309,6 +317,7 @@ class Runtime:
             self._order(execution_id, action_id, is_cancel)
         if news.queued:
             self.desk.note_queued(news.queued)
+            self._look_after(news.queued)
             self._claim()
 
     # --- what keeps going ------------------------------------------------------------------------
@@ -345,6 +354,7 @@ class Runtime:
             self._deliver_messages(target)
         if found.queued:
             self.desk.note_queued(found.queued)
+            self._look_after(found.queued)
         self._claim()
         if self._bulletin is not None:
             # news between servers may be lost
