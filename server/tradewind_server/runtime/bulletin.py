@@ -1,7 +1,8 @@
 """News between servers on one PostgreSQL: one coalesced NOTIFY per flush, on a connection of its own.
 
 Never inside a commit: NOTIFY there would serialise the commits of the whole database. News may be lost without harm;
-the tables are the truth and are polled slowly.
+the tables are the truth and are polled slowly. A server that has heard of no other tells nobody anything, but that it
+is there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +27,10 @@ _CHANNEL = "tradewind"
 _MOST_EXECUTIONS = 150
 _MOST_ORDERS = 20
 _LISTEN_SECONDS = 0.5
+#: A server that has nothing to tell says this often that it is there.
+_GREETING_SECONDS = 5.0
+#: One that was silent for longer is gone: without others, nobody is told anything.
+_SILENCE_SECONDS = 16.0
 
 
 class News(msgspec.Struct, omit_defaults=True):
@@ -38,6 +44,11 @@ class News(msgspec.Struct, omit_defaults=True):
     orders: list[tuple[str, int, bool]] = []
     #: There was more than fits: look at everything.
     is_partial: bool = False
+
+    @property
+    def is_greeting(self) -> bool:
+        """Tell whether it only says that its server is there."""
+        return not (self.executions or self.queued or self.orders or self.is_partial)
 
 
 @dataclasses.dataclass(slots=True)
@@ -55,6 +66,9 @@ class Bulletin:
         self._server_id = server_id
         self._hear = hear
         self._pending = _Pending({}, set(), [])
+        self._must_greet = False
+        #: Other servers, and when each was heard of last, monotonic seconds.
+        self._others: dict[str, float] = {}
         self._condition = threading.Condition()
         self._stopping = False
         self._threads = [
@@ -86,9 +100,30 @@ class Bulletin:
         if not (executions or queued or orders):
             return
         with self._condition:
+            if not self._has_others():
+                return
             self._pending.executions.update(dict.fromkeys(executions))
             self._pending.queued.update(queued)
             self._pending.orders.extend(orders)
+            self._condition.notify_all()
+
+    def _has_others(self) -> bool:
+        if not self._others:
+            return False
+        oldest = time.monotonic() - _SILENCE_SECONDS
+        self._others = {server: heard for server, heard in self._others.items() if heard > oldest}
+        return bool(self._others)
+
+    def _note(self, server: str) -> None:
+        """Another server is there; one that is new must hear of this one at once."""
+        with self._condition:
+            if server not in self._others:
+                self._greet()
+            self._others[server] = time.monotonic()
+
+    def _greet(self) -> None:
+        with self._condition:
+            self._must_greet = True
             self._condition.notify_all()
 
     def _keep(self, work: Callable[[sa.Connection], None]) -> Callable[[], None]:
@@ -107,10 +142,11 @@ class Bulletin:
     def _send(self, connection: sa.Connection) -> None:
         while not self._stopping:
             with self._condition:
-                self._condition.wait_for(self._has_news)
+                self._condition.wait_for(self._has_news, _GREETING_SECONDS)
                 if self._stopping:
                     return
                 pending, self._pending = self._pending, _Pending({}, set(), [])
+                self._must_greet = False
             partial = len(pending.executions) > _MOST_EXECUTIONS or len(pending.orders) > _MOST_ORDERS
             news = News(
                 self._server_id,
@@ -123,14 +159,18 @@ class Bulletin:
 
     def _has_news(self) -> bool:
         pending = self._pending
-        return self._stopping or bool(pending.executions or pending.queued or pending.orders)
+        return self._stopping or self._must_greet or bool(pending.executions or pending.queued or pending.orders)
 
     def _listen(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
+        self._greet()
         driver: Any = connection.connection.driver_connection
         decode = msgspec.json.Decoder(News).decode
         while not self._stopping:
             for note in driver.notifies(timeout=_LISTEN_SECONDS):
                 news = decode(note.payload)
-                if news.server != self._server_id:
+                if news.server == self._server_id:
+                    continue
+                self._note(news.server)
+                if not news.is_greeting:
                     self._loop.call_soon_threadsafe(self._hear, news)
