@@ -74,7 +74,6 @@ _SETTLE_SECONDS = 60.0
 #: With each kill, how likely a connection fails as well: cut at once, or after it has swallowed everything for a while.
 _CUT_CHANCE = 0.3
 _HOLE_CHANCE = 0.3
-_LONGEST_HOLE_SECONDS = 6.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -130,7 +129,12 @@ class ServerProcess:
 
 
 def run(
-    kills: int, seed: int, database: str, say: Callable[[str], None] = lambda _: None, replays: int = 150
+    kills: int,
+    seed: int,
+    database: str,
+    say: Callable[[str], None] = lambda _: None,
+    replays: int = 150,
+    longest_hole: float = 6.0,
 ) -> Report:
     """Load one server on SQLite, or two on PostgreSQL, and kill *kills* times."""
     with contextlib.ExitStack() as stack:
@@ -150,7 +154,7 @@ def run(
         outer = [wires.to(int(server.address.partition(":")[2])) for server in servers]
         addresses = [f"127.0.0.1:{wire.port}" for wire in outer]
         load = [stack.enter_context(_process(folder, *role)) for role in _roles(addresses, seed)]
-        trouble = _Trouble(random.Random(seed), servers, inner + outer, say)
+        trouble = _Trouble(random.Random(seed), servers, inner + outer, longest_hole, say)
         killed = trouble.make(kills)
         stuck = _settle(load)
         if stuck:
@@ -192,11 +196,17 @@ class _Trouble:
     """Kills servers, and lets their connections fail."""
 
     def __init__(
-        self, rng: random.Random, servers: list[ServerProcess], wires: list[Wire], say: Callable[[str], None]
+        self,
+        rng: random.Random,
+        servers: list[ServerProcess],
+        wires: list[Wire],
+        longest_hole: float,
+        say: Callable[[str], None],
     ) -> None:
         self._rng = rng
         self._servers = servers
         self._wires = wires
+        self._longest_hole = longest_hole
         self._say = say
         self.cuts = self.black_holes = 0
 
@@ -222,7 +232,7 @@ class _Trouble:
         if chance < _HOLE_CHANCE:
             wire.hold()
             self.black_holes += 1
-            time.sleep(self._rng.uniform(0.1, _LONGEST_HOLE_SECONDS))
+            time.sleep(self._rng.uniform(0.1, self._longest_hole))
         if chance < _HOLE_CHANCE + _CUT_CHANCE:
             wire.cut()
             self.cuts += 1
