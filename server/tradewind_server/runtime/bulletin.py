@@ -143,8 +143,7 @@ class Bulletin:
         while not self._stopping:
             with self._condition:
                 self._condition.wait_for(self._has_news, _GREETING_SECONDS)
-                if self._stopping:
-                    return
+                is_last = self._stopping
                 pending, self._pending = self._pending, _Pending({}, set(), [])
                 self._must_greet = False
             partial = len(pending.executions) > _MOST_EXECUTIONS or len(pending.orders) > _MOST_ORDERS
@@ -155,7 +154,10 @@ class Bulletin:
                 pending.orders[:_MOST_ORDERS],
                 partial,
             )
+            # the last one also ends this server's own listening, which would go on for a while
             connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (_CHANNEL, msgspec.json.encode(news).decode()))
+            if is_last:
+                return
 
     def _has_news(self) -> bool:
         pending = self._pending
@@ -168,6 +170,8 @@ class Bulletin:
         decode = msgspec.json.Decoder(News).decode
         while not self._stopping:
             for note in driver.notifies(timeout=_LISTEN_SECONDS):
+                if self._stopping:
+                    return
                 news = decode(note.payload)
                 if news.server == self._server_id:
                     continue
