@@ -16,7 +16,7 @@ SEED = 20260101
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """A short run on SQLite; how many kills meet commands in flight depends on the machine, and the long form counts."""
+    """A short run on SQLite. How many kills meet commands in flight is chance; the long form counts them."""
     return run(6, SEED, "sqlite", replays=20, longest_hole=3.0)
 
 
