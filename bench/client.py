@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS = 280.0
 _PAUSE_SECONDS, _TRIES = 0.1, 300
 
 
-class Unexpected(Exception):  # noqa: N818 - a state of affairs
+class Unexpected(Exception):
     """An execution did not give what it had to; the text says what."""
 
 

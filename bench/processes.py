@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tradewind_server.testing.ports import free_port, wait_until_it_listens
 
 _ROOT = Path(__file__).parents[1]
 _PATHS = [_ROOT, _ROOT / "server", _ROOT / "clients" / "python"]
@@ -46,7 +46,7 @@ class Server:
     """`tradewind server` on one database. Use as a context manager."""
 
     def __init__(self, database: str, folder: Path) -> None:
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         self._database = database
         self._log = folder / "server.log"
         self._process: subprocess.Popen[str] | None = None
@@ -69,12 +69,8 @@ class Server:
         arguments = ("server", "--listen", self.address, "--database", self._database)
         with self._log.open("a") as log:
             self._process = module("bench.named_server", *arguments, stdout=log, stderr=log)
-        host, _, port = self.address.rpartition(":")
-        end = time.monotonic() + _START_SECONDS
-        while time.monotonic() < end and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 0.2):
-                return
-            time.sleep(0.05)
+        if wait_until_it_listens(self.address, self._process, _START_SECONDS):
+            return
         raise Broken(f"The server did not start:\n{self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:
@@ -150,10 +146,3 @@ def replay(address: str, ids: list[str]) -> None:
         out, _ = process.communicate()
         if process.returncode or out.count("OK: ") != len(ids):
             raise Broken(f"Expected {len(ids)} executions to be equal to their histories, but:\n{out[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

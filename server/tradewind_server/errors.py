@@ -25,7 +25,7 @@ class Kind(enum.Enum):
     UNAVAILABLE = "unavailable"
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of ours
+class Refusal(Exception):
     """A command was refused and changed nothing.
 
     Attributes:

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,10 +17,12 @@ from pathlib import Path
 from tests.crash.facts import Facts, collect
 from tests.crash.wire import Wire, Wires
 from tradewind import connect
+from tradewind_server.testing.ports import free_port, wait_until_it_listens
 from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
 
 ROOT = Path(__file__).resolve().parents[2]
 
+#: Orders wait for different times: else a kill would set them marching in step, and most kills would meet none.
 WORKFLOWS = """
 version: '2.0'
 crash.order:
@@ -33,7 +34,7 @@ crash.order:
       publish: {one: <% task().result.sum %>}
       on-success: [left, many]
     left:
-      wait-before: 1
+      wait-before: <% $.n mod 3 %>
       action: crash.add a=<% $.one %> b=10
       publish: {left: <% task().result.sum %>}
       on-success: both
@@ -74,6 +75,7 @@ _SETTLE_SECONDS = 60.0
 #: With each kill, how likely a connection fails as well: cut at once, or after it has swallowed everything for a while.
 _CUT_CHANCE = 0.3
 _HOLE_CHANCE = 0.3
+_LONGEST_HOLE_SECONDS = 6.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -99,7 +101,7 @@ class ServerProcess:
     """A server in a process of its own, on a port that it keeps."""
 
     def __init__(self, database: str, log: Path) -> None:
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         self._database = database
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,14 +114,8 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **ENVIRONMENT}
             )
-        end = time.monotonic() + _READY_SECONDS
-        host, _, port = self.address.partition(":")
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-                return
-            if time.monotonic() > end or self._process.poll() is not None:
-                raise RuntimeError(f"the server did not start; its log is {self._log}")
-            time.sleep(0.02)
+        if not wait_until_it_listens(self.address, self._process, _READY_SECONDS):
+            raise RuntimeError(f"the server did not start; its log is {self._log}")
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -129,12 +125,7 @@ class ServerProcess:
 
 
 def run(
-    kills: int,
-    seed: int,
-    database: str,
-    say: Callable[[str], None] = lambda _: None,
-    replays: int = 150,
-    longest_hole: float = 6.0,
+    kills: int, seed: int, database: str, say: Callable[[str], None] = lambda _: None, replays: int = 150
 ) -> Report:
     """Load one server on SQLite, or two on PostgreSQL, and kill *kills* times."""
     with contextlib.ExitStack() as stack:
@@ -154,7 +145,7 @@ def run(
         outer = [wires.to(int(server.address.partition(":")[2])) for server in servers]
         addresses = [f"127.0.0.1:{wire.port}" for wire in outer]
         load = [stack.enter_context(_process(folder, *role)) for role in _roles(addresses, seed)]
-        trouble = _Trouble(random.Random(seed), servers, inner + outer, longest_hole, say)
+        trouble = _Trouble(random.Random(seed), servers, inner + outer, say)
         killed = trouble.make(kills)
         stuck = _settle(load)
         if stuck:
@@ -196,17 +187,11 @@ class _Trouble:
     """Kills servers, and lets their connections fail."""
 
     def __init__(
-        self,
-        rng: random.Random,
-        servers: list[ServerProcess],
-        wires: list[Wire],
-        longest_hole: float,
-        say: Callable[[str], None],
+        self, rng: random.Random, servers: list[ServerProcess], wires: list[Wire], say: Callable[[str], None]
     ) -> None:
         self._rng = rng
         self._servers = servers
         self._wires = wires
-        self._longest_hole = longest_hole
         self._say = say
         self.cuts = self.black_holes = 0
 
@@ -232,7 +217,7 @@ class _Trouble:
         if chance < _HOLE_CHANCE:
             wire.hold()
             self.black_holes += 1
-            time.sleep(self._rng.uniform(0.1, self._longest_hole))
+            time.sleep(self._rng.uniform(0.1, _LONGEST_HOLE_SECONDS))
         if chance < _HOLE_CHANCE + _CUT_CHANCE:
             wire.cut()
             self.cuts += 1
@@ -251,10 +236,3 @@ def _settle(load: list[subprocess.Popen[bytes]]) -> list[str]:
         if code:
             stuck.append(f"{process.args!r} ended with {code}")
     return stuck
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

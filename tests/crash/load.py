@@ -25,8 +25,8 @@ from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import action_callback_pb2_grpc
 from tradewind.work_session import Held, WorkSession
 
-#: Executions that a client has open at the same time.
-OPEN = 48
+#: Executions that a client has open at the same time: so many that a kill at any moment meets commands in flight.
+OPEN = 128
 #: Longest time that an action takes, seconds.
 LONGEST_ACTION = 0.04
 #: A call is repeated for this long: servers are down for a second at a time.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.docs.blocks import Block, blocks, matches
+from tradewind_server.testing.ports import free_port, wait_until_it_listens
 
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 SECONDS = 30.0
@@ -24,7 +24,7 @@ class Story:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         self._background: list[subprocess.Popen[bytes]] = []
         programs = folder / ".bin"
         programs.mkdir()
@@ -103,22 +103,5 @@ class Story:
             )
         self._background.append(process)
         if command in ("tradewind dev", "tradewind server"):
-            self._wait_for_server()
-
-    def _wait_for_server(self) -> None:
-        host, _, port = self.address.partition(":")
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            try:
-                socket.create_connection((host, int(port)), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)  # another process: there is no signal to wait for
-        raise AssertionError(f"no server on {self.address}: {(self.folder / '.log').read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+            listens = wait_until_it_listens(self.address, process, SECONDS)
+            assert listens, f"no server on {self.address}: {(self.folder / '.log').read_text()}"

@@ -26,7 +26,7 @@ from tradewind_server.testing.world import World
 
 EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
 _SOME = settings(
-    max_examples=EXAMPLES or 20, deadline=None, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES or 40, deadline=None, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck)
 )
 #: Batches of the longest run, and more.
 _ALWAYS = frozenset(range(10_000))

@@ -18,7 +18,7 @@ from tradewind.work_session import MAX_BYTES, Held
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ActionFailed(Exception):  # noqa: N818 - a state of affairs
+class ActionFailed(Exception):
     """Raised by an action's function: it has failed, and this is what the process may know.
 
     Args:

@@ -126,7 +126,7 @@ class Client:
         """Get a definition, with its text in `proto.source`; version 0 is the current one."""
         return await self._send(calls.definition(self.namespace, name, kind, version, workflow_namespace))
 
-    def definitions(self, filter: str = "", *, all_versions: bool = False) -> AsyncIterator[Definition]:  # noqa: A002
+    def definitions(self, filter: str = "", *, all_versions: bool = False) -> AsyncIterator[Definition]:
         """List definitions, page by page as they are read."""
         return self._pages(lambda token: calls.definitions(self.namespace, filter, all_versions, PAGE, token))
 
@@ -156,7 +156,7 @@ class Client:
 
     # --- executions
 
-    async def start(self, workflow: str, input: values.Value = None, **options: Unpack[StartOptions]) -> Execution:  # noqa: A002
+    async def start(self, workflow: str, input: values.Value = None, **options: Unpack[StartOptions]) -> Execution:
         """Start a workflow; decimals in *input* keep their digits."""
         return await self._send(calls.start(self.namespace, workflow, input, options))
 
@@ -169,7 +169,7 @@ class Client:
     async def start_and_wait(
         self,
         workflow: str,
-        input: values.Value = None,  # noqa: A002
+        input: values.Value = None,
         *,
         timeout: float = 30.0,
         **options: Unpack[StartOptions],
@@ -207,19 +207,19 @@ class Client:
         snapshot = after_revision is None
         return self._updates(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
 
-    def executions(self, filter: str = "", *, full: bool = False) -> AsyncIterator[Execution]:  # noqa: A002
+    def executions(self, filter: str = "", *, full: bool = False) -> AsyncIterator[Execution]:
         """List executions, newest first, page by page as they are read; *full* adds their payloads."""
         return self._pages(lambda token: calls.executions(self.namespace, filter, full, PAGE, token))
 
-    async def count(self, filter: str = "") -> dict[str, int]:  # noqa: A002
+    async def count(self, filter: str = "") -> dict[str, int]:
         """Count executions by state."""
         return await self._send(calls.count(self.namespace, filter))
 
-    def tasks(self, execution_id: str, filter: str = "", *, min_revision: int = 0) -> AsyncIterator[Task]:  # noqa: A002
+    def tasks(self, execution_id: str, filter: str = "", *, min_revision: int = 0) -> AsyncIterator[Task]:
         """List the tasks of an execution in the order in which they came to be."""
         return self._pages(lambda token: calls.tasks(self.namespace, execution_id, filter, min_revision, PAGE, token))
 
-    def actions(self, execution_id: str = "", filter: str = "") -> AsyncIterator[Action]:  # noqa: A002
+    def actions(self, execution_id: str = "", filter: str = "") -> AsyncIterator[Action]:
         """List the actions of an execution or, without id, of all."""
         return self._pages(lambda token: calls.actions(self.namespace, execution_id, filter, PAGE, token))
 

@@ -119,7 +119,7 @@ class Client:
         """Get a definition, with its text in `proto.source`; version 0 is the current one."""
         return self._send(calls.definition(self.namespace, name, kind, version, workflow_namespace))
 
-    def definitions(self, filter: str = "", *, all_versions: bool = False) -> Iterator[Definition]:  # noqa: A002
+    def definitions(self, filter: str = "", *, all_versions: bool = False) -> Iterator[Definition]:
         """List definitions, page by page as they are read."""
         return self._pages(lambda token: calls.definitions(self.namespace, filter, all_versions, PAGE, token))
 
@@ -149,7 +149,7 @@ class Client:
 
     # --- executions
 
-    def start(self, workflow: str, input: values.Value = None, **options: Unpack[StartOptions]) -> Execution:  # noqa: A002
+    def start(self, workflow: str, input: values.Value = None, **options: Unpack[StartOptions]) -> Execution:
         """Start a workflow; decimals in *input* keep their digits."""
         return self._send(calls.start(self.namespace, workflow, input, options))
 
@@ -162,7 +162,7 @@ class Client:
     def start_and_wait(
         self,
         workflow: str,
-        input: values.Value = None,  # noqa: A002
+        input: values.Value = None,
         *,
         timeout: float = 30.0,
         **options: Unpack[StartOptions],
@@ -199,19 +199,19 @@ class Client:
         snapshot = after_revision is None
         return self._updates(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
 
-    def executions(self, filter: str = "", *, full: bool = False) -> Iterator[Execution]:  # noqa: A002
+    def executions(self, filter: str = "", *, full: bool = False) -> Iterator[Execution]:
         """List executions, newest first, page by page as they are read; *full* adds their payloads."""
         return self._pages(lambda token: calls.executions(self.namespace, filter, full, PAGE, token))
 
-    def count(self, filter: str = "") -> dict[str, int]:  # noqa: A002
+    def count(self, filter: str = "") -> dict[str, int]:
         """Count executions by state."""
         return self._send(calls.count(self.namespace, filter))
 
-    def tasks(self, execution_id: str, filter: str = "", *, min_revision: int = 0) -> Iterator[Task]:  # noqa: A002
+    def tasks(self, execution_id: str, filter: str = "", *, min_revision: int = 0) -> Iterator[Task]:
         """List the tasks of an execution in the order in which they came to be."""
         return self._pages(lambda token: calls.tasks(self.namespace, execution_id, filter, min_revision, PAGE, token))
 
-    def actions(self, execution_id: str = "", filter: str = "") -> Iterator[Action]:  # noqa: A002
+    def actions(self, execution_id: str = "", filter: str = "") -> Iterator[Action]:
         """List the actions of an execution or, without id, of all."""
         return self._pages(lambda token: calls.actions(self.namespace, execution_id, filter, PAGE, token))
 

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class _Enum(Protocol):
-    def Name(self, number: Any) -> str: ...  # noqa: N802 - protobuf's name
+    def Name(self, number: Any) -> str: ...
 
 
 def _name(enum: _Enum, prefix: str, number: int) -> str:

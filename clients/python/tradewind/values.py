@@ -24,7 +24,7 @@ MAX_DIGITS = 1000
 _MAX_BITS = math.ceil(MAX_DIGITS * math.log2(10))
 
 
-class NotCarried(ValueError):  # noqa: N818 - a state of affairs, as all refusals
+class NotCarried(ValueError):
     """A value cannot be carried as JSON, or bytes are not the JSON that we carry."""
 
 

@@ -10,7 +10,7 @@ from tradewind.models import Event, Execution, Snapshot, Task, Update
 from tradewind.v1 import execution_service_pb2
 
 
-class GapFound(Exception):  # noqa: N818 - a state of affairs
+class GapFound(Exception):
     """The stream left events out; open it again."""
 
 

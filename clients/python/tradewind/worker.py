@@ -326,7 +326,7 @@ class _Run:
             result = succeeded(offer.token, value)
         except asyncio.CancelledError:
             result = cancelled(offer.token)
-        except Exception as error:  # noqa: BLE001 - whatever the user's function raises is the action's failure
+        except Exception as error:
             result = _failed(offer, error)
         self._finish(result)
 
@@ -382,7 +382,7 @@ def _perform(action: Registered, offer: v1.Offer, context: ActionContext | None)
     try:
         value = action.function(**_arguments(action, offer, context))
         return succeeded(offer.token, value)
-    except Exception as error:  # noqa: BLE001 - whatever the user's function raises is the action's failure
+    except Exception as error:
         if context is not None and context.is_cancelled:
             return cancelled(offer.token)
         return _failed(offer, error)

@@ -27,7 +27,7 @@ def list_(
     session: Session,
     execution_id: Annotated[str, typer.Argument(metavar="[ID]", help="Of this execution only.")] = "",
     all_: Annotated[bool, typer.Option("--all", help="Also those of workers, and those that have ended.")] = False,
-    filter: Annotated[str, typer.Option(help="E.g. 'name = \"std.http\"'.")] = "",  # noqa: A002 - the option's name
+    filter: Annotated[str, typer.Option(help="E.g. 'name = \"std.http\"'.")] = "",
     limit: Annotated[int, typer.Option(help="Most lines.", min=1)] = 100,
 ) -> None:
     """List actions that wait for an answer."""

@@ -46,7 +46,7 @@ def check(
     output: Output,
     files: Files,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
-    format: Annotated[Format, typer.Option(help="SARIF is for code hosts and editors.")] = Format.TEXT,  # noqa: A002 - the option's name
+    format: Annotated[Format, typer.Option(help="SARIF is for code hosts and editors.")] = Format.TEXT,
 ) -> None:
     """Check definitions without a server: exit 0 clean or warnings, 1 errors, 2 unusable."""
     sources = read_sources(files)
@@ -188,7 +188,7 @@ def _deployed_text(deployed: models.Deployment) -> Text:
 @on_server
 def workflows(
     session: Session,
-    filter: Annotated[str, typer.Option(help="E.g. 'name = \"salary\"'.")] = "",  # noqa: A002 - the option's name
+    filter: Annotated[str, typer.Option(help="E.g. 'name = \"salary\"'.")] = "",
     all_versions: Annotated[bool, typer.Option(help="Superseded versions too.")] = False,
 ) -> None:
     """List what is deployed, ad-hoc actions included."""

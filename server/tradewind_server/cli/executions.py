@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 def start(
     session: Session,
     workflow: Annotated[str, typer.Argument(help="Name of the workflow.")],
-    input: Json = "",  # noqa: A002 - the option's name
+    input: Json = "",
     env: Annotated[str, typer.Option(metavar="JSON|@FILE|-|NAME", help="Variables, or a stored environment.")] = "",
     params: Json = "",
     business_key: Annotated[str, typer.Option(help="What it is about; at most one open execution holds it.")] = "",
@@ -95,7 +95,7 @@ def ps(
     workflow: Annotated[str, typer.Option(help="Name of the workflow.")] = "",
     business_key: str = "",
     tag: str = "",
-    filter: Annotated[str, typer.Option(help="Further comparisons, e.g. 'parent_id = \"...\"'.")] = "",  # noqa: A002
+    filter: Annotated[str, typer.Option(help="Further comparisons, e.g. 'parent_id = \"...\"'.")] = "",
     limit: Annotated[int, typer.Option(help="Most lines.", min=1)] = 50,
 ) -> None:
     """List executions, newest first."""

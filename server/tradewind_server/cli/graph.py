@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def graph(
     session: Session,
     subject: Annotated[str, typer.Argument(metavar="FILE|ID", help="A definition file, or the id of an execution.")],
-    format: Annotated[Format, typer.Option(help="How it is drawn.")] = Format.TEXT,  # noqa: A002 - the option's name
+    format: Annotated[Format, typer.Option(help="How it is drawn.")] = Format.TEXT,
     workflow: Annotated[str, typer.Option(help="Which of a file; default is the one that no other calls.")] = "",
 ) -> None:
     """Draw a workflow; of an execution also how far it is."""

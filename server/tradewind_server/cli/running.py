@@ -56,7 +56,7 @@ def run(
     output: Output,
     file: Annotated[Path, typer.Argument(help="A workbook, a list of workflows or of actions.")],
     workflow: Annotated[str, typer.Option(help="Name; default is the one that no other calls.")] = "",
-    input: Json = "",  # noqa: A002 - the option's name
+    input: Json = "",
     env: Json = "",
     params: Json = "",
     timeout: Annotated[float, typer.Option(help="Seconds until it is left as it is.", min=0)] = 60.0,

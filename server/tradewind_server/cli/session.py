@@ -31,7 +31,7 @@ TlsCa = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
-class Unusable(Exception):  # noqa: N818 - a state of affairs
+class Unusable(Exception):
     """The command's input cannot be used; the text says what to do."""
 
 

@@ -27,7 +27,7 @@ MASK = "***"
 Answer = c.CompleteAction | c.FailAction | c.CancelAction
 
 
-class Unresolved(Exception):  # noqa: N818 - a failure of an action, no error of ours
+class Unresolved(Exception):
     """An action cannot be handed out; *failure* says why, and names no value."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -32,7 +32,7 @@ SUFFIX = ".test.yaml"
 _DEPLOYED = frozenset({"installation", "registry", "definitions"})
 
 
-class Unreadable(Exception):  # noqa: N818 - a state of affairs
+class Unreadable(Exception):
     """A file or folder is not there, cannot be read, or has no tests; the text says which."""
 
 

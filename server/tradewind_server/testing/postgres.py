@@ -9,12 +9,13 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
+
+from tradewind_server.testing.ports import free_port
 
 _BINARIES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 _SETTINGS = {
@@ -48,7 +49,7 @@ class PrivatePostgres:
         self._folder = Path(tempfile.mkdtemp(prefix="tradewind-pg-"))
         self._data = self._folder / "data"
         self._user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-        self.port = _free_port()
+        self.port = free_port()
 
     def __enter__(self) -> PrivatePostgres:
         if os.getuid() == 0:
@@ -103,10 +104,3 @@ class PrivatePostgres:
         )
         if check and done.returncode:
             raise RuntimeError(f"{program} failed: {done.stdout.decode(errors='replace')}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

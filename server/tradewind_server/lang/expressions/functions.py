@@ -42,7 +42,7 @@ def language_functions(facts: Facts, budget: Budget) -> dict[str, Function]:
 
 def _executions(facts: Facts) -> Function:
     def executions(
-        id: str | None = None,  # noqa: A002 - the name that callers write
+        id: str | None = None,
         root_execution_id: str | None = None,
         state: str | None = None,
         from_time: str | None = None,

@@ -100,7 +100,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return obj[argument] if argument in obj else self.getattr(obj, argument)
         return super().getitem(obj, argument)
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805, D102
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
         budget = _budget(__context)
         budget.step()
         _check_text_method(__obj, args, budget)
@@ -242,21 +242,21 @@ def bounded(tree: nodes.Template) -> nodes.Template:
 
 
 class _Bounding(NodeTransformer):
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+    def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
         node.body.insert(0, _tick())
         return node
 
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
         self.generic_visit(node)
         node.body.insert(0, _tick())
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return _environment_call("concatenate", [nodes.ContextReference(), *node.nodes])
 
-    def visit_Const(self, node: nodes.Const) -> nodes.Node:  # noqa: N802
+    def visit_Const(self, node: nodes.Const) -> nodes.Node:
         if isinstance(node.value, Decimal):
             return _environment_call("decimal", [nodes.Const(str(node.value))])
         return node

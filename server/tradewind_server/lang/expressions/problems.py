@@ -42,7 +42,7 @@ class ExpressionSyntaxError(ValueError):
         super().__init__(message)
 
 
-class Refused(Exception):  # noqa: N818 - only ever seen inside of this package
+class Refused(Exception):
     """A cause that may be told as it is: it holds no data."""
 
 

@@ -68,7 +68,7 @@ class _ExactLexer(lexer.Lexer):
     """Reads decimals as decimals."""
 
     @staticmethod
-    def t_NUMBER(t: Any) -> Any:  # noqa: N802 - ply finds rules by name, and the pattern in the docstring
+    def t_NUMBER(t: Any) -> Any:
         r"""\b\d+(\.?\d+)?\b"""  # noqa: D415
         t.value = numbers.parse_decimal(t.value) if "." in t.value else _parse_integer(t.value)
         return t

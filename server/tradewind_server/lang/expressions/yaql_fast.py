@@ -24,7 +24,7 @@ Closure: TypeAlias = Callable[[Scope], object]
 _MAX_LENGTH = 10_000
 
 
-class Unusual(Exception):  # noqa: N818 - a signal, never seen outside
+class Unusual(Exception):
     """This case is left to the library."""
 
 

@@ -365,7 +365,7 @@ def _tasks(
 
 def _executions(
     engine: face.Evaluation,
-    id: str | None = None,  # noqa: A002 - the name that callers write
+    id: str | None = None,
     root_execution_id: str | None = None,
     state: str | None = None,
     from_time: str | None = None,

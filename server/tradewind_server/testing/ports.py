@@ -1,0 +1,41 @@
+"""Ports of this machine, and servers of other processes that listen on them."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+
+import grpc
+
+#: How often a connection is tried while the server still starts.
+_RETRY_MILLISECONDS = 50
+_OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", _RETRY_MILLISECONDS) for which in ("initial", "min", "max")] + [
+    ("grpc.use_local_subchannel_pool", 1)
+]
+#: How often is looked whether the process still runs.
+_LOOK_SECONDS = 0.5
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_it_listens(
+    address: str, process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: float
+) -> bool:
+    """Return whether the gRPC server at *address*, run by *process*, takes connections within *seconds*."""
+    end = time.monotonic() + seconds
+    with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+        ready = grpc.channel_ready_future(channel)
+        while process.poll() is None and time.monotonic() < end:
+            try:
+                ready.result(timeout=_LOOK_SECONDS)
+            except grpc.FutureTimeoutError:
+                continue
+            return True
+    return False
