@@ -333,6 +333,25 @@ class QueueFull(Refusal):
     sentence = "Expected room for the command, but {count} are waiting ({setting}). Retry with backoff."
 
 
+class CursorInvalid(Refusal):
+    """The cursor is of another namespace, or no cursor."""
+
+    reason = "CURSOR_INVALID"
+    kind = Kind.INVALID
+    sentence = "Expected a cursor of an earlier response for this namespace, but got another text. Start without one."
+
+
+class CursorLost(Refusal):
+    """The log does not have the event that the cursor is after."""
+
+    reason = "CURSOR_LOST"
+    kind = Kind.COMPACTED
+    sentence = (
+        "Expected a place in the log, but revision {revision} of execution '{execution}' is not there as it was. "
+        "It was deleted, or the database was restored from a backup. Start again with a snapshot."
+    )
+
+
 class StreamsExhausted(Refusal):
     """The server serves as many streams as it may."""
 

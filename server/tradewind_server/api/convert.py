@@ -234,9 +234,18 @@ _ACTION_CHANGES = {
 _SAYS_STATE = frozenset({"TaskCreated", "TaskHeld"})
 
 
+def states(stored: StoredEvent) -> tuple[str, str]:
+    """Return the states that the execution and the task enter with an event; "" where it changes none."""
+    type_ = stored.type
+    if type_ in _SAYS_STATE:
+        body = decode(stored.body)
+        assert isinstance(body, dict)
+        return "", TaskState(str(body["state"])).value
+    return _EXECUTION_CHANGES.get(type_, ""), _TASK_CHANGES.get(type_, "")
+
+
 def event(stored: StoredEvent) -> event_pb2.Event:
     """Return a row of the log."""
-    type_ = stored.type
     message = event_pb2.Event(
         execution_id=stored.execution_id,
         revision=stored.revision,
@@ -245,7 +254,7 @@ def event(stored: StoredEvent) -> event_pb2.Event:
         at=timestamp(stored.at),
         actor=actor(stored.actor),
         cause=actor_pb2.Cause(command=stored.cause, request_id=stored.request_id),
-        type=type_,
+        type=stored.type,
         type_version=stored.type_version,
         task_id=f"t{stored.task_id}" if stored.task_id else "",
         task=stored.task,
@@ -254,14 +263,11 @@ def event(stored: StoredEvent) -> event_pb2.Event:
         workflow=stored.workflow,
         business_key=stored.business_key,
     )
-    if type_ in _EXECUTION_CHANGES:
-        message.execution_state = execution_state(_EXECUTION_CHANGES[type_])
-    elif type_ in _TASK_CHANGES:
-        message.task_state = task_state(_TASK_CHANGES[type_])
-    elif type_ in _SAYS_STATE:
-        body = decode(stored.body)
-        assert isinstance(body, dict)
-        message.task_state = task_state(TaskState(str(body["state"])).value)
-    if type_ in _ACTION_CHANGES:
-        message.action_state = _ACTION_CHANGES[type_]
+    of_execution, of_task = states(stored)
+    if of_execution:
+        message.execution_state = execution_state(of_execution)
+    if of_task:
+        message.task_state = task_state(of_task)
+    if stored.type in _ACTION_CHANGES:
+        message.action_state = _ACTION_CHANGES[stored.type]
     return message

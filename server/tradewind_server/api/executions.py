@@ -10,7 +10,7 @@ from typing import Any
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
-from tradewind_server.api import convert, explain, views, watching
+from tradewind_server.api import convert, explain, log_watching, views, watching
 from tradewind_server.api.caller import provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
@@ -33,6 +33,7 @@ class Executions(service.ExecutionServiceServicer):
         self._pages = pages
         self._limit = runtime.settings.max_payload_bytes
         self._watching = watching.Watching(runtime)
+        self._log_watching = log_watching.LogWatching(runtime, pages)
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -254,6 +255,11 @@ class Executions(service.ExecutionServiceServicer):
     async def WatchExecution(self, request: pb.WatchExecutionRequest, context: Any) -> Any:
         """Follow one."""
         async for message in self._watching.watch(request):
+            yield message
+
+    async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> Any:
+        """Follow many."""
+        async for message in self._log_watching.watch(request):
             yield message
 
     # --- steering --------------------------------------------------------------------------------

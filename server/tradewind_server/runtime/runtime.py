@@ -25,6 +25,7 @@ from tradewind_server.runtime.committer import Committer, CommitterThread
 from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.secrets import Secrets
+from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
@@ -83,6 +84,7 @@ class Runtime:
         self.server_id = ids.opaque()[:12]
         self.desk = Desk()
         self.hub = Hub()
+        self.tails = Tails(database, self.read)
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
@@ -129,6 +131,7 @@ class Runtime:
     async def stop(self) -> None:
         """Finish what is queued, then close."""
         self._draining = True
+        self.tails.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -207,6 +210,7 @@ class Runtime:
         """Take no more commands, and wake the watchers so that they go elsewhere."""
         self._draining = True
         self.hub.wake_all()
+        self.tails.wake_all()
 
     @property
     def queue_length(self) -> int:
@@ -261,6 +265,7 @@ class Runtime:
             if request.reply is not None:
                 request.reply(answer)
         self.hub.announce(outcome.announcements)
+        self.tails.note({announcement.namespace for announcement in outcome.announcements})
         for session_id, row in outcome.offers:
             self._hand_over(session_id, row)
         for execution_id, action_id, is_cancel in outcome.orders:
@@ -310,6 +315,7 @@ class Runtime:
 
     def _hear(self, news: News) -> None:
         """Another server has committed something."""
+        self.tails.note_all()
         if news.is_partial:
             self.hub.wake_all()
         self.hub.wake(news.executions)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from tradewind_server.store import schema
+from tradewind_server.store import numbers, schema
 from tradewind_server.store.statements import Dialect
 
 #: Advisory lock under which PostgreSQL migrations run; an arbitrary number of ours.
@@ -44,7 +44,7 @@ class Database:
         self._cleanup.callback(self._writer.dispose)
         self._cleanup.callback(self._readers.dispose)
         try:
-            migrate(self._writer)
+            self.xid_offset = migrate(self._writer)
         except BaseException:
             self._cleanup.close()
             raise
@@ -163,8 +163,8 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
     return engine
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Bring the schema to this version. Servers that start together take turns."""
+def migrate(engine: sa.Engine) -> int:
+    """Bring the schema to this version, and return the offset of transaction numbers. Servers take turns."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.connect() as connection:
@@ -173,6 +173,7 @@ def migrate(engine: sa.Engine) -> None:
         try:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            return numbers.offset(connection) if connection.dialect.name == "postgresql" else 0
         finally:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")

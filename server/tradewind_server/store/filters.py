@@ -72,6 +72,17 @@ TASK_FIELDS: Mapping[str, Field] = {
         _words("WAITING", "DELAYED", "RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"),
     ),
 }
+EVENT_FIELDS: Mapping[str, Field] = {
+    "execution_id": Field("execution_id", _EQUALS, str),
+    "root_id": Field("root_id", _EQUALS, str),
+    "workflow": Field("workflow", _EQUALS, str),
+    "business_key": Field("business_key", _EQUALS, str),
+    "task": Field("task", _EQUALS, str),
+    "type": Field("type", _EQUALS, str),
+    "execution_state": Field("execution_state", _EQUALS, EXECUTION_FIELDS["state"].parse),
+    "task_state": Field("task_state", _EQUALS, TASK_FIELDS["state"].parse),
+    "tags": Field("tags", (":",), str),
+}
 ACTION_FIELDS: Mapping[str, Field] = {
     "name": Field("name", _EQUALS, str),
     "task": Field("task", _EQUALS, str),

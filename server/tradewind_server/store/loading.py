@@ -272,10 +272,11 @@ def read_events(
     if up_to is not None:
         query = query.where(table.c.revision <= up_to)
     rows = connection.execute(query.order_by(table.c.revision).limit(limit))
-    return [_stored(row) for row in rows]
+    return [stored_event(row) for row in rows]
 
 
-def _stored(row: Any) -> StoredEvent:
+def stored_event(row: Any) -> StoredEvent:
+    """Return a row of the log as a record."""
     values = row._mapping
     return StoredEvent(**{name: values[name] for name in EVENT_COLUMNS[:-1]}, body=bytes(values["body"]))
 

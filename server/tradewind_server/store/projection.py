@@ -163,7 +163,7 @@ class Changes:
         # what all events of a decision have in common
         before = (envelope.namespace, root_id, envelope.workflow, envelope.business_key)
         caused = (at_us, provenance.actor, provenance.cause, provenance.request_id)
-        log, xid, trace = self.events, self.xid, provenance.trace
+        log, xid, trace, span = self.events, self.xid, provenance.trace, len(events)
         for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
             kind = _KINDS[type(event)]
@@ -172,8 +172,9 @@ class Changes:
             name = tasks[task_id].name if task_id else ""
             log.append(
                 _stored((id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid,
-                         len(log), trace, 1, body))
+                         len(log), span, trace, 1, body))
             )  # fmt: skip
+            span = 0
             if task_id and kind.changes_task:
                 touched.tasks[task_id] = None
             if action_id:

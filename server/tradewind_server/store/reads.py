@@ -23,6 +23,9 @@ _bodies = Select(
 #: What the detail of a task with items has in it, and of no other.
 _ITEMS = b'"items_revision":'
 
+#: States of executions that have not ended.
+_OPEN = ("RUNNING", "PAUSED", "CANCELLING")
+
 Condition = Callable[[Term], sa.ColumnElement[bool]]
 
 
@@ -48,6 +51,20 @@ def execution_by_id(connection: sa.Connection, id_: str) -> Any:
     """Return the row of an execution that exists."""
     table = schema.executions
     return connection.execute(sa.select(table).where(table.c.id == id_)).one()
+
+
+def executions_by_ids(connection: sa.Connection, ids: Sequence[str]) -> Sequence[Any]:
+    """Return the rows of executions, newest first; those that are not there are left out."""
+    table = schema.executions
+    return connection.execute(sa.select(table).where(table.c.id.in_(ids)).order_by(table.c.id.desc())).all()
+
+
+def open_ids(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -> list[str]:
+    """Return the ids of all executions that have not ended, newest first. *terms* may name an execution by its id."""
+    table = schema.executions
+    query = sa.select(table.c.id).where(table.c.namespace == namespace, table.c.state.in_(_OPEN))
+    terms = [dataclasses.replace(t, column="id") if t.column == "execution_id" else t for t in terms]
+    return list(connection.execute(_filtered(query, table, terms).order_by(table.c.id.desc())).scalars())
 
 
 def executions(

@@ -150,6 +150,8 @@ class StoredEvent(NamedTuple):
     action_id: int
     xid: int
     position: int
+    #: Number of events of the command, in its first; else 0.
+    span: int
     trace: str
     codec: int
     body: bytes

@@ -20,7 +20,7 @@ def _partial(name: str, where: str, *columns: str) -> sa.Index:
     return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
-#: Key and value of the installation: signing secret, log epoch.
+#: Key and value of the installation: signing secret, start of the log's numbers.
 installation = sa.Table(
     "installation",
     metadata,
@@ -137,9 +137,13 @@ events = sa.Table(
     sa.Column("xid", _int, nullable=False),
     #: Position within the transaction.
     sa.Column("position", _int, nullable=False),
+    #: The first event of a command says how many the command made; the others say 0.
+    sa.Column("span", _int, nullable=False),
     sa.Column("trace", _text, nullable=False),
     sa.Column("codec", _int, nullable=False),
     sa.Column("body", _bytes, nullable=False),
+    # the order of the whole log, with one entry for each command: its events follow the first by their revisions
+    _partial("events_log", "span > 0", "namespace", "xid", "position"),
     sqlite_with_rowid=False,
 )
 
@@ -292,4 +296,5 @@ batches = sa.Table(
 #: What the partial indexes are of. Written out, since a database does not look into parameters when it plans.
 IS_OPEN = actions.c.state == sa.literal_column("'OPEN'")
 IS_QUEUED = queue.c.stage == sa.literal_column("0")
+IS_FIRST = events.c.span > sa.literal_column("0")
 IS_LEASED = queue.c.stage > sa.literal_column("0")

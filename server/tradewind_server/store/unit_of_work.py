@@ -19,7 +19,7 @@ import psycopg
 import sqlalchemy as sa
 
 from tradewind_server.errors import DatabaseUnavailable
-from tradewind_server.store import schema
+from tradewind_server.store import numbers, schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
@@ -149,8 +149,7 @@ class Writer:
         if self.dialect.is_postgresql:
             self._backend = int(self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
         else:
-            newest = self._connection.execute(sa.select(sa.func.max(schema.executions.c.xid))).scalar()
-            self._next_xid = int(newest or 0)
+            self._next_xid = numbers.newest(self._connection)
 
     def begin(self, batch: str, at: int, *, lock_timeout_ms: int = 0) -> Transaction:
         """Begin a transaction for *batch*.
@@ -183,7 +182,7 @@ class Writer:
         try:
             cursor = driver.execute("BEGIN; SELECT pg_current_xact_id()::text::bigint", prepare=False)
             cursor.nextset()
-            return int(cursor.fetchone()[0])
+            return int(cursor.fetchone()[0]) + self._database.xid_offset
         except psycopg.Error as error:
             raise sa.exc.DBAPIError.instance("BEGIN", None, error, psycopg.Error, dialect=connection.dialect) from error
 

@@ -139,6 +139,12 @@ const (
 	// Somebody has changed it since it was seen. ABORTED.
 	// Metadata: what, etag, current.
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 36
+	// The cursor is of another namespace, or no cursor. INVALID_ARGUMENT.
+	// Metadata: none.
+	ErrorReason_ERROR_REASON_CURSOR_INVALID ErrorReason = 37
+	// The log does not have the event that the cursor is after. OUT_OF_RANGE.
+	// Metadata: execution, revision.
+	ErrorReason_ERROR_REASON_CURSOR_LOST ErrorReason = 38
 )
 
 // Enum value maps for ErrorReason.
@@ -181,6 +187,8 @@ var (
 		34: "ERROR_REASON_DATABASE_UNAVAILABLE",
 		35: "ERROR_REASON_ENVIRONMENT_NOT_FOUND",
 		36: "ERROR_REASON_ETAG_MISMATCH",
+		37: "ERROR_REASON_CURSOR_INVALID",
+		38: "ERROR_REASON_CURSOR_LOST",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -220,6 +228,8 @@ var (
 		"ERROR_REASON_DATABASE_UNAVAILABLE":  34,
 		"ERROR_REASON_ENVIRONMENT_NOT_FOUND": 35,
 		"ERROR_REASON_ETAG_MISMATCH":         36,
+		"ERROR_REASON_CURSOR_INVALID":        37,
+		"ERROR_REASON_CURSOR_LOST":           38,
 	}
 )
 
@@ -254,7 +264,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\x8c\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xcb\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -294,7 +304,9 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_SERVER_DRAINING\x10!\x12%\n" +
 	"!ERROR_REASON_DATABASE_UNAVAILABLE\x10\"\x12&\n" +
 	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10#\x12\x1e\n" +
-	"\x1aERROR_REASON_ETAG_MISMATCH\x10$BW\n" +
+	"\x1aERROR_REASON_ETAG_MISMATCH\x10$\x12\x1f\n" +
+	"\x1bERROR_REASON_CURSOR_INVALID\x10%\x12\x1c\n" +
+	"\x18ERROR_REASON_CURSOR_LOST\x10&BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

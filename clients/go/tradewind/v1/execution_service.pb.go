@@ -2553,7 +2553,12 @@ func (x *Snapshot) GetTasks() []*Task {
 type Checkpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. When it was sent.
-	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Output only. How long ago something happened that may not be sent yet, as an older transaction of the database still
+	// runs; absent if nothing is held back. Only in WatchEvents, on PostgreSQL.
+	Lag *durationpb.Duration `protobuf:"bytes,2,opt,name=lag,proto3" json:"lag,omitempty"`
+	// Output only. That transaction: process id, application, state and database.
+	HeldBy        string `protobuf:"bytes,3,opt,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2595,6 +2600,247 @@ func (x *Checkpoint) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Checkpoint) GetLag() *durationpb.Duration {
+	if x != nil {
+		return x.Lag
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetHeldBy() string {
+	if x != nil {
+		return x.HeldBy
+	}
+	return ""
+}
+
+// WatchEventsRequest says what to follow, and from where.
+type WatchEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. Which events, e.g. 'workflow = "salary" AND type = "ExecutionFailed"'. Fields: execution_id, root_id (the
+	// execution of this id and all below it), workflow, business_key, task, type, execution_state, task_state (the state
+	// that the event enters), each with = and !=, and tags with ":". Default: all. A cursor goes with any filter.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Optional. Where to start; default is now.
+	//
+	// Types that are valid to be assigned to Start:
+	//
+	//	*WatchEventsRequest_Cursor
+	//	*WatchEventsRequest_FromBeginning
+	//	*WatchEventsRequest_WithSnapshot
+	Start isWatchEventsRequest_Start `protobuf_oneof:"start"`
+	// Optional. If true, a receiver that is behind gets only the newest event of each execution and of each of its tasks,
+	// and is told how many events were left out. For screens.
+	Coalesce      bool `protobuf:"varint,6,opt,name=coalesce,proto3" json:"coalesce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *WatchEventsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetStart() isWatchEventsRequest_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *WatchEventsRequest) GetCursor() string {
+	if x != nil {
+		if x, ok := x.Start.(*WatchEventsRequest_Cursor); ok {
+			return x.Cursor
+		}
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetFromBeginning() bool {
+	if x != nil {
+		if x, ok := x.Start.(*WatchEventsRequest_FromBeginning); ok {
+			return x.FromBeginning
+		}
+	}
+	return false
+}
+
+func (x *WatchEventsRequest) GetWithSnapshot() bool {
+	if x != nil {
+		if x, ok := x.Start.(*WatchEventsRequest_WithSnapshot); ok {
+			return x.WithSnapshot
+		}
+	}
+	return false
+}
+
+func (x *WatchEventsRequest) GetCoalesce() bool {
+	if x != nil {
+		return x.Coalesce
+	}
+	return false
+}
+
+type isWatchEventsRequest_Start interface {
+	isWatchEventsRequest_Start()
+}
+
+type WatchEventsRequest_Cursor struct {
+	// After this cursor of an earlier response.
+	Cursor string `protobuf:"bytes,3,opt,name=cursor,proto3,oneof"`
+}
+
+type WatchEventsRequest_FromBeginning struct {
+	// If true: at the beginning of the log.
+	FromBeginning bool `protobuf:"varint,4,opt,name=from_beginning,json=fromBeginning,proto3,oneof"`
+}
+
+type WatchEventsRequest_WithSnapshot struct {
+	// If true: first the open executions, then every event after that. Of the filter, only what an execution has
+	// applies to the snapshot: execution_id, root_id, workflow, business_key and tags.
+	WithSnapshot bool `protobuf:"varint,5,opt,name=with_snapshot,json=withSnapshot,proto3,oneof"`
+}
+
+func (*WatchEventsRequest_Cursor) isWatchEventsRequest_Start() {}
+
+func (*WatchEventsRequest_FromBeginning) isWatchEventsRequest_Start() {}
+
+func (*WatchEventsRequest_WithSnapshot) isWatchEventsRequest_Start() {}
+
+// WatchEventsResponse holds events, a part of a snapshot, or the sign that nothing happened.
+type WatchEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events in the order of the log; empty in a snapshot or checkpoint.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Place in the log after everything that this response stands for, also what the filter left out. Opaque; it goes with
+	// any server, and with no other namespace.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Open executions with their payloads, newest first; only in the first responses of a watch with snapshot.
+	Snapshot []*Execution `protobuf:"bytes,3,rep,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Whether the snapshot goes on in the next response. The cursor is empty until it is complete.
+	Continued bool `protobuf:"varint,4,opt,name=continued,proto3" json:"continued,omitempty"`
+	// Present if nothing was sent for a while (15 s by default), to show that the stream is alive, and how far it is.
+	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// How many events were left out since later ones replace them; 0 unless coalesce was asked for.
+	Coalesced     int64 `protobuf:"varint,6,opt,name=coalesced,proto3" json:"coalesced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsResponse) Reset() {
+	*x = WatchEventsResponse{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsResponse) ProtoMessage() {}
+
+func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
+func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *WatchEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *WatchEventsResponse) GetSnapshot() []*Execution {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetContinued() bool {
+	if x != nil {
+		return x.Continued
+	}
+	return false
+}
+
+func (x *WatchEventsResponse) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetCoalesced() int64 {
+	if x != nil {
+		return x.Coalesced
+	}
+	return 0
+}
+
 // ExplainExecutionRequest names an execution.
 type ExplainExecutionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2610,7 +2856,7 @@ type ExplainExecutionRequest struct {
 
 func (x *ExplainExecutionRequest) Reset() {
 	*x = ExplainExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2868,7 @@ func (x *ExplainExecutionRequest) String() string {
 func (*ExplainExecutionRequest) ProtoMessage() {}
 
 func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2881,7 @@ func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExplainExecutionRequest) GetNamespace() string {
@@ -2674,7 +2920,7 @@ type ExplainExecutionResponse struct {
 
 func (x *ExplainExecutionResponse) Reset() {
 	*x = ExplainExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2932,7 @@ func (x *ExplainExecutionResponse) String() string {
 func (*ExplainExecutionResponse) ProtoMessage() {}
 
 func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2945,7 @@ func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExplainExecutionResponse) GetExecution() *Execution {
@@ -2750,7 +2996,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +3008,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +3021,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Wait) GetKind() WaitKind {
@@ -3012,10 +3258,29 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\tcontinued\x18\x05 \x01(\bR\tcontinued\"k\n" +
 	"\bSnapshot\x125\n" +
 	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x12(\n" +
-	"\x05tasks\x18\x02 \x03(\v2\x12.tradewind.v1.TaskR\x05tasks\"8\n" +
+	"\x05tasks\x18\x02 \x03(\v2\x12.tradewind.v1.TaskR\x05tasks\"~\n" +
 	"\n" +
 	"Checkpoint\x12*\n" +
-	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"}\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12+\n" +
+	"\x03lag\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03lag\x12\x17\n" +
+	"\aheld_by\x18\x03 \x01(\tR\x06heldBy\"\xd9\x01\n" +
+	"\x12WatchEventsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x18\n" +
+	"\x06cursor\x18\x03 \x01(\tH\x00R\x06cursor\x12'\n" +
+	"\x0efrom_beginning\x18\x04 \x01(\bH\x00R\rfromBeginning\x12%\n" +
+	"\rwith_snapshot\x18\x05 \x01(\bH\x00R\fwithSnapshot\x12\x1a\n" +
+	"\bcoalesce\x18\x06 \x01(\bR\bcoalesceB\a\n" +
+	"\x05start\"\x85\x02\n" +
+	"\x13WatchEventsResponse\x12+\n" +
+	"\x06events\x18\x01 \x03(\v2\x13.tradewind.v1.EventR\x06events\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x123\n" +
+	"\bsnapshot\x18\x03 \x03(\v2\x17.tradewind.v1.ExecutionR\bsnapshot\x12\x1c\n" +
+	"\tcontinued\x18\x04 \x01(\bR\tcontinued\x128\n" +
+	"\n" +
+	"checkpoint\x18\x05 \x01(\v2\x18.tradewind.v1.CheckpointR\n" +
+	"checkpoint\x12\x1c\n" +
+	"\tcoalesced\x18\x06 \x01(\x03R\tcoalesced\"}\n" +
 	"\x17ExplainExecutionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12!\n" +
@@ -3046,7 +3311,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x10WAIT_KIND_ACTION\x10\x03\x12\x13\n" +
 	"\x0fWAIT_KIND_CHILD\x10\x04\x12\x13\n" +
 	"\x0fWAIT_KIND_PAUSE\x10\x05\x12\x1b\n" +
-	"\x17WAIT_KIND_WORKER_ABSENT\x10\x062\xc8\v\n" +
+	"\x17WAIT_KIND_WORKER_ABSENT\x10\x062\x9e\f\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +
@@ -3063,7 +3328,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x0fCancelExecution\x12$.tradewind.v1.CancelExecutionRequest\x1a%.tradewind.v1.CancelExecutionResponse\x12L\n" +
 	"\tRerunTask\x12\x1e.tradewind.v1.RerunTaskRequest\x1a\x1f.tradewind.v1.RerunTaskResponse\x12I\n" +
 	"\bSkipTask\x12\x1d.tradewind.v1.SkipTaskRequest\x1a\x1e.tradewind.v1.SkipTaskResponse\x12]\n" +
-	"\x0eWatchExecution\x12#.tradewind.v1.WatchExecutionRequest\x1a$.tradewind.v1.WatchExecutionResponse0\x01\x12f\n" +
+	"\x0eWatchExecution\x12#.tradewind.v1.WatchExecutionRequest\x1a$.tradewind.v1.WatchExecutionResponse0\x01\x12T\n" +
+	"\vWatchEvents\x12 .tradewind.v1.WatchEventsRequest\x1a!.tradewind.v1.WatchEventsResponse0\x01\x12f\n" +
 	"\x10ExplainExecution\x12%.tradewind.v1.ExplainExecutionRequest\x1a&.tradewind.v1.ExplainExecutionResponse\"\x03\x90\x02\x01BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
@@ -3080,7 +3346,7 @@ func file_tradewind_v1_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(BusinessKeyPolicy)(0),           // 0: tradewind.v1.BusinessKeyPolicy
 	(WaitKind)(0),                    // 1: tradewind.v1.WaitKind
@@ -3118,101 +3384,109 @@ var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(*WatchExecutionResponse)(nil),   // 33: tradewind.v1.WatchExecutionResponse
 	(*Snapshot)(nil),                 // 34: tradewind.v1.Snapshot
 	(*Checkpoint)(nil),               // 35: tradewind.v1.Checkpoint
-	(*ExplainExecutionRequest)(nil),  // 36: tradewind.v1.ExplainExecutionRequest
-	(*ExplainExecutionResponse)(nil), // 37: tradewind.v1.ExplainExecutionResponse
-	(*Wait)(nil),                     // 38: tradewind.v1.Wait
-	(*Payload)(nil),                  // 39: tradewind.v1.Payload
-	(*Execution)(nil),                // 40: tradewind.v1.Execution
-	(*Refusal)(nil),                  // 41: tradewind.v1.Refusal
-	(*durationpb.Duration)(nil),      // 42: google.protobuf.Duration
-	(ExecutionView)(0),               // 43: tradewind.v1.ExecutionView
-	(ExecutionState)(0),              // 44: tradewind.v1.ExecutionState
-	(*Task)(nil),                     // 45: tradewind.v1.Task
-	(*Action)(nil),                   // 46: tradewind.v1.Action
-	(*Event)(nil),                    // 47: tradewind.v1.Event
-	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
+	(*WatchEventsRequest)(nil),       // 36: tradewind.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 37: tradewind.v1.WatchEventsResponse
+	(*ExplainExecutionRequest)(nil),  // 38: tradewind.v1.ExplainExecutionRequest
+	(*ExplainExecutionResponse)(nil), // 39: tradewind.v1.ExplainExecutionResponse
+	(*Wait)(nil),                     // 40: tradewind.v1.Wait
+	(*Payload)(nil),                  // 41: tradewind.v1.Payload
+	(*Execution)(nil),                // 42: tradewind.v1.Execution
+	(*Refusal)(nil),                  // 43: tradewind.v1.Refusal
+	(*durationpb.Duration)(nil),      // 44: google.protobuf.Duration
+	(ExecutionView)(0),               // 45: tradewind.v1.ExecutionView
+	(ExecutionState)(0),              // 46: tradewind.v1.ExecutionState
+	(*Task)(nil),                     // 47: tradewind.v1.Task
+	(*Action)(nil),                   // 48: tradewind.v1.Action
+	(*Event)(nil),                    // 49: tradewind.v1.Event
+	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
 }
 var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.StartExecutionRequest.business_key_policy:type_name -> tradewind.v1.BusinessKeyPolicy
-	39, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
-	39, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
-	39, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
-	40, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	41, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
+	41, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
+	41, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
+	42, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
 	2,  // 5: tradewind.v1.StartExecutionsRequest.requests:type_name -> tradewind.v1.StartExecutionRequest
 	6,  // 6: tradewind.v1.StartExecutionsResponse.results:type_name -> tradewind.v1.StartResult
 	3,  // 7: tradewind.v1.StartResult.started:type_name -> tradewind.v1.StartExecutionResponse
-	41, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
+	43, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
 	2,  // 9: tradewind.v1.StartAndWaitRequest.start:type_name -> tradewind.v1.StartExecutionRequest
-	42, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
-	40, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
-	43, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
-	40, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	43, // 14: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	40, // 15: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
+	44, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	42, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
+	45, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
+	42, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	45, // 14: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	42, // 15: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
 	15, // 16: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
-	44, // 17: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
-	43, // 18: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
-	45, // 19: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
-	43, // 20: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	46, // 21: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
-	47, // 22: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
-	40, // 23: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	39, // 24: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
-	40, // 25: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	40, // 26: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	39, // 27: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
-	40, // 28: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 29: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
-	40, // 30: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 31: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
-	47, // 32: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
+	46, // 17: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
+	45, // 18: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
+	47, // 19: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
+	45, // 20: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	48, // 21: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
+	49, // 22: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
+	42, // 23: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	41, // 24: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
+	42, // 25: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	42, // 26: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	41, // 27: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
+	42, // 28: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
+	47, // 29: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
+	42, // 30: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
+	47, // 31: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
+	49, // 32: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
 	34, // 33: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
 	35, // 34: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	40, // 35: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
-	45, // 36: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
-	48, // 37: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
-	40, // 38: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	38, // 39: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
-	1,  // 40: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
-	48, // 41: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	48, // 42: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	2,  // 43: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
-	4,  // 44: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
-	7,  // 45: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
-	9,  // 46: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
-	11, // 47: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
-	13, // 48: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
-	16, // 49: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
-	18, // 50: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
-	20, // 51: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
-	22, // 52: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
-	24, // 53: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
-	26, // 54: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
-	28, // 55: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
-	30, // 56: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
-	32, // 57: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
-	36, // 58: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
-	3,  // 59: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
-	5,  // 60: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
-	8,  // 61: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
-	10, // 62: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
-	12, // 63: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
-	14, // 64: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
-	17, // 65: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
-	19, // 66: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
-	21, // 67: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
-	23, // 68: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
-	25, // 69: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
-	27, // 70: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
-	29, // 71: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
-	31, // 72: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
-	33, // 73: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
-	37, // 74: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
-	59, // [59:75] is the sub-list for method output_type
-	43, // [43:59] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	42, // 35: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
+	47, // 36: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
+	50, // 37: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
+	44, // 38: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
+	49, // 39: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
+	42, // 40: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
+	35, // 41: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	42, // 42: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	40, // 43: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
+	1,  // 44: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
+	50, // 45: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	50, // 46: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	2,  // 47: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
+	4,  // 48: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
+	7,  // 49: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
+	9,  // 50: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
+	11, // 51: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
+	13, // 52: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
+	16, // 53: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
+	18, // 54: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
+	20, // 55: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
+	22, // 56: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
+	24, // 57: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
+	26, // 58: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
+	28, // 59: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
+	30, // 60: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
+	32, // 61: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
+	36, // 62: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
+	38, // 63: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
+	3,  // 64: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
+	5,  // 65: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
+	8,  // 66: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
+	10, // 67: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
+	12, // 68: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
+	14, // 69: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
+	17, // 70: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
+	19, // 71: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
+	21, // 72: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
+	23, // 73: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
+	25, // 74: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
+	27, // 75: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
+	29, // 76: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
+	31, // 77: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
+	33, // 78: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
+	37, // 79: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
+	39, // 80: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
+	64, // [64:81] is the sub-list for method output_type
+	47, // [47:64] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_service_proto_init() }
@@ -3246,13 +3520,18 @@ func file_tradewind_v1_execution_service_proto_init() {
 		(*WatchExecutionRequest_AfterRevision)(nil),
 		(*WatchExecutionRequest_WithSnapshot)(nil),
 	}
+	file_tradewind_v1_execution_service_proto_msgTypes[34].OneofWrappers = []any{
+		(*WatchEventsRequest_Cursor)(nil),
+		(*WatchEventsRequest_FromBeginning)(nil),
+		(*WatchEventsRequest_WithSnapshot)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_execution_service_proto_rawDesc), len(file_tradewind_v1_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,7 @@ const (
 	ExecutionService_RerunTask_FullMethodName        = "/tradewind.v1.ExecutionService/RerunTask"
 	ExecutionService_SkipTask_FullMethodName         = "/tradewind.v1.ExecutionService/SkipTask"
 	ExecutionService_WatchExecution_FullMethodName   = "/tradewind.v1.ExecutionService/WatchExecution"
+	ExecutionService_WatchEvents_FullMethodName      = "/tradewind.v1.ExecutionService/WatchEvents"
 	ExecutionService_ExplainExecution_FullMethodName = "/tradewind.v1.ExecutionService/ExplainExecution"
 )
 
@@ -132,6 +133,15 @@ type ExecutionServiceClient interface {
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD, REVISION_COMPACTED (start again with a snapshot), STREAMS_EXHAUSTED,
 	// SERVER_DRAINING (resume, on another server if there is one).
 	WatchExecution(ctx context.Context, in *WatchExecutionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchExecutionResponse], error)
+	// WatchEvents sends the events of all executions of a namespace that pass a filter, in one order that never changes
+	// and that keeps each execution's own, as they are committed. It starts now, at the beginning, after a cursor, or with
+	// a snapshot and everything after it, with no gap between; it ends only when the client does. To resume, call again
+	// with the last cursor that was received, on any server: nothing is left out, and nothing comes twice.
+	//
+	// Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
+	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
+	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 	// ExplainExecution says what an open execution waits for.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
@@ -305,6 +315,25 @@ func (c *executionServiceClient) WatchExecution(ctx context.Context, in *WatchEx
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchExecutionClient = grpc.ServerStreamingClient[WatchExecutionResponse]
 
+func (c *executionServiceClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutionService_ServiceDesc.Streams[1], ExecutionService_WatchEvents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchEventsRequest, WatchEventsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
+
 func (c *executionServiceClient) ExplainExecution(ctx context.Context, in *ExplainExecutionRequest, opts ...grpc.CallOption) (*ExplainExecutionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainExecutionResponse)
@@ -408,6 +437,15 @@ type ExecutionServiceServer interface {
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD, REVISION_COMPACTED (start again with a snapshot), STREAMS_EXHAUSTED,
 	// SERVER_DRAINING (resume, on another server if there is one).
 	WatchExecution(*WatchExecutionRequest, grpc.ServerStreamingServer[WatchExecutionResponse]) error
+	// WatchEvents sends the events of all executions of a namespace that pass a filter, in one order that never changes
+	// and that keeps each execution's own, as they are committed. It starts now, at the beginning, after a cursor, or with
+	// a snapshot and everything after it, with no gap between; it ends only when the client does. To resume, call again
+	// with the last cursor that was received, on any server: nothing is left out, and nothing comes twice.
+	//
+	// Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
+	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
+	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	// ExplainExecution says what an open execution waits for.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
@@ -466,6 +504,9 @@ func (UnimplementedExecutionServiceServer) SkipTask(context.Context, *SkipTaskRe
 }
 func (UnimplementedExecutionServiceServer) WatchExecution(*WatchExecutionRequest, grpc.ServerStreamingServer[WatchExecutionResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method WatchExecution not implemented")
+}
+func (UnimplementedExecutionServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method WatchEvents not implemented")
 }
 func (UnimplementedExecutionServiceServer) ExplainExecution(context.Context, *ExplainExecutionRequest) (*ExplainExecutionResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ExplainExecution not implemented")
@@ -754,6 +795,17 @@ func _ExecutionService_WatchExecution_Handler(srv interface{}, stream grpc.Serve
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchExecutionServer = grpc.ServerStreamingServer[WatchExecutionResponse]
 
+func _ExecutionService_WatchEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchEventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ExecutionServiceServer).WatchEvents(m, &grpc.GenericServerStream[WatchEventsRequest, WatchEventsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
+
 func _ExecutionService_ExplainExecution_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainExecutionRequest)
 	if err := dec(in); err != nil {
@@ -844,6 +896,11 @@ var ExecutionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchExecution",
 			Handler:       _ExecutionService_WatchExecution_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchEvents",
+			Handler:       _ExecutionService_WatchEvents_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -168,6 +168,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Somebody has changed it since it was seen. ABORTED.
     Metadata: what, etag, current.
     """
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 37
+    """The cursor is of another namespace, or no cursor. INVALID_ARGUMENT.
+    Metadata: none.
+    """
+    ERROR_REASON_CURSOR_LOST: _ErrorReason.ValueType  # 38
+    """The log does not have the event that the cursor is after. OUT_OF_RANGE.
+    Metadata: execution, revision.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason that the server answers with, there without the prefix
@@ -320,5 +328,13 @@ Metadata: name.
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 36
 """Somebody has changed it since it was seen. ABORTED.
 Metadata: what, etag, current.
+"""
+ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 37
+"""The cursor is of another namespace, or no cursor. INVALID_ARGUMENT.
+Metadata: none.
+"""
+ERROR_REASON_CURSOR_LOST: ErrorReason.ValueType  # 38
+"""The log does not have the event that the cursor is after. OUT_OF_RANGE.
+Metadata: execution, revision.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1226,22 +1226,135 @@ class Checkpoint(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AT_FIELD_NUMBER: _builtins.int
+    LAG_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
+    held_by: _builtins.str
+    """Output only. That transaction: process id, application, state and database."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was sent."""
+
+    @_builtins.property
+    def lag(self) -> _duration_pb2.Duration:
+        """Output only. How long ago something happened that may not be sent yet, as an older transaction of the database still
+        runs; absent if nothing is held back. Only in WatchEvents, on PostgreSQL.
+        """
 
     def __init__(
         self,
         *,
         at: _timestamp_pb2.Timestamp | None = ...,
+        lag: _duration_pb2.Duration | None = ...,
+        held_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "lag", b"lag"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "held_by", b"held_by", "lag", b"lag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    """WatchEventsRequest says what to follow, and from where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FROM_BEGINNING_FIELD_NUMBER: _builtins.int
+    WITH_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    COALESCE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    filter: _builtins.str
+    """Optional. Which events, e.g. 'workflow = "salary" AND type = "ExecutionFailed"'. Fields: execution_id, root_id (the
+    execution of this id and all below it), workflow, business_key, task, type, execution_state, task_state (the state
+    that the event enters), each with = and !=, and tags with ":". Default: all. A cursor goes with any filter.
+    """
+    cursor: _builtins.str
+    """After this cursor of an earlier response."""
+    from_beginning: _builtins.bool
+    """If true: at the beginning of the log."""
+    with_snapshot: _builtins.bool
+    """If true: first the open executions, then every event after that. Of the filter, only what an execution has
+    applies to the snapshot: execution_id, root_id, workflow, business_key and tags.
+    """
+    coalesce: _builtins.bool
+    """Optional. If true, a receiver that is behind gets only the newest event of each execution and of each of its tasks,
+    and is told how many events were left out. For screens.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+        from_beginning: _builtins.bool = ...,
+        with_snapshot: _builtins.bool = ...,
+        coalesce: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "from_beginning", b"from_beginning", "start", b"start", "with_snapshot", b"with_snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coalesce", b"coalesce", "cursor", b"cursor", "filter", b"filter", "from_beginning", b"from_beginning", "namespace", b"namespace", "start", b"start", "with_snapshot", b"with_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_start: _TypeAlias = _typing.Literal["cursor", "from_beginning", "with_snapshot"]  # noqa: Y015
+    _WhichOneofArgType_start: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_start) -> _WhichOneofReturnType_start | None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    """WatchEventsResponse holds events, a part of a snapshot, or the sign that nothing happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    CONTINUED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    COALESCED_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Place in the log after everything that this response stands for, also what the filter left out. Opaque; it goes with
+    any server, and with no other namespace.
+    """
+    continued: _builtins.bool
+    """Whether the snapshot goes on in the next response. The cursor is empty until it is complete."""
+    coalesced: _builtins.int
+    """How many events were left out since later ones replace them; 0 unless coalesce was asked for."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """Events in the order of the log; empty in a snapshot or checkpoint."""
+
+    @_builtins.property
+    def snapshot(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.Execution]:
+        """Open executions with their payloads, newest first; only in the first responses of a watch with snapshot."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """Present if nothing was sent for a while (15 s by default), to show that the stream is alive, and how far it is."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
+        cursor: _builtins.str = ...,
+        snapshot: _abc.Iterable[_execution_pb2.Execution] | None = ...,
+        continued: _builtins.bool = ...,
+        checkpoint: Global___Checkpoint | None = ...,
+        coalesced: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "coalesced", b"coalesced", "continued", b"continued", "cursor", b"cursor", "events", b"events", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
 
 @_typing.final
 class ExplainExecutionRequest(_message.Message):

@@ -115,6 +115,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchExecutionRequest.SerializeToString,
                 response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchExecutionResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/tradewind.v1.ExecutionService/WatchEvents',
+                request_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
         self.ExplainExecution = channel.unary_unary(
                 '/tradewind.v1.ExecutionService/ExplainExecution',
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.SerializeToString,
@@ -288,6 +293,20 @@ class ExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchEvents(self, request, context):
+        """WatchEvents sends the events of all executions of a namespace that pass a filter, in one order that never changes
+        and that keeps each execution's own, as they are committed. It starts now, at the beginning, after a cursor, or with
+        a snapshot and everything after it, with no gap between; it ends only when the client does. To resume, call again
+        with the last cursor that was received, on any server: nothing is left out, and nothing comes twice.
+
+        Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
+        event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
+        snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainExecution(self, request, context):
         """ExplainExecution says what an open execution waits for.
 
@@ -374,6 +393,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.WatchExecution,
                     request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchExecutionRequest.FromString,
                     response_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchExecutionResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.SerializeToString,
             ),
             'ExplainExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainExecution,
@@ -792,6 +816,33 @@ class ExecutionService(object):
             '/tradewind.v1.ExecutionService/WatchExecution',
             tradewind_dot_v1_dot_execution__service__pb2.WatchExecutionRequest.SerializeToString,
             tradewind_dot_v1_dot_execution__service__pb2.WatchExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tradewind.v1.ExecutionService/WatchEvents',
+            tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.SerializeToString,
+            tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

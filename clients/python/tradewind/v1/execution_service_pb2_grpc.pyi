@@ -136,6 +136,16 @@ class ExecutionServiceStub:
     Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD, REVISION_COMPACTED (start again with a snapshot), STREAMS_EXHAUSTED,
     SERVER_DRAINING (resume, on another server if there is one).
     """
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.WatchEventsRequest, _execution_service_pb2.WatchEventsResponse]
+    """WatchEvents sends the events of all executions of a namespace that pass a filter, in one order that never changes
+    and that keeps each execution's own, as they are committed. It starts now, at the beginning, after a cursor, or with
+    a snapshot and everything after it, with no gap between; it ends only when the client does. To resume, call again
+    with the last cursor that was received, on any server: nothing is left out, and nothing comes twice.
+
+    Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
+    event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
+    snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+    """
     ExplainExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainExecutionRequest, _execution_service_pb2.ExplainExecutionResponse]
     """ExplainExecution says what an open execution waits for.
 
@@ -249,6 +259,16 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
 
     Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD, REVISION_COMPACTED (start again with a snapshot), STREAMS_EXHAUSTED,
     SERVER_DRAINING (resume, on another server if there is one).
+    """
+    WatchEvents: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchEventsRequest, _execution_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """WatchEvents sends the events of all executions of a namespace that pass a filter, in one order that never changes
+    and that keeps each execution's own, as they are committed. It starts now, at the beginning, after a cursor, or with
+    a snapshot and everything after it, with no gap between; it ends only when the client does. To resume, call again
+    with the last cursor that was received, on any server: nothing is left out, and nothing comes twice.
+
+    Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
+    event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
+    snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
     """
     ExplainExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainExecutionRequest, _execution_service_pb2.ExplainExecutionResponse]  # type: ignore[assignment]
     """ExplainExecution says what an open execution waits for.
@@ -450,6 +470,22 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD, REVISION_COMPACTED (start again with a snapshot), STREAMS_EXHAUSTED,
         SERVER_DRAINING (resume, on another server if there is one).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _execution_service_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_execution_service_pb2.WatchEventsResponse]]:
+        """WatchEvents sends the events of all executions of a namespace that pass a filter, in one order that never changes
+        and that keeps each execution's own, as they are committed. It starts now, at the beginning, after a cursor, or with
+        a snapshot and everything after it, with no gap between; it ends only when the client does. To resume, call again
+        with the last cursor that was received, on any server: nothing is left out, and nothing comes twice.
+
+        Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
+        event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
+        snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
         """
 
     @_abc_1.abstractmethod

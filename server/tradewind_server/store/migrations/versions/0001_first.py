@@ -167,11 +167,20 @@ def upgrade() -> None:
         sa.Column("action_id", sa.BigInteger(), nullable=False),
         sa.Column("xid", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("span", sa.BigInteger(), nullable=False),
         sa.Column("trace", sa.Text(), nullable=False),
         sa.Column("codec", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "revision"),
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "events_log",
+        "events",
+        ["namespace", "xid", "position"],
+        unique=False,
+        sqlite_where=sa.text("span > 0"),
+        postgresql_where=sa.text("span > 0"),
     )
     op.create_table(
         "executions",

@@ -1,0 +1,243 @@
+"""WatchEvents: the log of a namespace through a filter, from any place on, at the receiver's own pace."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tradewind.v1 import execution_pb2
+from tradewind.v1 import execution_service_pb2 as pb
+from tradewind_server.api import convert, views
+from tradewind_server.api.pages import Pages
+from tradewind_server.clock import to_microseconds
+from tradewind_server.errors import CursorInvalid, CursorLost, PageTokenInvalid, ServerDraining, StreamsExhausted
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.tail import COMMANDS, Follower
+from tradewind_server.store import log, reads
+from tradewind_server.store.filters import EVENT_FIELDS, Term, parse_filter
+from tradewind_server.store.log import BEGINNING, Place
+from tradewind_server.store.records import StoredEvent
+
+#: A quiet stream says that it is alive, and how far it is, this often.
+CHECKPOINT_SECONDS = 15.0
+_MOST_BYTES = 1024 * 1024
+#: Executions of a snapshot read at once.
+_SNAPSHOT_PAGE = 100
+#: Tags of executions that are remembered.
+_MOST_TAGS = 10_000
+#: What a snapshot can be filtered by.
+_OF_EXECUTION = frozenset({"execution_id", "root_id", "workflow", "business_key", "tags"})
+#: Many follow the same log: each event is made into a message once.
+_message = functools.lru_cache(4096)(convert.event)
+
+
+class LogWatching:
+    """Follows namespaces for callers."""
+
+    def __init__(self, runtime: Runtime, pages: Pages) -> None:
+        self._runtime = runtime
+        self._pages = pages
+
+    async def watch(self, request: pb.WatchEventsRequest) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Yield what the request asks for, until the caller has enough.
+
+        Raises:
+            FilterInvalid, CursorInvalid, CursorLost, StreamsExhausted, ServerDraining.
+        """
+        runtime, limit = self._runtime, self._runtime.settings.max_streams
+        if runtime.hub.count + runtime.tails.count >= limit:
+            raise StreamsExhausted(count=limit, setting="max_streams")
+        watch = _Watch(runtime, self._pages, request)
+        follower = runtime.tails.follow(watch.namespace)
+        try:
+            place = await watch.start()
+            if request.with_snapshot:
+                async for message in watch.snapshot(place):
+                    yield message
+            async for message in watch.follow(follower, place):
+                yield message
+        finally:
+            follower.close()
+
+
+class _Watch:
+    """One caller's watch."""
+
+    def __init__(self, runtime: Runtime, pages: Pages, request: pb.WatchEventsRequest) -> None:
+        self._runtime = runtime
+        self._pages = pages
+        self._request = request
+        self.namespace = convert.namespace_of(request.namespace)
+        self._terms = parse_filter(request.filter, EVENT_FIELDS)
+        self._tags: dict[str, str] = {}
+        #: What the snapshot showed of an execution, as long as its events up to there may still come.
+        self._shown: dict[str, int] = {}
+
+    async def start(self) -> Place:
+        """Return where to start.
+
+        Raises:
+            CursorInvalid, CursorLost: the cursor is no good.
+        """
+        which = self._request.WhichOneof("start")
+        if which == "cursor":
+            place = self._place(self._request.cursor)
+            if not await self._runtime.read(lambda c, _: log.holds(c, self.namespace, place)):
+                raise CursorLost(execution=place.execution_id, revision=place.revision, field="cursor")
+            return place
+        if which == "from_beginning" and self._request.from_beginning:
+            return BEGINNING
+        return await self._runtime.read(lambda c, _: log.newest(self._runtime.database, c, self.namespace))
+
+    def _place(self, cursor: str) -> Place:
+        try:
+            xid, position, id_, revision = self._pages.position(("events", self.namespace), cursor)
+        except (PageTokenInvalid, ValueError):
+            raise CursorInvalid(field="cursor") from None
+        return Place(int(str(xid)), int(str(position)), str(id_), int(str(revision)))
+
+    def _cursor(self, place: Place) -> str:
+        position = (place.xid, place.position, place.execution_id, place.revision)
+        return self._pages.token(("events", self.namespace), position)
+
+    # --- the snapshot ----------------------------------------------------------------------------
+
+    async def snapshot(self, place: Place) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Yield the executions that are open at *place*, or were when it was read."""
+        terms = [term for term in self._terms if term.column in _OF_EXECUTION]
+        ids = await self._runtime.read(lambda c, _: reads.open_ids(c, self.namespace, terms))
+        message = pb.WatchEventsResponse()
+        size = 0
+        for start in range(0, len(ids), _SNAPSHOT_PAGE):
+            for execution in await self._executions(ids[start : start + _SNAPSHOT_PAGE]):
+                if size and size + execution.ByteSize() > _MOST_BYTES:
+                    message.continued = True
+                    yield message
+                    message, size = pb.WatchEventsResponse(), 0
+                message.snapshot.append(execution)
+                self._shown[execution.id] = execution.revision
+                size += execution.ByteSize()
+        message.cursor = self._cursor(place)
+        yield message
+
+    async def _executions(self, ids: Sequence[str]) -> list[execution_pb2.Execution]:
+        return await self._runtime.read(
+            lambda c, dialect: views.executions(c, dialect, reads.executions_by_ids(c, ids), full=True)
+        )
+
+    # --- following -------------------------------------------------------------------------------
+
+    async def follow(self, follower: Follower, place: Place) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Yield what follows *place*, for ever.
+
+        Raises:
+            ServerDraining: the server goes down.
+        """
+        told = place
+        while True:
+            if self._runtime.is_draining:
+                raise ServerDraining
+            events, end, is_cut = await self._after(follower, place)
+            wanted = await self._wanted(events)
+            for message in self._messages(wanted, end):
+                yield message
+                told = end
+            place = end
+            if events or is_cut or await follower.wait(CHECKPOINT_SECONDS):
+                # what the filter leaves out for long is not read again by one who resumes
+                if place.xid - told.xid > COMMANDS:
+                    yield await self._checkpoint(place)
+                    told = place
+                continue
+            yield await self._checkpoint(place)
+            told = place
+
+    async def _after(self, follower: Follower, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
+        known = follower.after(place)
+        if known is not None:
+            return (*known, False)
+        database, namespace = self._runtime.database, self.namespace
+        stretch = await self._runtime.read(lambda c, _: log.read(database, c, namespace, place, COMMANDS))
+        return stretch.events, stretch.end, stretch.is_cut
+
+    async def _wanted(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        if self._shown:
+            events = [event for event in events if self._is_new(event)]
+        if not self._terms:
+            return events
+        if any(term.column == "tags" for term in self._terms):
+            await self._learn_tags(events)
+        return [event for event in events if all(self._passes(event, term) for term in self._terms)]
+
+    def _is_new(self, event: StoredEvent) -> bool:
+        shown = self._shown.get(event.execution_id, 0)
+        if shown and event.revision >= shown:
+            del self._shown[event.execution_id]
+        return event.revision > shown
+
+    def _passes(self, event: StoredEvent, term: Term) -> bool:
+        if term.column == "tags":
+            return str(term.value) in self._tags[event.execution_id].split("\n")
+        return (_COLUMNS[term.column](event) == term.value) is (term.operator == "=")
+
+    async def _learn_tags(self, events: Sequence[StoredEvent]) -> None:
+        if len(self._tags) > _MOST_TAGS:
+            self._tags.clear()
+        unknown = list({event.execution_id for event in events} - self._tags.keys())
+        if unknown:
+            rows = await self._runtime.read(lambda c, _: reads.executions_by_ids(c, unknown))
+            self._tags.update({row.id: row.tags for row in rows})
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _messages(self, events: Sequence[StoredEvent], end: Place) -> Iterator[pb.WatchEventsResponse]:
+        """Yield *events* cut by bytes; the cursor of the last message is *end*."""
+        kept = _newest(events) if self._request.coalesce else events
+        if not kept:
+            return
+        message = pb.WatchEventsResponse(coalesced=len(events) - len(kept))
+        size = 0
+        for n, event in enumerate(kept):
+            if size and size + len(event.body) > _MOST_BYTES:
+                message.cursor = self._cursor(Place.after(kept[n - 1]))
+                yield message
+                message, size = pb.WatchEventsResponse(), 0
+            message.events.append(_message(event))
+            size += len(event.body) + 500
+        message.cursor = self._cursor(end)
+        yield message
+
+    async def _checkpoint(self, place: Place) -> pb.WatchEventsResponse:
+        runtime = self._runtime
+        now = runtime.clock.now()
+        checkpoint = pb.Checkpoint(at=convert.moment(now))
+        held = await runtime.read(lambda c, _: log.blocker(runtime.database, c, self.namespace))
+        if held is not None:
+            checkpoint.lag.CopyFrom(convert.duration(to_microseconds(now) - held.since))
+            checkpoint.held_by = held.who
+        return pb.WatchEventsResponse(cursor=self._cursor(place), checkpoint=checkpoint)
+
+
+def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """Return of each execution and each of its tasks the newest event that enters a state, in the order of the log."""
+    newest: dict[tuple[str, int], StoredEvent] = {}
+    for event in events:
+        of_execution, of_task = convert.states(event)
+        if of_execution or of_task:
+            key = (event.execution_id, event.task_id if of_task else 0)
+            newest.pop(key, None)
+            newest[key] = event
+    return list(newest.values())
+
+
+_COLUMNS: Mapping[str, Callable[[StoredEvent], Any]] = {
+    "execution_id": lambda event: event.execution_id,
+    "root_id": lambda event: event.root_id or event.execution_id,
+    "workflow": lambda event: event.workflow,
+    "business_key": lambda event: event.business_key,
+    "task": lambda event: event.task,
+    "type": lambda event: event.type,
+    "execution_state": lambda event: convert.states(event)[0],
+    "task_state": lambda event: convert.states(event)[1],
+}

@@ -1,0 +1,150 @@
+"""The log of a namespace: the events of all its executions in one order, that of their transactions.
+
+What is read here is never joined later by something before it. On SQLite transactions follow each other. On PostgreSQL
+one with a smaller number may commit after one with a larger; so readers stay below the number of the oldest transaction
+that still runs (the horizon), and `Transaction.lock` sees to it that an execution is written by ever larger numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from tradewind_server.store import schema
+from tradewind_server.store.database import Database
+from tradewind_server.store.loading import stored_event
+from tradewind_server.store.records import StoredEvent
+
+_e = schema.events
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in the log: right after an event, or at the beginning."""
+
+    xid: int = 0
+    #: Position within the transaction.
+    position: int = 0
+    #: The event, which proves that this log is the one that the place is of; "" at the beginning.
+    execution_id: str = dataclasses.field(default="", compare=False)
+    revision: int = dataclasses.field(default=0, compare=False)
+
+    @classmethod
+    def after(cls, event: StoredEvent) -> Place:
+        """Return the place right after *event*."""
+        return cls(event.xid, event.position, event.execution_id, event.revision)
+
+
+BEGINNING = Place()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stretch:
+    """What follows a place."""
+
+    start: Place
+    end: Place
+    events: Sequence[StoredEvent]
+    #: There was more than was asked for.
+    is_cut: bool
+    #: Something is committed that may not be read yet, since an older transaction still runs.
+    is_held: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Blocker:
+    """Why the newest events may not be read yet. PostgreSQL only."""
+
+    #: Moment of the oldest event that is held back, microseconds.
+    since: int
+    #: Who runs the oldest transaction, for people.
+    who: str
+
+
+def newest(database: Database, connection: sa.Connection, namespace: str) -> Place:
+    """Return the end of what may be read."""
+    query = sa.select(_e.c.xid, _e.c.position, _e.c.execution_id, _e.c.revision, _e.c.span)
+    query = query.where(_e.c.namespace == namespace, schema.IS_FIRST, _e.c.xid < horizon(database, connection))
+    row = connection.execute(query.order_by(_e.c.xid.desc(), _e.c.position.desc()).limit(1)).one_or_none()
+    if row is None:
+        return BEGINNING
+    more = row.span - 1
+    return Place(row.xid, row.position + more, row.execution_id, row.revision + more)
+
+
+def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
+    """Tell whether the log has the event that *place* is after."""
+    if not place.execution_id:
+        return place == BEGINNING
+    query = sa.select(_e.c.namespace).where(_e.c.execution_id == place.execution_id, _e.c.revision == place.revision)
+    query = query.where(_e.c.xid == place.xid, _e.c.position == place.position)
+    return connection.execute(query).scalar() == namespace
+
+
+def read(database: Database, connection: sa.Connection, namespace: str, start: Place, commands: int) -> Stretch:
+    """Return the events of the next *commands* after *start*, the rest of a half-read command first."""
+    events = list(_rest(connection, start))
+    end = horizon(database, connection)
+    first = _firsts(namespace, start, end, commands).subquery()
+    query = sa.select(_e).join(first, first.c.execution_id == _e.c.execution_id)
+    query = query.where(_e.c.revision >= first.c.revision, _e.c.revision < first.c.revision + first.c.span)
+    rows = connection.execute(query.order_by(_e.c.xid, _e.c.position)).all()
+    events += map(stored_event, rows)
+    is_cut = sum(event.span > 0 for event in events) >= commands
+    is_held = not is_cut and database.is_postgresql and _held(connection, namespace, end) is not None
+    return Stretch(start, Place.after(events[-1]) if events else start, events, is_cut, is_held)
+
+
+def _firsts(namespace: str, start: Place, end: int, commands: int) -> Any:
+    at = sa.tuple_(_e.c.xid, _e.c.position)
+    query = sa.select(_e.c.execution_id, _e.c.revision, _e.c.span).where(_e.c.namespace == namespace, schema.IS_FIRST)
+    query = query.where(_e.c.xid < end, at > sa.tuple_(sa.literal(start.xid), sa.literal(start.position)))
+    return query.order_by(_e.c.xid, _e.c.position).limit(commands)
+
+
+def _rest(connection: sa.Connection, start: Place) -> Iterator[StoredEvent]:
+    """Return what follows *start* in the same command."""
+    if not start.execution_id:
+        return iter(())
+    query = sa.select(_e).where(_e.c.execution_id == start.execution_id, _e.c.revision > start.revision)
+    query = query.where(_e.c.xid == start.xid).order_by(_e.c.revision)
+    rows = map(stored_event, connection.execute(query))
+    return itertools.takewhile(lambda event: event.span == 0, rows)
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def horizon(database: Database, connection: sa.Connection) -> int:
+    """Return the number below which all transactions have ended, in the snapshot of *connection*."""
+    if not database.is_postgresql:
+        return sys.maxsize
+    oldest = connection.exec_driver_sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").scalar_one()
+    return int(oldest) + database.xid_offset
+
+
+def _held(connection: sa.Connection, namespace: str, end: int) -> int | None:
+    """Return the moment of the oldest event that is committed and beyond the horizon."""
+    query = sa.select(_e.c.at).where(_e.c.namespace == namespace, schema.IS_FIRST, _e.c.xid >= end)
+    moment: int | None = connection.execute(query.order_by(_e.c.xid, _e.c.position).limit(1)).scalar()
+    return moment
+
+
+def blocker(database: Database, connection: sa.Connection, namespace: str) -> Blocker | None:
+    """Return what holds the newest events back, if anything does."""
+    if not database.is_postgresql:
+        return None
+    since = _held(connection, namespace, horizon(database, connection))
+    if since is None:
+        return None
+    oldest = connection.exec_driver_sql(
+        "SELECT pid, application_name, state, datname FROM pg_stat_activity WHERE backend_xid IS NOT NULL "
+        "ORDER BY age(backend_xid) DESC LIMIT 1"
+    ).one_or_none()
+    who = "" if oldest is None else f"pid {oldest[0]} ({oldest[1] or 'unnamed'}), {oldest[2]}, database {oldest[3]}"
+    return Blocker(since, who)

@@ -1,0 +1,32 @@
+"""The numbers of transactions only ever grow, also when a dump is restored into a PostgreSQL that counts anew."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tradewind_server.store import schema
+
+_NAME = "xid_offset"
+
+
+def newest(connection: sa.Connection) -> int:
+    """Return the largest number in the log; 0 if it is empty."""
+    e, namespace = schema.events.c, schema.registry.c.namespace
+    largest = sa.select(sa.func.max(e.xid)).where(e.namespace == namespace, schema.IS_FIRST).scalar_subquery()
+    return int(connection.execute(sa.select(sa.func.max(largest))).scalar() or 0)
+
+
+def offset(connection: sa.Connection) -> int:
+    """Return what is to be added to PostgreSQL's own numbers, so that the next one is larger than all in the log."""
+    table = schema.installation
+    stored = connection.execute(sa.select(table.c.value).where(table.c.name == _NAME)).scalar()
+    found = int(stored or 0)
+    query = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    following = int(connection.exec_driver_sql(query).scalar_one())
+    needed = newest(connection) + 1 - following
+    if needed <= found:
+        return found
+    written = sa.update(table).where(table.c.name == _NAME).values(value=str(needed))
+    if not connection.execute(written).rowcount:
+        connection.execute(sa.insert(table).values(name=_NAME, value=str(needed)))
+    return needed
