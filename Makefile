@@ -6,7 +6,7 @@ PY := .venv/bin/python
 GO_PLUGINS := .tools/bin/.ok
 CASES ?= tests/conformance/cases
 
-.PHONY: help demo test lint types protos protos-check baseline verify bench conformance chaos clean
+.PHONY: help demo test lint types protos protos-check baseline verify bench conformance chaos check-watch clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -69,6 +69,10 @@ conformance: $(VENV) ## Run the language cases (CASES=folder) and say how many a
 chaos: $(VENV) ## Kill servers 100 times on each database and look what is lost (KILLS=n, SEED=n)
 	@. tools/ensure_postgres.sh && for database in sqlite postgresql; do \
 	  $(PY) -m tests.crash --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED)) --database $$database || exit 1; done
+
+check-watch: $(VENV) ## Watchers of three servers on PostgreSQL, which are killed and cut off, see every event once (KILLS=n, SEED=n)
+	@. tools/ensure_postgres.sh && $(PY) -m tests.crash --kills $(or $(KILLS),80) $(if $(SEED),--seed $(SEED)) \
+	  --database postgresql --servers 3 --outages
 
 clean: ## Remove what the targets made
 	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache build *.egg-info

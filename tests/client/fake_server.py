@@ -98,6 +98,8 @@ class FakeServer:
         self.plays: list[Play] = []
         self.watches: list[list[executions.WatchExecutionResponse | grpc.StatusCode]] = []
         self.watch_requests: list[executions.WatchExecutionRequest] = []
+        self.logs: list[list[executions.WatchEventsResponse | grpc.StatusCode]] = []
+        self.log_requests: list[executions.WatchEventsRequest] = []
         self.execution = executions.GetExecutionResponse()
         self.played = asyncio.Event()
         self.error: BaseException | None = None
@@ -118,8 +120,13 @@ class FakeServer:
             executions.GetExecutionRequest.FromString,
             executions.GetExecutionResponse.SerializeToString,
         )
+        log = grpc.unary_stream_rpc_method_handler(
+            self.watch_events,
+            executions.WatchEventsRequest.FromString,
+            executions.WatchEventsResponse.SerializeToString,
+        )
         services: dict[str, dict[str, Any]] = {"ActionCallback": {"Work": work_stream}}
-        services["ExecutionService"] = {"WatchExecution": watch, "GetExecution": get}
+        services["ExecutionService"] = {"WatchExecution": watch, "WatchEvents": log, "GetExecution": get}
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(f"tradewind.v1.{name}", items) for name, items in services.items()]
         )
@@ -161,6 +168,17 @@ class FakeServer:
         """Send the next list of responses; a code breaks the stream."""
         self.watch_requests.append(request)
         for response in self.watches.pop(0):
+            if isinstance(response, grpc.StatusCode):
+                await context.abort(response, "as the test says")
+            else:
+                yield response
+
+    async def watch_events(
+        self, request: executions.WatchEventsRequest, context: Any
+    ) -> AsyncIterator[executions.WatchEventsResponse]:
+        """Send the next list of responses; a code breaks the stream."""
+        self.log_requests.append(request)
+        for response in self.logs.pop(0):
             if isinstance(response, grpc.StatusCode):
                 await context.abort(response, "as the test says")
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -97,3 +98,83 @@ async def test_the_sync_client_watches_the_same_way() -> None:
                 return [event.revision for event in client.watch("e1")]
 
         assert await asyncio.to_thread(watch) == [1, 2]
+
+
+# --- the log of a namespace ----------------------------------------------------------------------
+
+
+def told(cursor: str, *events: tuple[str, int], shown: tuple[str, ...] = ()) -> v1.WatchEventsResponse:
+    return v1.WatchEventsResponse(
+        cursor=cursor,
+        events=[event_pb2.Event(execution_id=id_, revision=revision) for id_, revision in events],
+        snapshot=[execution_pb2.Execution(id=id_, revision=5) for id_ in shown],
+    )
+
+
+async def follow(updates: AsyncIterator[tradewind.LogUpdate], seen: list[tuple[str, int]]) -> None:
+    async for update in updates:
+        seen += [(event.execution_id, event.revision) for event in update.events]
+
+
+async def test_log_goes_on_after_the_last_cursor_however_the_stream_ends() -> None:
+    """Broken, or ended well: a log has no end."""
+    async with FakeServer() as server, aio.Client(server.connection) as client:
+        server.logs = [
+            [told("c1", ("a", 1)), told("c2", ("b", 1)), grpc.StatusCode.UNAVAILABLE],
+            [told("c3", ("a", 2))],
+            [told("c4", ("a", 3)), grpc.StatusCode.OUT_OF_RANGE],
+        ]
+        seen: list[tuple[str, int]] = []
+        with pytest.raises(errors.OutOfRange):
+            await follow(client.watch_events("workflow = x", from_beginning=True), seen)
+
+        assert seen == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+        assert [request.cursor for request in server.log_requests] == ["", "c2", "c3"]
+        assert server.log_requests[0].from_beginning
+        assert {request.filter for request in server.log_requests} == {"workflow = x"}
+
+
+async def test_events_that_the_snapshot_showed_do_not_come_again() -> None:
+    """Also when the stream broke right after it."""
+    async with FakeServer() as server, aio.Client(server.connection) as client:
+        server.logs = [
+            [told("", shown=("half",)), grpc.StatusCode.UNAVAILABLE],
+            [told("", shown=("a",)), told("c1", shown=("b",)), grpc.StatusCode.UNAVAILABLE],
+            [told("c2", ("a", 5), ("b", 4), ("c", 1), ("a", 6)), grpc.StatusCode.NOT_FOUND],
+        ]
+        seen: list[tuple[str, int]] = []
+        with pytest.raises(errors.NotFound):
+            await follow(client.watch_events(with_snapshot=True), seen)
+
+        assert seen == [("c", 1), ("a", 6)]
+        assert [(request.with_snapshot, request.cursor) for request in server.log_requests] == [
+            (True, ""),
+            (True, ""),
+            (False, "c1"),
+        ]
+
+
+async def test_checkpoint_says_what_holds_the_log_back() -> None:
+    """And where to resume."""
+    async with FakeServer() as server, aio.Client(server.connection) as client:
+        quiet = v1.WatchEventsResponse(cursor="c1")
+        quiet.checkpoint.lag.FromMilliseconds(1500)
+        quiet.checkpoint.held_by = "pid 7"
+        server.logs = [[quiet]]
+        update = await anext(client.watch_events())
+
+        assert (update.cursor, update.events, update.lag, update.held_by) == ("c1", (), 1.5, "pid 7")
+
+
+async def test_the_sync_client_follows_the_log_the_same_way() -> None:
+    """Over a broken stream, by the cursor."""
+    async with FakeServer() as server:
+        server.logs = [[told("c1", ("a", 1)), grpc.StatusCode.UNAVAILABLE], [told("c2", ("a", 2))]]
+
+        def take_two() -> list[int]:
+            with tradewind.Client(server.connection) as client:
+                updates = client.watch_events()
+                return [next(updates).events[0].revision, next(updates).events[0].revision]
+
+        assert await asyncio.to_thread(take_two) == [1, 2]
+        assert [request.cursor for request in server.log_requests] == ["", "c1"]

@@ -18,10 +18,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--servers", type=int, default=2, help="on PostgreSQL")
+    parser.add_argument("--outages", action="store_true", help="PostgreSQL is stopped at once now and then")
     given = parser.parse_args()
     _say(f"seed {given.seed}, {given.kills} kills, {given.database}")
     began = time.monotonic()
-    report = run(given.kills, given.seed, given.database, _say)
+    report = run(given.kills, given.seed, given.database, _say, servers=given.servers, outages=given.outages)
     facts, faults = report.facts, [*report.stuck, *check(report.facts)]
     for fault in faults[:50]:
         _say(f"FAULT {fault}")
@@ -31,7 +33,9 @@ def main() -> int:
     recorded = sum(r.status in ("RECORDED", "ALREADY_RECORDED") for r in facts.results.values())
     _say(
         f"{len(report.kills)} kills, {report.kills_in_flight} with commands in flight; {report.cuts} cuts of "
-        f"connections, {report.black_holes} after a black hole\n"
+        f"connections, {report.black_holes} after a black hole; {report.outages} outages of the database\n"
+        f"{len(facts.seen)} watchers saw {sum(map(len, facts.seen.values()))} events; those of the namespace opened "
+        f"{facts.streams} streams\n"
         f"{len(facts.starts)} starts, {len(facts.executions)} executions with children, "
         f"{recorded} of {len(facts.results)} results recorded, {len(facts.events)} events, "
         f"{len(facts.replays)} replayed\n{len(faults) + len(missed)} faults, {len(FAULTS) - len(missed)} planted "

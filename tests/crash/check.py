@@ -28,6 +28,7 @@ def check(facts: Facts) -> list[str]:
         *_revisions(facts, by_execution),
         *_transitions(by_execution),
         *_endings(facts, by_execution),
+        *_watches(facts),
         *(f"replay of {id_} differs: {found}" for id_, found in facts.replays.items() if found),
     ]
 
@@ -90,14 +91,32 @@ def _endings(facts: Facts, by_execution: dict[str, list[Event]]) -> Iterator[str
     for id_, execution in facts.executions.items():
         if execution.state != "SUCCEEDED" or not any(e.type == "ExecutionSucceeded" for e in by_execution[id_]):
             yield f"{id_} is {execution.state}"
-        elif not execution.parent_id and execution.output != expected(execution.input["n"]):
+        elif not execution.parent_id and execution.output != expected(execution.input):
             yield f"output of {id_} is {execution.output}"
         seen = facts.ends.get(id_)
         if seen and seen != (execution.state, execution.output):
             yield f"a client saw {seen} as the end of {id_}"
 
 
-def expected(n: int) -> Any:
-    """Return the output of `crash.order`: n + 1, then + 10 beside three items, then the sum of both, then + 100."""
-    one = n + 1
+def _watches(facts: Facts) -> Iterator[str]:
+    """Every watcher saw every revision of what it followed exactly once, and in order."""
+    for watcher, events in facts.seen.items():
+        seen: dict[str, list[int]] = collections.defaultdict(list)
+        for id_, revision in events:
+            seen[id_].append(revision)
+        _, _, only = watcher.partition("/")
+        for id_ in [only] if only else facts.executions.keys() | seen.keys():
+            last = facts.executions[id_].revision if id_ in facts.executions else 0
+            if seen[id_] != list(range(1, last + 1)):
+                yield f"{watcher} saw revisions {seen[id_]} of {id_} instead of 1 to {last}"
+
+
+def expected(given: Any) -> Any:
+    """Return the output of `crash.order`: n + 1, then + 10 beside three items, then the sum of both, then + 100.
+
+    `crash.last` has neither input nor output.
+    """
+    if not given:
+        return {}
+    one = given["n"] + 1
     return {"total": (one + 10) + (one + 1 + one + 2 + one + 3) + 100}

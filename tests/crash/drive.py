@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.crash.facts import Facts, collect
+from tests.crash.load import LAST
 from tests.crash.wire import Wire, Wires
 from tradewind import connect
 from tradewind_server.testing.ports import free_port, wait_until_it_listens
@@ -52,6 +53,10 @@ crash.order:
       workflow: crash.child n=<% $.total %>
       publish: {total: <% task().result.total %>}
 
+crash.last:
+  tasks:
+    t: {action: std.noop}
+
 crash.child:
   input: [n]
   output: {total: <% $.total %>}
@@ -76,6 +81,8 @@ _SETTLE_SECONDS = 60.0
 _CUT_CHANCE = 0.3
 _HOLE_CHANCE = 0.3
 _LONGEST_HOLE_SECONDS = 6.0
+#: With each kill, how likely PostgreSQL loses its power and comes back, where that is asked for.
+_OUTAGE_CHANCE = 0.2
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,6 +95,8 @@ class Report:
     #: How often connections were cut, and how often they swallowed everything before.
     cuts: int
     black_holes: int
+    #: How often PostgreSQL was stopped at once, and started again.
+    outages: int
     #: Processes of the load that did not come to their end.
     stuck: list[str]
 
@@ -125,34 +134,47 @@ class ServerProcess:
 
 
 def run(
-    kills: int, seed: int, database: str, say: Callable[[str], None] = lambda _: None, replays: int = 150
+    kills: int,
+    seed: int,
+    database: str,
+    say: Callable[[str], None] = lambda _: None,
+    replays: int = 150,
+    servers: int = 2,
+    outages: bool = False,
 ) -> Report:
-    """Load one server on SQLite, or two on PostgreSQL, and kill *kills* times."""
+    """Load one server on SQLite, or several on PostgreSQL, and kill *kills* times.
+
+    With *outages* PostgreSQL itself is stopped at once now and then, and started again.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-crash-")))
         postgres = stack.enter_context(_postgres()) if database == "postgresql" else None
         url = postgres.create("crash") if postgres else str(folder / "crash.db")
         wires = stack.enter_context(Wires())
         # each server has wires of its own: one to its database, one to whoever calls it
-        inner = [wires.to(postgres.port) for _ in range(2)] if postgres else []
+        inner = [wires.to(postgres.port) for _ in range(servers)] if postgres else []
         urls = [url.replace(f":{postgres.port}/", f":{wire.port}/") for wire in inner if postgres] or [url]
-        servers = [ServerProcess(url_, folder / f"server{n}.log") for n, url_ in enumerate(urls)]
-        for server in servers:
+        processes = [ServerProcess(url_, folder / f"server{n}.log") for n, url_ in enumerate(urls)]
+        for server in processes:
             stack.callback(server.kill)
             server.start()
-        with connect(servers[0].address) as client:
+        with connect(processes[0].address) as client:
             client.deploy(("crash.yaml", WORKFLOWS))
-        outer = [wires.to(int(server.address.partition(":")[2])) for server in servers]
+        outer = [wires.to(int(server.address.partition(":")[2])) for server in processes]
         addresses = [f"127.0.0.1:{wire.port}" for wire in outer]
         load = [stack.enter_context(_process(folder, *role)) for role in _roles(addresses, seed)]
-        trouble = _Trouble(random.Random(seed), servers, inner + outer, say)
+        watchers = [stack.enter_context(_process(folder, *role)) for role in _watchers(addresses, seed)]
+        trouble = _Trouble(random.Random(seed), processes, inner + outer, postgres if outages else None, say)
         killed = trouble.make(kills)
         stuck = _settle(load)
+        with connect(processes[0].address) as client:
+            client.start_and_wait(LAST)
+        stuck += _ended(watchers)
         if stuck:
             for path in folder.glob("*.log"):
                 say(f"--- {path.name}\n{path.read_text()[-2000:]}")
-        facts = collect(sorted(folder.glob("*.jsonl")), url, servers[0].address, seed, replays)
-        return Report(facts, killed, trouble.cuts, trouble.black_holes, stuck)
+        facts = collect(sorted(folder.glob("*.jsonl")), url, processes[0].address, seed, replays)
+        return Report(facts, killed, trouble.cuts, trouble.black_holes, trouble.outages, stuck)
 
 
 def _postgres() -> PrivatePostgres:
@@ -171,6 +193,12 @@ def _roles(addresses: list[str], seed: int) -> Iterator[tuple[str, str, str]]:
     yield "poller", everywhere, f"poller-{seed}"
 
 
+def _watchers(addresses: list[str], seed: int) -> Iterator[tuple[str, str, str]]:
+    for n in range(2):
+        # each begins at another server
+        yield "watcher", ",".join(addresses[n:] + addresses[:n]), f"watcher{n}-{seed}"
+
+
 @contextlib.contextmanager
 def _process(folder: Path, role: str, addresses: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "tests.crash.load", role, addresses, str(folder / f"{name}.jsonl"), name]
@@ -187,13 +215,19 @@ class _Trouble:
     """Kills servers, and lets their connections fail."""
 
     def __init__(
-        self, rng: random.Random, servers: list[ServerProcess], wires: list[Wire], say: Callable[[str], None]
+        self,
+        rng: random.Random,
+        servers: list[ServerProcess],
+        wires: list[Wire],
+        postgres: PrivatePostgres | None,
+        say: Callable[[str], None],
     ) -> None:
         self._rng = rng
         self._servers = servers
         self._wires = wires
         self._say = say
-        self.cuts = self.black_holes = 0
+        self._postgres = postgres
+        self.cuts = self.black_holes = self.outages = 0
 
     def make(self, kills: int) -> list[float]:
         """Kill *kills* times; return the moments."""
@@ -206,6 +240,7 @@ class _Trouble:
             killed.append(time.monotonic())
             server.kill()
             self._break_connections()
+            self._stop_database()
             time.sleep(rng.uniform(0.0, 0.3))
             server.start()
             if (n + 1) % 10 == 0:
@@ -222,17 +257,33 @@ class _Trouble:
             wire.cut()
             self.cuts += 1
 
+    def _stop_database(self) -> None:
+        if self._postgres is not None and self._rng.random() < _OUTAGE_CHANCE:
+            self._postgres.stop("immediate")
+            time.sleep(self._rng.uniform(0.0, 1.0))
+            self._postgres.start()
+            self.outages += 1
+
 
 def _settle(load: list[subprocess.Popen[bytes]]) -> list[str]:
     """Let the client finish what it has begun, then the workers; return who did not."""
-    stuck: list[str] = []
     end = time.monotonic() + _SETTLE_SECONDS
+    stuck: list[str] = []
     for process in load:
         process.terminate()
-        try:
-            code = process.wait(max(1.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            code = -1
-        if code:
-            stuck.append(f"{process.args!r} ended with {code}")
+        stuck += _wait(process, end)
     return stuck
+
+
+def _ended(watchers: list[subprocess.Popen[bytes]]) -> list[str]:
+    """Wait until the watchers have seen the last execution end; return who did not."""
+    end = time.monotonic() + _SETTLE_SECONDS
+    return [found for process in watchers for found in _wait(process, end)]
+
+
+def _wait(process: subprocess.Popen[bytes], end: float) -> list[str]:
+    try:
+        code = process.wait(max(1.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        code = -1
+    return [f"{process.args!r} ended with {code}"] if code else []

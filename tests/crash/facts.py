@@ -81,6 +81,10 @@ class Facts:
     events: list[Event] = dataclasses.field(default_factory=list)
     #: Executions whose replay was asked for -> what differed.
     replays: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: Watcher -> (execution, revision) as they came. One named NAME/EXECUTION follows that execution only.
+    seen: dict[str, list[tuple[str, int]]] = dataclasses.field(default_factory=dict)
+    #: How many streams the watchers opened to follow the namespace.
+    streams: int = 0
     #: (sent, answered or None) of every command, monotonic seconds.
     spans: list[tuple[float, float | None]] = dataclasses.field(default_factory=list)
 
@@ -104,6 +108,9 @@ def _read_logs(facts: Facts, logs: Iterable[Path]) -> None:
     for path in logs:
         for text in path.read_text().splitlines():
             line = json.loads(text)
+            if line["what"] in ("watch-opened", "seen"):
+                _take_watched(facts, line["key"], line["value"])
+                continue
             _take(facts, line["what"], line["key"], line["value"])
             span = line["key"] if line["what"].startswith("start") else (line["value"] or [""])[0]
             if line["what"].endswith("sent"):
@@ -111,6 +118,13 @@ def _read_logs(facts: Facts, logs: Iterable[Path]) -> None:
             elif line["what"] != "end-seen" and span in open_:
                 facts.spans.append((open_.pop(span), line["at"]))
     facts.spans.extend((at, None) for at in open_.values())
+
+
+def _take_watched(facts: Facts, watcher: str, seen: list[tuple[str, int]] | None) -> None:
+    if seen is None:
+        facts.streams += 1
+    else:
+        facts.seen.setdefault(watcher, []).extend((id_, revision) for id_, revision in seen)
 
 
 def _take(facts: Facts, what: str, key: str, value: Any) -> None:

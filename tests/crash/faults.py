@@ -52,8 +52,41 @@ def lost_result(facts: Facts) -> None:
     result.value = {**result.value, "by": "somebody else"}
 
 
+def unseen_event(facts: Facts) -> None:
+    """A watcher was never told of an event."""
+    _longest(facts).pop(2)
+
+
+def event_seen_twice(facts: Facts) -> None:
+    """A watcher was told of an event again."""
+    seen = _longest(facts)
+    seen.append(seen[2])
+
+
+def events_seen_in_wrong_order(facts: Facts) -> None:
+    """A watcher was told of two events of an execution the wrong way round."""
+    seen = _longest(facts)
+    first = next(n for n, (id_, _) in enumerate(seen) if id_ == seen[-1][0])
+    seen[first], seen[-1] = seen[-1], seen[first]
+
+
+def _longest(facts: Facts) -> list[tuple[str, int]]:
+    return max(facts.seen.values(), key=len)
+
+
 FAULTS: dict[str, Callable[[Facts], None]] = {
-    plant.__name__: plant for plant in (drop_event, duplicate_transition, lost_start, gap, wrong_output, lost_result)
+    plant.__name__: plant
+    for plant in (
+        drop_event,
+        duplicate_transition,
+        lost_start,
+        gap,
+        wrong_output,
+        lost_result,
+        unseen_event,
+        event_seen_twice,
+        events_seen_in_wrong_order,
+    )
 }
 
 

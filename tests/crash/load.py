@@ -1,6 +1,6 @@
 """The processes that load the servers, each with a log: a line before it sends, a line after the reply.
 
-`python -m tests.crash.load client|worker|poller ADDRESSES LOG SEED`; SIGTERM lets it finish what it has begun.
+`python -m tests.crash.load client|worker|poller|watcher ADDRESSES LOG SEED`; SIGTERM lets it finish what it has begun.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ OPEN = 128
 LONGEST_ACTION = 0.04
 #: A call is repeated for this long: servers are down for a second at a time.
 PATIENCE = 120.0
+#: The last workflow of a run: watchers that have seen it end have seen everything.
+LAST = "crash.last"
+#: After each update a watcher gives its stream up with this chance, and goes on by the cursor; or does not read.
+_GIVE_UP_CHANCE = 0.02
+_STARVE_CHANCE = 0.01
+#: Share of the executions that are watched one by one as well.
+_WATCHED_SHARE = 0.05
 
 
 class Log:
@@ -178,7 +185,38 @@ async def _complete(stub: Any, offer: v1.Offer, log: Log, mark: str) -> None:
         return
 
 
+# --- the watchers --------------------------------------------------------------------------------
+
+
+async def watcher(addresses: list[str], log: Log, seed: str) -> None:
+    """Follow the namespace from the beginning to the last execution, and some executions one by one."""
+    rng = random.Random(seed)
+    async with aio.connect(addresses, patience=PATIENCE) as calls, asyncio.TaskGroup() as group:
+        cursor = ""
+        while True:
+            start: dict[str, Any] = {"cursor": cursor} if cursor else {"from_beginning": True}
+            log.write("watch-opened", seed)
+            updates = calls.watch_events(**start)
+            async for update in updates:
+                cursor = update.cursor
+                log.write("seen", seed, [[event.execution_id, event.revision] for event in update.events])
+                for event in update.events:
+                    if event.type == "ExecutionStarted" and rng.random() < _WATCHED_SHARE:
+                        group.create_task(_watch_one(calls, event.execution_id, log, seed))
+                    if event.type == "ExecutionSucceeded" and event.proto.workflow == LAST:
+                        return
+                if rng.random() < _STARVE_CHANCE:
+                    await asyncio.sleep(rng.uniform(0, 1))
+                if rng.random() < _GIVE_UP_CHANCE:
+                    break
+
+
+async def _watch_one(calls: aio.Client, id_: str, log: Log, seed: str) -> None:
+    async for event in calls.watch(id_):
+        log.write("seen", f"{seed}/{id_}", [[id_, event.revision]])
+
+
 if __name__ == "__main__":
     role, given_addresses, path, name = sys.argv[1:]
-    play = {"client": client, "worker": worker, "poller": poller}[role]
+    play = {"client": client, "worker": worker, "poller": poller, "watcher": watcher}[role]
     asyncio.run(play(given_addresses.split(","), Log(path), name))

@@ -36,7 +36,8 @@ class Wire:
         self._cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        # cancelled: all wires end, and this connection with them
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", self._target)
             with self._connected(writer), self._connected(onward_writer):
                 there = asyncio.create_task(self._pump(reader, onward_writer))

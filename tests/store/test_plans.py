@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tradewind_server.store import reads
+from tradewind_server.store import log, reads
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import Term
 from tradewind_server.store.unit_of_work import Writer
@@ -59,3 +59,15 @@ def test_open_actions_are_listed_by_index(database: Database, state: str) -> Non
 
     assert "actions USING INDEX actions_open (namespace=?)" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_log_is_read_by_index_from_any_place(database: Database) -> None:
+    """Neither its length nor that of a single execution matters."""
+    with database.reading() as (connection, _):
+        place = log.Place(7, 3, "e", 9)
+        plan = _plan(connection, lambda: log.read(database, connection, "default", place, 10))
+        assert "USING INDEX events_log (namespace=? AND (xid,position)>(?,?) AND xid<?)" in plan
+        assert "USING PRIMARY KEY (execution_id=? AND revision>? AND revision<?)" in plan
+        newest = _plan(connection, lambda: log.newest(database, connection, "default"))
+        assert "USING INDEX events_log (namespace=? AND xid<?)" in newest
+        assert "TEMP B-TREE" not in newest

@@ -24,6 +24,7 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    LogUpdate,
     Page,
     Problem,
     ServerInfo,
@@ -39,7 +40,7 @@ from tradewind.v1 import (
     execution_service_pb2_grpc,
     server_service_pb2_grpc,
 )
-from tradewind.watching import GapFound, Watch
+from tradewind.watching import Following, GapFound, LogWatch, Watch
 
 T = TypeVar("T")
 
@@ -191,21 +192,45 @@ class Client:
         execution = await self.get(execution_id)
         while not execution.is_final:
             watch = Watch(self.namespace, execution_id, execution.revision)
-            async for _ in self._updates(watch, end):
+            async for _ in self._follow(watch, end):
                 pass
             execution = await self.get(execution_id, min_revision=watch.revision)
         return execution
 
     async def watch(self, execution_id: str, *, after_revision: int = 0) -> AsyncIterator[Event]:
         """Follow the events of an execution to its end, without gaps or repetitions, over restarts of the server."""
-        async for update in self._updates(Watch(self.namespace, execution_id, after_revision), None):
+        async for update in self._follow(Watch(self.namespace, execution_id, after_revision), None):
             for event in update.events:
                 yield event
 
     def updates(self, execution_id: str, *, after_revision: int | None = None) -> AsyncIterator[Update]:
         """Follow an execution command by command; without *after_revision* the first update is a snapshot."""
         snapshot = after_revision is None
-        return self._updates(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
+        return self._follow(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
+
+    def watch_events(
+        self,
+        filter: str = "",
+        *,
+        cursor: str = "",
+        from_beginning: bool = False,
+        with_snapshot: bool = False,
+        coalesce: bool = False,
+    ) -> AsyncIterator[LogUpdate]:
+        """Follow all executions of the namespace, without gaps or repetitions, over restarts of the server.
+
+        Args:
+            filter: which events, e.g. 'workflow = "salary" AND type = "ExecutionFailed"'; see docs/watching.md.
+            cursor: go on after the update that had this cursor.
+            from_beginning: start at the beginning of the log; without this, a cursor or a snapshot, start now.
+            with_snapshot: start with the open executions, then everything after that.
+            coalesce: when behind, only the newest state of each execution and task.
+
+        Raises:
+            OutOfRange: the log does not have the cursor's event any more: start again with a snapshot.
+        """
+        start = "from_beginning" if from_beginning else "with_snapshot" if with_snapshot else ""
+        return self._follow(LogWatch(self.namespace, filter, start, coalesce, cursor), None)
 
     def executions(self, filter: str = "", *, full: bool = False) -> AsyncIterator[Execution]:
         """List executions, newest first, page by page as they are read; *full* adds their payloads."""
@@ -310,11 +335,11 @@ class Client:
             if not token:
                 return
 
-    async def _updates(self, watch: Watch, end: float | None) -> AsyncIterator[Update]:
+    async def _follow(self, watch: Following[T], end: float | None) -> AsyncIterator[T]:
         backoff = Backoff()
         while True:
             left = None if end is None else max(0.001, end - time.monotonic())
-            method = self._stubs["ExecutionService"].WatchExecution
+            method = getattr(self._stubs["ExecutionService"], watch.method)
             stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
             try:
                 async for response in stream:
@@ -322,7 +347,8 @@ class Client:
                     update = watch.receive(response)
                     if update is not None:
                         yield update
-                return
+                if watch.ends:
+                    return
             except GapFound:
                 await self._sleep(backoff.delay())
             except grpc.RpcError as broken:

@@ -19,6 +19,7 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    LogUpdate,
     Page,
     Problem,
     ServerInfo,
@@ -34,7 +35,7 @@ from tradewind.v1 import (
     execution_service_pb2_grpc,
     server_service_pb2_grpc,
 )
-from tradewind.watching import GapFound, Watch
+from tradewind.watching import Following, GapFound, LogWatch, Watch
 
 T = TypeVar("T")
 
@@ -184,20 +185,44 @@ class Client:
         execution = self.get(execution_id)
         while not execution.is_final:
             watch = Watch(self.namespace, execution_id, execution.revision)
-            for _ in self._updates(watch, end):
+            for _ in self._follow(watch, end):
                 pass
             execution = self.get(execution_id, min_revision=watch.revision)
         return execution
 
     def watch(self, execution_id: str, *, after_revision: int = 0) -> Iterator[Event]:
         """Follow the events of an execution to its end, without gaps or repetitions, over restarts of the server."""
-        for update in self._updates(Watch(self.namespace, execution_id, after_revision), None):
+        for update in self._follow(Watch(self.namespace, execution_id, after_revision), None):
             yield from update.events
 
     def updates(self, execution_id: str, *, after_revision: int | None = None) -> Iterator[Update]:
         """Follow an execution command by command; without *after_revision* the first update is a snapshot."""
         snapshot = after_revision is None
-        return self._updates(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
+        return self._follow(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
+
+    def watch_events(
+        self,
+        filter: str = "",
+        *,
+        cursor: str = "",
+        from_beginning: bool = False,
+        with_snapshot: bool = False,
+        coalesce: bool = False,
+    ) -> Iterator[LogUpdate]:
+        """Follow all executions of the namespace, without gaps or repetitions, over restarts of the server.
+
+        Args:
+            filter: which events, e.g. 'workflow = "salary" AND type = "ExecutionFailed"'; see docs/watching.md.
+            cursor: go on after the update that had this cursor.
+            from_beginning: start at the beginning of the log; without this, a cursor or a snapshot, start now.
+            with_snapshot: start with the open executions, then everything after that.
+            coalesce: when behind, only the newest state of each execution and task.
+
+        Raises:
+            OutOfRange: the log does not have the cursor's event any more: start again with a snapshot.
+        """
+        start = "from_beginning" if from_beginning else "with_snapshot" if with_snapshot else ""
+        return self._follow(LogWatch(self.namespace, filter, start, coalesce, cursor), None)
 
     def executions(self, filter: str = "", *, full: bool = False) -> Iterator[Execution]:
         """List executions, newest first, page by page as they are read; *full* adds their payloads."""
@@ -299,11 +324,11 @@ class Client:
             if not token:
                 return
 
-    def _updates(self, watch: Watch, end: float | None) -> Iterator[Update]:
+    def _follow(self, watch: Following[T], end: float | None) -> Iterator[T]:
         backoff = Backoff()
         while True:
             left = None if end is None else max(0.001, end - time.monotonic())
-            method = self._stubs["ExecutionService"].WatchExecution
+            method = getattr(self._stubs["ExecutionService"], watch.method)
             stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
             try:
                 for response in stream:
@@ -311,7 +336,8 @@ class Client:
                     update = watch.receive(response)
                     if update is not None:
                         yield update
-                return
+                if watch.ends:
+                    return
             except GapFound:
                 self._sleep(backoff.delay())
             except grpc.RpcError as broken:

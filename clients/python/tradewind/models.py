@@ -313,6 +313,22 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class LogUpdate:
+    """What a watch of a namespace tells: events, or a part of the snapshot, or only how far it is."""
+
+    #: Where to resume after everything that this stands for; "" in all but the last part of a snapshot.
+    cursor: str
+    events: tuple[Event, ...] = ()
+    #: Open executions with their payloads, if a snapshot was asked for.
+    executions: tuple[Execution, ...] = ()
+    #: Events that were left out since later ones replace them.
+    coalesced: int = 0
+    #: How long ago something happened that the server may not send yet, seconds, and what holds it back.
+    lag: float = 0.0
+    held_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a definition."""
 

@@ -6,8 +6,27 @@ every response to `receive()`, and opens the next one the same way when a stream
 
 from __future__ import annotations
 
-from tradewind.models import Event, Execution, Snapshot, Task, Update
-from tradewind.v1 import execution_service_pb2
+from typing import Any, Protocol, TypeVar
+
+from tradewind.models import Event, Execution, LogUpdate, Snapshot, Task, Update
+from tradewind.v1 import event_pb2, execution_service_pb2
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Following(Protocol[T_co]):
+    """What a face needs of a position, to follow it."""
+
+    #: Name of the method of ExecutionService.
+    method: str
+    #: Whether a stream that ends well is the end.
+    ends: bool
+
+    def request(self) -> Any:
+        """Build the request that continues exactly after what was passed on."""
+
+    def receive(self, response: Any) -> T_co | None:
+        """Take one response; return what is new in it, or None."""
 
 
 class GapFound(Exception):
@@ -15,11 +34,15 @@ class GapFound(Exception):
 
 
 class Watch:
-    """The position of one watcher.
+    """The position of one watcher of an execution.
 
     Attributes:
         revision: the last revision that was passed on; 0 before the first.
     """
+
+    method = "WatchExecution"
+    #: A stream that ends well is the end of the watch.
+    ends = True
 
     def __init__(self, namespace: str, execution_id: str, after_revision: int = 0, with_snapshot: bool = False) -> None:
         self._namespace = namespace
@@ -66,3 +89,51 @@ class Watch:
         self._wants_snapshot = False
         self.revision = response.revision
         return Update(self.revision, snapshot=Snapshot(self._execution, tuple(self._tasks)))
+
+
+class LogWatch:
+    """The position of one watcher of a namespace.
+
+    Attributes:
+        cursor: where to resume; "" before the first response.
+    """
+
+    method = "WatchEvents"
+    #: A log has no end: whoever ends the stream means another to be opened.
+    ends = False
+
+    def __init__(self, namespace: str, filter: str, start: str, coalesce: bool, cursor: str = "") -> None:
+        self._request = execution_service_pb2.WatchEventsRequest(namespace=namespace, filter=filter, coalesce=coalesce)
+        if start:
+            setattr(self._request, start, True)
+        #: Revisions that the snapshot showed: after a reconnect the events up to there may come as well.
+        self._shown: dict[str, int] = {}
+        self.cursor = cursor
+
+    def request(self) -> execution_service_pb2.WatchEventsRequest:
+        """Build the request that continues exactly after what was passed on, or begins again within a snapshot."""
+        if self.cursor:
+            self._request.cursor = self.cursor
+        else:
+            self._shown.clear()
+        return self._request
+
+    def receive(self, response: execution_service_pb2.WatchEventsResponse) -> LogUpdate | None:
+        """Take one response; return what is new in it, or None."""
+        self._shown.update({execution.id: execution.revision for execution in response.snapshot})
+        events = tuple(Event.read(event) for event in response.events if self._is_new(event))
+        self.cursor = response.cursor
+        return LogUpdate(
+            response.cursor,
+            events,
+            tuple(map(Execution.read, response.snapshot)),
+            response.coalesced,
+            response.checkpoint.lag.ToTimedelta().total_seconds(),
+            response.checkpoint.held_by,
+        )
+
+    def _is_new(self, event: event_pb2.Event) -> bool:
+        shown = self._shown.get(event.execution_id, 0)
+        if shown and event.revision >= shown:
+            del self._shown[event.execution_id]
+        return event.revision > shown

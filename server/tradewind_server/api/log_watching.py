@@ -55,6 +55,9 @@ class LogWatching:
             if request.with_snapshot:
                 async for message in watch.snapshot(place):
                     yield message
+            elif request.WhichOneof("start") is None:
+                # else one who is cut off before the first event could not resume
+                yield await watch.checkpoint(place)
             async for message in watch.follow(follower, place):
                 yield message
         finally:
@@ -147,10 +150,10 @@ class _Watch:
             if events or is_cut or await follower.wait(CHECKPOINT_SECONDS):
                 # what the filter leaves out for long is not read again by one who resumes
                 if place.xid - told.xid > COMMANDS:
-                    yield await self._checkpoint(place)
+                    yield await self.checkpoint(place)
                     told = place
                 continue
-            yield await self._checkpoint(place)
+            yield await self.checkpoint(place)
             told = place
 
     async def _after(self, follower: Follower, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
@@ -208,7 +211,8 @@ class _Watch:
         message.cursor = self._cursor(end)
         yield message
 
-    async def _checkpoint(self, place: Place) -> pb.WatchEventsResponse:
+    async def checkpoint(self, place: Place) -> pb.WatchEventsResponse:
+        """Return the sign that a watch has come to *place*."""
         runtime = self._runtime
         now = runtime.clock.now()
         checkpoint = pb.Checkpoint(at=convert.moment(now))

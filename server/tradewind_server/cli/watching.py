@@ -1,4 +1,4 @@
-"""The command watch: a live tree and a bar on a terminal, a line for each event in a pipe."""
+"""The commands watch, a live tree and a bar on a terminal or a line for each event in a pipe, and events."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Group
 from rich.live import Live
+from rich.text import Text
 
 from tradewind import Client, TradewindError
 from tradewind_server.cli import records
@@ -24,8 +25,9 @@ _TICK = 0.5
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(watch)
+    app.command()(events)
 
 
 @on_server
@@ -45,6 +47,24 @@ def watch(
             state = client.get(execution_id).state
     if state != "SUCCEEDED":
         raise typer.Exit(NOT_DONE)
+
+
+@on_server
+def events(
+    session: Session,
+    filter: Annotated[str, typer.Option(help="E.g. 'workflow = salary AND type = ExecutionFailed'.")] = "",
+    from_beginning: Annotated[bool, typer.Option(help="Start at the beginning of the log, not now.")] = False,
+    cursor: Annotated[str, typer.Option(help="Go on after the event that had this cursor (--json shows them).")] = "",
+    until: Annotated[str, typer.Option(help="End after the first event of this type.")] = "",
+) -> None:
+    """Follow the events of all executions, until interrupted."""
+    with session.client() as client:
+        for update in client.watch_events(filter, cursor=cursor, from_beginning=from_beginning):
+            for event in update.events:
+                line = Text.assemble(f"{event.execution_id} ", event_line(event))
+                session.output.record({**records.event(event), "cursor": update.cursor}, line)
+            if until and any(event.type == until for event in update.events):
+                return
 
 
 def _live(session: Session, client: Client, execution_id: str) -> View:

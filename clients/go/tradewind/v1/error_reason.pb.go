@@ -143,7 +143,7 @@ const (
 	// Metadata: none.
 	ErrorReason_ERROR_REASON_CURSOR_INVALID ErrorReason = 37
 	// The log does not have the event that the cursor is after. OUT_OF_RANGE.
-	// Metadata: execution, revision.
+	// Metadata: revision, execution.
 	ErrorReason_ERROR_REASON_CURSOR_LOST ErrorReason = 38
 )
 

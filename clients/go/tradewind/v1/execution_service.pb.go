@@ -2623,7 +2623,7 @@ type WatchEventsRequest struct {
 	// execution of this id and all below it), workflow, business_key, task, type, execution_state, task_state (the state
 	// that the event enters), each with = and !=, and tags with ":". Default: all. A cursor goes with any filter.
 	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Optional. Where to start; default is now.
+	// Optional. Where to start; default is now: the first response is then a checkpoint, which says where that is.
 	//
 	// Types that are valid to be assigned to Start:
 	//
@@ -2761,7 +2761,8 @@ type WatchEventsResponse struct {
 	Snapshot []*Execution `protobuf:"bytes,3,rep,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// Whether the snapshot goes on in the next response. The cursor is empty until it is complete.
 	Continued bool `protobuf:"varint,4,opt,name=continued,proto3" json:"continued,omitempty"`
-	// Present if nothing was sent for a while (15 s by default), to show that the stream is alive, and how far it is.
+	// Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is, and at the start
+	// of a watch from now on.
 	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// How many events were left out since later ones replace them; 0 unless coalesce was asked for.
 	Coalesced     int64 `protobuf:"varint,6,opt,name=coalesced,proto3" json:"coalesced,omitempty"`

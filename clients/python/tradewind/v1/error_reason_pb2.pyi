@@ -174,7 +174,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CURSOR_LOST: _ErrorReason.ValueType  # 38
     """The log does not have the event that the cursor is after. OUT_OF_RANGE.
-    Metadata: execution, revision.
+    Metadata: revision, execution.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -335,6 +335,6 @@ Metadata: none.
 """
 ERROR_REASON_CURSOR_LOST: ErrorReason.ValueType  # 38
 """The log does not have the event that the cursor is after. OUT_OF_RANGE.
-Metadata: execution, revision.
+Metadata: revision, execution.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1336,7 +1336,9 @@ class WatchEventsResponse(_message.Message):
 
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
-        """Present if nothing was sent for a while (15 s by default), to show that the stream is alive, and how far it is."""
+        """Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is, and at the start
+        of a watch from now on.
+        """
 
     def __init__(
         self,
