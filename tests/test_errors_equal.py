@@ -24,6 +24,7 @@ CODES = {
     errors.Kind.EXHAUSTED: "RESOURCE_EXHAUSTED",
     errors.Kind.COMPACTED: "OUT_OF_RANGE",
     errors.Kind.DENIED: "PERMISSION_DENIED",
+    errors.Kind.UNAUTHENTICATED: "UNAUTHENTICATED",
     errors.Kind.UNAVAILABLE: "UNAVAILABLE",
 }
 

@@ -35,6 +35,7 @@ from tradewind_server.api.executions import Executions
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
 from tradewind_server.api.pages import Pages
+from tradewind_server.api.tokens import Tokens, UnusableTokens
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import SystemIds
 from tradewind_server.runtime.runtime import Runtime
@@ -91,6 +92,7 @@ class Server:
     async def _start(self) -> None:
         settings = self._settings
         credentials = _credentials(settings, self.warnings)
+        tokens = _tokens(settings, self.warnings)
         self.warnings += _doubts(settings)
         ids = SystemIds()
         database = await asyncio.to_thread(Database, settings.database)
@@ -106,7 +108,7 @@ class Server:
         worker = BuiltInWorker(self.runtime, all_actions(outside.runs, outside.posts))
         worker.start()
         self._cleanup.push_async_callback(worker.stop)
-        self._grpc = _grpc_server(settings, ids)
+        self._grpc = _grpc_server(settings, ids, tokens)
         self._health = health.aio.HealthServicer()
         await self._add_services(Pages(secret))
         self._listen(credentials)
@@ -164,7 +166,7 @@ class Server:
         self._stopped.set()
 
 
-def _grpc_server(settings: Settings, ids: SystemIds) -> Any:
+def _grpc_server(settings: Settings, ids: SystemIds, tokens: Tokens | None) -> Any:
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -179,7 +181,7 @@ def _grpc_server(settings: Settings, ids: SystemIds) -> Any:
         ("grpc.server.max_pending_requests", settings.queue_commands),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.queue_commands),
     ]
-    return grpc.aio.server(interceptors=[ErrorInterceptor(ids)], options=options)
+    return grpc.aio.server(interceptors=[ErrorInterceptor(ids, tokens)], options=options)
 
 
 def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredentials | None:
@@ -191,9 +193,15 @@ def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredenti
     if settings.tls_certificate or settings.tls_key:
         try:
             with open(settings.tls_key, "rb") as key, open(settings.tls_certificate, "rb") as certificate:
-                return grpc.ssl_server_credentials([(key.read(), certificate.read())])
+                pair = (key.read(), certificate.read())
+            if not settings.tls_client_ca:
+                return grpc.ssl_server_credentials([pair])
+            with open(settings.tls_client_ca, "rb") as authorities:
+                return grpc.ssl_server_credentials([pair], authorities.read(), require_client_auth=True)
         except OSError as error:
-            raise Unbindable(f"Expected to read the TLS key and certificate, but {error}.") from None
+            raise Unbindable(f"Expected to read the files of TLS, but {error}.") from None
+    if settings.tls_client_ca:
+        raise Unbindable("Expected TLS, since tls_client_ca asks for certificates. Set tls_certificate and tls_key.")
     if is_loopback(settings.listen):
         return None
     if not settings.insecure:
@@ -203,6 +211,22 @@ def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredenti
         )
     warnings.append(f"Listening on {settings.listen} without TLS: everybody who reaches it can read and steer all.")
     return None
+
+
+def _tokens(settings: Settings, warnings: list[str]) -> Tokens | None:
+    """Return the tokens that callers must have, or None if they need none.
+
+    Raises:
+        Unbindable: their file cannot be used.
+    """
+    if not settings.tokens_file:
+        return None
+    if not settings.tls_certificate and not is_loopback(settings.listen):
+        warnings.append(f"Tokens are sent to {settings.listen} without TLS: whoever listens on the way has them.")
+    try:
+        return Tokens(settings.tokens_file)
+    except UnusableTokens as problem:
+        raise Unbindable(str(problem)) from None
 
 
 def _doubts(settings: Settings) -> list[str]:

@@ -22,6 +22,7 @@ class Kind(enum.Enum):
     EXHAUSTED = "exhausted"
     COMPACTED = "compacted"
     DENIED = "denied"
+    UNAUTHENTICATED = "unauthenticated"
     UNAVAILABLE = "unavailable"
 
 
@@ -350,6 +351,22 @@ class CursorLost(Refusal):
         "Expected a place in the log, but revision {revision} of execution '{execution}' is not there as it was. "
         "It was deleted, or the database was restored from a backup. Start again with a snapshot."
     )
+
+
+class Unauthenticated(Refusal):
+    """The server asks for a token, and the call has none that it knows."""
+
+    reason = "UNAUTHENTICATED"
+    kind = Kind.UNAUTHENTICATED
+    sentence = "Expected 'Bearer TOKEN' in the metadata 'authorization' with a token of this server, but {problem}."
+
+
+class NamespaceDenied(Refusal):
+    """The token is not for this namespace."""
+
+    reason = "NAMESPACE_DENIED"
+    kind = Kind.DENIED
+    sentence = "Expected a namespace that '{caller}' may use, but got '{namespace}'. Use another one or another token."
 
 
 class StreamsExhausted(Refusal):

@@ -22,6 +22,10 @@ class Settings:
     tls_certificate: str = ""
     #: PEM file of the certificate's private key.
     tls_key: str = ""
+    #: PEM file of the authorities whose certificates clients must show; "" means that they need none.
+    tls_client_ca: str = ""
+    #: YAML file of the tokens that callers must show; "" means that they need none.
+    tokens_file: str = ""
     #: Serve without TLS on an address other than loopback.
     insecure: bool = False
     #: Serve reflection.

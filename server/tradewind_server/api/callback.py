@@ -9,7 +9,7 @@ from typing import Any
 from tradewind.v1 import action_callback_pb2 as pb
 from tradewind.v1 import action_callback_pb2_grpc as service
 from tradewind_server.api import convert, offers
-from tradewind_server.api.caller import provenance
+from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.work import WorkStream, capabilities, targets
 from tradewind_server.errors import (
@@ -60,7 +60,7 @@ class Callback(service.ActionCallbackServicer):
         session = Session(
             self._runtime.ids.opaque(),
             convert.required("worker_id", request.worker_id),
-            convert.namespace_of(request.namespace),
+            namespace_of(request.namespace),
             capabilities(request.actions),
             targets(request.worker_id, request.actions),
         )
@@ -118,7 +118,7 @@ class Callback(service.ActionCallbackServicer):
         if len(tokens) > offers.MOST_TOKENS:
             expected = f"at most {offers.MOST_TOKENS} tokens"
             raise FieldInvalid(name="actions", expected=expected, problem=f"there are {len(tokens)}", field="actions")
-        namespace, worker = convert.namespace_of(namespace), convert.required("worker_id", worker)
+        namespace, worker = namespace_of(namespace), convert.required("worker_id", worker)
         receipts: list[tuple[pb.Receipt, str]] = []
         wanted: list[tuple[int, r.Held]] = []
         for token, beat in tokens:
@@ -160,7 +160,7 @@ class Callback(service.ActionCallbackServicer):
         return pb.FailActionResponse(status=status, execution_id=id_, revision=revision)
 
     async def _record(self, request: Any, outcome: pb.ActionResult, context: Any) -> tuple[Any, str, int]:
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         target = request.WhichOneof("target")
         if target is None:
             raise FieldInvalid(name="target", expected="a token or an action", problem="it is empty", field="target")
@@ -197,7 +197,7 @@ class Callback(service.ActionCallbackServicer):
             expected = f"at most {offers.MOST_TOKENS}"
             problem = f"there are {len(request.releases)}"
             raise FieldInvalid(name="releases", expected=expected, problem=problem, field="releases")
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         receipts: list[pb.Receipt] = []
         released: list[tuple[r.Held, int]] = []
         for release in request.releases:

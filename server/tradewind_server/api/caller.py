@@ -1,13 +1,45 @@
-"""Who calls: until callers have identities, what they say of themselves is not believed."""
+"""Who calls, and what he may touch."""
 
 from __future__ import annotations
 
+import contextvars
 from typing import Any
 
+from tradewind_server.api import convert
+from tradewind_server.api.tokens import EVERY_NAMESPACE, Identity, Tokens
 from tradewind_server.errors import FieldInvalid
 from tradewind_server.store.records import Provenance
 
 _MOST = 128
+#: Who makes the call of this task. Without `admit` it has no value: what was not let in may touch nothing.
+_identity: contextvars.ContextVar[Identity] = contextvars.ContextVar("identity")
+_ANYBODY = Identity("", frozenset({EVERY_NAMESPACE}))
+#: Load balancers ask for health, and have no token.
+_OPEN = "/grpc.health.v1.Health/"
+
+
+def admit(tokens: Tokens | None, method: str, context: Any) -> None:
+    """Learn who makes this call, for all that is asked of this module while it lasts.
+
+    Raises:
+        Unauthenticated: *tokens* are asked for, and the caller has none of them.
+    """
+    if tokens is None:
+        _identity.set(_ANYBODY)
+    elif not method.startswith(_OPEN):
+        _identity.set(tokens.identity(dict(context.invocation_metadata() or ())))
+
+
+def namespace_of(given: str) -> str:
+    """Return the namespace of a request.
+
+    Raises:
+        FieldInvalid: it is no name.
+        NamespaceDenied: the caller may not use it.
+    """
+    namespace = convert.name_of("namespace", given) or "default"
+    _identity.get().check(namespace)
+    return namespace
 
 
 def provenance(context: Any, command: str, request_id: str) -> Provenance:
@@ -21,7 +53,9 @@ def provenance(context: Any, command: str, request_id: str) -> Provenance:
         raise FieldInvalid(
             name="request_id", expected=expected, problem=f"it has {len(request_id)}", field="request_id"
         )
-    return Provenance("anonymous:", command, request_id, _trace(context))
+    name = _identity.get().name
+    actor = f"caller:{name}" if name else "anonymous:"
+    return Provenance(actor, command, request_id, _trace(context))
 
 
 def _trace(context: Any) -> str:

@@ -68,11 +68,6 @@ def dictionary_of(payload: payload_pb2.Payload, what: str, limit: int) -> dict[s
     return value
 
 
-def namespace_of(given: str) -> str:
-    """Return the namespace of a request."""
-    return name_of("namespace", given) or "default"
-
-
 def name_of(field: str, given: str) -> str:
     """Return a name of at most 255 characters without control characters.
 

@@ -9,7 +9,7 @@ from tradewind.v1 import definition_pb2
 from tradewind.v1 import definition_service_pb2 as pb
 from tradewind.v1 import definition_service_pb2_grpc as service
 from tradewind_server.api import convert, views
-from tradewind_server.api.caller import provenance
+from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import DefinitionProblems
 from tradewind_server.api.pages import Pages
 from tradewind_server.errors import DefinitionNotFound, FieldInvalid, PayloadTooLarge
@@ -44,7 +44,7 @@ class Definitions(service.DefinitionServiceServicer):
 
     async def ValidateDefinitions(self, request: pb.ValidateDefinitionsRequest, context: Any) -> Any:
         """Report every problem."""
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         sources, problems = await self._check(request.files, namespace, request.workflow_namespace)
         found = [
             definition_pb2.Definition(
@@ -63,7 +63,7 @@ class Definitions(service.DefinitionServiceServicer):
 
     async def DeployDefinitions(self, request: pb.DeployDefinitionsRequest, context: Any) -> Any:
         """Store definitions, all or none."""
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         workflow_namespace = convert.name_of("workflow_namespace", request.workflow_namespace)
         sources, problems = await self._check(request.files, namespace, workflow_namespace)
         errors = [p for p in problems if p.severity == "error"]
@@ -133,7 +133,7 @@ class Definitions(service.DefinitionServiceServicer):
     async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> Any:
         """Return one version, with its source."""
         kind, name = _KINDS[request.kind], convert.required("name", request.name)
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         found = await self._runtime.read(
             lambda connection, _: definitions.get(
                 connection, namespace, request.workflow_namespace, kind, name, request.version
@@ -146,7 +146,7 @@ class Definitions(service.DefinitionServiceServicer):
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> Any:
         """Return definitions by name."""
         terms = parse_filter(request.filter, DEFINITION_FIELDS)
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         size = convert.page_size_of(request.page_size)
         query = ("definitions", namespace, request.filter, request.all_versions)
         after = self._pages.position(query, request.page_token)
@@ -172,7 +172,7 @@ class Definitions(service.DefinitionServiceServicer):
         revision = await self._runtime.ask(
             r.DeleteDefinition(
                 provenance=provenance(context, "DeleteDefinition", request.request_id),
-                namespace=convert.namespace_of(request.namespace),
+                namespace=namespace_of(request.namespace),
                 workflow_namespace=request.workflow_namespace,
                 kind=_KINDS[request.kind],
                 name=convert.required("name", request.name),

@@ -8,7 +8,7 @@ from tradewind.v1 import environment_pb2
 from tradewind.v1 import environment_service_pb2 as pb
 from tradewind.v1 import environment_service_pb2_grpc as service
 from tradewind_server.api import convert
-from tradewind_server.api.caller import provenance
+from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import EnvironmentNotFound, FieldInvalid
@@ -38,7 +38,7 @@ class Environments(service.EnvironmentServiceServicer):
         now = to_microseconds(runtime.clock.now())
         caller = provenance(context, "PutEnvironment", "")
         wanted = Environment(
-            convert.namespace_of(request.namespace),
+            namespace_of(request.namespace),
             convert.required("environment.name", given.name),
             given.description,
             encode(convert.dictionary_of(given.variables, "environment.variables", limit)),
@@ -57,7 +57,7 @@ class Environments(service.EnvironmentServiceServicer):
 
     async def GetEnvironment(self, request: pb.GetEnvironmentRequest, context: Any) -> Any:
         """Return one with its variables."""
-        namespace, name = convert.namespace_of(request.namespace), convert.required("name", request.name)
+        namespace, name = namespace_of(request.namespace), convert.required("name", request.name)
         found = await self._runtime.read(lambda connection, _: environments.get(connection, namespace, name))
         if found is None:
             raise EnvironmentNotFound(name=name, field="name")
@@ -67,7 +67,7 @@ class Environments(service.EnvironmentServiceServicer):
 
     async def ListEnvironments(self, request: pb.ListEnvironmentsRequest, context: Any) -> Any:
         """Return one page of them."""
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         size = convert.page_size_of(request.page_size)
         query = ("environments", namespace)
         position = self._pages.position(query, request.page_token)
@@ -87,7 +87,7 @@ class Environments(service.EnvironmentServiceServicer):
             await self._runtime.ask(
                 r.DeleteEnvironment(
                     provenance=provenance(context, "DeleteEnvironment", ""),
-                    namespace=convert.namespace_of(request.namespace),
+                    namespace=namespace_of(request.namespace),
                     name=convert.required("name", request.name),
                     etag=request.etag,
                 )

@@ -22,6 +22,7 @@ CODES: dict[Kind, int] = {
     Kind.EXHAUSTED: code_pb2.RESOURCE_EXHAUSTED,
     Kind.COMPACTED: code_pb2.OUT_OF_RANGE,
     Kind.DENIED: code_pb2.PERMISSION_DENIED,
+    Kind.UNAUTHENTICATED: code_pb2.UNAUTHENTICATED,
     Kind.UNAVAILABLE: code_pb2.UNAVAILABLE,
 }
 

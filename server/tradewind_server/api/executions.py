@@ -11,7 +11,7 @@ from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
 from tradewind_server.api import convert, explain, log_watching, views, watching
-from tradewind_server.api.caller import provenance
+from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.engine import commands as c
@@ -84,7 +84,7 @@ class Executions(service.ExecutionServiceServicer):
         return pb.StartAndWaitResponse(execution=execution, finished=finished, existing=started.existing)
 
     async def _start(self, request: pb.StartExecutionRequest, context: Any, id_: str = "") -> r.Started:
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         at = self._runtime.clock.now()
         answer = await self._runtime.ask(
             r.Start(
@@ -138,7 +138,7 @@ class Executions(service.ExecutionServiceServicer):
         Raises:
             ExecutionNotFound, RevisionAhead: it is not there, or not yet.
         """
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         given = convert.required("execution_id", request.execution_id)
         row = reads.execution(connection, namespace, reads.resolve_id(connection, namespace, given))
         if row is None:
@@ -150,7 +150,7 @@ class Executions(service.ExecutionServiceServicer):
 
     async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> Any:
         """Return executions, newest first."""
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         terms = parse_filter(request.filter, EXECUTION_FIELDS)
         size = convert.page_size_of(request.page_size)
         query = ("executions", namespace, request.filter)
@@ -168,7 +168,7 @@ class Executions(service.ExecutionServiceServicer):
 
     async def CountExecutions(self, request: pb.CountExecutionsRequest, context: Any) -> Any:
         """Count executions by state."""
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         terms = parse_filter(request.filter, EXECUTION_FIELDS)
         counts = await self._runtime.read(lambda connection, _: reads.count(connection, namespace, terms))
         return pb.CountExecutionsResponse(
@@ -199,7 +199,7 @@ class Executions(service.ExecutionServiceServicer):
 
     async def ListActions(self, request: pb.ListActionsRequest, context: Any) -> Any:
         """Return actions of an execution or of the namespace."""
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         terms = parse_filter(request.filter, ACTION_FIELDS)
         size = convert.page_size_of(request.page_size)
         query = ("actions", namespace, request.execution_id, request.filter)
@@ -299,7 +299,7 @@ class Executions(service.ExecutionServiceServicer):
         return convert.dictionary_of(request.env, "env", self._limit) if request.HasField("env") else None
 
     async def _steer(self, request: Any, context: Any, command: c.Command, task_name: str = "") -> r.Snapshot:
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         given = convert.required("execution_id", request.execution_id)
         id_ = await self._runtime.read(lambda connection, _: reads.resolve_id(connection, namespace, given))
         if not id_:

@@ -9,6 +9,7 @@ from typing import Any
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
+from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.pages import Pages
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import CursorInvalid, CursorLost, PageTokenInvalid, ServerDraining, StreamsExhausted
@@ -71,7 +72,7 @@ class _Watch:
         self._runtime = runtime
         self._pages = pages
         self._request = request
-        self.namespace = convert.namespace_of(request.namespace)
+        self.namespace = namespace_of(request.namespace)
         self._terms = parse_filter(request.filter, EVENT_FIELDS)
         self._tags: dict[str, str] = {}
         #: What the snapshot showed of an execution, as long as its events up to there may still come.

@@ -8,6 +8,7 @@ from typing import Any
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
+from tradewind_server.api.caller import namespace_of
 from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining, StreamsExhausted
 from tradewind_server.runtime.hub import Subscription
 from tradewind_server.runtime.runtime import Runtime
@@ -41,7 +42,7 @@ class Watching:
         Raises:
             ExecutionNotFound, RevisionAhead, StreamsExhausted, ServerDraining.
         """
-        namespace = convert.namespace_of(request.namespace)
+        namespace = namespace_of(request.namespace)
         limit = self._runtime.settings.max_streams
         if self._runtime.hub.count >= limit:
             raise StreamsExhausted(count=limit, setting="max_streams")

@@ -12,6 +12,7 @@ import grpc
 
 from tradewind.v1 import action_callback_pb2 as pb
 from tradewind_server.api import convert, offers
+from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.errors import FieldInvalid, LeaseLost, Refusal, StaleAttempt, StreamViolation
 from tradewind_server.runtime import requests as r
@@ -127,7 +128,7 @@ class WorkStream:
         hello = first.hello
         session = self._session
         session.worker = convert.required("worker_id", hello.worker_id)
-        session.namespace = convert.namespace_of(hello.namespace)
+        session.namespace = namespace_of(hello.namespace)
         session.limits = capabilities(hello.actions)
         session.targets = targets(session.worker, hello.actions)
         settings = self._runtime.settings

@@ -18,6 +18,7 @@ from tradewind_server.cli import (
     running,
     serving,
     testing,
+    tokens,
     watching,
 )
 
@@ -45,7 +46,7 @@ def options(
     """Run, steer and watch business processes."""
 
 
-for room in (serving, definitions, testing, graph, running, executions, watching, replaying):
+for room in (serving, definitions, testing, graph, running, executions, watching, replaying, tokens):
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")

@@ -28,6 +28,10 @@ Token = Annotated[str, typer.Option(envvar="TRADEWIND_TOKEN", help="Bearer token
 TlsCa = Annotated[
     str, typer.Option(envvar="TRADEWIND_TLS_CA", help="PEM file of trusted authorities; 'system' for the machine's.")
 ]
+TlsCertificate = Annotated[
+    str, typer.Option(envvar="TRADEWIND_TLS_CLIENT_CERTIFICATE", help="PEM file of your own certificate.")
+]
+TlsKey = Annotated[str, typer.Option(envvar="TRADEWIND_TLS_CLIENT_KEY", help="PEM file of its key.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
@@ -44,34 +48,54 @@ class Session:
     namespace: str = "default"
     token: str = ""
     tls_ca: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
 
     def client(self) -> Client:
         """Return a client; close it, or use it as a context manager."""
-        ca = None if self.tls_ca in ("", "system") else Path(self.tls_ca)
-        if ca is not None and not ca.is_file():
-            raise Unusable(f"Expected a PEM file as --tls-ca, but there is no '{ca}'.")
         return connect(
             [part.strip() for part in self.address.split(",")],
-            tls=Tls(ca=ca) if self.tls_ca else None,
+            tls=self._tls(),
             token=self.token or None,
             namespace=self.namespace,
             patience=PATIENCE,
         )
 
+    def _tls(self) -> Tls | None:
+        if not (self.tls_ca or self.tls_certificate or self.tls_key):
+            return None
+        ca = None if self.tls_ca in ("", "system") else _file("--tls-ca", self.tls_ca)
+        if not (self.tls_certificate or self.tls_key):
+            return Tls(ca=ca)
+        return Tls(
+            ca=ca,
+            certificate=_file("--tls-certificate", self.tls_certificate),
+            key=_file("--tls-key", self.tls_key),
+        )
+
+
+def _file(option: str, path: str) -> Path:
+    if not Path(path).is_file():
+        raise Unusable(f"Expected a PEM file as {option}, but there is no '{path}'.")
+    return Path(path)
+
 
 def on_server(function: Callable[..., None]) -> Callable[..., None]:
     """Make a command of *function*: it gets a session, and the options that a session is made of."""
 
-    def call(address: str, namespace: str, token: str, tls_ca: str, as_json: bool, **given: Any) -> None:
+    def call(as_json: bool, **given: Any) -> None:
         output = Output(as_json)
+        session = Session(output, **{name: given.pop(name) for name in options if name != "as_json"})
         with reporting(output):
-            function(Session(output, address, namespace, token, tls_ca), **given)
+            function(session, **given)
 
     options = {
         "address": (Address, DEFAULT_ADDRESS),
         "namespace": (Namespace, "default"),
         "token": (Token, ""),
         "tls_ca": (TlsCa, ""),
+        "tls_certificate": (TlsCertificate, ""),
+        "tls_key": (TlsKey, ""),
         "as_json": (AsJson, False),
     }
     return _with_options(function, call, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import gc
 import logging
 import sys
@@ -197,7 +198,8 @@ class Runtime:
                 return query(connection, dialect)
 
         try:
-            return await self._loop.run_in_executor(self._readers, work)
+            # with the context of the call, which says who asks
+            return await self._loop.run_in_executor(self._readers, contextvars.copy_context().run, work)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise DatabaseUnavailable(problem=str(error.orig).split("\n", 1)[0]) from error
 

@@ -145,6 +145,12 @@ const (
 	// The log does not have the event that the cursor is after. OUT_OF_RANGE.
 	// Metadata: revision, execution.
 	ErrorReason_ERROR_REASON_CURSOR_LOST ErrorReason = 38
+	// The server asks for a token, and the call has none that it knows. UNAUTHENTICATED.
+	// Metadata: problem.
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 39
+	// The token is not for this namespace. PERMISSION_DENIED.
+	// Metadata: caller, namespace.
+	ErrorReason_ERROR_REASON_NAMESPACE_DENIED ErrorReason = 40
 )
 
 // Enum value maps for ErrorReason.
@@ -189,6 +195,8 @@ var (
 		36: "ERROR_REASON_ETAG_MISMATCH",
 		37: "ERROR_REASON_CURSOR_INVALID",
 		38: "ERROR_REASON_CURSOR_LOST",
+		39: "ERROR_REASON_UNAUTHENTICATED",
+		40: "ERROR_REASON_NAMESPACE_DENIED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -230,6 +238,8 @@ var (
 		"ERROR_REASON_ETAG_MISMATCH":         36,
 		"ERROR_REASON_CURSOR_INVALID":        37,
 		"ERROR_REASON_CURSOR_LOST":           38,
+		"ERROR_REASON_UNAUTHENTICATED":       39,
+		"ERROR_REASON_NAMESPACE_DENIED":      40,
 	}
 )
 
@@ -264,8 +274,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xcb\n" +
-	"\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\x90\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -306,7 +315,9 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\"ERROR_REASON_ENVIRONMENT_NOT_FOUND\x10#\x12\x1e\n" +
 	"\x1aERROR_REASON_ETAG_MISMATCH\x10$\x12\x1f\n" +
 	"\x1bERROR_REASON_CURSOR_INVALID\x10%\x12\x1c\n" +
-	"\x18ERROR_REASON_CURSOR_LOST\x10&BW\n" +
+	"\x18ERROR_REASON_CURSOR_LOST\x10&\x12 \n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10'\x12!\n" +
+	"\x1dERROR_REASON_NAMESPACE_DENIED\x10(BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -176,6 +176,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The log does not have the event that the cursor is after. OUT_OF_RANGE.
     Metadata: revision, execution.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 39
+    """The server asks for a token, and the call has none that it knows. UNAUTHENTICATED.
+    Metadata: problem.
+    """
+    ERROR_REASON_NAMESPACE_DENIED: _ErrorReason.ValueType  # 40
+    """The token is not for this namespace. PERMISSION_DENIED.
+    Metadata: caller, namespace.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason that the server answers with, there without the prefix
@@ -336,5 +344,13 @@ Metadata: none.
 ERROR_REASON_CURSOR_LOST: ErrorReason.ValueType  # 38
 """The log does not have the event that the cursor is after. OUT_OF_RANGE.
 Metadata: revision, execution.
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 39
+"""The server asks for a token, and the call has none that it knows. UNAUTHENTICATED.
+Metadata: problem.
+"""
+ERROR_REASON_NAMESPACE_DENIED: ErrorReason.ValueType  # 40
+"""The token is not for this namespace. PERMISSION_DENIED.
+Metadata: caller, namespace.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

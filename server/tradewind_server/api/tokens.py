@@ -1,0 +1,130 @@
+"""Who may call: static bearer tokens from a file, which holds their digests only.
+
+    tokens:
+    - name: payroll
+      sha256: 6ad1…
+      namespaces: [default, hr]
+
+`namespaces: ["*"]` means all. The file is read again when it has changed, so that a token is withdrawn without a
+restart; one that cannot be read any more lets nobody in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tradewind_server.errors import NamespaceDenied, Unauthenticated
+
+log = logging.getLogger(__name__)
+
+EVERY_NAMESPACE = "*"
+
+
+class UnusableTokens(ValueError):
+    """The file of tokens cannot be used; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token stands for."""
+
+    name: str
+    namespaces: frozenset[str]
+
+    def check(self, namespace: str) -> None:
+        """Let only those through that may use *namespace*.
+
+        Raises:
+            NamespaceDenied: this one may not.
+        """
+        if namespace not in self.namespaces and EVERY_NAMESPACE not in self.namespaces:
+            raise NamespaceDenied(caller=self.name, namespace=namespace, field="namespace")
+
+
+class Tokens:
+    """The tokens of one file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._stamp = _stamp(path)
+        self._identities = _read(path)
+
+    def identity(self, metadata: Mapping[str, Any]) -> Identity:
+        """Return who calls.
+
+        Raises:
+            Unauthenticated: there is no token, or an unknown one.
+        """
+        given = metadata.get("authorization")
+        if given is None:
+            raise Unauthenticated(problem="there is none")
+        scheme, _, token = str(given).partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated(problem="it is of another kind")
+        found = self._current().get(digest(token.strip()))
+        if found is None:
+            raise Unauthenticated(problem="the server does not know it")
+        return found
+
+    def _current(self) -> Mapping[str, Identity]:
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._identities = _read(self._path)
+                log.info("tokens were read again: %d", len(self._identities))
+            except UnusableTokens as problem:
+                self._identities = {}
+                log.error("nobody can call until this is mended: %s", problem)
+        return self._identities
+
+
+def digest(token: str) -> str:
+    """Return what the file holds of *token*."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def _read(path: str) -> dict[str, Identity]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UnusableTokens(f"Expected tokens in '{path}', but {error}.") from None
+    entries = content.get("tokens") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise UnusableTokens(f"Expected '{path}' to hold a list 'tokens', but it does not.")
+    found: dict[str, Identity] = {}
+    for n, entry in enumerate(entries, 1):
+        sha256, identity = _entry(path, n, entry)
+        if sha256 in found:
+            raise UnusableTokens(f"Expected each token once in '{path}', but entry {n} repeats that of another.")
+        found[sha256] = identity
+    return found
+
+
+def _entry(path: str, n: int, entry: object) -> tuple[str, Identity]:
+    fields = entry if isinstance(entry, dict) else {}
+    name, sha256, namespaces = fields.get("name"), fields.get("sha256"), fields.get("namespaces")
+    is_digest = isinstance(sha256, str) and len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")
+    is_list = isinstance(namespaces, list) and namespaces and all(isinstance(item, str) for item in namespaces)
+    if not isinstance(name, str) or not name or not is_digest or not is_list or len(fields) != 3:
+        raise UnusableTokens(
+            f"Expected entry {n} of '{path}' to have a name, the token's sha256 in 64 hexadecimal digits, a list of "
+            "namespaces, and nothing else. `tradewind token NAME` writes one."
+        )
+    return str(sha256), Identity(name, frozenset(namespaces or ()))

@@ -1,0 +1,33 @@
+"""The command token: makes a token, and the entry for the server's file of tokens."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+import typer
+import yaml
+
+from tradewind_server.api.tokens import digest
+from tradewind_server.cli.output import Output
+from tradewind_server.cli.session import alone
+
+_BYTES = 32
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(token)
+
+
+@alone
+def token(
+    output: Output,
+    name: Annotated[str, typer.Argument(help="Who will use it; events say so.")],
+    namespace: Annotated[list[str] | None, typer.Option(help="What it is for; may be repeated; * for all.")] = None,
+) -> None:
+    """Make a token for a caller, and the entry for the file that the setting tokens_file names."""
+    made = secrets.token_urlsafe(_BYTES)
+    entry = {"name": name, "sha256": digest(made), "namespaces": namespace or ["default"]}
+    text = yaml.safe_dump([entry], sort_keys=False, default_flow_style=None).rstrip()
+    output.record({"token": made, "entry": entry}, f"The token, shown only now:\n{made}\n\nFor the file:\n{text}")

@@ -1,0 +1,271 @@
+"""Who may call: tokens of namespaces, and certificates of clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.api.harness import ONE, PATIENCE, refused, start
+from tradewind import Tls, Worker, aio, errors
+from tradewind.v1 import action_callback_pb2, action_callback_pb2_grpc, execution_service_pb2_grpc
+from tradewind.v1 import execution_service_pb2 as pb
+from tradewind_server.api.tokens import digest
+from tradewind_server.bootstrap import Server, Unbindable
+from tradewind_server.settings import Settings
+
+HR = "token-of-hr"
+ADMIN = "token-of-admin"
+
+
+def write(path: Path, **namespaces: list[str]) -> None:
+    """Write a file of the tokens of *namespaces*: name -> what it is for."""
+    entries = [
+        {"name": name, "sha256": digest(f"token-of-{name}"), "namespaces": names} for name, names in namespaces.items()
+    ]
+    path.write_text(yaml.safe_dump({"tokens": entries}))
+
+
+@contextlib.asynccontextmanager
+async def guarded(tmp_path: Path) -> AsyncIterator[Server]:
+    """Run a server that wants tokens, with the workflow `one` in the namespace hr."""
+    write(tmp_path / "tokens.yaml", hr=["hr"], admin=["*"])
+    settings = Settings(
+        listen="127.0.0.1:0", database="", tokens_file=str(tmp_path / "tokens.yaml"), shutdown_grace_seconds=0
+    )
+    server = await Server.start(settings)
+    try:
+        async with client(server, ADMIN) as admin:
+            await admin.deploy(("one.yaml", ONE))
+        yield server
+    finally:
+        await server.stop()
+
+
+def client(server: Server, token: str | None, namespace: str = "hr") -> aio.Client:
+    """Return a client with a token."""
+    return aio.connect(server.address, token=token, namespace=namespace, patience=PATIENCE)
+
+
+@pytest.mark.parametrize("token", [None, "", "another", f"{HR}x", digest(HR)])
+async def test_call_without_a_known_token_is_refused(tmp_path: Path, token: str | None) -> None:
+    """The digest in the file is no token either."""
+    async with guarded(tmp_path) as server, client(server, token) as stranger:
+        with pytest.raises(errors.Denied) as caught:
+            await stranger.start("one", {"n": 1})
+        assert caught.value.reason == "UNAUTHENTICATED"
+        assert token in (None, "") or token not in str(caught.value)
+
+
+async def test_every_method_wants_a_token_but_health(tmp_path: Path) -> None:
+    """Unary calls, server streams, the Work stream, reflection."""
+    async with guarded(tmp_path) as server, grpc.aio.insecure_channel(server.address) as channel:
+        executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+        callback: Any = action_callback_pb2_grpc.ActionCallbackStub(channel)
+        with refused(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+            await executions.StartExecution(start(namespace="hr"), timeout=PATIENCE)
+        with refused(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+            await executions.WatchEvents(pb.WatchEventsRequest(namespace="hr"), timeout=PATIENCE).read()
+        with refused(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+            hello = action_callback_pb2.Hello(worker_id="w", namespace="hr")
+            stream = callback.Work(iter([action_callback_pb2.WorkRequest(hello=hello)]), timeout=PATIENCE)
+            await stream.read()
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_caller_is_written_down_by_name(tmp_path: Path) -> None:
+    """The first event says who started it."""
+    async with guarded(tmp_path) as server, client(server, HR) as hr:
+        execution = await hr.start("one", {"n": 1})
+        first = await anext(hr.history(execution.id))
+        assert first.actor == "CALLER hr"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda hr: hr.start("one", {"n": 1}),
+        lambda hr: hr.deploy(("one.yaml", ONE)),
+        lambda hr: hr.count(),
+        lambda hr: hr.get("x"),
+        lambda hr: anext(hr.executions()),
+        lambda hr: anext(hr.watch("x")),
+        lambda hr: anext(hr.watch_events()),
+        lambda hr: hr.pause("x"),
+        lambda hr: hr.explain("x"),
+        lambda hr: anext(hr.tasks("x")),
+        lambda hr: anext(hr.actions()),
+        lambda hr: anext(hr.history("x")),
+        lambda hr: hr.start_and_wait("one", {"n": 1}),
+        lambda hr: hr.complete_action("x", "a1", 1),
+    ],
+)
+async def test_other_namespaces_are_denied(tmp_path: Path, call: Callable[[aio.Client], Any]) -> None:
+    """Whether or not what is asked for is there."""
+    async with guarded(tmp_path) as server, client(server, HR, "finance") as hr:
+        with pytest.raises(errors.Denied) as caught:
+            await call(hr)
+        assert caught.value.metadata == {"caller": "hr", "namespace": "finance"}
+
+
+async def test_one_of_many_starts_for_another_namespace_is_denied_alone(tmp_path: Path) -> None:
+    """The others are started."""
+    async with guarded(tmp_path) as server, grpc.aio.insecure_channel(server.address) as channel:
+        executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+        request = pb.StartExecutionsRequest(requests=[start(namespace="hr"), start(namespace="finance")])
+        answer = await executions.StartExecutions(
+            request, metadata=(("authorization", f"bearer {HR}"),), timeout=PATIENCE
+        )
+        assert answer.results[0].started.execution.id
+        assert answer.results[1].refusal.reason == "NAMESPACE_DENIED"
+
+
+async def test_worker_serves_the_namespace_of_its_token(tmp_path: Path) -> None:
+    """And ends when it is for another."""
+    async with guarded(tmp_path) as server:
+        async with client(server, HR) as hr:
+            worker = Worker(client(server, HR))
+
+            @worker.action("shop.do")
+            async def do(n: int) -> int:
+                return n + 1
+
+            serving = asyncio.create_task(worker.serve())
+            ended = await hr.start_and_wait("one", {"n": 1})
+            worker.stop()
+            await serving
+            assert ended.output == {"r": 2}
+        stranger = Worker(client(server, HR, "finance"))
+        stranger.action("shop.do")(do)
+        with pytest.raises(errors.Denied):
+            await stranger.serve()
+
+
+async def test_token_is_withdrawn_without_a_restart(tmp_path: Path) -> None:
+    """And one that comes is let in; a file that cannot be read lets nobody in."""
+    path = tmp_path / "tokens.yaml"
+    async with guarded(tmp_path) as server, client(server, HR) as hr, client(server, "token-of-new") as new:
+        assert await hr.count() == {}
+        with pytest.raises(errors.Denied):
+            await new.count()
+        write(path, new=["hr"])
+        os.utime(path, ns=(1, 1))
+        assert await new.count() == {}
+        with pytest.raises(errors.Denied):
+            await hr.count()
+        path.write_text("tokens: [")
+        with pytest.raises(errors.Denied):
+            await new.count()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "tokens: {}",
+        "tokens: [1]",
+        "tokens: [{name: a, sha256: b, namespaces: [c]}]",
+        f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: []}}]",
+        f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: '*'}}]",
+        f"tokens: [{{name: '', sha256: {digest('x')}, namespaces: [c]}}]",
+        f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: [c], more: 1}}]",
+        f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: [c]}}, "
+        f"{{name: b, sha256: {digest('x')}, namespaces: [c]}}]",
+    ],
+)
+async def test_server_does_not_start_with_an_unusable_file(tmp_path: Path, text: str) -> None:
+    """Rather than letting in nobody, or everybody."""
+    path = tmp_path / "tokens.yaml"
+    path.write_text(text)
+    with pytest.raises(Unbindable, match=r"tokens\.yaml"):
+        await Server.start(Settings(listen="127.0.0.1:0", database="", tokens_file=str(path)))
+    with pytest.raises(Unbindable, match=r"missing\.yaml"):
+        await Server.start(Settings(listen="127.0.0.1:0", database="", tokens_file=str(tmp_path / "missing.yaml")))
+
+
+# --- certificates of clients -----------------------------------------------------------------------
+
+
+class Authority:
+    """Issues certificates."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        own = self._certificate(self._name, self._key, is_authority=True)
+        self.path = folder / f"{name}.pem"
+        self.path.write_bytes(own.public_bytes(serialization.Encoding.PEM))
+
+    def _certificate(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(
+            self._name, subject, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+        )
+        builder = builder.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Return the files of a certificate and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate, key_file = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        made = self._certificate(subject, key, is_authority=False)
+        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return certificate, key_file
+
+
+async def test_only_clients_with_a_certificate_get_in(tmp_path: Path) -> None:
+    """Of the authority that the server names; one of another is none."""
+    ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
+    certificate, key = ours.issue("server")
+    settings = Settings(
+        listen="localhost:0",
+        database="",
+        tls_certificate=str(certificate),
+        tls_key=str(key),
+        tls_client_ca=str(ours.path),
+        shutdown_grace_seconds=0,
+    )
+    server = await Server.start(settings)
+    try:
+        mine, theirs = ours.issue("me"), others.issue("stranger")
+        async with aio.connect(server.address, tls=Tls(ours.path, *mine), patience=PATIENCE) as client_:
+            assert (await client_.server_info()).database == "sqlite"
+        for tls in (Tls(ours.path), Tls(ours.path, *theirs)):
+            async with aio.connect(server.address, tls=tls, patience=0) as stranger:
+                with pytest.raises(errors.Unavailable):
+                    await stranger.server_info()
+    finally:
+        await server.stop()
+
+
+async def test_certificates_of_clients_need_tls(tmp_path: Path) -> None:
+    """Else the setting would promise what nobody checks."""
+    with pytest.raises(Unbindable, match="tls_client_ca"):
+        await Server.start(Settings(listen="127.0.0.1:0", database="", tls_client_ca=str(tmp_path / "ca.pem")))
