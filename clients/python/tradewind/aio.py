@@ -40,7 +40,7 @@ from tradewind.v1 import (
     execution_service_pb2_grpc,
     server_service_pb2_grpc,
 )
-from tradewind.watching import Following, GapFound, LogWatch, Watch
+from tradewind.watching import Following, GapFound, LogOptions, LogWatch, Watch
 
 T = TypeVar("T")
 
@@ -208,29 +208,15 @@ class Client:
         snapshot = after_revision is None
         return self._follow(Watch(self.namespace, execution_id, after_revision or 0, snapshot), None)
 
-    def watch_events(
-        self,
-        filter: str = "",
-        *,
-        cursor: str = "",
-        from_beginning: bool = False,
-        with_snapshot: bool = False,
-        coalesce: bool = False,
-    ) -> AsyncIterator[LogUpdate]:
+    def watch_events(self, filter: str = "", **options: Unpack[LogOptions]) -> AsyncIterator[LogUpdate]:
         """Follow all executions of the namespace, without gaps or repetitions, over restarts of the server.
 
-        Args:
-            filter: which events, e.g. 'workflow = "salary" AND type = "ExecutionFailed"'; see docs/watching.md.
-            cursor: go on after the update that had this cursor.
-            from_beginning: start at the beginning of the log; without this, a cursor or a snapshot, start now.
-            with_snapshot: start with the open executions, then everything after that.
-            coalesce: when behind, only the newest state of each execution and task.
+        *filter* says which events, e.g. 'workflow = "salary" AND type = "ExecutionFailed"'; see docs/watching.md.
 
         Raises:
             OutOfRange: the log does not have the cursor's event any more: start again with a snapshot.
         """
-        start = "from_beginning" if from_beginning else "with_snapshot" if with_snapshot else ""
-        return self._follow(LogWatch(self.namespace, filter, start, coalesce, cursor), None)
+        return self._follow(LogWatch(self.namespace, filter, options), None)
 
     def executions(self, filter: str = "", *, full: bool = False) -> AsyncIterator[Execution]:
         """List executions, newest first, page by page as they are read; *full* adds their payloads."""

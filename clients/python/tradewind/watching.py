@@ -6,7 +6,7 @@ every response to `receive()`, and opens the next one the same way when a stream
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from tradewind.models import Event, Execution, LogUpdate, Snapshot, Task, Update
 from tradewind.v1 import event_pb2, execution_service_pb2
@@ -91,6 +91,19 @@ class Watch:
         return Update(self.revision, snapshot=Snapshot(self._execution, tuple(self._tasks)))
 
 
+class LogOptions(TypedDict, total=False):
+    """Where a watch of a namespace starts, and what it leaves out; without a start it begins now."""
+
+    #: Go on after the update that had this cursor.
+    cursor: str
+    #: Start at the beginning of the log.
+    from_beginning: bool
+    #: Start with the open executions, then everything after that.
+    with_snapshot: bool
+    #: When behind, only the newest state of each execution and task.
+    coalesce: bool
+
+
 class LogWatch:
     """The position of one watcher of a namespace.
 
@@ -102,13 +115,17 @@ class LogWatch:
     #: A log has no end: whoever ends the stream means another to be opened.
     ends = False
 
-    def __init__(self, namespace: str, filter: str, start: str, coalesce: bool, cursor: str = "") -> None:
-        self._request = execution_service_pb2.WatchEventsRequest(namespace=namespace, filter=filter, coalesce=coalesce)
-        if start:
-            setattr(self._request, start, True)
+    def __init__(self, namespace: str, filter: str, options: LogOptions) -> None:
+        self._request = execution_service_pb2.WatchEventsRequest(
+            namespace=namespace, filter=filter, coalesce=options.get("coalesce", False)
+        )
+        if options.get("from_beginning"):
+            self._request.from_beginning = True
+        elif options.get("with_snapshot"):
+            self._request.with_snapshot = True
         #: Revisions that the snapshot showed: after a reconnect the events up to there may come as well.
         self._shown: dict[str, int] = {}
-        self.cursor = cursor
+        self.cursor = options.get("cursor", "")
 
     def request(self) -> execution_service_pb2.WatchEventsRequest:
         """Build the request that continues exactly after what was passed on, or begins again within a snapshot."""

@@ -145,18 +145,8 @@ class BuiltInWorker:
 
     def _answer(self, row: QueueRow, command: Command) -> None:
         self._has_room(row)
-        request = r.Result(
-            provenance=Provenance(f"worker:{WORKER}", type(command).__name__),
-            target=row.execution_id,
-            namespace=row.namespace,
-            action_id=row.action_id,
-            attempt=row.attempt,
-            epoch=row.epoch,
-            worker=WORKER,
-            command=self._runtime.secrets.masked_answer(command),
-            session=self._sessions[row.namespace].id,
-        )
-        self._runtime.tell(request)
+        masked = self._runtime.secrets.masked_answer(command)
+        self._runtime.tell(r.result_of(row, masked, f"worker:{WORKER}", self._sessions[row.namespace].id))
 
     def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
         """Stop what is being done."""

@@ -58,16 +58,7 @@ def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
 
 def undeliverable(runtime: Runtime, row: QueueRow, problem: Unresolved) -> r.Result:
     """Return the request that fails an action which cannot be offered."""
-    return r.Result(
-        provenance=Provenance("system:secrets", "FailAction"),
-        target=row.execution_id,
-        namespace=row.namespace,
-        action_id=row.action_id,
-        attempt=row.attempt,
-        epoch=row.epoch,
-        worker=row.worker,
-        command=c.FailAction(runtime.clock.now(), row.action_id, problem.failure),
-    )
+    return r.result_of(row, c.FailAction(runtime.clock.now(), row.action_id, problem.failure), "system:secrets")
 
 
 def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:

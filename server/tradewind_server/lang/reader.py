@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
@@ -85,10 +85,10 @@ class Reader:
 
     def value(self, path: Path) -> object:
         """Return what is written at *path*, None if nothing is."""
-        value: object = self._document.value
+        value: Any = self._document.value
         for part in path:
             try:
-                value = value[part]  # type: ignore[index]
+                value = value[part]
             except (TypeError, LookupError):
                 return None
         return value

@@ -20,7 +20,7 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Desk, QueueName
 from tradewind_server.settings import Settings
 from tradewind_server.store.projection import Changes
-from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Provenance, QueueRow
+from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, QueueRow
 from tradewind_server.store.unit_of_work import Transaction
 
 #: Expired leases handled in one batch, and rows of each kind that are cleaned up.
@@ -226,18 +226,7 @@ class Delivery:
             self._follow_up(row, c.FailAction(self._now, row.action_id, failure))
 
     def _follow_up(self, row: QueueRow, command: c.FailAction | c.CancelAction) -> None:
-        self._outcome.follow_ups.append(
-            r.Result(
-                provenance=Provenance("system:leases", type(command).__name__),
-                target=row.execution_id,
-                namespace=row.namespace,
-                action_id=row.action_id,
-                attempt=row.attempt,
-                epoch=row.epoch,
-                worker=row.worker,
-                command=command,
-            )
-        )
+        self._outcome.follow_ups.append(r.result_of(row, command, "system:leases"))
 
     def sweep(self, request: r.Sweep) -> object:
         """Put back what is leased to workers that are silent, and tidy up."""

@@ -77,6 +77,23 @@ class Result(Request, kw_only=True):
     session: str = ""
 
 
+def result_of(
+    row: QueueRow, command: c.CompleteAction | c.FailAction | c.CancelAction, actor: str, session: str = ""
+) -> Result:
+    """Return the request that ends the action of *row*, as *actor*, and for its worker."""
+    return Result(
+        provenance=Provenance(actor, type(command).__name__),
+        target=row.execution_id,
+        namespace=row.namespace,
+        action_id=row.action_id,
+        attempt=row.attempt,
+        epoch=row.epoch,
+        worker=row.worker,
+        command=command,
+        session=session,
+    )
+
+
 class Posted(Request, kw_only=True):
     """A worker has begun an asynchronous action: it is handed to nobody any more, and waits for its result."""
 
