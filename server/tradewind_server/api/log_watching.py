@@ -58,7 +58,7 @@ class LogWatching:
                     yield message
             elif request.WhichOneof("start") is None:
                 # else one who is cut off before the first event could not resume
-                yield await watch.checkpoint(place)
+                yield await watch.checkpoint(place, is_held=follower.is_held)
             async for message in watch.follow(follower, place):
                 yield message
         finally:
@@ -151,10 +151,10 @@ class _Watch:
             if events or is_cut or await follower.wait(CHECKPOINT_SECONDS):
                 # what the filter leaves out for long is not read again by one who resumes
                 if place.xid - told.xid > COMMANDS:
-                    yield await self.checkpoint(place)
+                    yield await self.checkpoint(place, is_held=follower.is_held)
                     told = place
                 continue
-            yield await self.checkpoint(place)
+            yield await self.checkpoint(place, is_held=follower.is_held)
             told = place
 
     async def _after(self, follower: Follower, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
@@ -212,15 +212,16 @@ class _Watch:
         message.cursor = self._cursor(end)
         yield message
 
-    async def checkpoint(self, place: Place) -> pb.WatchEventsResponse:
-        """Return the sign that a watch has come to *place*."""
+    async def checkpoint(self, place: Place, *, is_held: bool) -> pb.WatchEventsResponse:
+        """Return the sign that a watch has come to *place*, and what holds the log back there, if anything does."""
         runtime = self._runtime
         now = runtime.clock.now()
         checkpoint = pb.Checkpoint(at=convert.moment(now))
-        held = await runtime.read(lambda c, _: log.blocker(runtime.database, c, self.namespace))
-        if held is not None:
-            checkpoint.lag.CopyFrom(convert.duration(to_microseconds(now) - held.since))
-            checkpoint.held_by = held.who
+        if is_held:
+            held = await runtime.read(lambda c, _: log.blocker(runtime.database, c, self.namespace))
+            if held is not None:
+                checkpoint.lag.CopyFrom(convert.duration(to_microseconds(now) - held.since))
+                checkpoint.held_by = held.who
         return pb.WatchEventsResponse(cursor=self._cursor(place), checkpoint=checkpoint)
 
 

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 #: Commands read at once.
 COMMANDS = 200
+#: What is kept for those who are a little behind.
 _KEPT_BYTES = 16 * 1024 * 1024
+_KEPT_STRETCHES = 64
 #: Other servers' news may be lost: the table is looked at this often without any.
 _NET_SECONDS = 1.0
 #: What an older transaction holds back is looked for again after this long, and then ever more rarely.
@@ -51,6 +53,8 @@ class Tail:
         self._wake = asyncio.Event()
         #: Where what is kept ends; None while that is not known.
         self._end: Place | None = None
+        #: Something is committed that an older transaction holds back.
+        self.is_held = False
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -78,13 +82,17 @@ class Tail:
         """Return what is known to follow *place*, and where that ends; None: ask the table."""
         if self._end is None or place < (self._stretches[0].start if self._stretches else self._end):
             return None
-        for stretch in self._stretches:
+        following: Stretch | None = None
+        # from the newest back: most who follow are there
+        for stretch in reversed(self._stretches):
             if stretch.end <= place:
-                continue
-            if stretch.start >= place:
-                return stretch.events, stretch.end
-            return [event for event in stretch.events if Place.after(event) > place], stretch.end
-        return (), place
+                break
+            following = stretch
+        if following is None:
+            return (), place
+        if following.start >= place:
+            return following.events, following.end
+        return [event for event in following.events if Place.after(event) > place], following.end
 
     async def _run(self) -> None:
         while True:
@@ -105,6 +113,7 @@ class Tail:
         while True:
             self._wake.clear()
             stretch = await self._next(self._end)
+            self.is_held = stretch.is_held
             if stretch.events:
                 self._keep(stretch)
                 pause = _HELD_SECONDS
@@ -131,7 +140,7 @@ class Tail:
         self._stretches.append(stretch)
         self._bytes += _size(stretch)
         self._end = stretch.end
-        while self._bytes > _KEPT_BYTES and len(self._stretches) > 1:
+        while len(self._stretches) > 1 and (self._bytes > _KEPT_BYTES or len(self._stretches) > _KEPT_STRETCHES):
             self._bytes -= _size(self._stretches.popleft())
         self.wake_followers()
 
@@ -159,6 +168,11 @@ class Follower:
         """Return what is known to follow *place*, and where that ends; None: ask the table."""
         self._woken.clear()
         return self._tail.after(place)
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether something is committed that may not be read yet."""
+        return self._tail.is_held
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there may be more, *seconds* at most; return whether there may."""

@@ -109,8 +109,11 @@ def _firsts(namespace: str, start: Place, end: int, commands: int) -> Any:
 
 def _rest(connection: sa.Connection, start: Place) -> Iterator[StoredEvent]:
     """Return what follows *start* in the same command."""
-    if not start.execution_id:
-        return iter(())
+    following = sa.select(_e.c.revision).where(
+        _e.c.execution_id == start.execution_id, _e.c.revision == start.revision + 1, _e.c.xid == start.xid
+    )
+    if connection.execute(following.where(_e.c.span == 0)).scalar() is None:
+        return iter(())  # as almost always: the place is after a whole command
     query = sa.select(_e).where(_e.c.execution_id == start.execution_id, _e.c.revision > start.revision)
     query = query.where(_e.c.xid == start.xid).order_by(_e.c.revision)
     rows = map(stored_event, connection.execute(query))
