@@ -111,11 +111,11 @@ async def test_whole_log_from_the_beginning(database_url: str) -> None:
 
 
 async def test_from_now_shows_only_what_comes(database_url: str) -> None:
-    """The default."""
+    """The default; a checkpoint says at once where that is."""
     async with echoing(database_url) as served:
         await run(served)
         with reading(served) as reader:
-            # a first event shows that the stream stands where it began
+            assert (await reader.message()).HasField("checkpoint")
             [first] = await run(served)
             await reader.until("ExecutionSucceeded")
             check_complete(reader.events, [first])
@@ -266,10 +266,11 @@ async def test_quiet_stream_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(log_watching, "CHECKPOINT_SECONDS", 0.05)
     async with echoing("") as served:
         with reading(served, filter="type = Nothing") as reader:
-            await run(served)
-            while not (await reader.message()).HasField("checkpoint"):
-                pass
             await reader.message()
+            await run(served)
+            quiet = reader.cursor
+            while reader.cursor == quiet:
+                assert (await reader.message()).HasField("checkpoint")
         with reading(served, cursor=reader.cursor) as resumed:
             [later] = await run(served)
             check_complete(await resumed.until("ExecutionSucceeded"), [later])
