@@ -36,6 +36,7 @@ from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEve
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.clock import CountedIds, VirtualClock
 from tradewind_server.testing.mocks import Answer, Call, Mocks
+from tradewind_server.testing.stand_ins import StandIns
 
 _ANYBODY = Provenance("anonymous:", "test")
 #: A world in which this much happens at one moment will never come to rest.
@@ -48,6 +49,7 @@ class World:
     Attributes:
         held: what its own worker was given and has not answered: the mock says so, or there is none.
         unanswered: the calls that no mock and no built-in action answers; only with *mocks*.
+        stand_ins: the sub-workflows that *mocks* answer.
         cache: the states that the committer remembers; a test may make it forget some.
         between: called before each batch; what it returns goes into the batch, too.
     """
@@ -63,6 +65,7 @@ class World:
         first_id: int = 0,
         mocks: Mocks | None = None,
         mocked_names: Iterable[str] = (),
+        absent: frozenset[str] = frozenset(),
     ) -> None:
         self.clock = VirtualClock()
         self.ids = CountedIds(first_id)
@@ -80,11 +83,13 @@ class World:
         self.outcomes: list[r.Outcome] = []
         self._pending: list[r.Request] = []
         self._performed = 0
-        #: Results of std.sleep and the like: (due, order, request).
-        self._later: list[tuple[int, int, r.Request]] = []
+        #: Results of std.sleep and the like: (due, order, what gives the requests).
+        self._later: list[tuple[int, int, Callable[[], list[r.Request]]]] = []
         self.held: dict[tuple[str, int], QueueRow] = {}
         self.unanswered: list[Call] = []
+        self.stand_ins = StandIns(self._writer, self.clock, self.ids)
         self._mocks = mocks
+        self._absent = absent
         #: Scheduled actions of which no answer has been decided, with mocks.
         self._calls: dict[tuple[str, int], Call] = {}
         # who begins an action that is answered from outside is not there either
@@ -210,6 +215,11 @@ class World:
         attempt, epoch = (lease.attempt, lease.epoch) if lease else (0, 0)
         return self.ask(_result(execution_id, command.action, attempt, epoch, command))
 
+    def end_stand_in(self, child: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> None:
+        """End a sub-workflow for which a mock stands."""
+        self._pending += self.stand_ins.answer(child, command)
+        self.settle()
+
     # --- time ------------------------------------------------------------------------------------
 
     def settle(self) -> None:
@@ -302,7 +312,7 @@ class World:
             at = self.clock.now()
             self._pending.append(r.Timer(provenance=provenance, target=execution_id, timer_id=timer_id, at=at))
         while self._later and self._later[0][0] <= now:
-            self._pending.append(heapq.heappop(self._later)[2])
+            self._pending += heapq.heappop(self._later)[2]()
 
     def _note(self, outcome: r.Outcome) -> None:
         self.outcomes.append(outcome)
@@ -317,15 +327,19 @@ class World:
             self.alarm.add(due, execution_id, timer_id)
         for key in outcome.ended_timers:
             self.alarm.forget(*key)
-        for target in outcome.targets:
-            at = self.clock.now()
-            self._pending.append(r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=at))
         if self._mocks is not None:
             self._note_calls(outcome, self._mocks)
             self._claim_targeted(outcome)
+        for target in outcome.targets:
+            self._pending += self._delivered(target)
         for session, row in outcome.offers:
             if session == self._worker.id:
                 self._perform(row)
+
+    def _delivered(self, target: str) -> list[r.Request]:
+        if target in self.stand_ins:
+            return self.stand_ins.hear(target)
+        return [r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=self.clock.now())]
 
     def _note_calls(self, outcome: r.Outcome, mocks: Mocks) -> None:
         for stored in (event for announced in outcome.announcements for event in announced.events):
@@ -333,14 +347,24 @@ class World:
                 continue
             event = decode_event(stored.type, stored.type_version, stored.body)
             assert isinstance(event, e.ActionScheduled)
-            if event.kind != "action":
-                continue
             call = Call(stored.execution_id, stored.task, event.index, event.name, tuple(event.wrappers), event.input)
-            if not event.asynchronous:
+            if event.kind == "workflow":
+                self._note_child(call, event, mocks.answer(call))
+            elif not event.asynchronous:
                 self._calls[stored.execution_id, event.action] = call
             elif (answer := mocks.answer(call)) is not None and not answer.hold:
                 # nobody is offered it: its answer comes from outside
                 self._reply(_result(call.execution_id, event.action, 0, 0, self._said(event.action, answer)), answer)
+
+    def _note_child(self, call: Call, event: e.ActionScheduled, answer: Answer | None) -> None:
+        if answer is None and call.name not in self._absent:
+            return  # it starts like any other
+        self.stand_ins.add(event.child, call.execution_id, event.action)
+        if answer is None:
+            self.unanswered.append(call)
+        elif not answer.hold:
+            command = self._said(event.action, answer)
+            self._at(answer.after, lambda: self.stand_ins.answer(event.child, command))
 
     def _claim_targeted(self, outcome: r.Outcome) -> None:
         """A mock answers whichever worker is meant."""
@@ -370,9 +394,12 @@ class World:
         return c.CompleteAction(at, action, answer.result)
 
     def _reply(self, result: r.Result, answer: Answer) -> None:
-        due = to_microseconds(self.clock.now() + timedelta(seconds=answer.after))
+        self._at(answer.after, lambda: [result])
+
+    def _at(self, seconds: float, requests: Callable[[], list[r.Request]]) -> None:
+        due = to_microseconds(self.clock.now() + timedelta(seconds=seconds))
         self._performed += 1
-        heapq.heappush(self._later, (due, self._performed, result))
+        heapq.heappush(self._later, (due, self._performed, requests))
 
     def _mocked(self, row: QueueRow) -> Answer | None:
         assert self._mocks is not None
