@@ -40,7 +40,8 @@ class Subject:
     @cached_property
     def called_workflows(self) -> frozenset[str]:
         """All names of workflows that the definitions call, as far as they are written there."""
-        calls = [(workflow, str(task.callee.source)) for workflow, task in self._tasks("workflow")]
+        tasks = [(workflow, task.callee) for workflow, task in self._tasks("workflow") if task.callee.is_constant]
+        calls = [(workflow, str(callee.source)) for workflow, callee in tasks]
         members = {workflow.name for workflow in self.checked.workflows if workflow.workbook}
         qualified = [(f"{workflow.workbook}.{name}", name) for workflow, name in calls]
         return frozenset(member if member in members else name for member, name in qualified)
@@ -48,10 +49,12 @@ class Subject:
     @cached_property
     def absent(self) -> frozenset[str]:
         """Workflows that stand in no file, only in mocks."""
-        wanted = self.tests.mocked.keys() - {workflow.name for workflow in self.checked.workflows}
-        others = frozenset() if self._computes("workflow") else wanted - self.called_workflows
-        others |= self.asked() - self.called_workflows
-        return frozenset(name for name in wanted - others if lang.read([_placeholder(name)]).is_valid)
+        mocked, names = self.tests.mocked.keys(), set(self.called_workflows & self.tests.mocked.keys())
+        names |= {str(task.callee.source) for _, task in self._tasks("workflow") if task.name in mocked}
+        if self._computes("workflow"):
+            names |= mocked - self.asked()
+        names -= {workflow.name for workflow in self.checked.workflows}
+        return frozenset(name for name in names if lang.read([_placeholder(name)]).is_valid)
 
     def placeholders(self) -> tuple[str, ...]:
         """Return a definition for each absent workflow: it never starts, but is found."""
