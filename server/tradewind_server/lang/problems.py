@@ -109,6 +109,12 @@ CODES: dict[str, Code] = {
     ),
     "publish-conflict": Code("warning", "A task publishes one variable at two levels.", "Publish it on one level."),
     "unused-publish": Code("warning", "What a clause of task-defaults publishes is not used."),
+    # policies
+    "short-timeout": Code(
+        "warning",
+        "A timeout is over before the waits of its task are.",
+        "Lengthen it: the waits count, too.",
+    ),
     # how tasks hang together
     "unknown-task": Code(
         "error", "A transition or requirement names a task that does not exist.", "Add the task, or mend the name."
