@@ -24,6 +24,8 @@ from tradewind_server.lang.workflows import check_name, read_action, read_workfl
 
 Kind: TypeAlias = Literal["workbook", "workflows", "actions"]
 
+#: What a file of tests is called; it defines nothing.
+TEST_SUFFIX = ".test.yaml"
 _MEMBER_NAME = re.compile(r"[\w-]+")
 
 
@@ -143,6 +145,10 @@ def _read_document(reader: Reader, document: Document, kind: Kind | None, found:
     if not isinstance(value, dict):
         message = "Expected a mapping with 'version' and definitions at the top of the document."
         reader.report("document-type", (), message)
+        return
+    if "version" not in value and isinstance(value.get("cases"), dict):
+        message = "Expected a definition, but this is a file of tests."
+        reader.report("document-type", (), message, f"Call it '*{TEST_SUFFIX}' and run it with 'tradewind test'.")
         return
     kind = kind or _kind(value)
     _check_version(reader, value)

@@ -27,7 +27,6 @@ from tradewind_server.testing.world import World
 
 __all__ = ["Covered", "Report", "Result", "Suite", "Unreadable", "load", "run"]
 
-SUFFIX = ".test.yaml"
 #: What stays between two cases of a file: the definitions, of which each case would deploy the same.
 _DEPLOYED = frozenset({"installation", "registry", "definitions"})
 
@@ -102,9 +101,9 @@ def load(paths: Sequence[Path]) -> Suite:
 
 
 def _find(path: Path) -> list[Path]:
-    found = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    found = sorted(path.rglob(f"*{lang.TEST_SUFFIX}")) if path.is_dir() else [path]
     if not found:
-        raise Unreadable(f"Expected files called *{SUFFIX} below '{path}', but there are none.")
+        raise Unreadable(f"Expected files called *{lang.TEST_SUFFIX} below '{path}', but there are none.")
     return found
 
 

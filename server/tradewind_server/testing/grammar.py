@@ -25,7 +25,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from tradewind_server.engine.state import FINAL_EXECUTION_STATES
-from tradewind_server.lang import Problem, Source, documents
+from tradewind_server.lang import TEST_SUFFIX, Problem, Source, documents
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.problems import Problems, did_you_mean
 from tradewind_server.lang.reader import Keyword, Reader, Shape
@@ -77,7 +77,7 @@ def read_tests(path: FilePath, text: str, problems: list[Problem]) -> TestFile |
     problems += found.in_order()
     if found.in_order() or reader is None:
         return None
-    names = value.get("definitions", [path.name.removesuffix(".test.yaml") + ".yaml"])
+    names = value.get("definitions", [path.name.removesuffix(TEST_SUFFIX) + ".yaml"])
     cases = []
     mocked = {name: ("mocks", name) for name in value.get("mocks", {})}
     answers = list(_answers(("mocks",), value.get("mocks", {})))
