@@ -1,4 +1,4 @@
-"""`tradewind test`: mocks that stand for sub-workflows."""
+"""`tradewind test`: mocks that stand for sub-workflows, and secrets in cases."""
 
 from __future__ import annotations
 
@@ -167,3 +167,27 @@ def test_answer_that_no_subworkflow_can_give_is_a_mistake(tmp_path: Path, mock: 
     assert problems(tmp_path, tests, ONE) == [("mock", 4)]
     [problem] = load(tmp_path, ONE, tests).problems
     assert problem.message.startswith(message)
+
+
+def test_secret_is_expected_and_matched_as_it_is_written(tmp_path: Path) -> None:
+    """A reference has marks around it that no case could write."""
+    text = """
+version: '2.0'
+w:
+  output: {token: <% secret('api.token') %>}
+  tasks:
+    t: {action: web.call, input: {token: "Bearer <% secret('api.token') %>"}}
+"""
+    tests = """
+mocks:
+  web.call: {when: {token: Bearer secret('api.token')}, result: 1}
+cases:
+  same:
+    then: {inputs: {t: {token: Bearer secret('api.token')}}, output: {token: secret('api.token')}}
+  other:
+    then: {output: {token: secret('api.key')}}
+"""
+    assert play(tmp_path, text, tests) == {
+        "same": (),
+        "other": ("output.token: expected \"secret('api.key')\", got \"secret('api.token')\"",),
+    }
