@@ -107,6 +107,13 @@ def _lines(pattern: str, count: int = 100_000) -> str:
     return "\n".join(text) + "\n"
 
 
+def _one(pattern: str, first: str = "", last: str = "", *, where: str = "target", count: int = 0) -> str:
+    """Return a definition with one text that repeats *pattern*, as long as a file may be."""
+    count = count or (_LARGE - 200) // len(pattern)
+    text = first + "".join(pattern.replace("N", str(n)) for n in range(count)) + last
+    return _HEAD + f"    t: {{{where}: '{text}'}}\n"
+
+
 _HUGE = {
     "bomb of aliases": _bomb(12),
     "nested lists": "[" * 100_000,
@@ -142,6 +149,17 @@ _HUGE = {
     "more than may be": "# " + "a" * 1_048_576,
     "one long line": _HEAD + f"    t: {{action: a x='{'y' * 900_000}'}}\n",
     "one long expression": _HEAD + f"    t: {{action: a x=<% {'1 + ' * 4_000}1 %>}}\n",
+    "open YAQL": _one("<% "),
+    "open Jinja": _one("{{ "),
+    "open blocks of Jinja": _one("{% "),
+    "open Jinja behind YAQL": _one("{{ ", "<% 1 %> "),
+    "open YAQL in a call": _one("a=<% ", where="action"),
+    "open lists in a call": _one("a=[ ", where="action"),
+    "open dictionaries in a call": _one("a={ ", where="action"),
+    "open texts in a list in a call": _one('\\"', 'a=[ "', where="action"),
+    "open lists in a retry": _one("count=[ ", where="retry"),
+    "blanks in a list of items": _one(" ", "a in x", " y", where="with-items"),
+    "distinct variables in one text": _one("<% $.vN %>", count=70_000),
     "many expressions in one text": _HEAD + f"    t: {{action: a, input: {{x: '{'<% $.v %>' * 90_000}'}}}}\n",
 }
 

@@ -180,14 +180,16 @@ class Problems:
 
     def suggest(self, name: str, known: Collection[str]) -> str:
         """Suggest the known word that is nearest to *name*, as long as that is cheap."""
-        self._comparisons_left -= len(known)
-        return did_you_mean(name, known) if self._comparisons_left >= 0 else ""
+        return did_you_mean(name, known) if self._may_compare(known) else ""
 
     def near(self, name: str, known: Collection[str], cutoff: float = 0.85) -> str:
         """Return a known word that *name* is probably a slip of; "" if none is as like it as *cutoff*."""
-        self._comparisons_left -= len(known)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff) if self._comparisons_left >= 0 else []
+        near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff) if self._may_compare(known) else []
         return near[0] if near else ""
+
+    def _may_compare(self, known: Collection[str]) -> bool:
+        self._comparisons_left -= len(known)
+        return self._comparisons_left >= 0 and len(self._found) < MAX_PROBLEMS
 
     def in_order(self) -> tuple[Problem, ...]:
         """Return all by place, without repetitions."""

@@ -102,15 +102,19 @@ class Reader:
         severity: Severity | None = None,
         at_value: bool = True,
         offset: int = 0,
+        name: str = "",
     ) -> None:
         """Add a problem with the value at *path*, or with its key if not *at_value*.
 
-        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*.
+        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*, where
+        *name* is looked for if there is one.
         """
         severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
         self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
         if self.problems.has_room(severity):
+            text = self.value(path) if name else None
+            offset = _find_name(text, name) if isinstance(text, str) else offset
             self.problems.add(self.problem(code, path, message, fix, severity, at_value, offset))
 
     def problem(
@@ -139,8 +143,7 @@ class Reader:
 
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
-        text = self.value(path)
-        self.report(code, path, message, fix, offset=_find_name(text, name) if isinstance(text, str) else 0)
+        self.report(code, path, message, fix, name=name)
 
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
