@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from tradewind_server.lang import analysis, documents
 from tradewind_server.lang.analysis import Action, Workflow
 from tradewind_server.lang.documents import Document, Path
+from tradewind_server.lang.expressions.effort import Effort
 from tradewind_server.lang.problems import CODES, Problem, Problems, path_text, shortened
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import DESCRIPTION, TEXT, TEXTS
@@ -66,7 +67,7 @@ def check(
         is_deployed: tells whether a workflow that is in none of the files exists all the same.
     """
     with _without_collecting():
-        found = _read(sources, kind)
+        found = _read(sources, kind, bounded=True)
         analysis.analyse(found.workflows, found.actions, is_deployed)
         return found.checked(sources)
 
@@ -89,7 +90,7 @@ def _without_collecting() -> Iterator[None]:
 def read(sources: Sequence[Source], kind: Kind | None = None) -> Checked:
     """Read files without looking for what is merely odd: for texts that have been checked before."""
     with _without_collecting():
-        return _read(sources, kind).checked(sources)
+        return _read(sources, kind, bounded=False).checked(sources)
 
 
 @dataclasses.dataclass(slots=True)
@@ -117,7 +118,7 @@ class _Found:
         )
 
 
-def _read(sources: Sequence[Source], kind: Kind | None) -> _Found:
+def _read(sources: Sequence[Source], kind: Kind | None, *, bounded: bool) -> _Found:
     found = _Found(Problems())
     for number, source in enumerate(sources):
         loaded, yaml_problems = documents.load(source.text)
@@ -130,8 +131,9 @@ def _read(sources: Sequence[Source], kind: Kind | None) -> _Found:
             if found.problems.has_room(about.severity):
                 found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message, about.fix))
         lines = source.text.splitlines()
+        effort = Effort() if bounded else None
         for document in loaded:
-            reader = Reader(source.file_name, lines, document, found.problems, number)
+            reader = Reader(source.file_name, lines, document, found.problems, number, effort)
             _read_document(reader, document, kind, found)
     return found
 

@@ -135,6 +135,11 @@ CODES: dict[str, Code] = {
     "join-conflict": Code("warning", "Two branches publish the same variable before their join."),
     "hidden-failure": Code("hint", "A failure of a task is dropped without a trace."),
     "all-failures-hidden": Code("warning", "task-defaults drop every failure of the workflow."),
+    "too-many-expressions": Code(
+        "error",
+        "The expressions of a file are more than can be checked in time.",
+        "Spread the definitions over several files.",
+    ),
     "too-many-problems": Code("warning", "There are more problems than are told."),
 }
 

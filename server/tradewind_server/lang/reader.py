@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
+from tradewind_server.lang.expressions.effort import MAX_EFFORT, Effort
 from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
 
 #: A JSON Schema, or a part of one.
@@ -62,7 +63,13 @@ class Reader:
     """Reads one document."""
 
     def __init__(
-        self, file: str, lines: Sequence[str], document: Document, problems: Problems, source_number: int = 0
+        self,
+        file: str,
+        lines: Sequence[str],
+        document: Document,
+        problems: Problems,
+        source_number: int = 0,
+        effort: Effort | None = None,
     ) -> None:
         self.file = file
         #: Which of the sources of one check this is, from 0.
@@ -71,6 +78,8 @@ class Reader:
         self.problems = problems
         self._lines = lines
         self._document = document
+        #: Shared by all readers of one file; None: no bound.
+        self._effort = effort
         self.error_count = 0
         #: Errors that hide a part of what was meant, so that more would seem wrong than is.
         self.gap_count = 0
@@ -190,6 +199,9 @@ class Reader:
         Mistral finds the deeper ones only when they are evaluated, and accepts the definition. *within* is the
         text at *path* if the value is only a part of it.
         """
+        if self._effort is not None and not self._effort.allows(value):
+            self._refuse_effort(self._effort, path)
+            return Template.constant(value)
         start = within.find(value) if isinstance(within, str) and isinstance(value, str) else 0
 
         def report(place: Path, problem: ExpressionSyntaxError) -> None:
@@ -200,6 +212,16 @@ class Reader:
         template = compile_template(value, report, path)
         self._warn_unclosed(value, path)
         return template
+
+    def _refuse_effort(self, effort: Effort, path: Path) -> None:
+        """Say it once; whatever is not compiled is an error all the same."""
+        if effort.is_told:
+            self.error_count += 1
+            self.gap_count += 1
+            return
+        effort.is_told = True
+        message = f"Expected expressions of at most {MAX_EFFORT} tokens in one file, but from here on there are more."
+        self.report("too-many-expressions", path, message)
 
     def _warn_unclosed(self, value: object, path: Path) -> None:
         if isinstance(value, dict):

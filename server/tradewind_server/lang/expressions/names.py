@@ -112,11 +112,15 @@ def of_jinja(tree: nodes.Template, known: frozenset[str]) -> Names:
     compared = (part.expr for part, _ in parts if isinstance(part, nodes.Compare))
     asked |= {value.value for value in compared if isinstance(value, nodes.Const)}
     read = set() if any(word.name == "_" and word.ctx == "store" for word in words) else _paths(p for p, _ in parts)
-    # an expression binds no name; a text may, here or there
-    is_expression = len(tree.body) == 1 and isinstance(tree.body[0], nodes.Assign)
-    bare = {word.name for word in words if word.ctx == "load"} if is_expression else _undeclared(tree)
+    # an expression binds no name; a block may, here or there
+    binds = any(not isinstance(part, nodes.Output) for part in tree.body) and not _is_expression(tree)
+    bare = _undeclared(tree) if binds else {word.name for word in words if word.ctx == "load"}
     bare -= known | asked | {"_"}
     return Names(frozenset(read - asked), frozenset(name for name in bare if not name.startswith("__")))
+
+
+def _is_expression(tree: nodes.Template) -> bool:
+    return len(tree.body) == 1 and isinstance(tree.body[0], nodes.Assign)
 
 
 def _with_asked(tree: nodes.Node) -> Iterator[tuple[nodes.Node, bool]]:
