@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Literal
 
+import sqlalchemy as sa
+
 from tradewind_server.actions.catalogue import SIMPLE, BuiltIn, signatures
 from tradewind_server.actions.outcome import ActionError, After
 from tradewind_server.clock import from_microseconds, to_microseconds
@@ -29,6 +31,7 @@ from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer
 from tradewind_server.runtime.desk import Desk, Session
 from tradewind_server.settings import Settings
+from tradewind_server.store import schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.loading import load, read_events, replay
@@ -263,6 +266,25 @@ class World:
         ]
         return min(moments, default=None)
 
+    # --- after a loss ----------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Begin where another world on this database was killed: its timers, and messages on their way."""
+        with self.database.reading() as (connection, _):
+            columns = schema.timers.c
+            timers = connection.execute(sa.select(columns.due_at, columns.execution_id, columns.timer_id)).all()
+            targets = connection.execute(sa.select(schema.messages.c.target).distinct()).scalars().all()
+        for due, execution_id, timer_id in timers:
+            self.alarm.add(due, execution_id, timer_id)
+        for target in targets:
+            self._pending += self._delivered(target)
+        self.settle()
+
+    def recover(self) -> None:
+        """Put back what is leased to workers that are silent, and take what is queued."""
+        self.ask(r.Sweep(provenance=_ANYBODY, at=self.clock.now()))
+        self.ask(self._claim([(name, "", 1_000) for name in self._worker.limits]))
+
     # --- looking ---------------------------------------------------------------------------------
 
     def live(self, execution_id: str) -> Live:
@@ -370,11 +392,11 @@ class World:
         """A mock answers whichever worker is meant."""
         wanted = sorted((name, target, 1_000) for _, name, target in outcome.queued if target)
         if wanted:
-            worker = self._worker
-            claim = r.Claim(
-                provenance=_ANYBODY, session=worker.id, worker=worker.worker, namespace="default", wanted=wanted
-            )
-            self._pending.append(claim)
+            self._pending.append(self._claim(wanted))
+
+    def _claim(self, wanted: list[tuple[str, str, int]]) -> r.Claim:
+        worker = self._worker
+        return r.Claim(provenance=_ANYBODY, session=worker.id, worker=worker.worker, namespace="default", wanted=wanted)
 
     def _perform(self, row: QueueRow) -> None:
         answer = self._mocked(row) if self._mocks is not None else self._computed(row)
@@ -403,13 +425,20 @@ class World:
 
     def _mocked(self, row: QueueRow) -> Answer | None:
         assert self._mocks is not None
-        call = self._calls.pop((row.execution_id, row.action_id))
+        call = self._calls.get((row.execution_id, row.action_id)) or self._earlier_call(row)
         answer = self._mocks.answer(call)
         if answer is None and (builtin := self._actions.get(row.name)) is not None and builtin.run is not None:
             return self._computed(row)
         if answer is None:
             self.unanswered.append(call)
         return answer
+
+    def _earlier_call(self, row: QueueRow) -> Call:
+        """Return the call of an action that an earlier world scheduled."""
+        state = self.live(row.execution_id).state
+        action = state.actions[row.action_id]
+        name = state.tasks[action.task].name
+        return Call(row.execution_id, name, action.index, row.name, tuple(action.wrappers), decode(row.input or b"{}"))
 
     def _computed(self, row: QueueRow) -> Answer:
         run = self._actions[row.name].run
