@@ -11,7 +11,6 @@ import copy
 import functools
 import itertools
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -92,29 +91,16 @@ def _engine() -> Any:
     return _ExactFactory().create()
 
 
-class _Tools(threading.local):
-    """Parser and lexer of one thread: both keep state while they work, and start anew with each text."""
-
-    @functools.cached_property
-    def parser(self) -> Any:
-        return copy.copy(_engine().parser)
-
-    @functools.cached_property
-    def lexer(self) -> Any:
-        return _engine().lexer.clone()
-
-
-_tools = _Tools()
-
-
 def parse(text: str) -> Ast:
     """Parse one expression.
 
     Raises:
         ExpressionSyntaxError: it is none; the offset is within *text*.
     """
+    engine = _engine()
+    # Both keep state while they work, hence the copies: this may run in several threads.
     try:
-        return _tools.parser.parse(text, lexer=_tools.lexer)
+        return copy.copy(engine.parser).parse(text, lexer=engine.lexer.clone())
     except exceptions.YaqlLexicalException as problem:
         raise ExpressionSyntaxError(f"unexpected character '{problem.value}'", problem.position or 0) from None
     except exceptions.YaqlGrammarException as problem:
