@@ -239,6 +239,8 @@ def _doubts(settings: Settings) -> list[str]:
         found.append(f"known_hosts names '{settings.known_hosts}', which is no file: std.ssh will fail.")
     if settings.insecure_hosts:
         found.append("insecure_hosts is set: std.ssh sends passwords to whoever answers at a host's address.")
+    if settings.unknown_actions == "fail":
+        found.append("unknown_actions is 'fail': every action for a worker fails, also one that a worker serves.")
     return found
 
 

@@ -30,7 +30,8 @@ class Settings:
     insecure: bool = False
     #: Serve reflection.
     reflection: bool = True
-    #: What becomes of an action that is neither built in nor written in YAML: "wait" for a worker, or "fail" at once.
+    #: What becomes of an action that is neither built in nor written in YAML: "wait" for a worker, or "fail" at once,
+    #: even if a worker serves it. To fail is for a server that is to have no workers, as `tradewind run` is.
     unknown_actions: str = "wait"
     #: Largest input, result or published value, bytes.
     max_payload_bytes: int = 1024 * 1024
@@ -100,6 +101,9 @@ def from_environment(environment: Mapping[str, str] | None = None, **overrides: 
     return Settings(**values)  # type: ignore[arg-type]
 
 
+_CHOICES = {"unknown_actions": ("wait", "fail")}
+
+
 def variable(name: str) -> str:
     """Return the environment variable of the setting *name*."""
     return f"TRADEWIND_{name.upper()}"
@@ -117,4 +121,6 @@ def _parse(name: str, type_: str, text: str) -> object:
             return int(text)
         except ValueError:
             raise ValueError(f"{variable(name)} must be a whole number, but is '{text}'") from None
+    if text not in _CHOICES.get(name, (text,)):
+        raise ValueError(f"{variable(name)} must be {' or '.join(_CHOICES[name])}, but is '{text}'")
     return text

@@ -58,6 +58,28 @@ def test_json_lists_every_problem(tmp_path: Path) -> None:
     ]
 
 
+def test_tests_among_the_files_are_left_out(tmp_path: Path) -> None:
+    """`tradewind check *.yaml` means the definitions; a file of tests alone is not one, by whatever name."""
+    good, tests, other = tmp_path / "good.yaml", tmp_path / "good.test.yaml", tmp_path / "other.yaml"
+    good.write_text(GOOD)
+    for path in (tests, other):
+        path.write_text("cases:\n  a: {then: {state: SUCCEEDED}}\n")
+
+    both, alone, misnamed = (tradewind("check", *map(str, paths)) for paths in ([good, tests], [tests], [other]))
+
+    assert (both.returncode, both.stdout) == (0, b"1 file: no problems\n")
+    assert both.stderr.decode() == f"{tests} is a file of tests and left out: run it with 'tradewind test'.\n"
+    assert alone.returncode == 2
+    assert "is a file of tests: run it with 'tradewind test'." in alone.stderr.decode()
+    assert misnamed.stdout.decode().splitlines() == [
+        f"{other}:1:1: error: Expected a definition, but this is a file of tests. [document-type]",
+        "  1 | cases:",
+        "    | ^",
+        "  fix: Call it '*.test.yaml' and run it with 'tradewind test'.",
+        "1 file: 1 errors, 0 warnings",
+    ]
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
 def test_unusable_file_is_exit_2(tmp_path: Path, content: bytes | None) -> None:
     """A file that is not there or not UTF-8 is no definition with errors."""

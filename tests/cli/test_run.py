@@ -135,3 +135,25 @@ workflows:
 """
     code, found = run(tmp_path, text)
     assert (code, found["workflow"], found["state"]) == (0, "book.main", "SUCCEEDED")
+
+
+def test_secret_is_shown_by_its_name_alone(tmp_path: Path) -> None:
+    """Without the marks around a reference, in pictures, in JSON and in messages."""
+    text = """
+version: '2.0'
+w:
+  output: {token: <% secret('api.token') %>}
+  output-on-error: {token: "Bearer <% secret('api.token') %>"}
+  tasks:
+    t: {action: std.noop, on-success: [fail(msg='no <% secret(other) %>')]}
+"""
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    printed = tradewind("run", str(path)).stdout.decode()
+    as_json = json.loads(tradewind("run", str(path), "--json").stdout)
+    assert "no secret('other')" in printed
+    assert (as_json["state_message"], as_json["output"]["token"]) == (
+        "no secret('other')",
+        "Bearer secret('api.token')",
+    )
+    assert not {"\ufdd0", "\ufdd1"} & set(printed + repr(as_json))

@@ -10,12 +10,13 @@ from tests.docs.blocks import blocks
 from tests.house import rules
 from tools import diagnostics_docs
 from tradewind_server.lang import Source, check
+from tradewind_server.lang.expressions import effort, templates
 from tradewind_server.lang.problems import CODES, MAX_PROBLEMS
 
 _TEXT = diagnostics_docs.PAGE.read_text(encoding="utf-8")
 _EXAMPLES = diagnostics_docs.examples(_TEXT)
-#: An example of it would be longer than the page; it has a test of its own below.
-_WITHOUT = {"too-many-problems"}
+#: An example of it would be longer than the page; each has a test of its own below.
+_WITHOUT = {"too-many-problems", "too-many-expressions"}
 
 
 def test_every_code_has_a_section_and_every_section_a_code() -> None:
@@ -54,6 +55,35 @@ def test_a_flood_of_problems_is_cut() -> None:
     assert [problem.code for problem in checked.problems[-2:]] == ["unknown-keyword", "too-many-problems"]
     assert "50 more" in checked.problems[-1].message
     assert len(checked.problems) == MAX_PROBLEMS + 2
+
+
+@pytest.mark.parametrize("marks", [("<%", "%>"), ("{{", "}}")])
+def test_a_flood_of_expressions_is_not_compiled(marks: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, whatever was compiled until then; the same text again is no work."""
+    compiled: list[str] = []
+    compile_text = templates._compile_text
+
+    def counted(text: str) -> object:
+        compiled.append(text)
+        return compile_text(text)
+
+    monkeypatch.setattr(templates, "_compile_text", counted)
+    monkeypatch.setattr(effort, "MAX_EFFORT", 5_000)
+
+    def definition(expressions: list[str]) -> Source:
+        tasks = "".join(f"    t{n}: {{action: a, input: {{x: '{text}'}}}}\n" for n, text in enumerate(expressions))
+        return Source("f.yaml", f"version: '2.0'\nw:\n  tasks:\n{tasks}")
+
+    # 47 tokens each
+    different = [f"{marks[0]}[{n}{',1' * 22}]{marks[1]}" for n in range(200)]
+
+    assert check([definition([different[0]] * 10_000)]).problems == ()
+    compiled.clear()
+    flood = check([definition(different)])
+
+    assert [problem.code for problem in flood.problems] == ["too-many-expressions"]
+    assert not flood.is_valid
+    assert 10 < len([text for text in compiled if marks[0] in text]) == flood.problems[0].line - 4 < 100
 
 
 def test_every_code_that_is_reported_is_in_the_table() -> None:

@@ -385,3 +385,33 @@ def test_reading_alone_finds_no_oddities() -> None:
     text = "version: '2.0'\nw: {tasks: {t: {action: std.nope x=<% $.nope %>}}}\n"
     assert read([Source("f", text)]).problems == ()
     assert len(check([Source("f", text)]).problems) == 2
+
+
+# --- waits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policies", "told"),
+    [
+        ("timeout: 30, wait-before: 30", True),
+        ("timeout: 30, wait-after: 40", True),
+        ("timeout: 30, wait-before: 20, wait-after: 10", True),
+        ("timeout: 31, wait-before: 20, wait-after: 10", False),
+        ("timeout: 0, wait-before: 20", False),
+        ("timeout: 30", False),
+        ("timeout: <% 30 %>, wait-before: 40", False),
+        # each attempt has a timeout of its own, which begins after the delay
+        ("timeout: 30, retry: {count: 3, delay: 60}", False),
+    ],
+)
+def test_timeout_that_its_own_waits_use_up_is_told(policies: str, told: bool) -> None:
+    assert _told(f"    t: {{action: a, {policies}}}\n") == ([("short-timeout", 4)] if told else [])
+
+
+def test_timeout_from_task_defaults_is_told_where_it_meets_the_wait() -> None:
+    defaults = "  task-defaults: {timeout: 30}\n"
+    tasks = "    t: {action: a, wait-before: 60}\n    u: {action: a, wait-before: 60, timeout: 90}\n"
+    assert _told(tasks, defaults) == [("short-timeout", 5)]
+    assert _told("    t: {action: a}\n    u: {action: a}\n", "  task-defaults: {timeout: 30, wait-after: 60}\n") == [
+        ("short-timeout", 3)
+    ]

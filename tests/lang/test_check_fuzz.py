@@ -107,6 +107,13 @@ def _lines(pattern: str, count: int = 100_000) -> str:
     return "\n".join(text) + "\n"
 
 
+def _one(pattern: str, first: str = "", last: str = "", *, where: str = "target", count: int = 0) -> str:
+    """Return a definition with one text that repeats *pattern*, as long as a file may be."""
+    count = count or (_LARGE - 200) // len(pattern)
+    text = first + "".join(pattern.replace("N", str(n)) for n in range(count)) + last
+    return _HEAD + f"    t: {{{where}: '{text}'}}\n"
+
+
 _HUGE = {
     "bomb of aliases": _bomb(12),
     "nested lists": "[" * 100_000,
@@ -139,9 +146,25 @@ _HUGE = {
     "items of one clause": _HEAD + "    t:\n      on-success:\n" + _lines("        - uN", 50_000),
     "actions": "version: 2\n" + _lines("aN: {base: std.ecoN}"),
     "workflows": "version: 2\n" + _lines("wN: {tasks: {t: {workflow: vN}}}"),
+    "distinct expressions": _HEAD + _lines("    tN: {action: a x=<% $.aN + N > len($.bN) %>}"),
+    "distinct expressions of Jinja": _HEAD + _lines("    tN: {action: 'a x={{ _.aN + N }}'}"),
+    "deep expressions of Jinja": _HEAD + _lines(f"    tN: {{action: 'a x={{{{ N{'+1' * 80} }}}}'}}"),
+    "long paths of Jinja": _HEAD + _lines(f"    tN: {{action: 'a x={{{{ xN{'.a' * 26} }}}}'}}"),
+    "loops of Jinja": _HEAD + _lines("    tN: {action: 'a x=\"{% for x in _.lN %}{{ x.b }}{% endfor %}\"'}"),
     "more than may be": "# " + "a" * 1_048_576,
     "one long line": _HEAD + f"    t: {{action: a x='{'y' * 900_000}'}}\n",
     "one long expression": _HEAD + f"    t: {{action: a x=<% {'1 + ' * 4_000}1 %>}}\n",
+    "open YAQL": _one("<% "),
+    "open Jinja": _one("{{ "),
+    "open blocks of Jinja": _one("{% "),
+    "open Jinja behind YAQL": _one("{{ ", "<% 1 %> "),
+    "open YAQL in a call": _one("a=<% ", where="action"),
+    "open lists in a call": _one("a=[ ", where="action"),
+    "open dictionaries in a call": _one("a={ ", where="action"),
+    "open texts in a list in a call": _one('\\"', 'a=[ "', where="action"),
+    "open lists in a retry": _one("count=[ ", where="retry"),
+    "blanks in a list of items": _one(" ", "a in x", " y", where="with-items"),
+    "distinct variables in one text": _one("<% $.vN %>", count=70_000),
     "many expressions in one text": _HEAD + f"    t: {{action: a, input: {{x: '{'<% $.v %>' * 90_000}'}}}}\n",
 }
 

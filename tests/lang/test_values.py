@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 
 import pytest
@@ -95,3 +96,12 @@ def test_json_dump_indents_by_four() -> None:
         values.json_dump({"a": [1, Decimal("2.50"), {}]})
         == '{\n    "a": [\n        1,\n        2.50,\n        {}\n    ]\n}'
     )
+
+
+def test_text_that_is_never_closed_is_refused_in_time() -> None:
+    """Each quote in it was taken for a beginning: a payload of one MiB held up everybody for half an hour."""
+    data = b'"' + b'\\"' * 500_000 + b"1" * 1_001
+    started = time.process_time()
+    with pytest.raises(values.ValueProblem, match="it is not JSON"):
+        values.decode(data)
+    assert time.process_time() - started < 2

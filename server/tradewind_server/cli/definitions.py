@@ -15,7 +15,7 @@ from rich.text import Text
 from tradewind import Client, Execution, TradewindError, models
 from tradewind_server import lang
 from tradewind_server.cli import records, sarif
-from tradewind_server.cli.output import Output
+from tradewind_server.cli.output import Output, error_console
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, alone, on_server
 from tradewind_server.lang.specs import WorkflowSpec
 
@@ -72,13 +72,20 @@ def schema(output: Output) -> None:
 
 
 def read_sources(files: Sequence[Path]) -> list[lang.Source]:
-    """Read the files.
+    """Read the files, but for tests among them: `*.yaml` means those, too.
 
     Raises:
-        Unusable: one cannot be read, or is not UTF-8.
+        Unusable: one cannot be read, or is not UTF-8, or all are tests.
     """
+    tests = [path for path in files if path.name.endswith(lang.TEST_SUFFIX)]
+    for path in tests:
+        if len(tests) == len(files):
+            raise Unusable(f"Expected a definition, but '{path}' is a file of tests: run it with 'tradewind test'.")
+        error_console().print(Text(f"{path} is a file of tests and left out: run it with 'tradewind test'."))
     sources = []
     for path in files:
+        if path in tests:
+            continue
         try:
             sources.append(lang.Source(str(path), path.read_text(encoding="utf-8")))
         except OSError as problem:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any, TextIO, cast
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from tradewind import values
+from tradewind_server.lang.references import shown
 
 #: Colour of each state, of executions, tasks and actions alike.
 COLOURS = {
@@ -54,12 +56,11 @@ class Output:
 
     def json(self, value: values.Value) -> None:
         """Write one JSON value on a line of its own."""
-        sys.stdout.buffer.write(values.encode(value) + b"\n")
-        sys.stdout.buffer.flush()
+        self.raw(values.encode(value).decode() + "\n")
 
     def raw(self, text: str) -> None:
         """Write *text* as it is: a file's content, in which nothing is wrapped or coloured."""
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(shown(text).encode())
         sys.stdout.buffer.flush()
 
     def table(
@@ -80,9 +81,23 @@ class Output:
             self.console.print(text)
 
 
+class _Shown:
+    """A stream that writes references to secrets as people know them; all else is the stream's."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(shown(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+    file = cast(TextIO, _Shown(stream))
+    return Console(file=file, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
 def error_console() -> Console:

@@ -206,9 +206,11 @@ def _declared(name: str, declared: tuple[InputSpec, ...], given: Mapping[str, ob
 def _checked(library: Library, call: Call) -> Call:
     signature = library.signature(call.name)
     if signature is None:
-        if library.open_world and not call.name.startswith("std."):
+        is_standard = call.name.startswith("std.")
+        if library.open_world and not is_standard:
             return call
-        raise TaskError(f"there is no action '{call.name}'")
+        why = "" if is_standard else ", and this server leaves none to workers (unknown_actions)"
+        raise TaskError(f"there is no action '{call.name}'{why}")
     missing, unexpected = _unfit(signature, call.input)
     if missing or unexpected:
         raise TaskError(_mismatch(call.name, missing, unexpected))

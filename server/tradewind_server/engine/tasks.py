@@ -7,6 +7,8 @@ the task FAILED and takes its on-error (R12).
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from tradewind_server.engine import calls
@@ -15,7 +17,7 @@ from tradewind_server.engine.decision import COMMANDS, Decision, Target
 from tradewind_server.engine.policies import TASK_ERRORS, dictionary, truth, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import ActionState, ExecutionState, Task, TaskState
-from tradewind_server.lang.expressions import Scope, Template
+from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.specs import OnClause, TaskSpec
 from tradewind_server.lang.values import is_truthy, to_text
 
@@ -185,10 +187,10 @@ class _Plan(msgspec.Struct, gc=False):
     published: dict[str, object]
     globals: dict[str, object]
     targets: list[Target]
-    #: What its guards see.
-    scope: Scope
     #: on-error gave at least one entry.
     handled: bool = False
+    #: Its result is not kept.
+    drop: bool = False
 
 
 def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry: bool = True) -> None:
@@ -206,13 +208,39 @@ def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry
         if may_retry and spec.retry is not None and _retry(d, task, spec, outcome, after):
             return
         targets, handled = _targets(spec, outcome, after)
-        _emit_end(d, task, outcome, reason, _Plan(published, globals_, targets, after, handled), spec)
+        drop = _drops_result(d, task, spec, after)
+        _emit_end(d, task, outcome, reason, _Plan(published, globals_, targets, handled, drop))
     except TASK_ERRORS as error:
+        why = reason if str(error) in reason else f"{reason} {error}".strip()
         if outcome is TaskState.SUCCEEDED or may_retry:
-            why = f"{reason} {error}" if reason else str(error)
             conclude(d, task, TaskState.FAILED, why, may_retry=False)
         else:
-            _fail_execution(d, task, f"{reason} Then its on-error failed: {error}" if reason else str(error))
+            _fail_by_on_error(d, task, why)
+
+
+def _fail_by_on_error(d: Decision, task: Task, reason: str) -> None:
+    """Take on-error without those parts of publish-on-error and on-complete that are wrong themselves (R12)."""
+    spec = d.task_spec(task)
+    try:
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, TaskState.FAILED)
+        branch: dict[str, object] = {}
+        globals_: dict[str, object] = {}
+        _publish_clause(spec.on_error, scope, branch, globals_)
+        hidden = {} if globals_ else globals_
+        with contextlib.suppress(*TASK_ERRORS):
+            branch.update(dictionary(spec.publish_on_error, scope, "publish"))
+        with contextlib.suppress(*TASK_ERRORS):
+            _publish_clause(spec.on_complete, scope, branch, hidden)
+        after = _outbound_scope(scope, branch, globals_)
+        targets = _entries(spec.on_error, after)
+        plan = _Plan(branch, globals_, targets, handled=bool(targets))
+        with contextlib.suppress(*TASK_ERRORS):
+            plan.targets = targets + _entries(spec.on_complete, after)
+        with contextlib.suppress(*TASK_ERRORS):
+            plan.drop = _drops_result(d, task, spec, after)
+        _emit_end(d, task, TaskState.FAILED, reason[:MAX_MESSAGE], plan)
+    except TASK_ERRORS as error:
+        _fail_execution(d, task, f"{reason} Then its on-error failed: {error}")
 
 
 def fail_at_once(d: Decision, task: Task, reason: str) -> None:
@@ -228,29 +256,23 @@ def _fail_execution(d: Decision, task: Task, reason: str) -> None:
     d.todo.append((task.id, [("fail", f"Task '{task.name}': {reason}")]))
 
 
-def _emit_end(d: Decision, task: Task, outcome: TaskState, reason: str, plan: _Plan, spec: TaskSpec) -> None:
+def _drops_result(d: Decision, task: Task, spec: TaskSpec, scope: Scope) -> bool:
+    """Tell whether keep-result says so; what a sub-workflow gave stays with it in any case."""
+    if spec.keep_result is None or is_truthy(spec.keep_result.evaluate(scope)):
+        return False
+    return not any(d.state.actions[a].kind == "workflow" for a in task.accepted.values())
+
+
+def _emit_end(d: Decision, task: Task, outcome: TaskState, reason: str, plan: _Plan) -> None:
     following = [target for target, _ in plan.targets if target not in COMMANDS]
-    drop = False
-    if spec.keep_result is not None:
-        drop = not is_truthy(_quietly(spec.keep_result, plan.scope)) and not any(
-            d.state.actions[a].kind == "workflow" for a in task.accepted.values()
-        )
     if outcome is TaskState.SUCCEEDED:
-        d.emit(e.TaskSucceeded(task.id, plan.published, plan.globals, following, drop))
+        d.emit(e.TaskSucceeded(task.id, plan.published, plan.globals, following, plan.drop))
     elif outcome is TaskState.FAILED:
-        d.emit(e.TaskFailed(task.id, reason, plan.published, plan.globals, following, plan.handled, drop))
+        d.emit(e.TaskFailed(task.id, reason, plan.published, plan.globals, following, plan.handled, plan.drop))
     else:
         d.emit(e.TaskSkipped(task.id, plan.published, plan.globals, following))
     d.end_timers(task)
     d.todo.append((task.id, plan.targets))
-
-
-def _quietly(template: Template, scope: Scope) -> object:
-    # keep-result is asked when the task has already ended; an error in it must not undo that
-    try:
-        return template.evaluate(scope)
-    except TASK_ERRORS:
-        return True
 
 
 def skip(d: Decision, task: Task) -> None:
@@ -261,7 +283,7 @@ def skip(d: Decision, task: Task) -> None:
         published, globals_ = _publish(spec, TaskState.SKIPPED, scope)
         after = _outbound_scope(scope, published, globals_)
         targets = _entries(spec.on_skip, after) or _entries(spec.on_success, after)
-        _emit_end(d, task, TaskState.SKIPPED, "", _Plan(published, globals_, targets, after), spec)
+        _emit_end(d, task, TaskState.SKIPPED, "", _Plan(published, globals_, targets))
     except TASK_ERRORS as error:
         # it has failed before; what is new is that the operator's answer does not work either
         d.todo.append((task.id, [("fail", f"Skipping task '{task.name}': {error}")]))

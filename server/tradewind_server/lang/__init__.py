@@ -5,8 +5,8 @@ Pure: no clock, id, random, log, SQL, proto, thread. What a definition *means* o
 `values.py`, numbers computed in `numbers.py`, and nowhere else.
 """
 
-from tradewind_server.lang.check import Checked, Source, check, read
+from tradewind_server.lang.check import TEST_SUFFIX, Checked, Source, check, read
 from tradewind_server.lang.problems import Problem
 from tradewind_server.lang.schema import schema
 
-__all__ = ["Checked", "Problem", "Source", "check", "read", "schema"]
+__all__ = ["TEST_SUFFIX", "Checked", "Problem", "Source", "check", "read", "schema"]

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from tradewind_server.lang import analysis, documents
 from tradewind_server.lang.analysis import Action, Workflow
 from tradewind_server.lang.documents import Document, Path
+from tradewind_server.lang.expressions.effort import Effort
 from tradewind_server.lang.problems import CODES, Problem, Problems, path_text, shortened
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import DESCRIPTION, TEXT, TEXTS
@@ -24,6 +25,8 @@ from tradewind_server.lang.workflows import check_name, read_action, read_workfl
 
 Kind: TypeAlias = Literal["workbook", "workflows", "actions"]
 
+#: What a file of tests is called; it defines nothing.
+TEST_SUFFIX = ".test.yaml"
 _MEMBER_NAME = re.compile(r"[\w-]+")
 
 
@@ -64,7 +67,7 @@ def check(
         is_deployed: tells whether a workflow that is in none of the files exists all the same.
     """
     with _without_collecting():
-        found = _read(sources, kind)
+        found = _read(sources, kind, bounded=True)
         analysis.analyse(found.workflows, found.actions, is_deployed)
         return found.checked(sources)
 
@@ -78,13 +81,16 @@ def _without_collecting() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            # count what was made as old, or the next little thing that is made would pay for the search after all
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 
 def read(sources: Sequence[Source], kind: Kind | None = None) -> Checked:
     """Read files without looking for what is merely odd: for texts that have been checked before."""
     with _without_collecting():
-        return _read(sources, kind).checked(sources)
+        return _read(sources, kind, bounded=False).checked(sources)
 
 
 @dataclasses.dataclass(slots=True)
@@ -112,7 +118,7 @@ class _Found:
         )
 
 
-def _read(sources: Sequence[Source], kind: Kind | None) -> _Found:
+def _read(sources: Sequence[Source], kind: Kind | None, *, bounded: bool) -> _Found:
     found = _Found(Problems())
     for number, source in enumerate(sources):
         loaded, yaml_problems = documents.load(source.text)
@@ -125,8 +131,9 @@ def _read(sources: Sequence[Source], kind: Kind | None) -> _Found:
             if found.problems.has_room(about.severity):
                 found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message, about.fix))
         lines = source.text.splitlines()
+        effort = Effort() if bounded else None
         for document in loaded:
-            reader = Reader(source.file_name, lines, document, found.problems, number)
+            reader = Reader(source.file_name, lines, document, found.problems, number, effort)
             _read_document(reader, document, kind, found)
     return found
 
@@ -143,6 +150,10 @@ def _read_document(reader: Reader, document: Document, kind: Kind | None, found:
     if not isinstance(value, dict):
         message = "Expected a mapping with 'version' and definitions at the top of the document."
         reader.report("document-type", (), message)
+        return
+    if "version" not in value and isinstance(value.get("cases"), dict):
+        message = "Expected a definition, but this is a file of tests."
+        reader.report("document-type", (), message, f"Call it '*{TEST_SUFFIX}' and run it with 'tradewind test'.")
         return
     kind = kind or _kind(value)
     _check_version(reader, value)

@@ -13,12 +13,15 @@ import re
 
 from tradewind_server.lang import values
 
-_EXPRESSION = r"<%.*?%>|\{\{.*?\}\}|\{%.*?%\}"
-_NAME = re.compile(rf"(?:{_EXPRESSION}|[^\s])+", re.DOTALL)
+_CLOSING = {"<%": "%>", "{{": "}}", "{%": "%}"}
+#: What surely begins no expression.
+_PLAIN = re.compile(r"[^\s,<{]+")
 _KEY = re.compile(r"([-_A-Za-z0-9]+)=")
-_BARE = re.compile(rf"(?:{_EXPRESSION}|,(?=[^\s,])|[^\s,])+", re.DOTALL)
 _SKIPPED = re.compile(r"[\s,]+")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LITERAL = re.compile(r"true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+#: Brackets without an end that are looked for in one text; each is looked for to the end of the text.
+_MOST_OPEN = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,8 +37,7 @@ class Call:
 def parse_call(text: str) -> Call:
     """Split a name, which may be an expression, from its parameters."""
     stripped = text.strip()
-    match = _NAME.match(stripped)
-    name = match.group() if match is not None else ""
+    name = stripped[: _Text(stripped).word_end(0, commas=True)]
     parameters, ignored = parse_parameters(stripped[len(name) :])
     return Call(name, parameters, ignored)
 
@@ -44,6 +46,7 @@ def parse_parameters(text: str) -> tuple[dict[str, object], tuple[str, ...]]:
     """Read `key=value` pairs; also return the pieces that are none."""
     parameters: dict[str, object] = {}
     ignored: list[str] = []
+    reader = _Text(text)
     position = 0
     while position < len(text):
         if blank := _SKIPPED.match(text, position):
@@ -51,45 +54,85 @@ def parse_parameters(text: str) -> tuple[dict[str, object], tuple[str, ...]]:
             continue
         key = _KEY.match(text, position)
         if key is None or key.end() >= len(text) or text[key.end()].isspace():
-            piece = _BARE.match(text, position)
-            assert piece is not None
-            ignored.append(piece.group())
-            position = piece.end()
+            end = reader.word_end(position)
+            ignored.append(text[position:end])
+            position = end
             continue
-        parameters[key.group(1)], position = _value(text, key.end())
+        parameters[key.group(1)], position = reader.value(key.end())
     return parameters, tuple(ignored)
 
 
-def _value(text: str, start: int) -> tuple[object, int]:
-    quote = text[start]
-    if quote in "\"'" and (end := text.find(quote, start + 1)) > 0:
-        return text[start + 1 : end], end + 1
-    if quote == "[" or (quote == "{" and text[start + 1 : start + 2] not in ("{", "%")):
-        end = _balanced_end(text, start)
-        if end:
-            return _json_or_text(text[start:end]), end
-    match = _BARE.match(text, start)
-    if match is None:
-        return "", start + 1
-    word = match.group()
-    return (_json_or_text(word) if _LITERAL.fullmatch(word) else word), match.end()
+class _Text:
+    """A text that is read from left to right, in time that grows with its length and no faster."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        #: Signs of which there is none any more.
+        self._used_up: set[str] = set()
+        self._open_left = _MOST_OPEN
+
+    def value(self, start: int) -> tuple[object, int]:
+        """Return the value at *start*, and its end."""
+        text = self._text
+        quote = text[start]
+        if quote in "\"'" and (end := self._find(quote, start + 1)) > 0:
+            return text[start + 1 : end], end + 1
+        if quote == "[" or (quote == "{" and text[start + 1 : start + 2] not in ("{", "%")):
+            end = self._balanced_end(start)
+            if end:
+                return _json_or_text(text[start:end]), end
+        end = self.word_end(start)
+        if end == start:
+            return "", start + 1
+        word = text[start:end]
+        return (_json_or_text(word) if _LITERAL.fullmatch(word) else word), end
+
+    def word_end(self, start: int, *, commas: bool = False) -> int:
+        """Return the end of the word at *start*; expressions in it may hold blanks.
+
+        A comma is part of it if something follows at once, or *commas*.
+        """
+        text, position = self._text, start
+        while position < len(text):
+            if plain := _PLAIN.match(text, position):
+                position = plain.end()
+                continue
+            sign = text[position]
+            if sign.isspace() or (sign == "," and not commas and not _goes_on(text, position + 1)):
+                break
+            closing = _CLOSING.get(text[position : position + 2])
+            end = self._find(closing, position + 2) if closing else -1
+            position = position + 1 if end < 0 else end + 2
+        return position
+
+    def _find(self, sign: str, start: int) -> int:
+        end = -1 if sign in self._used_up else self._text.find(sign, start)
+        if end < 0:
+            self._used_up.add(sign)
+        return end
+
+    def _balanced_end(self, start: int) -> int:
+        """Return where the bracket at *start* is closed, or 0."""
+        text, depth, position = self._text, 0, start
+        has_strings = True
+        while position < len(text) and self._open_left > 0:
+            sign = text[position]
+            if sign == '"' and has_strings:
+                match = _STRING.match(text, position)
+                # if this one is not closed, none behind it is
+                has_strings = match is not None
+                position = match.end() if match else position + 1
+                continue
+            depth += (sign in "[{") - (sign in "]}")
+            position += 1
+            if depth == 0:
+                return position
+        self._open_left -= 1
+        return 0
 
 
-def _balanced_end(text: str, start: int) -> int:
-    """Return where the bracket at *start* is closed, or 0."""
-    depth = 0
-    position = start
-    while position < len(text):
-        sign = text[position]
-        if sign == '"':
-            match = re.compile(r'"(?:[^"\\]|\\.)*"').match(text, position)
-            position = match.end() if match else position + 1
-            continue
-        depth += (sign in "[{") - (sign in "]}")
-        position += 1
-        if depth == 0:
-            return position
-    return 0
+def _goes_on(text: str, position: int) -> bool:
+    return position < len(text) and text[position] != "," and not text[position].isspace()
 
 
 def _json_or_text(text: str) -> object:

@@ -109,6 +109,12 @@ CODES: dict[str, Code] = {
     ),
     "publish-conflict": Code("warning", "A task publishes one variable at two levels.", "Publish it on one level."),
     "unused-publish": Code("warning", "What a clause of task-defaults publishes is not used."),
+    # policies
+    "short-timeout": Code(
+        "warning",
+        "A timeout is over before the waits of its task are.",
+        "Lengthen it: the waits count, too.",
+    ),
     # how tasks hang together
     "unknown-task": Code(
         "error", "A transition or requirement names a task that does not exist.", "Add the task, or mend the name."
@@ -129,6 +135,11 @@ CODES: dict[str, Code] = {
     "join-conflict": Code("warning", "Two branches publish the same variable before their join."),
     "hidden-failure": Code("hint", "A failure of a task is dropped without a trace."),
     "all-failures-hidden": Code("warning", "task-defaults drop every failure of the workflow."),
+    "too-many-expressions": Code(
+        "error",
+        "The expressions of a file are more than can be checked in time.",
+        "Spread the definitions over several files.",
+    ),
     "too-many-problems": Code("warning", "There are more problems than are told."),
 }
 
@@ -174,14 +185,16 @@ class Problems:
 
     def suggest(self, name: str, known: Collection[str]) -> str:
         """Suggest the known word that is nearest to *name*, as long as that is cheap."""
-        self._comparisons_left -= len(known)
-        return did_you_mean(name, known) if self._comparisons_left >= 0 else ""
+        return did_you_mean(name, known) if self._may_compare(known) else ""
 
     def near(self, name: str, known: Collection[str], cutoff: float = 0.85) -> str:
         """Return a known word that *name* is probably a slip of; "" if none is as like it as *cutoff*."""
-        self._comparisons_left -= len(known)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff) if self._comparisons_left >= 0 else []
+        near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff) if self._may_compare(known) else []
         return near[0] if near else ""
+
+    def _may_compare(self, known: Collection[str]) -> bool:
+        self._comparisons_left -= len(known)
+        return self._comparisons_left >= 0 and len(self._found) < MAX_PROBLEMS
 
     def in_order(self) -> tuple[Problem, ...]:
         """Return all by place, without repetitions."""

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from tradewind_server.lang.documents import Document, Path, Place
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
+from tradewind_server.lang.expressions.effort import MAX_EFFORT, Effort
 from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
 
 #: A JSON Schema, or a part of one.
@@ -62,7 +63,13 @@ class Reader:
     """Reads one document."""
 
     def __init__(
-        self, file: str, lines: Sequence[str], document: Document, problems: Problems, source_number: int = 0
+        self,
+        file: str,
+        lines: Sequence[str],
+        document: Document,
+        problems: Problems,
+        source_number: int = 0,
+        effort: Effort | None = None,
     ) -> None:
         self.file = file
         #: Which of the sources of one check this is, from 0.
@@ -71,6 +78,8 @@ class Reader:
         self.problems = problems
         self._lines = lines
         self._document = document
+        #: Shared by all readers of one file; None: no bound.
+        self._effort = effort
         self.error_count = 0
         #: Errors that hide a part of what was meant, so that more would seem wrong than is.
         self.gap_count = 0
@@ -102,15 +111,19 @@ class Reader:
         severity: Severity | None = None,
         at_value: bool = True,
         offset: int = 0,
+        name: str = "",
     ) -> None:
         """Add a problem with the value at *path*, or with its key if not *at_value*.
 
-        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*.
+        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*, where
+        *name* is looked for if there is one.
         """
         severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
         self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
         if self.problems.has_room(severity):
+            text = self.value(path) if name else None
+            offset = _find_name(text, name) if isinstance(text, str) else offset
             self.problems.add(self.problem(code, path, message, fix, severity, at_value, offset))
 
     def problem(
@@ -139,8 +152,7 @@ class Reader:
 
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
-        text = self.value(path)
-        self.report(code, path, message, fix, offset=_find_name(text, name) if isinstance(text, str) else 0)
+        self.report(code, path, message, fix, name=name)
 
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
@@ -187,6 +199,9 @@ class Reader:
         Mistral finds the deeper ones only when they are evaluated, and accepts the definition. *within* is the
         text at *path* if the value is only a part of it.
         """
+        if self._effort is not None and not self._effort.allows(value):
+            self._refuse_effort(self._effort, path)
+            return Template.constant(value)
         start = within.find(value) if isinstance(within, str) and isinstance(value, str) else 0
 
         def report(place: Path, problem: ExpressionSyntaxError) -> None:
@@ -197,6 +212,16 @@ class Reader:
         template = compile_template(value, report, path)
         self._warn_unclosed(value, path)
         return template
+
+    def _refuse_effort(self, effort: Effort, path: Path) -> None:
+        """Say it once; whatever is not compiled is an error all the same."""
+        if effort.is_told:
+            self.error_count += 1
+            self.gap_count += 1
+            return
+        effort.is_told = True
+        message = f"Expected expressions of at most {MAX_EFFORT} tokens in one file, but from here on there are more."
+        self.report("too-many-expressions", path, message)
 
     def _warn_unclosed(self, value: object, path: Path) -> None:
         if isinstance(value, dict):

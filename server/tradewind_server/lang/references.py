@@ -39,6 +39,11 @@ def reference(name: str) -> str:
     return f"{_OPEN}secret('{name}'){_CLOSE}"
 
 
+def shown(text: str) -> str:
+    """Return *text* as people see it: a reference as `secret('name')`, without the marks around it."""
+    return _MARKS.sub("", text)
+
+
 def may_hold_marks(data: bytes) -> bool:
     """Tell whether JSON *data* has to be defused; cheap, and rarely true without need."""
     if _FIRST in data and _FIRST_TWO in data:

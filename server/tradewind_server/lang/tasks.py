@@ -36,7 +36,7 @@ MAX_NAME = 255
 MAX_JOIN_NAME = MAX_NAME - 47
 
 _COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
-_WITH_ITEMS = re.compile(r"\s*([\w-]+)\s+in\s*(.+?)\s*", re.DOTALL)
+_WITH_ITEMS = re.compile(r"([\w-]+)\s+in\s*(.+)", re.DOTALL)
 
 
 def _read_input(reader: Reader, value: object, path: Path) -> object:
@@ -86,7 +86,7 @@ def _read_with_items(reader: Reader, value: object, path: Path) -> object:
 
 
 def _read_items(reader: Reader, text: str, path: Path) -> tuple[str, Template] | None:
-    match = _WITH_ITEMS.fullmatch(text)
+    match = _WITH_ITEMS.fullmatch(text.strip())
     if match is None:
         message = f"Expected 'variable in <% list %>' or 'variable in [1, 2]', but got '{text}'."
         reader.report("with-items", path, message)

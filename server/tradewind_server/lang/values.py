@@ -24,6 +24,8 @@ MAX_DEPTH = 100
 #: What a reference to a secret stands between; see `references.py`.
 MARKS = "\ufdd0\ufdd1"
 _MARK = re.compile(f"([{MARKS}])")
+#: One that is never closed goes to the end: otherwise each quote in it would be tried as a beginning.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (numbers.MAX_DIGITS + 1))
 
 _decoder = msgspec.json.Decoder(float_hook=numbers.parse_decimal)
@@ -57,7 +59,7 @@ def decode(data: bytes) -> Value:
 
 def _has_long_integer(data: bytes) -> bool:
     """Look outside of strings, where any run of digits is allowed."""
-    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', data)
+    outside = _STRING.sub(b'""', data)
     return _LONG_NUMBER.search(outside) is not None
 
 

@@ -1,6 +1,7 @@
 """Tests of workflows: finds `*.test.yaml`, plays each case in a world of its own, and says what differed.
 
-What stands in such a file: `grammar.py`; its mocks: `mocks.py`; its steps and expectations: `scenario.py`.
+What stands in such a file: `grammar.py`; its mocks: `mocks.py`; its steps and expectations: `scenario.py`; whether it
+fits its definitions: `subject.py`.
 """
 
 from __future__ import annotations
@@ -12,47 +13,26 @@ from pathlib import Path
 
 from tradewind_server import lang
 from tradewind_server.errors import Refusal
-from tradewind_server.lang.graph import uncalled
-from tradewind_server.lang.problems import Problem, did_you_mean
-from tradewind_server.lang.specs import WorkflowSpec
+from tradewind_server.lang.problems import Problem
 from tradewind_server.store.database import Database
 from tradewind_server.store.schema import metadata
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.comparison import Different, told
 from tradewind_server.testing.coverage import Coverage, Covered
-from tradewind_server.testing.grammar import Case, TestFile, read_tests
+from tradewind_server.testing.grammar import Case, read_tests
 from tradewind_server.testing.mocks import Mocks
 from tradewind_server.testing.scenario import Stage
+from tradewind_server.testing.subject import Subject, misfits
 from tradewind_server.testing.world import World
 
 __all__ = ["Covered", "Report", "Result", "Suite", "Unreadable", "load", "run"]
 
-SUFFIX = ".test.yaml"
 #: What stays between two cases of a file: the definitions, of which each case would deploy the same.
 _DEPLOYED = frozenset({"installation", "registry", "definitions"})
 
 
 class Unreadable(Exception):
     """A file or folder is not there, cannot be read, or has no tests; the text says which."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Subject:
-    """One file of tests with what it tests."""
-
-    tests: TestFile
-    sources: tuple[lang.Source, ...]
-    checked: lang.Checked
-    #: The workflows with the files that they stand in.
-    homes: tuple[tuple[str, WorkflowSpec], ...]
-
-    def called(self) -> frozenset[str]:
-        """Return all names of actions that the definitions call, as far as they are written there."""
-        tasks = [task for workflow in self.checked.workflows for task in workflow.tasks.values()]
-        names = {str(task.callee.source) for task in tasks if task.kind == "action" and task.callee.is_constant}
-        for action in self.checked.actions:
-            names |= {action.base, action.name}
-        return frozenset(names)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,15 +95,15 @@ def load(paths: Sequence[Path]) -> Suite:
         homes = tuple((each.file_name, spec) for each in definitions for spec in lang.read([each]).workflows)
         subject = Subject(tests, definitions, lang.read(definitions), homes)
         errors = [problem for problem in subject.checked.problems if problem.severity == "error"]
-        problems += errors or _misnamed(subject)
+        problems += errors or misfits(subject)
         subjects.append(subject)
     return Suite(tuple(subjects), tuple(dict.fromkeys(problems)), tuple(sources.values()))
 
 
 def _find(path: Path) -> list[Path]:
-    found = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    found = sorted(path.rglob(f"*{lang.TEST_SUFFIX}")) if path.is_dir() else [path]
     if not found:
-        raise Unreadable(f"Expected files called *{SUFFIX} below '{path}', but there are none.")
+        raise Unreadable(f"Expected files called *{lang.TEST_SUFFIX} below '{path}', but there are none.")
     return found
 
 
@@ -134,32 +114,6 @@ def _source(path: Path) -> lang.Source:
         raise Unreadable(f"Expected a file at '{path}', but it cannot be read: {problem.strerror}.") from None
     except UnicodeDecodeError as problem:
         raise Unreadable(f"Expected '{path}' to be UTF-8, but byte {problem.start} is not.") from None
-
-
-def _misnamed(subject: Subject) -> list[Problem]:
-    """Return mocks that nothing would ever ask, and workflows that are not there."""
-    problems: list[Problem] = []
-    tests, workflows = subject.tests, subject.checked.workflows
-    tasks = [task for workflow in workflows for task in workflow.tasks.values() if task.kind == "action"]
-    known = subject.called() | {task.name for task in tasks}
-    is_open = any(not task.callee.is_constant for task in tasks)
-    for name, path in tests.mocked.items():
-        if name not in known and not is_open:
-            message = f"Expected a mock of an action or a task, but '{name}' is neither."
-            problems.append(tests.reader.problem("unknown-mock", path, message, did_you_mean(name, known)))
-    names = [workflow.name for workflow in workflows]
-    for case in tests.cases:
-        if (case.workflow or _only(workflows)) not in names:
-            what = f"'{case.workflow}' is not there" if case.workflow else "there are several to choose from"
-            message = f"Expected a workflow for the case '{case.name}', but {what}."
-            fix = did_you_mean(case.workflow, names) or "Say 'workflow: …'."
-            problems.append(tests.reader.problem("workflow", ("cases", case.name), message, fix))
-    return problems
-
-
-def _only(workflows: Sequence[WorkflowSpec]) -> str:
-    names = uncalled(workflows)
-    return names[0] if len(names) == 1 else ""
 
 
 # --- running -----------------------------------------------------------------------------------------------------
@@ -195,16 +149,22 @@ def _run_file(
     if not cases:
         return
     _empty(writer, keep=frozenset())
-    World(database, writer=writer).deploy(*(source.text for source in subject.sources))
+    World(database, writer=writer).deploy(*(source.text for source in subject.sources), *subject.placeholders())
     homes = {spec.name: seen[file] for file, spec in subject.homes}
-    only = _only(subject.checked.workflows)
     for case in cases:
         _empty(writer, keep=_DEPLOYED)
         began = time.perf_counter()
         names = subject.called() | case.mocks.keys()
-        world = World(database, open_world=True, writer=writer, mocks=Mocks(case.mocks), mocked_names=names)
+        world = World(
+            database,
+            open_world=True,
+            writer=writer,
+            mocks=Mocks(case.mocks),
+            mocked_names=names,
+            absent=subject.absent,
+        )
         stage = Stage(world, check_laws=False)
-        differences = _play(case, case.workflow or only, stage)
+        differences = _play(case, case.workflow or subject.only, stage)
         taken = time.perf_counter() - began
         for id_ in stage.tree():
             spec = world.spec(id_)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from tradewind_server.lang.references import shown
 from tradewind_server.lang.values import encode
 
 #: Characters of one value in a difference.
@@ -81,9 +82,11 @@ def includes(part: Fields, whole: object) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return *value* in a form in which 1.50, 1.5, and true and 1 differ."""
+    """Return *value* in a form in which 1.50, 1.5, and true and 1 differ; a secret is as a case can write it."""
     if isinstance(value, bool | Decimal):
         return (type(value).__name__, str(value))
+    if isinstance(value, str):
+        return shown(value)
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -93,5 +96,5 @@ def plain(value: Any) -> Any:
 
 def told(value: object) -> str:
     """Return a value as JSON, with all its digits; a very long one is cut."""
-    text = encode(value).decode()
+    text = shown(encode(value).decode())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

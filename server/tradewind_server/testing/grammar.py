@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Any
 
 from tradewind_server.engine.state import FINAL_EXECUTION_STATES
-from tradewind_server.lang import Problem, Source, documents
+from tradewind_server.lang import TEST_SUFFIX, Problem, Source, documents
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.problems import Problems, did_you_mean
 from tradewind_server.lang.reader import Keyword, Reader, Shape
@@ -60,6 +60,8 @@ class TestFile:
     cases: tuple[Case, ...]
     #: Each mock with its place, to be compared with what the definitions call.
     mocked: Mapping[str, Path]
+    #: (mock, place, what it answers), those of a sequence one by one.
+    answers: tuple[tuple[str, Path, Fields], ...]
     reader: Reader
 
 
@@ -75,14 +77,27 @@ def read_tests(path: FilePath, text: str, problems: list[Problem]) -> TestFile |
     problems += found.in_order()
     if found.in_order() or reader is None:
         return None
-    names = value.get("definitions", [path.name.removesuffix(".test.yaml") + ".yaml"])
+    names = value.get("definitions", [path.name.removesuffix(TEST_SUFFIX) + ".yaml"])
     cases = []
     mocked = {name: ("mocks", name) for name in value.get("mocks", {})}
+    answers = list(_answers(("mocks",), value.get("mocks", {})))
     for name, case in value["cases"].items():
         cases.append(_case(name, reader.line(("cases", name)), case, value))
         mocked |= {mock: ("cases", name, "mocks", mock) for mock in case.get("mocks") or {}}
+        answers += _answers(("cases", name, "mocks"), case.get("mocks") or {})
     definitions = tuple(path.parent / each for each in ([names] if isinstance(names, str) else names))
-    return TestFile(path, definitions, tuple(cases), mocked, reader)
+    return TestFile(path, definitions, tuple(cases), mocked, tuple(answers), reader)
+
+
+def _answers(path: Path, mocks: Fields) -> Iterator[tuple[str, Path, Fields]]:
+    for name, rules in mocks.items():
+        for place, rule in _numbered((*path, name), rules):
+            turns = _numbered((*place, "sequence"), rule["sequence"]) if "sequence" in rule else [(place, rule)]
+            yield from ((name, where, answer) for where, answer in turns)
+
+
+def _numbered(path: Path, value: Any) -> list[tuple[Path, Fields]]:
+    return [((*path, n), item) for n, item in enumerate(value)] if isinstance(value, list) else [(path, value)]
 
 
 def _case(name: str, line: int, case: Fields, common: Fields) -> Case:

@@ -168,6 +168,9 @@ class Stage:
 
     def _answer(self, how: Fields, command: Callable[[int], c.CompleteAction | c.FailAction | c.CancelAction]) -> None:
         execution_id, action = self._action(how)
+        if action.child:
+            self.world.end_stand_in(action.child, command(action.id))
+            return
         key = (execution_id, action.id)
         lease = self._leases.get(key) or self.world.held.get(key)
         if lease is None and not action.asynchronous:
@@ -180,7 +183,9 @@ class Stage:
         ended: tuple[str, Action] | None = None
         for task, state in self._tasks(how["task"]):
             for action in state.actions.values():
-                if action.task != task.id or action.child or how.get("item", action.index) != action.index:
+                if action.task != task.id or how.get("item", action.index) != action.index:
+                    continue
+                if action.child and action.child not in self.world.stand_ins:
                     continue
                 if action.state is ActionState.OPEN:
                     return state.id, action

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Literal
 
+import sqlalchemy as sa
+
 from tradewind_server.actions.catalogue import SIMPLE, BuiltIn, signatures
 from tradewind_server.actions.outcome import ActionError, After
 from tradewind_server.clock import from_microseconds, to_microseconds
@@ -29,6 +31,7 @@ from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer
 from tradewind_server.runtime.desk import Desk, Session
 from tradewind_server.settings import Settings
+from tradewind_server.store import schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.loading import load, read_events, replay
@@ -36,6 +39,7 @@ from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEve
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.clock import CountedIds, VirtualClock
 from tradewind_server.testing.mocks import Answer, Call, Mocks
+from tradewind_server.testing.stand_ins import StandIns
 
 _ANYBODY = Provenance("anonymous:", "test")
 #: A world in which this much happens at one moment will never come to rest.
@@ -48,6 +52,7 @@ class World:
     Attributes:
         held: what its own worker was given and has not answered: the mock says so, or there is none.
         unanswered: the calls that no mock and no built-in action answers; only with *mocks*.
+        stand_ins: the sub-workflows that *mocks* answer.
         cache: the states that the committer remembers; a test may make it forget some.
         between: called before each batch; what it returns goes into the batch, too.
     """
@@ -63,6 +68,7 @@ class World:
         first_id: int = 0,
         mocks: Mocks | None = None,
         mocked_names: Iterable[str] = (),
+        absent: frozenset[str] = frozenset(),
     ) -> None:
         self.clock = VirtualClock()
         self.ids = CountedIds(first_id)
@@ -80,11 +86,13 @@ class World:
         self.outcomes: list[r.Outcome] = []
         self._pending: list[r.Request] = []
         self._performed = 0
-        #: Results of std.sleep and the like: (due, order, request).
-        self._later: list[tuple[int, int, r.Request]] = []
+        #: Results of std.sleep and the like: (due, order, what gives the requests).
+        self._later: list[tuple[int, int, Callable[[], list[r.Request]]]] = []
         self.held: dict[tuple[str, int], QueueRow] = {}
         self.unanswered: list[Call] = []
+        self.stand_ins = StandIns(self._writer, self.clock, self.ids)
         self._mocks = mocks
+        self._absent = absent
         #: Scheduled actions of which no answer has been decided, with mocks.
         self._calls: dict[tuple[str, int], Call] = {}
         # who begins an action that is answered from outside is not there either
@@ -210,6 +218,11 @@ class World:
         attempt, epoch = (lease.attempt, lease.epoch) if lease else (0, 0)
         return self.ask(_result(execution_id, command.action, attempt, epoch, command))
 
+    def end_stand_in(self, child: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> None:
+        """End a sub-workflow for which a mock stands."""
+        self._pending += self.stand_ins.answer(child, command)
+        self.settle()
+
     # --- time ------------------------------------------------------------------------------------
 
     def settle(self) -> None:
@@ -252,6 +265,25 @@ class World:
             due for due in (self.alarm.next_due(), self._later[0][0] if self._later else None) if due is not None
         ]
         return min(moments, default=None)
+
+    # --- after a loss ----------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Begin where another world on this database was killed: its timers, and messages on their way."""
+        with self.database.reading() as (connection, _):
+            columns = schema.timers.c
+            timers = connection.execute(sa.select(columns.due_at, columns.execution_id, columns.timer_id)).all()
+            targets = connection.execute(sa.select(schema.messages.c.target).distinct()).scalars().all()
+        for due, execution_id, timer_id in timers:
+            self.alarm.add(due, execution_id, timer_id)
+        for target in targets:
+            self._pending += self._delivered(target)
+        self.settle()
+
+    def recover(self) -> None:
+        """Put back what is leased to workers that are silent, and take what is queued."""
+        self.ask(r.Sweep(provenance=_ANYBODY, at=self.clock.now()))
+        self.ask(self._claim([(name, "", 1_000) for name in self._worker.limits]))
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -302,7 +334,7 @@ class World:
             at = self.clock.now()
             self._pending.append(r.Timer(provenance=provenance, target=execution_id, timer_id=timer_id, at=at))
         while self._later and self._later[0][0] <= now:
-            self._pending.append(heapq.heappop(self._later)[2])
+            self._pending += heapq.heappop(self._later)[2]()
 
     def _note(self, outcome: r.Outcome) -> None:
         self.outcomes.append(outcome)
@@ -317,15 +349,19 @@ class World:
             self.alarm.add(due, execution_id, timer_id)
         for key in outcome.ended_timers:
             self.alarm.forget(*key)
-        for target in outcome.targets:
-            at = self.clock.now()
-            self._pending.append(r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=at))
         if self._mocks is not None:
             self._note_calls(outcome, self._mocks)
             self._claim_targeted(outcome)
+        for target in outcome.targets:
+            self._pending += self._delivered(target)
         for session, row in outcome.offers:
             if session == self._worker.id:
                 self._perform(row)
+
+    def _delivered(self, target: str) -> list[r.Request]:
+        if target in self.stand_ins:
+            return self.stand_ins.hear(target)
+        return [r.Deliver(provenance=Provenance("system:", "Deliver"), target=target, at=self.clock.now())]
 
     def _note_calls(self, outcome: r.Outcome, mocks: Mocks) -> None:
         for stored in (event for announced in outcome.announcements for event in announced.events):
@@ -333,24 +369,34 @@ class World:
                 continue
             event = decode_event(stored.type, stored.type_version, stored.body)
             assert isinstance(event, e.ActionScheduled)
-            if event.kind != "action":
-                continue
             call = Call(stored.execution_id, stored.task, event.index, event.name, tuple(event.wrappers), event.input)
-            if not event.asynchronous:
+            if event.kind == "workflow":
+                self._note_child(call, event, mocks.answer(call))
+            elif not event.asynchronous:
                 self._calls[stored.execution_id, event.action] = call
             elif (answer := mocks.answer(call)) is not None and not answer.hold:
                 # nobody is offered it: its answer comes from outside
                 self._reply(_result(call.execution_id, event.action, 0, 0, self._said(event.action, answer)), answer)
 
+    def _note_child(self, call: Call, event: e.ActionScheduled, answer: Answer | None) -> None:
+        if answer is None and call.name not in self._absent:
+            return  # it starts like any other
+        self.stand_ins.add(event.child, call.execution_id, event.action)
+        if answer is None:
+            self.unanswered.append(call)
+        elif not answer.hold:
+            command = self._said(event.action, answer)
+            self._at(answer.after, lambda: self.stand_ins.answer(event.child, command))
+
     def _claim_targeted(self, outcome: r.Outcome) -> None:
         """A mock answers whichever worker is meant."""
         wanted = sorted((name, target, 1_000) for _, name, target in outcome.queued if target)
         if wanted:
-            worker = self._worker
-            claim = r.Claim(
-                provenance=_ANYBODY, session=worker.id, worker=worker.worker, namespace="default", wanted=wanted
-            )
-            self._pending.append(claim)
+            self._pending.append(self._claim(wanted))
+
+    def _claim(self, wanted: list[tuple[str, str, int]]) -> r.Claim:
+        worker = self._worker
+        return r.Claim(provenance=_ANYBODY, session=worker.id, worker=worker.worker, namespace="default", wanted=wanted)
 
     def _perform(self, row: QueueRow) -> None:
         answer = self._mocked(row) if self._mocks is not None else self._computed(row)
@@ -370,19 +416,29 @@ class World:
         return c.CompleteAction(at, action, answer.result)
 
     def _reply(self, result: r.Result, answer: Answer) -> None:
-        due = to_microseconds(self.clock.now() + timedelta(seconds=answer.after))
+        self._at(answer.after, lambda: [result])
+
+    def _at(self, seconds: float, requests: Callable[[], list[r.Request]]) -> None:
+        due = to_microseconds(self.clock.now() + timedelta(seconds=seconds))
         self._performed += 1
-        heapq.heappush(self._later, (due, self._performed, result))
+        heapq.heappush(self._later, (due, self._performed, requests))
 
     def _mocked(self, row: QueueRow) -> Answer | None:
         assert self._mocks is not None
-        call = self._calls.pop((row.execution_id, row.action_id))
+        call = self._calls.get((row.execution_id, row.action_id)) or self._earlier_call(row)
         answer = self._mocks.answer(call)
         if answer is None and (builtin := self._actions.get(row.name)) is not None and builtin.run is not None:
             return self._computed(row)
         if answer is None:
             self.unanswered.append(call)
         return answer
+
+    def _earlier_call(self, row: QueueRow) -> Call:
+        """Return the call of an action that an earlier world scheduled."""
+        state = self.live(row.execution_id).state
+        action = state.actions[row.action_id]
+        name = state.tasks[action.task].name
+        return Call(row.execution_id, name, action.index, row.name, tuple(action.wrappers), decode(row.input or b"{}"))
 
     def _computed(self, row: QueueRow) -> Answer:
         run = self._actions[row.name].run

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tradewind_server.lang.analysis import calls, joins, outcomes, shadows, variables
+from tradewind_server.lang.analysis import calls, joins, outcomes, shadows, variables, waits
 from tradewind_server.lang.analysis.flow import Flow
 from tradewind_server.lang.analysis.subjects import Action, Workflow
 
@@ -30,5 +30,6 @@ def analyse(workflows: Sequence[Workflow], actions: Sequence[Action], is_deploye
         outcomes.check(workflow, flow)
         variables.check(workflow, flow)
         shadows.check_workflow(workflow)
+        waits.check(workflow)
         if workflow.is_whole:
             joins.check(workflow, flow)

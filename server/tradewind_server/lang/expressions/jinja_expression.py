@@ -6,6 +6,7 @@ Source: `mistral/expressions/jinja_expression.py`.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 
 import jinja2
@@ -25,17 +26,32 @@ _SYSTEM_VARIABLES = ("__env", "__execution", "__task_execution")
 _FOUND_BY_ITSELF = frozenset({*FUNCTIONS, *sandbox().globals})
 
 
+#: Levels of an expression, and of a text with blocks, that certainly can be compiled: Python takes 200 brackets in each
+#: other, and 20 loops. A deeper one is tried at once, so that a check tells it; all others are compiled when they are
+#: first evaluated, since that takes longer than all else that a check does with them.
+_SHALLOW = 60
+_SHALLOW_TEXT = 15
+
+
 class JinjaExpression:
     """What stands between `{{` and `}}`; the value keeps its type."""
 
-    __slots__ = ("_compiled", "_path", "task_names", "text")
+    __slots__ = ("_names", "_path", "_program", "task_names", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text.strip()
         tree = _parse_expression(text)
+        levels = _levels(tree)
         self._path = _plain_path(tree.body[0].node)  # type: ignore[attr-defined]
-        self.task_names = _task_names(tree)
-        self._compiled = TemplateExpression(_compiled(tree), undefined_to_none=False)
+        self.task_names = _task_names(levels)
+        self._names = of_jinja(tree, _FOUND_BY_ITSELF)
+        self._program = _compiled(tree) if len(levels) > _SHALLOW else None
+
+    @property
+    def _compiled(self) -> TemplateExpression:
+        if self._program is None:
+            self._program = _compiled(_parse_expression(self.text))
+        return TemplateExpression(self._program, undefined_to_none=False)
 
     def evaluate(self, scope: Scope) -> object:
         """Return a plain value, shared with the scope: it must not be changed.
@@ -57,20 +73,28 @@ class JinjaExpression:
             raise _failure(self.text, problem) from None
 
     def names(self) -> Names:
-        """Return what the expression names, parsed anew."""
-        return of_jinja(_parse_expression(self.text), _FOUND_BY_ITSELF)
+        """Return what the expression names."""
+        return self._names
 
 
 class JinjaText:
     """A text with expressions or blocks in it; the result is text."""
 
-    __slots__ = ("_compiled", "task_names", "text")
+    __slots__ = ("_names", "_program", "task_names", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         tree = sandbox().parse(text)
-        self.task_names = _task_names(tree)
-        self._compiled = _compiled(tree)
+        levels = _levels(tree)
+        self.task_names = _task_names(levels)
+        self._names = of_jinja(tree, _FOUND_BY_ITSELF)
+        self._program = _compiled(tree) if len(levels) > _SHALLOW_TEXT else None
+
+    @property
+    def _compiled(self) -> jinja2.Template:
+        if self._program is None:
+            self._program = _compiled(sandbox().parse(self.text))
+        return self._program
 
     def evaluate(self, scope: Scope) -> object:
         """Return a text.
@@ -81,8 +105,9 @@ class JinjaText:
         budget = Budget()
         parts = []
         try:
-            context = self._compiled.new_context(_variables(scope, budget))
-            for part in self._compiled.root_render_func(context):
+            compiled = self._compiled
+            context = compiled.new_context(_variables(scope, budget))
+            for part in compiled.root_render_func(context):
                 budget.allocate(len(part))
                 parts.append(part)
             return "".join(parts)
@@ -90,8 +115,8 @@ class JinjaText:
             raise _failure(self.text, problem) from None
 
     def names(self) -> Names:
-        """Return what the text names, parsed anew."""
-        return of_jinja(sandbox().parse(self.text), _FOUND_BY_ITSELF)
+        """Return what the text names."""
+        return self._names
 
 
 def _compiled(tree: nodes.Template) -> jinja2.Template:
@@ -217,13 +242,23 @@ def _failure(text: str, problem: BaseException) -> ExpressionError:
     return failure(text, problem)
 
 
-def _task_names(tree: nodes.Node) -> frozenset[str] | None:
+def _levels(tree: nodes.Node) -> list[list[nodes.Node]]:
+    """Return the nodes of a tree, level by level."""
+    levels = [[tree]]
+    while below := [child for node in levels[-1] for child in node.iter_child_nodes()]:
+        levels.append(below)
+    return levels
+
+
+def _task_names(levels: list[list[nodes.Node]]) -> frozenset[str] | None:
     names: set[str] = set()
-    for call in tree.find_all((nodes.Call, nodes.Filter)):
-        name = call.name if isinstance(call, nodes.Filter) else getattr(call.node, "name", None)  # type: ignore[attr-defined]
+    for call in itertools.chain.from_iterable(levels):
+        if not isinstance(call, nodes.Call | nodes.Filter):
+            continue
+        name = call.name if isinstance(call, nodes.Filter) else getattr(call.node, "name", None)
         if name != "task":
             continue
-        arguments = [*call.args, *call.kwargs]  # type: ignore[attr-defined]
+        arguments = [*call.args, *call.kwargs]
         if arguments and not isinstance(arguments[0], nodes.Const):
             return None
         names |= {str(argument.value) for argument in arguments[:1]}

@@ -8,7 +8,7 @@ where they are known to be evaluated outside; and what the expression itself ask
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from jinja2 import TemplateAssertionError, meta, nodes
 
@@ -105,36 +105,61 @@ def _is_word(ast: face.Ast) -> bool:
 
 def of_jinja(tree: nodes.Template, known: frozenset[str]) -> Names:
     """Collect the names of a Jinja expression or text; *known* are those that Jinja finds by itself."""
-    stored = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
-    asked = {name for part in _asking(tree) for name in _paths(part)}
-    asked |= {name.name for part in _asking(tree) for name in part.find_all(nodes.Name)}
-    asked |= {part.name for part in _asking(tree) if isinstance(part, nodes.Name)}
-    asked |= {node.expr.value for node in tree.find_all(nodes.Compare) if isinstance(node.expr, nodes.Const)}
-    read = set() if "_" in stored else set(_paths(tree))
-    bare = _undeclared(tree) - known - {"_"}
-    return Names(frozenset(read - asked), frozenset(name for name in bare - asked if not name.startswith("__")))
+    parts = list(_with_asked(tree))
+    words = [part for part, _ in parts if isinstance(part, nodes.Name)]
+    asked = {part.name for part, is_asked in parts if is_asked and isinstance(part, nodes.Name)}
+    asked |= _paths(part for part, is_asked in parts if is_asked)
+    compared = (part.expr for part, _ in parts if isinstance(part, nodes.Compare))
+    asked |= {value.value for value in compared if isinstance(value, nodes.Const)}
+    read = set() if any(word.name == "_" and word.ctx == "store" for word in words) else _paths(p for p, _ in parts)
+    # an expression binds no name; a block may, here or there
+    binds = any(not isinstance(part, nodes.Output) for part in tree.body) and not _is_expression(tree)
+    bare = _undeclared(tree) if binds else {word.name for word in words if word.ctx == "load"}
+    bare -= known | asked | {"_"}
+    return Names(frozenset(read - asked), frozenset(name for name in bare if not name.startswith("__")))
+
+
+def _is_expression(tree: nodes.Template) -> bool:
+    return len(tree.body) == 1 and isinstance(tree.body[0], nodes.Assign)
+
+
+def _with_asked(tree: nodes.Node) -> Iterator[tuple[nodes.Node, bool]]:
+    """Give each node, and whether what it stands in asks if it is there.
+
+    Jinja's own search takes the square of the depth, and only finds.
+    """
+    pending = [(tree, False)]
+    for node, is_asked in pending:
+        yield node, is_asked
+        subject = _subject(node)
+        pending.extend((child, is_asked or child is subject) for child in node.iter_child_nodes())
+
+
+def _subject(node: nodes.Node) -> nodes.Node | None:
+    """Return what a test or a filter asks about."""
+    asks = isinstance(node, nodes.Test) and node.name in _ASKING_TESTS
+    asks = asks or (isinstance(node, nodes.Filter) and node.name in _ASKING_FILTERS)
+    return node.node if asks and isinstance(node, nodes.Test | nodes.Filter) else None
 
 
 def _undeclared(tree: nodes.Template) -> set[str]:
+    assert tree.environment is not None
+    generator = meta.TrackingCodeGenerator(tree.environment)
+    # it folds constants, and for that looks into every part anew at each level
+    generator.optimizer = None
     try:
-        return meta.find_undeclared_variables(tree)
+        generator.visit(tree)
     except TemplateAssertionError:  # an unknown filter: it fails before any name is looked up
         return set()
+    return generator.undeclared_identifiers
 
 
-def _asking(tree: nodes.Node) -> Iterator[nodes.Node]:
-    for node in tree.find_all((nodes.Test, nodes.Filter)):
-        if node.name in (_ASKING_TESTS if isinstance(node, nodes.Test) else _ASKING_FILTERS):
-            asked = node.node
-            if asked is not None:
-                yield asked
-
-
-def _paths(tree: nodes.Node) -> Iterator[str]:
-    """Give x of every `_.x` and `_['x']` at or below *tree*, but not of methods."""
-    found = list(tree.find_all((nodes.Getattr, nodes.Getitem)))
-    for node in [tree, *found]:
-        if isinstance(node, nodes.Getattr | nodes.Getitem) and isinstance(node.node, nodes.Name):
-            key = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
-            if node.node.name == "_" and isinstance(key, str) and not hasattr(dict, key):
-                yield key
+def _paths(parts: Iterable[nodes.Node]) -> set[str]:
+    """Return x of every `_.x` and `_['x']` among *parts*, but not of methods."""
+    found = set()
+    for part in parts:
+        if isinstance(part, nodes.Getattr | nodes.Getitem) and isinstance(part.node, nodes.Name):
+            key = part.attr if isinstance(part, nodes.Getattr) else getattr(part.arg, "value", None)
+            if part.node.name == "_" and isinstance(key, str) and not hasattr(dict, key):
+                found.add(key)
+    return found

@@ -25,19 +25,20 @@ class Expression(Protocol):
         """Return a plain value; raise ExpressionError."""
 
     def names(self) -> names.Names:
-        """Return what the expression names, found out anew."""
+        """Return what the expression names."""
 
 
 class YaqlExpression:
     """One expression without its marks."""
 
-    __slots__ = ("_ast", "_fast", "task_names", "text")
+    __slots__ = ("_ast", "_fast", "_names", "task_names", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text.strip()
         self._ast = face.parse(text)
         self._fast = yaql_fast.compile_fast(self._ast)
         self.task_names = _task_names(self._ast)
+        self._names: names.Names | None = None
 
     def evaluate(self, scope: Scope) -> object:
         """Return a plain value; it may share parts with the scope, so it must not be changed.
@@ -56,8 +57,10 @@ class YaqlExpression:
             raise failure(self.text, face.told_iteration(problem)) from None
 
     def names(self) -> names.Names:
-        """Return what the expression names, found out anew."""
-        return names.of_yaql(self._ast)
+        """Return what the expression names."""
+        if self._names is None:
+            self._names = names.of_yaql(self._ast)
+        return self._names
 
     def evaluate_in_library(self, scope: Scope) -> object:
         """Evaluate without the fast path; raises whatever goes wrong."""
