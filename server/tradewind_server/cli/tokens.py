@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated
 
 import typer
@@ -11,8 +10,7 @@ import yaml
 from tradewind_server.api.tokens import digest
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.session import alone
-
-_BYTES = 32
+from tradewind_server.ids import SystemIds
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,7 +25,8 @@ def token(
     namespace: Annotated[list[str] | None, typer.Option(help="What it is for; may be repeated; * for all.")] = None,
 ) -> None:
     """Make a token for a caller, and the entry for the file that the setting tokens_file names."""
-    made = secrets.token_urlsafe(_BYTES)
+    ids = SystemIds()
+    made = ids.opaque() + ids.opaque()
     entry = {"name": name, "sha256": digest(made), "namespaces": namespace or ["default"]}
     text = yaml.safe_dump([entry], sort_keys=False, default_flow_style=None).rstrip()
     output.record({"token": made, "entry": entry}, f"The token, shown only now:\n{made}\n\nFor the file:\n{text}")
