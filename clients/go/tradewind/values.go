@@ -26,7 +26,7 @@ type Value struct{ payload *tradewindv1.Payload }
 // NewValue makes a Value of v as [encoding/json] writes it, but for exponents, which are written out. Give decimals as
 // [json.Number] and large integers as [math/big.Int]: a float64 has lost its digits before it comes here.
 //
-// It fails with [ErrNotCarried] if v is no JSON value.
+// It fails with [ErrNotCarried] if v is no JSON value, or has text that is not UTF-8.
 func NewValue(v any) (Value, error) {
 	if already, is := v.(Value); is {
 		return already, nil
@@ -37,7 +37,7 @@ func NewValue(v any) (Value, error) {
 	if err := encoder.Encode(v); err != nil {
 		return Value{}, fmt.Errorf("%w: %w", ErrNotCarried, err)
 	}
-	data, err := withoutExponents(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
+	data, err := settled(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
 	if err != nil {
 		return Value{}, err
 	}
@@ -91,13 +91,18 @@ func optionalPayload(v any) (*tradewindv1.Payload, error) {
 	return value.payload, err
 }
 
-// withoutExponents writes out the numbers of a JSON text that have an exponent: others may not read them exactly.
-func withoutExponents(text []byte) ([]byte, error) {
+// settled writes out the numbers of a JSON text that have an exponent, as others may not read them exactly, and refuses
+// text in which bytes are lost.
+func settled(text []byte) ([]byte, error) {
 	var out []byte // nil as long as nothing differs
 	copied := 0
 	for at := 0; at < len(text); {
 		end := tokenEnd(text, at)
-		if token := text[at:end]; isNumber(token[0]) && bytes.ContainsAny(token, "eE") {
+		token := text[at:end]
+		switch {
+		case hasLostBytes(token):
+			return nil, fmt.Errorf("%w: expected text in UTF-8, but got %.40q", ErrNotCarried, token)
+		case isNumber(token[0]) && bytes.ContainsAny(token, "eE"):
 			plain, err := writtenOut(string(token))
 			if err != nil {
 				return nil, err
@@ -111,6 +116,24 @@ func withoutExponents(text []byte) ([]byte, error) {
 		return text, nil
 	}
 	return append(out, text[copied:]...), nil
+}
+
+// hasLostBytes says whether a string had bytes that are not UTF-8: [encoding/json] writes this escape for them. It copies
+// the same escape from raw text inside of a value, which is then refused, too: rather that than a silent loss.
+func hasLostBytes(token []byte) bool {
+	if token[0] != '"' {
+		return false
+	}
+	for at := 1; at < len(token)-1; at++ {
+		if token[at] != '\\' {
+			continue
+		}
+		if bytes.HasPrefix(token[at:], []byte(`\ufffd`)) {
+			return true
+		}
+		at++
+	}
+	return false
 }
 
 func isNumber(first byte) bool { return first == '-' || first >= '0' && first <= '9' }

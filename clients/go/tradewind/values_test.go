@@ -43,7 +43,7 @@ func TestExponentsAreWrittenOut(t *testing.T) {
 }
 
 func TestWhatJSONCannotCarryIsAnError(t *testing.T) {
-	for _, value := range []any{make(chan int), json.Number("1e1000000000"), json.Number("1e-1001")} {
+	for _, value := range []any{make(chan int), json.Number("1e1000000000"), json.Number("1e-1001"), []string{"a\xff"}} {
 		if _, err := NewValue(value); !errors.Is(err, ErrNotCarried) {
 			t.Errorf("%v: found %v", value, err)
 		}
@@ -69,6 +69,14 @@ func TestAnUntouchedValuePassesByteForByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "text", html.String(), `"<&>"`)
+}
+
+func TestTextThatLooksLostIsNot(t *testing.T) {
+	text, err := NewValue([]string{"\ufffd", `\ufffd`, "e\n\\"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "text", text.String(), "[\"\ufffd\",\"\\\\ufffd\",\"e\\n\\\\\"]")
 }
 
 func TestAbsentIsNotNull(t *testing.T) {
