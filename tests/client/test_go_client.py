@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import shutil
 import subprocess
@@ -132,11 +133,14 @@ class KillableServer:
         self.address = f"127.0.0.1:{free_port()}"
         command = (sys.executable, "-m", "tradewind_server.cli", "server", "--listen", self.address)
         self._command = (*command, "--database", str(database))
+        # An offer that is not accepted yet must not lapse while a slow machine starts the server again: to offer it
+        # a second time would be right, but is not what these tests look at.
+        self._environment = {**os.environ, "TRADEWIND_DELIVERY_LEASE_SECONDS": "60"}
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._command, env=self._environment, stdout=subprocess.DEVNULL)
         assert wait_until_it_listens(self.address, self._process, PATIENCE)
 
     def kill(self) -> None:

@@ -158,7 +158,7 @@ def test_a_checkpoint_that_fits_in_no_message_is_refused_where_it_is_made(sessio
 
 
 def test_more_than_a_thousand_actions_can_be_given_back(session: WorkSession) -> None:
-    """The server takes a thousand in a message, and ended the stream of a worker that sent more."""
+    """The contract allows a thousand in a message; a worker with more in hand broke it."""
     for number in range(1001):
         session.hold(v1.Offer(token=b"%d" % number), 0)
         session.release(b"%d" % number, "")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/protobuf/proto"
 
 	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
@@ -97,6 +98,42 @@ func sendWithin[Request, Response proto.Message](
 			return nothing, err
 		}
 	}
+}
+
+// pause waits before a stream is opened again: for a delay, but no longer than until a connection that was broken is there
+// again. A server that is there and wants no streams gets the whole delay.
+func (c *Client) pause(ctx context.Context, delay time.Duration) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	select {
+	case <-c.clock.After(delay):
+		return nil
+	case <-c.reconnected(waiting):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// reconnected is closed when a connection that is broken, or breaks from now on, is there again.
+func (c *Client) reconnected(ctx context.Context) <-chan struct{} {
+	again := make(chan struct{})
+	state := c.connection.GetState()
+	go func() {
+		if state == connectivity.Idle {
+			c.connection.Connect()
+		}
+		for c.connection.WaitForStateChange(ctx, state) {
+			switch state = c.connection.GetState(); state {
+			case connectivity.Ready:
+				close(again)
+				return
+			case connectivity.Idle:
+				c.connection.Connect()
+			}
+		}
+	}()
+	return again
 }
 
 // newRequestID makes the id that lets a request be repeated safely.

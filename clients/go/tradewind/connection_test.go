@@ -17,15 +17,21 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 
 	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
 )
 
-// listen plays a server on a loopback port until the test or stop ends it.
+// listen plays a server on a free loopback port until the test or stop ends it.
 func listen(t *testing.T, server *fakeServer, options ...grpc.ServerOption) (address string, stop func()) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return listenOn(t, "127.0.0.1:0", server, options...)
+}
+
+func listenOn(t *testing.T, on string, server *fakeServer, options ...grpc.ServerOption) (address string, stop func()) {
+	t.Helper()
+	listener, err := net.Listen("tcp", on)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +66,26 @@ func TestCallsGoToTheServersThatAnswer(t *testing.T) {
 	}
 	equal(t, "first", len(one.starts), 0)
 	equal(t, "second", len(two.starts), 4)
+}
+
+func TestAServerThatIsBackIsNoticed(t *testing.T) {
+	address, stop := listen(t, &fakeServer{})
+	client := connect(t, Options{Addresses: []string{address}})
+	if _, err := client.Start(context.Background(), Start{Workflow: "w"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	again := client.reconnected(ctx)
+	stop()
+	client.connection.WaitForStateChange(ctx, connectivity.Ready)
+	select {
+	case <-again:
+		t.Error("too early")
+	default:
+	}
+	listenOn(t, address, &fakeServer{})
+	within(t, "the connection", again)
 }
 
 func TestMutualTLSFromFiles(t *testing.T) {

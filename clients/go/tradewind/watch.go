@@ -64,7 +64,7 @@ func (c *Client) follow(ctx context.Context, at *position, yield func(*Update, e
 		}
 		if again {
 			c.options.Logger.Debug("the watch broke", "execution", at.executionID, "revision", at.revision, "error", err)
-			err = wait(ctx, c.clock, delay)
+			err = c.pause(ctx, delay)
 		}
 		if err != nil {
 			yield(nil, err)

@@ -186,7 +186,7 @@ func (r *run) streams() error {
 			delay = max(delay, refusal.RetryAfter)
 			r.log.Warn("the worker's stream broke", "next try in", delay, "error", err)
 		}
-		if wait(r.life, r.clock, delay) != nil {
+		if r.worker.client.pause(r.life, delay) != nil {
 			return nil
 		}
 	}
