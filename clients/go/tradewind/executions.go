@@ -26,8 +26,9 @@ type Start struct {
 	BusinessKey string
 	// UseExisting asks for the execution that holds the business key, instead of an error.
 	UseExisting bool
-	// Env is the environment, an object. Or EnvName names a stored one.
-	Env     any
+	// Env is the environment, an object.
+	Env any
+	// EnvName names a stored environment to take instead.
 	EnvName string
 	// Params is an object with further start parameters of the language.
 	Params any
