@@ -6,7 +6,7 @@ PY := .venv/bin/python
 GO_PLUGINS := .tools/bin/.ok
 CASES ?= tests/conformance/cases
 
-.PHONY: help demo test lint types protos protos-check baseline verify bench conformance chaos check-watch clean
+.PHONY: help demo test go lint types protos protos-check baseline verify bench conformance chaos check-watch clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -36,6 +36,11 @@ bonus-worker:
 
 test: $(VENV) ## Run the tests (ARGS='-k join' for some of them)
 	@. tools/ensure_postgres.sh && $(PY) -m pytest $(ARGS)
+
+# Part of `make test`, too, which says at its end if Go is missing.
+go: ## Check and test the Go client: gofmt, go vet, go test
+	@cd clients/go && unformatted="$$(gofmt -l .)" && test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	@cd clients/go && go vet ./... && go test ./...
 
 lint: $(VENV) ## Check style: ruff, buf lint, buf format
 	@.venv/bin/ruff check .

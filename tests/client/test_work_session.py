@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from tradewind import work_session
+from tradewind import values, work_session
+from tradewind.actions import ActionContext
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1.failure_pb2 import Refusal
 from tradewind.v1.payload_pb2 import Payload
@@ -123,3 +124,51 @@ def _outcomes(session: WorkSession, now: float) -> list[str | None]:
     session.tick(now)
     messages = [request.results for request in session.outgoing(now) if request.HasField("results")]
     return [outcome.WhichOneof("outcome") for message in messages for outcome in message.results]
+
+
+def test_checkpoints_of_many_actions_are_cut_into_messages_that_the_server_takes(session: WorkSession) -> None:
+    """Three of half a message each once broke the stream for all actions of the worker."""
+    for token in (b"1", b"2", b"3"):
+        session.hold(v1.Offer(token=token), 0).checkpoint = Payload(data=b"1" * (work_session.MAX_BYTES // 2 - 100))
+    session.tick(2)
+
+    beats = [request for request in session.outgoing(10) if request.HasField("beat")]
+
+    assert [[beat.token for beat in request.beat.actions] for request in beats] == [[b"1", b"2"], [b"3"]]
+
+
+def test_a_checkpoint_that_went_out_on_a_stream_that_broke_goes_out_again(session: WorkSession) -> None:
+    """Nothing confirms a beat, so it may have been lost with the stream; on the same stream it is said once."""
+    held = session.hold(v1.Offer(token=b"1"), 0)
+    held.progress, held.checkpoint = "half", Payload(data=b"5")
+    session.tick(2)
+
+    assert _beats(session, 10) == [("half", b"5")]
+    assert _beats(session, 20) == [("", b"")]
+    reopen(session, 20)
+    assert _beats(session, 30) == [("half", b"5")]
+
+
+def test_a_checkpoint_that_fits_in_no_message_is_refused_where_it_is_made(session: WorkSession) -> None:
+    """It would break the stream of all actions, on each stream again."""
+    context = ActionContext(v1.Offer(), session.hold(v1.Offer(token=b"1"), 0))
+
+    with pytest.raises(values.NotCarried, match="at most 3145728 bytes"):
+        context.heartbeat(checkpoint="1" * work_session.MAX_BYTES)
+
+
+def test_more_than_a_thousand_actions_can_be_given_back(session: WorkSession) -> None:
+    """The contract allows a thousand in a message; a worker with more in hand broke it."""
+    for number in range(1001):
+        session.hold(v1.Offer(token=b"%d" % number), 0)
+        session.release(b"%d" % number, "")
+
+    refusals = [request.refuse for request in session.outgoing(0) if request.HasField("refuse")]
+
+    assert [len(refusal.releases) for refusal in refusals] == [1000, 1]
+
+
+def _beats(session: WorkSession, now: float) -> list[tuple[str, bytes]]:
+    """Return what the beats of a moment say."""
+    beats = [request.beat for request in session.outgoing(now) if request.HasField("beat")]
+    return [(action.progress_message, action.checkpoint.data) for beat in beats for action in beat.actions]

@@ -15,7 +15,7 @@ from tradewind_server.actions.catalogue import signatures
 from tradewind_server.engine.codec import TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "clients").rglob("README.md"))]
 STORIES = ["README.md", "docs/quickstart.md"]
 ALONE = [
     f"docs/{name}.md" for name in ("diagnostics", "watching", "testing", "pictures", "actions", "secrets", "language")
@@ -38,7 +38,7 @@ def test_python_of_a_page_compiles(name: str) -> None:
             compile(block.text, f"{name}:{block.line}", "exec")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """A link to a file of the repository names one that is there."""
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
-from tradewind.v1 import failure_pb2
+from tradewind.v1 import failure_pb2, payload_pb2
 from tradewind.work_session import MAX_BYTES, Held
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -115,14 +115,27 @@ class ActionContext:
         """Say how far it is, with the next beat; *checkpoint* is what the next attempt would begin with.
 
         The lease is renewed without this.
+
+        Raises:
+            NotCarried: the checkpoint is no JSON value, or fits in no message.
         """
         if self._held is not None:
             self._held.progress = progress or self._held.progress
-            self._held.checkpoint = self._held.checkpoint if checkpoint is None else values.to_payload(checkpoint)
+            self._held.checkpoint = self._held.checkpoint if checkpoint is None else _checkpoint(checkpoint)
 
     def cancel(self) -> None:
         """Tell the function to stop."""
         self._cancelled.set()
+
+
+def _checkpoint(value: values.Value) -> payload_pb2.Payload:
+    checkpoint = values.to_payload(value)
+    if len(checkpoint.data) > MAX_BYTES:
+        # It would break the stream for all, again and again.
+        raise values.NotCarried(
+            f"Expected a checkpoint of at most {MAX_BYTES} bytes, but it has {len(checkpoint.data)}."
+        )
+    return checkpoint
 
 
 @dataclass(frozen=True, slots=True)

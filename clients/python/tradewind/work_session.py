@@ -5,6 +5,7 @@ Rules kept here, and nowhere else:
 - Credits are cumulative on a stream: what was in hand when it opened counts against the capacity.
 - An offer is accepted only if its result has not come within two fifths of the delivery lease.
 - A result stays until its receipt has come, and is sent again on the next stream: the server knows it then.
+- What an action says of its progress goes out with a beat, and again on the next stream: nothing confirms a beat.
 - Every accepted action at work is listed in each beat, and everything in hand in each Hello.
 
 It belongs to one event loop; times are seconds of a monotonic clock that the caller passes in.
@@ -15,18 +16,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import failure_pb2, payload_pb2
 
-#: Most results in one message, and most bytes: the server takes messages of 4 MiB.
-MAX_RESULTS, MAX_BYTES = 1000, 3 * 1024 * 1024
+#: Most items in one message, and most bytes: the server takes messages of 4 MiB.
+MAX_ITEMS, MAX_BYTES = 1000, 3 * 1024 * 1024
+
+Item = TypeVar("Item", v1.ActionResult, v1.ActionBeat)
 
 #: How often a result over which the server broke is sent again: after 2, 4, 8, 16 and 32 seconds.
 MAX_FAULTS = 5
-
-#: Most tokens in one Accept or Refuse.
-MAX_TOKENS = 1000
 
 
 @dataclass(slots=True)
@@ -40,6 +41,9 @@ class Held:
     #: Said with the next beat.
     progress: str = ""
     checkpoint: payload_pb2.Payload | None = None
+    #: Said on this stream already; nothing confirms a beat, so the next stream says it again.
+    said_progress: str = ""
+    said_checkpoint: payload_pb2.Payload | None = None
     #: Whether its result will not be recorded any more.
     lost: bool = False
 
@@ -96,6 +100,9 @@ class WorkSession:
         self._done = self._granted = 0
         self._retries.clear()
         self._in_hand_at_start = len(self._held)
+        for held in self._held.values():
+            held.progress = held.progress or held.said_progress
+            held.checkpoint = held.said_checkpoint if held.checkpoint is None else held.checkpoint
         hello = v1.Hello()
         hello.CopyFrom(self._hello)
         hello.in_flight.extend([*self._held, *self._results])
@@ -212,27 +219,17 @@ class WorkSession:
             self._says_drain = False
             yield v1.WorkRequest(drain=v1.Drain())
         while self._unsent:
-            yield v1.WorkRequest(results=v1.Results(results=self._batch()))
+            yield v1.WorkRequest(results=v1.Results(results=_batch(self._unsent)))
         yield from self._credits()
         while self._accepts:
-            tokens = [self._accepts.popleft() for _ in range(min(len(self._accepts), MAX_TOKENS))]
+            tokens = [self._accepts.popleft() for _ in range(min(len(self._accepts), MAX_ITEMS))]
             yield v1.WorkRequest(accept=v1.Accept(tokens=tokens))
-        if self._releases:
-            releases, self._releases = self._releases, []
+        while self._releases:
+            releases, self._releases = self._releases[:MAX_ITEMS], self._releases[MAX_ITEMS:]
             yield v1.WorkRequest(refuse=v1.Refuse(releases=releases))
         if now >= self._next_beat:
             self._next_beat = now + self._beat_interval
             yield from self._beats()
-
-    def _batch(self) -> list[v1.ActionResult]:
-        batch: list[v1.ActionResult] = []
-        size = 0
-        while self._unsent and len(batch) < MAX_RESULTS:
-            size += self._unsent[0].ByteSize() + 8
-            if batch and size > MAX_BYTES:
-                break
-            batch.append(self._unsent.popleft())
-        return batch
 
     def _credits(self) -> Iterator[v1.WorkRequest]:
         if self.draining:
@@ -244,9 +241,9 @@ class WorkSession:
             yield v1.WorkRequest(credits=v1.Credits(granted=granted))
 
     def _beats(self) -> Iterator[v1.WorkRequest]:
-        beats = [_beat(token, held) for token, held in self._held.items() if held.accepted]
-        for start in range(0, len(beats), MAX_TOKENS):
-            yield v1.WorkRequest(beat=v1.Beat(actions=beats[start : start + MAX_TOKENS]))
+        beats = deque(_beat(token, held) for token, held in self._held.items() if held.accepted)
+        while beats:
+            yield v1.WorkRequest(beat=v1.Beat(actions=_batch(beats)))
 
     def _forget(self, token: bytes) -> None:
         if held := self._held.get(token):
@@ -262,5 +259,19 @@ def _refused(token: bytes, refusal: failure_pb2.Refusal) -> v1.ActionResult:
 
 def _beat(token: bytes, held: Held) -> v1.ActionBeat:
     beat = v1.ActionBeat(token=token, progress_message=held.progress, checkpoint=held.checkpoint)
+    held.said_progress = held.progress or held.said_progress
+    held.said_checkpoint = held.said_checkpoint if held.checkpoint is None else held.checkpoint
     held.progress, held.checkpoint = "", None
     return beat
+
+
+def _batch(items: deque[Item]) -> list[Item]:
+    """Take out as many items as one message may hold."""
+    batch: list[Item] = []
+    size = 0
+    while items and len(batch) < MAX_ITEMS:
+        size += items[0].ByteSize() + 8
+        if batch and size > MAX_BYTES:
+            break
+        batch.append(items.popleft())
+    return batch

@@ -1,0 +1,63 @@
+// Peer is the Go side of the repository's end-to-end tests, a program that says on its standard output what it sees.
+//
+//	peer work ADDRESS,…        does the action peer.step, each time after a line on its standard input
+//	peer watch ADDRESS,… ID    prints revision and type of each event of an execution, to its end
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/tradewind/tradewind/clients/go/tradewind"
+)
+
+func main() {
+	if len(os.Args) < 3 {
+		log.Fatal("usage: peer work ADDRESS,… | peer watch ADDRESS,… ID")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	client, err := tradewind.Connect(tradewind.Options{Addresses: strings.Split(os.Args[2], ",")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if os.Args[1] == "work" {
+		err = work(ctx, client)
+	} else {
+		err = watch(ctx, client, os.Args[3])
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func work(ctx context.Context, client *tradewind.Client) error {
+	orders := bufio.NewReader(os.Stdin)
+	worker := tradewind.NewWorker(client, tradewind.WorkerOptions{ID: "peer-go", Concurrency: 1})
+	worker.Handle("peer.step", func(_ context.Context, call *tradewind.Call) (any, error) {
+		fmt.Println("began", call.Task, call.Attempt)
+		if _, err := orders.ReadString('\n'); err != nil {
+			return nil, err
+		}
+		defer fmt.Println("ended", call.Task)
+		return call.Input, nil
+	})
+	return worker.Run(ctx)
+}
+
+func watch(ctx context.Context, client *tradewind.Client, executionID string) error {
+	for event, err := range client.Watch(ctx, executionID, 0) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(event.Revision, event.Type)
+	}
+	return nil
+}

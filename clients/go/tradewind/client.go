@@ -1,0 +1,173 @@
+package tradewind
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"iter"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/protobuf/proto"
+
+	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
+)
+
+// Client calls the server. It is safe for many goroutines. Make it with [Connect] and close it.
+//
+// A call that finds no server, or one that asks for time, is repeated for the patience of [Options]; each mutation
+// carries a request id, so a repeat never happens twice. Errors are an [*Error], or [ErrNotCarried] for a value that
+// JSON cannot carry.
+type Client struct {
+	options      Options
+	connection   *grpc.ClientConn
+	clock        clock
+	callback     tradewindv1.ActionCallbackClient
+	definitions  tradewindv1.DefinitionServiceClient
+	environments tradewindv1.EnvironmentServiceClient
+	executions   tradewindv1.ExecutionServiceClient
+	server       tradewindv1.ServerServiceClient
+}
+
+// Connect makes a client. Nothing is sent yet, so it fails only if the options make no sense.
+func Connect(options Options) (*Client, error) {
+	options = options.withDefaults()
+	connection, err := options.dial()
+	if err != nil {
+		return nil, fmt.Errorf("tradewind: connect: %w", err)
+	}
+	return &Client{
+		options:      options,
+		connection:   connection,
+		clock:        systemClock{},
+		callback:     tradewindv1.NewActionCallbackClient(connection),
+		definitions:  tradewindv1.NewDefinitionServiceClient(connection),
+		environments: tradewindv1.NewEnvironmentServiceClient(connection),
+		executions:   tradewindv1.NewExecutionServiceClient(connection),
+		server:       tradewindv1.NewServerServiceClient(connection),
+	}, nil
+}
+
+// Close ends the connection; calls in flight end with an error.
+func (c *Client) Close() error { return c.connection.Close() }
+
+// Namespace returns the tenant of all calls.
+func (c *Client) Namespace() string { return c.options.Namespace }
+
+// ServerInfo asks what the server is and can do.
+func (c *Client) ServerInfo(ctx context.Context) (*tradewindv1.ServerInfo, error) {
+	response, err := send(ctx, c, c.server.GetServerInfo, &tradewindv1.GetServerInfoRequest{})
+	return response.GetServerInfo(), err
+}
+
+// send makes one call, and makes it again as long as that can help and patience lasts.
+func send[Request, Response proto.Message](
+	ctx context.Context,
+	c *Client,
+	method func(context.Context, Request, ...grpc.CallOption) (Response, error),
+	request Request,
+) (Response, error) {
+	return sendWithin(ctx, c, c.options.Patience, method, request)
+}
+
+// sendWithin is send with a deadline of its own for a context that has none.
+func sendWithin[Request, Response proto.Message](
+	ctx context.Context,
+	c *Client,
+	limit time.Duration,
+	method func(context.Context, Request, ...grpc.CallOption) (Response, error),
+	request Request,
+) (Response, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	giveUp := c.clock.Now().Add(c.options.Patience)
+	var delays retryDelays
+	for {
+		response, err := method(ctx, request)
+		if err == nil {
+			return response, nil
+		}
+		err = fromRPC(err)
+		delay, again := delays.before(err)
+		if !again || c.clock.Now().Add(delay).After(giveUp) || wait(ctx, c.clock, delay) != nil {
+			var nothing Response
+			return nothing, err
+		}
+	}
+}
+
+// pause waits before a stream is opened again: for a delay, but no longer than until a connection that was broken is there
+// again. A server that is there and wants no streams gets the whole delay.
+func (c *Client) pause(ctx context.Context, delay time.Duration) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	select {
+	case <-c.clock.After(delay):
+		return nil
+	case <-c.reconnected(waiting):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// reconnected is closed when a connection that is broken, or breaks from now on, is there again.
+func (c *Client) reconnected(ctx context.Context) <-chan struct{} {
+	again := make(chan struct{})
+	state := c.connection.GetState()
+	go func() {
+		if state == connectivity.Idle {
+			c.connection.Connect()
+		}
+		for c.connection.WaitForStateChange(ctx, state) {
+			switch state = c.connection.GetState(); state {
+			case connectivity.Ready:
+				close(again)
+				return
+			case connectivity.Idle:
+				c.connection.Connect()
+			}
+		}
+	}()
+	return again
+}
+
+// newRequestID makes the id that lets a request be repeated safely.
+func newRequestID() string { return rand.Text() }
+
+// pages lists items page by page, as they are read. load returns a page and the token of the next one.
+func pages[Item any](load func(token string) ([]Item, string, error)) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		token := ""
+		for {
+			items, next, err := load(token)
+			if err != nil {
+				var nothing Item
+				yield(nothing, err)
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+			token = next
+		}
+	}
+}
+
+// each turns messages into what callers get.
+func each[Message, Item any](messages []Message, read func(Message) Item) []Item {
+	items := make([]Item, len(messages))
+	for index, message := range messages {
+		items[index] = read(message)
+	}
+	return items
+}

@@ -1,0 +1,156 @@
+package tradewind
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+
+	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
+)
+
+// listen plays a server on a free loopback port until the test or stop ends it.
+func listen(t *testing.T, server *fakeServer, options ...grpc.ServerOption) (address string, stop func()) {
+	t.Helper()
+	return listenOn(t, "127.0.0.1:0", server, options...)
+}
+
+func listenOn(t *testing.T, on string, server *fakeServer, options ...grpc.ServerOption) (address string, stop func()) {
+	t.Helper()
+	listener, err := net.Listen("tcp", on)
+	if err != nil {
+		t.Fatal(err)
+	}
+	played := grpc.NewServer(options...)
+	tradewindv1.RegisterExecutionServiceServer(played, server)
+	go func() { _ = played.Serve(listener) }() // ends with Stop
+	t.Cleanup(played.Stop)
+	return listener.Addr().String(), played.Stop
+}
+
+func connect(t *testing.T, options Options) *Client {
+	t.Helper()
+	client, err := Connect(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func TestCallsGoToTheServersThatAnswer(t *testing.T) {
+	one, two := &fakeServer{}, &fakeServer{}
+	first, stop := listen(t, one)
+	second, _ := listen(t, two)
+	client := connect(t, Options{Addresses: []string{first, second}})
+	client.clock = &instantClock{}
+	stop()
+	for range 4 {
+		if _, err := client.Start(context.Background(), Start{Workflow: "w"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "first", len(one.starts), 0)
+	equal(t, "second", len(two.starts), 4)
+}
+
+func TestAServerThatIsBackIsNoticed(t *testing.T) {
+	address, stop := listen(t, &fakeServer{})
+	client := connect(t, Options{Addresses: []string{address}})
+	if _, err := client.Start(context.Background(), Start{Workflow: "w"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	again := client.reconnected(ctx)
+	stop()
+	client.connection.WaitForStateChange(ctx, connectivity.Ready)
+	select {
+	case <-again:
+		t.Error("too early")
+	default:
+	}
+	listenOn(t, address, &fakeServer{})
+	within(t, "the connection", again)
+}
+
+func TestMutualTLSFromFiles(t *testing.T) {
+	folder := t.TempDir()
+	certificate, key := writeCertificate(t, folder)
+	own, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := TLSFiles{CA: certificate, Certificate: certificate, Key: key}.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := &tls.Config{Certificates: []tls.Certificate{own}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: config.RootCAs}
+	server := &fakeServer{}
+	address, _ := listen(t, server, grpc.Creds(credentials.NewTLS(served)))
+	_, port, _ := net.SplitHostPort(address)
+	for _, addresses := range [][]string{{"localhost:" + port}, {"localhost:" + port, "127.0.0.1:1"}} {
+		client := connect(t, Options{Addresses: addresses, TLS: config})
+		if _, err := client.Start(context.Background(), Start{Workflow: "w"}); err != nil {
+			t.Errorf("%v: %v", addresses, err)
+		}
+	}
+
+	elsewhere := connect(t, Options{Addresses: []string{address}, TLS: config})
+	elsewhere.clock = &instantClock{}
+	_, err = elsewhere.Start(context.Background(), Start{Workflow: "w"})
+	equal(t, "a name that the certificate does not have", errors.Is(err, ErrUnavailable), true)
+}
+
+// writeCertificate makes one for localhost that signs itself.
+func writeCertificate(t *testing.T, folder string) (certificate, key string) {
+	t.Helper()
+	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	made, err := x509.CreateCertificate(rand.Reader, about, about, secret.Public(), secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := x509.MarshalPKCS8PrivateKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key = filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
+	for path, block := range map[string]*pem.Block{
+		certificate: {Type: "CERTIFICATE", Bytes: made}, key: {Type: "PRIVATE KEY", Bytes: packed},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certificate, key
+}
+
+func TestFilesThatCannotBeReadAreAnError(t *testing.T) {
+	if _, err := (TLSFiles{CA: "nowhere.pem"}).Config(); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := (TLSFiles{Certificate: "nowhere.pem"}).Config(); err == nil {
+		t.Error("no error")
+	}
+}

@@ -1,0 +1,77 @@
+package tradewind
+
+// The reasons that a server answers with. docs/errors.md says what to do about each.
+const (
+	// ReasonInternal: the server failed in a way that it does not declare; the server's log has the details under the id.
+	ReasonInternal Reason = "INTERNAL"
+	// ReasonDefinitionInvalid: a definition text has problems; each is a field violation with file, line and column.
+	ReasonDefinitionInvalid Reason = "DEFINITION_INVALID"
+	// ReasonDefinitionNotFound: no workflow or action of that name is deployed.
+	ReasonDefinitionNotFound Reason = "DEFINITION_NOT_FOUND"
+	// ReasonDefinitionInUse: a definition with open executions cannot be deleted.
+	ReasonDefinitionInUse Reason = "DEFINITION_IN_USE"
+	// ReasonInputMissing: a declared input without a default was not given.
+	ReasonInputMissing Reason = "INPUT_MISSING"
+	// ReasonInputUnexpected: an input was given that the workflow does not declare.
+	ReasonInputUnexpected Reason = "INPUT_UNEXPECTED"
+	// ReasonParameterInvalid: a start parameter has a value that the workflow cannot take.
+	ReasonParameterInvalid Reason = "PARAMETER_INVALID"
+	// ReasonStartFailed: an expression that is evaluated at the start (vars, env) failed.
+	ReasonStartFailed Reason = "START_FAILED"
+	// ReasonExecutionExists: the caller-chosen execution id is taken by an execution with other content.
+	ReasonExecutionExists Reason = "EXECUTION_EXISTS"
+	// ReasonBusinessKeyInUse: another open execution of the workflow holds the business key.
+	ReasonBusinessKeyInUse Reason = "BUSINESS_KEY_IN_USE"
+	// ReasonRequestIDReused: the request id was used before with other content.
+	ReasonRequestIDReused Reason = "REQUEST_ID_REUSED"
+	// ReasonExecutionNotFound: there is no such execution in the namespace.
+	ReasonExecutionNotFound Reason = "EXECUTION_NOT_FOUND"
+	// ReasonExecutionWrongState: the execution is in a state that the command cannot leave.
+	ReasonExecutionWrongState Reason = "EXECUTION_WRONG_STATE"
+	// ReasonTaskNotFound: the execution has no such task.
+	ReasonTaskNotFound Reason = "TASK_NOT_FOUND"
+	// ReasonTaskWrongState: the task is in a state that the command cannot leave.
+	ReasonTaskWrongState Reason = "TASK_WRONG_STATE"
+	// ReasonActionNotFound: the execution has no such action.
+	ReasonActionNotFound Reason = "ACTION_NOT_FOUND"
+	// ReasonActionWithWorker: only an asynchronous action can be completed without the token of its worker.
+	ReasonActionWithWorker Reason = "ACTION_WITH_WORKER"
+	// ReasonActionFinal: the action has already ended with another result.
+	ReasonActionFinal Reason = "ACTION_FINAL"
+	// ReasonStaleAttempt: the token names an earlier attempt of the action.
+	ReasonStaleAttempt Reason = "STALE_ATTEMPT"
+	// ReasonLeaseLost: the token's lease is over: the action was offered to somebody else, or ended.
+	ReasonLeaseLost Reason = "LEASE_LOST"
+	// ReasonTokenInvalid: the action token was not made by this installation, or is of another namespace.
+	ReasonTokenInvalid Reason = "TOKEN_INVALID"
+	// ReasonStreamViolation: a message on a worker stream came out of turn or exceeds a bound.
+	ReasonStreamViolation Reason = "STREAM_VIOLATION"
+	// ReasonPayloadInvalid: a payload is not well-formed JSON in UTF-8.
+	ReasonPayloadInvalid Reason = "PAYLOAD_INVALID"
+	// ReasonPayloadUnsupported: a payload uses a content type, encoding, key or reference that this version does not know.
+	ReasonPayloadUnsupported Reason = "PAYLOAD_UNSUPPORTED"
+	// ReasonPayloadTooLarge: a payload is larger than a limit.
+	ReasonPayloadTooLarge Reason = "PAYLOAD_TOO_LARGE"
+	// ReasonFieldInvalid: a request field has a value outside its range.
+	ReasonFieldInvalid Reason = "FIELD_INVALID"
+	// ReasonFilterInvalid: a list filter cannot be understood.
+	ReasonFilterInvalid Reason = "FILTER_INVALID"
+	// ReasonPageTokenInvalid: a page token is not of this query.
+	ReasonPageTokenInvalid Reason = "PAGE_TOKEN_INVALID"
+	// ReasonRevisionAhead: a watch or read asks for a revision that the execution has not reached.
+	ReasonRevisionAhead Reason = "REVISION_AHEAD"
+	// ReasonRevisionCompacted: the events after that revision are no longer kept.
+	ReasonRevisionCompacted Reason = "REVISION_COMPACTED"
+	// ReasonQueueFull: the command queue is at its bound; retry after the given delay.
+	ReasonQueueFull Reason = "QUEUE_FULL"
+	// ReasonStreamsExhausted: the server serves as many streams as it may.
+	ReasonStreamsExhausted Reason = "STREAMS_EXHAUSTED"
+	// ReasonServerDraining: the server is going down; another one, or the same a little later, will serve.
+	ReasonServerDraining Reason = "SERVER_DRAINING"
+	// ReasonDatabaseUnavailable: the database does not answer; nothing is known to be lost.
+	ReasonDatabaseUnavailable Reason = "DATABASE_UNAVAILABLE"
+	// ReasonEnvironmentNotFound: no environment of that name is stored.
+	ReasonEnvironmentNotFound Reason = "ENVIRONMENT_NOT_FOUND"
+	// ReasonEtagMismatch: somebody has changed it since it was seen.
+	ReasonEtagMismatch Reason = "ETAG_MISMATCH"
+)
