@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 from grpc import StatusCode
 
 from tests.api.harness import Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
-from tradewind.v1 import execution_pb2, execution_service_pb2
+from tradewind.v1 import execution_pb2, execution_service_pb2, payload_pb2
 
 
 async def cancel(served: Served, id_: str) -> str:
@@ -214,3 +217,44 @@ async def test_failure_of_a_worker_is_data(served: Served) -> None:
     [failure] = [task.failure for task in tasks.tasks]
     assert (failure.code, failure.origin.task, failure.origin.attempt) == ("NO_STOCK", "t", 1)
     assert "There is none left." in failure.message
+
+
+@pytest.mark.parametrize(
+    ("message", "most"),
+    [
+        (lambda n: {"accept": v1.Accept(tokens=[b"x"] * n)}, 1_000),
+        (lambda n: {"refuse": v1.Refuse(releases=[v1.Release()] * n)}, 1_000),
+        (lambda n: {"results": v1.Results(results=[v1.ActionResult()] * n)}, 1_000),
+        (lambda n: {"beat": v1.Beat(actions=[v1.ActionBeat()] * n)}, 10_000),
+    ],
+)
+async def test_message_with_too_many_items_ends_the_stream(message: Callable[[int], Any], most: int) -> None:
+    """What the contract allows is taken, each item with its own answer; one more ends the stream, and others go on."""
+    async with serving("") as served, served.worker() as hand, served.worker() as other:
+        await hand.send(**message(most))
+        await hand.send(**message(most + 1))
+        error = await hand.ended()
+        assert error is not None
+        assert read_refusal(error).reason == "STREAM_VIOLATION"
+        id_ = await served.start()
+        await other.finish((await other.offer()).token, 1)
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"{", "PAYLOAD_INVALID"), (b'"' + b"x" * 2_000_000 + b'"', "PAYLOAD_TOO_LARGE")]
+)
+async def test_checkpoint_that_is_none_ends_the_stream(data: bytes, reason: str) -> None:
+    """It was stored as it came, and broke whoever read it later; the action goes to another worker."""
+    async with serving("") as served:
+        id_ = await served.start()
+        async with served.worker() as hand:
+            offer = await hand.offer()
+            beat = v1.ActionBeat(token=offer.token, checkpoint=payload_pb2.Payload(data=data))
+            await hand.send(beat=v1.Beat(actions=[beat]))
+            error = await hand.ended()
+            assert error is not None
+            assert read_refusal(error).reason == reason
+        async with served.worker() as other:
+            await other.finish((await other.offer()).token, 1)
+            assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})

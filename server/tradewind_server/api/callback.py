@@ -125,7 +125,6 @@ class Callback(service.ActionCallbackServicer):
             try:
                 held = offers.held(self._runtime, token, namespace)
                 if beat is not None:
-                    convert.value_of(beat.checkpoint, "checkpoint", self._runtime.settings.max_payload_bytes)
                     offers.note_beat(self._runtime, held, beat)
             except Refusal as refusal:
                 # a refusal of one token is its receipt

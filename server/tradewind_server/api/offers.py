@@ -18,7 +18,7 @@ from tradewind_server.store.records import Provenance, QueueRow
 _detail = msgspec.json.Decoder(OfferDetail).decode
 
 #: Most tokens in one message: what a worker holds is far less, and a million of them would stall everybody.
-MOST_TOKENS = 10_000
+MOST_TOKENS = 1_000
 MOST_RETRY_SECONDS = 24 * 3600
 
 
@@ -72,9 +72,14 @@ def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:
 
 
 def note_beat(runtime: Runtime, held: r.Held, beat: pb.ActionBeat) -> None:
-    """Take over what a worker tells of its action; it is stored."""
+    """Take over what a worker tells of its action; it is stored.
+
+    Raises:
+        PayloadTooLarge, PayloadUnsupported, PayloadInvalid: the checkpoint cannot be taken.
+    """
     held.progress = runtime.secrets.masked_text(beat.progress_message[:1000])
     if beat.HasField("checkpoint"):
+        convert.value_of(beat.checkpoint, "checkpoint", runtime.settings.max_payload_bytes)
         held.checkpoint = runtime.secrets.masked_json(beat.checkpoint.data)
 
 

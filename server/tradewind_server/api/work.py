@@ -23,6 +23,8 @@ from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.store.records import Provenance, QueueRow
 
 _MOST_CREDITS = 10_000
+#: A worker may hold as many, and name all of them at once.
+_MOST_IN_FLIGHT = _MOST_CREDITS
 _MOST_LABELS = 16
 _MOST_NAMES = 1000
 #: Offers in one message are cut by bytes.
@@ -145,7 +147,7 @@ class WorkStream:
 
     async def _readopt(self, tokens: Sequence[bytes]) -> list[pb.InFlightVerdict]:
         """Tell a worker that comes back which of its actions are still its own; a lease is renewed by it."""
-        self._check_count(tokens)
+        self._check_count(tokens, _MOST_IN_FLIGHT)
         readable: list[tuple[bytes, r.Held]] = []
         found: list[pb.InFlightVerdict] = []
         for token in tokens:
@@ -238,7 +240,7 @@ class WorkStream:
             self._runtime.tell(r.Release(provenance=_LEASES, released=released, lost=False))
 
     def _beat(self, beat: pb.Beat) -> None:
-        self._check_count(beat.actions)
+        self._check_count(beat.actions, _MOST_IN_FLIGHT)
         tokens: list[bytes] = []
         renewed: list[r.Held] = []
         for action in beat.actions:
@@ -319,9 +321,9 @@ class WorkStream:
     def _drain(self, _: pb.Drain) -> None:
         self._runtime.close_session(self._session.id)
 
-    def _check_count(self, items: Sequence[Any]) -> None:
-        if len(items) > offers.MOST_TOKENS:
-            raise StreamViolation(expected=f"at most {offers.MOST_TOKENS} items in a message", got=len(items))
+    def _check_count(self, items: Sequence[Any], most: int = offers.MOST_TOKENS) -> None:
+        if len(items) > most:
+            raise StreamViolation(expected=f"at most {most} items in a message", got=len(items))
 
     # --- to the worker ---------------------------------------------------------------------------
 

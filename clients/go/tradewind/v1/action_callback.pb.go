@@ -461,7 +461,7 @@ type Hello struct {
 	Build string `protobuf:"bytes,4,opt,name=build,proto3" json:"build,omitempty"`
 	// Required. What it can do, 1 to 1000 names.
 	Actions []*ActionCapability `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
-	// Optional. Tokens of the actions that this instance still works on, after a reconnect.
+	// Optional. Tokens of the actions that this instance still works on, after a reconnect, at most max_credits.
 	InFlight      [][]byte `protobuf:"bytes,6,rep,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -810,7 +810,7 @@ func (x *Release) GetRetryAfter() *durationpb.Duration {
 // Beat renews the work leases of all the actions it lists. An accepted action that no beat lists loses its lease.
 type Beat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. All accepted actions that the worker still works on.
+	// Required. All accepted actions that the worker still works on, in one or several messages, each at most max_credits.
 	Actions       []*ActionBeat `protobuf:"bytes,1,rep,name=actions,proto3" json:"actions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -216,7 +216,7 @@ class Hello(_message.Message):
 
     @_builtins.property
     def in_flight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Optional. Tokens of the actions that this instance still works on, after a reconnect."""
+        """Optional. Tokens of the actions that this instance still works on, after a reconnect, at most max_credits."""
 
     def __init__(
         self,
@@ -403,7 +403,7 @@ class Beat(_message.Message):
     ACTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionBeat]:
-        """Required. All accepted actions that the worker still works on."""
+        """Required. All accepted actions that the worker still works on, in one or several messages, each at most max_credits."""
 
     def __init__(
         self,
