@@ -52,7 +52,7 @@ def test_numbers_are_never_written_exponentially(value: values.Value, text: str)
 @pytest.mark.parametrize(
     "value",
     [float("nan"), Decimal("Infinity"), 10**1001, Decimal("1E+2000"), {1: 2}, object(), "\ud800", {"a": {2}}],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_json_cannot_carry_is_refused(value: values.Value) -> None:
     """A value that would lose something, or fill the memory, is refused before it is sent."""

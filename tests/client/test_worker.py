@@ -239,6 +239,25 @@ async def test_stop_drains() -> None:
     assert heard == ["2", "1"]
 
 
+async def test_stop_while_no_server_is_there_ends_at_once() -> None:
+    """A worker with nothing in hand waited half a minute for a server that had gone down with it."""
+    async with FakeServer() as server:
+        worker = make_worker(server)
+        gone = asyncio.Event()
+
+        async def play(stream: Stream) -> None:
+            await stream.welcome()
+            gone.set()
+            await stream.cut()
+
+        server.plays = [play]
+        serving = asyncio.ensure_future(worker.serve())
+        await asyncio.wait_for(gone.wait(), 10)
+    # the server has ended
+    worker.stop()
+    await asyncio.wait_for(serving, 10)
+
+
 async def test_a_worker_that_is_refused_for_good_says_why() -> None:
     """A mistake of the worker is raised; it is not tried again for ever."""
     async with FakeServer() as server:

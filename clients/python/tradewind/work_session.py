@@ -108,6 +108,10 @@ class WorkSession:
         hello.in_flight.extend([*self._held, *self._results])
         return v1.WorkRequest(hello=hello)
 
+    def lose(self) -> None:
+        """The stream is over, and another one is not yet open."""
+        self.welcomed = False
+
     def welcome(self, welcome: v1.Welcome, now: float) -> list[bytes]:
         """Take the answer to Hello; return the tokens of actions to stop."""
         self.welcomed = True

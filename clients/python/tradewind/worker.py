@@ -222,8 +222,12 @@ class _Run:
             self._session.drain()
             self.loop.call_later(self._drain_timeout, self._give_up)
             self._wake.set()
-            if not self._session.welcomed and self._session.is_idle:
-                self._idle.set()
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        """Without a server there is nobody to take leave of."""
+        if self._session.draining and self._session.is_idle and not self._session.welcomed:
+            self._idle.set()
 
     def _give_up(self) -> None:
         for token in list(self._session.held):
@@ -247,6 +251,8 @@ class _Run:
                 asked = error.retry_after.total_seconds() if error.retry_after else 0.0
                 delay = max(asked, self._backoff.delay())
                 log.warning("the stream broke, next try in %.1f s: %s", delay, error.message)
+            self._session.lose()
+            self._end_if_idle()
             await asyncio.sleep(delay)
 
     async def _stream(self, stream: Stream) -> None:
