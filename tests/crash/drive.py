@@ -165,7 +165,8 @@ def run(
         outer = [wires.to(int(server.address.partition(":")[2])) for server in processes]
         addresses = [f"127.0.0.1:{wire.port}" for wire in outer]
         load = [stack.enter_context(_process(folder, *role)) for role in _roles(addresses, seed)]
-        watchers = [stack.enter_context(_process(folder, *role)) for role in _watchers(addresses, seed, peer)]
+        watching = list(_watchers(addresses, seed, peer))
+        watchers = [stack.enter_context(_process(folder, *role)) for role in watching]
         trouble = _Trouble(random.Random(seed), processes, inner + outer, postgres if outages else None, say)
         killed = trouble.make(kills)
         stuck = _settle(load)
@@ -176,6 +177,8 @@ def run(
             for path in folder.glob("*.log"):
                 say(f"--- {path.name}\n{path.read_text()[-2000:]}")
         facts = collect(sorted(folder.glob("*.jsonl")), url, processes[0].address, seed, replays)
+        for *_, name in watching:
+            facts.seen.setdefault(name, [])  # one that saw nothing is a fault, too
         return Report(facts, killed, trouble.cuts, trouble.black_holes, trouble.outages, stuck)
 
 
