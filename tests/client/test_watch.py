@@ -108,6 +108,7 @@ def told(cursor: str, *events: tuple[str, int], shown: tuple[str, ...] = ()) -> 
         cursor=cursor,
         events=[event_pb2.Event(execution_id=id_, revision=revision) for id_, revision in events],
         snapshot=[execution_pb2.Execution(id=id_, revision=5) for id_ in shown],
+        continued=not cursor,
     )
 
 
@@ -152,6 +153,35 @@ async def test_events_that_the_snapshot_showed_do_not_come_again() -> None:
             (True, ""),
             (False, "c1"),
         ]
+
+
+async def test_execution_that_ended_between_two_tries_of_a_snapshot_is_not_shown() -> None:
+    """The second snapshot does not have it, and its end lies before the cursor: it would stay open for ever."""
+    async with FakeServer() as server, aio.Client(server.connection) as client:
+        server.logs = [
+            [told("", shown=("ended", "a")), grpc.StatusCode.UNAVAILABLE],
+            [told("", shown=("a",)), told("c1", shown=("b",))],
+        ]
+        update = await anext(client.watch_events(with_snapshot=True))
+
+        assert [execution.id for execution in update.executions] == ["a", "b"]
+        assert update.cursor == "c1"
+
+
+async def test_stream_of_the_log_that_ends_at_once_is_not_opened_again_at_once() -> None:
+    """A server without a word for us must not get all our calls."""
+    async with FakeServer() as server, aio.Client(server.connection) as client:
+        waited: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waited.append(seconds)
+
+        client._sleep = sleep
+        server.logs = [[], [], [told("c1", ("a", 1))]]
+        await anext(client.watch_events())
+
+        assert len(waited) == 2
+        assert 0 < waited[0] <= 0.1 <= waited[1] <= 0.2
 
 
 async def test_checkpoint_says_what_holds_the_log_back() -> None:

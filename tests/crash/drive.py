@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,7 @@ def run(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-crash-")))
         postgres = stack.enter_context(_postgres()) if database == "postgresql" else None
+        peer = _go_peer(folder)
         url = postgres.create("crash") if postgres else str(folder / "crash.db")
         wires = stack.enter_context(Wires())
         # each server has wires of its own: one to its database, one to whoever calls it
@@ -163,7 +165,8 @@ def run(
         outer = [wires.to(int(server.address.partition(":")[2])) for server in processes]
         addresses = [f"127.0.0.1:{wire.port}" for wire in outer]
         load = [stack.enter_context(_process(folder, *role)) for role in _roles(addresses, seed)]
-        watchers = [stack.enter_context(_process(folder, *role)) for role in _watchers(addresses, seed)]
+        watching = list(_watchers(addresses, seed, peer))
+        watchers = [stack.enter_context(_process(folder, *role)) for role in watching]
         trouble = _Trouble(random.Random(seed), processes, inner + outer, postgres if outages else None, say)
         killed = trouble.make(kills)
         stuck = _settle(load)
@@ -174,6 +177,8 @@ def run(
             for path in folder.glob("*.log"):
                 say(f"--- {path.name}\n{path.read_text()[-2000:]}")
         facts = collect(sorted(folder.glob("*.jsonl")), url, processes[0].address, seed, replays)
+        for *_, name in watching:
+            facts.seen.setdefault(name, [])  # one that saw nothing is a fault, too
         return Report(facts, killed, trouble.cuts, trouble.black_holes, trouble.outages, stuck)
 
 
@@ -184,24 +189,43 @@ def _postgres() -> PrivatePostgres:
     return PrivatePostgres(binaries)
 
 
-def _roles(addresses: list[str], seed: int) -> Iterator[tuple[str, str, str]]:
+#: A program of the load, the role that it plays, where, and its name.
+Role = tuple[list[str], str, str, str]
+
+_PYTHON = [sys.executable, "-m", "tests.crash.load"]
+
+
+def _go_peer(folder: Path) -> list[str]:
+    """Build the Go program of the tests; return its command, which is empty if Go is not installed."""
+    go = shutil.which("go")
+    if go is None:
+        return []
+    program = str(folder / "peer")
+    subprocess.run([go, "build", "-o", program, "./internal/peer"], cwd=ROOT / "clients" / "go", check=True)
+    return [program]
+
+
+def _roles(addresses: list[str], seed: int) -> Iterator[Role]:
     everywhere = ",".join(addresses)
-    yield "client", everywhere, f"client-{seed}"
+    yield _PYTHON, "client", everywhere, f"client-{seed}"
     for n in range(2):
         # each server has a worker of its own
-        yield "worker", addresses[n % len(addresses)], f"worker{n}-{seed}"
-    yield "poller", everywhere, f"poller-{seed}"
+        yield _PYTHON, "worker", addresses[n % len(addresses)], f"worker{n}-{seed}"
+    yield _PYTHON, "poller", everywhere, f"poller-{seed}"
 
 
-def _watchers(addresses: list[str], seed: int) -> Iterator[tuple[str, str, str]]:
-    for n in range(2):
-        # each begins at another server
-        yield "watcher", ",".join(addresses[n:] + addresses[:n]), f"watcher{n}-{seed}"
+def _watchers(addresses: list[str], seed: int, go_peer: list[str]) -> Iterator[Role]:
+    programs = [_PYTHON, _PYTHON, go_peer]
+    for n, program in enumerate(filter(None, programs)):
+        first = n % len(addresses)  # each begins at another server
+        yield program, "watcher", ",".join(addresses[first:] + addresses[:first]), f"watcher{n}-{seed}"
 
 
 @contextlib.contextmanager
-def _process(folder: Path, role: str, addresses: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.crash.load", role, addresses, str(folder / f"{name}.jsonl"), name]
+def _process(
+    folder: Path, program: list[str], role: str, addresses: str, name: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*program, role, addresses, str(folder / f"{name}.jsonl"), name]
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
     try:

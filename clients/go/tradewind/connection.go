@@ -113,7 +113,8 @@ const serviceConfig = `{
   "methodConfig": [{
     "name": [
       {"service": "tradewind.v1.ActionCallback", "method": "Work"},
-      {"service": "tradewind.v1.ExecutionService", "method": "WatchExecution"}
+      {"service": "tradewind.v1.ExecutionService", "method": "WatchExecution"},
+      {"service": "tradewind.v1.ExecutionService", "method": "WatchEvents"}
     ]
   }, {
     "name": [

@@ -127,6 +127,8 @@ type fakeServer struct {
 	mutex     sync.Mutex
 	watches   [][]any // one for each watch: messages, and errors to end with
 	asked     []*tradewindv1.WatchExecutionRequest
+	logs      [][]any // the same for each watch of the namespace
+	logAsked  []*tradewindv1.WatchEventsRequest
 	starts    []*tradewindv1.StartExecutionRequest
 	answers   []error // to starts; then they succeed
 	execution *tradewindv1.Execution
@@ -141,11 +143,27 @@ func (s *fakeServer) WatchExecution(
 	script := s.watches[0]
 	s.watches = s.watches[1:]
 	s.mutex.Unlock()
+	return play(stream, script)
+}
+
+func (s *fakeServer) WatchEvents(
+	request *tradewindv1.WatchEventsRequest, stream grpc.ServerStreamingServer[tradewindv1.WatchEventsResponse],
+) error {
+	s.mutex.Lock()
+	s.logAsked = append(s.logAsked, request)
+	script := s.logs[0]
+	s.logs = s.logs[1:]
+	s.mutex.Unlock()
+	return play(stream, script)
+}
+
+// play sends messages, up to an error to end with.
+func play[Response any](stream grpc.ServerStreamingServer[Response], script []any) error {
 	for _, item := range script {
 		switch item := item.(type) {
 		case error:
 			return item
-		case *tradewindv1.WatchExecutionResponse:
+		case *Response:
 			if err := stream.Send(item); err != nil {
 				return err
 			}

@@ -295,3 +295,20 @@ type Snapshot struct {
 	// Tasks have none; they are in the order in which they came to be.
 	Tasks []*Task
 }
+
+// LogUpdate is what a watch of a namespace tells: events, a snapshot to begin with, or only how far it is.
+type LogUpdate struct {
+	// Cursor is where to resume after everything that this update stands for; [AfterCursor] takes it.
+	Cursor string
+	// Events are in the order of the log.
+	Events []*Event
+	// Snapshot is the open executions, newest first, with their values; nil but in the first update of a watch that
+	// begins with one. It is kept in memory until it is whole.
+	Snapshot []*Execution
+	// Coalesced is how many events were left out since later ones replace them.
+	Coalesced int64
+	// Lag is how long ago something happened that the server may not tell yet, and HeldBy the transaction of the
+	// database that holds it back; 0 and "" if there is nothing.
+	Lag    time.Duration
+	HeldBy string
+}

@@ -74,4 +74,12 @@ const (
 	ReasonEnvironmentNotFound Reason = "ENVIRONMENT_NOT_FOUND"
 	// ReasonEtagMismatch: somebody has changed it since it was seen.
 	ReasonEtagMismatch Reason = "ETAG_MISMATCH"
+	// ReasonCursorInvalid: the cursor is of another namespace, or no cursor.
+	ReasonCursorInvalid Reason = "CURSOR_INVALID"
+	// ReasonCursorLost: the log does not have the event that the cursor is after.
+	ReasonCursorLost Reason = "CURSOR_LOST"
+	// ReasonUnauthenticated: the server asks for a token, and the call has none that it knows.
+	ReasonUnauthenticated Reason = "UNAUTHENTICATED"
+	// ReasonNamespaceDenied: the token is not for this namespace.
+	ReasonNamespaceDenied Reason = "NAMESPACE_DENIED"
 )

@@ -7,6 +7,8 @@ import (
 	"io"
 	"iter"
 
+	"google.golang.org/grpc"
+
 	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
 )
 
@@ -46,24 +48,46 @@ func (c *Client) Updates(ctx context.Context, executionID string, afterRevision 
 	return func(yield func(*Update, error) bool) {
 		at := &position{namespace: c.options.Namespace, executionID: executionID, revision: max(afterRevision, 0)}
 		at.wantsSnapshot = afterRevision == FromSnapshot
-		c.follow(ctx, at, yield)
+		follow(ctx, c, c.executions.WatchExecution, at, yield)
 	}
 }
 
-// follow opens stream after stream until the execution has ended, the caller has enough, or nothing helps any more.
-func (c *Client) follow(ctx context.Context, at *position, yield func(*Update, error) bool) {
+// place is where a watcher stands: it says what to ask for, and takes what comes. It is a [fmt.Stringer] for the log.
+type place[Request, Response, Told any] interface {
+	fmt.Stringer
+	// request continues exactly after what was passed on.
+	request() *Request
+	// receive takes one response and returns what is new in it, or nil; errGap if something is missing before it.
+	receive(*Response) (*Told, error)
+	// ends says whether a stream that ends well is the end of the watch.
+	ends() bool
+}
+
+// opener is the method that opens a stream.
+type opener[Request, Response any] func(
+	context.Context, *Request, ...grpc.CallOption,
+) (grpc.ServerStreamingClient[Response], error)
+
+// follow opens stream after stream until the watch is at its end, the caller has enough, or nothing helps any more.
+func follow[Request, Response, Told any](
+	ctx context.Context,
+	c *Client,
+	open opener[Request, Response],
+	at place[Request, Response, Told],
+	yield func(*Told, error) bool,
+) {
 	var delays retryDelays
 	for {
-		err := c.followOnce(ctx, at, &delays, yield)
-		if err == nil || errors.Is(err, errEnough) {
+		err := followOnce(ctx, open, at, &delays, yield)
+		if errors.Is(err, errEnough) || errors.Is(err, errEnded) && at.ends() {
 			return
 		}
 		delay, again := delays.before(err)
-		if errors.Is(err, errGap) {
+		if errors.Is(err, errGap) || errors.Is(err, errEnded) {
 			delay, again = delays.delay(), true
 		}
 		if again {
-			c.options.Logger.Debug("the watch broke", "execution", at.executionID, "revision", at.revision, "error", err)
+			c.options.Logger.Debug("the watch broke", "watch", at.String(), "error", err)
 			err = c.pause(ctx, delay)
 		}
 		if err != nil {
@@ -75,38 +99,45 @@ func (c *Client) follow(ctx context.Context, at *position, yield func(*Update, e
 
 var (
 	errEnough = errors.New("the caller has enough")
+	errEnded  = errors.New("the stream ended well")
 	errGap    = errors.New("the stream left events out")
 )
 
-// followOnce plays one stream; nil means that it ended because the execution has.
-func (c *Client) followOnce(ctx context.Context, at *position, delays *retryDelays, yield func(*Update, error) bool) error {
+// followOnce plays one stream and says why it is over.
+func followOnce[Request, Response, Told any](
+	ctx context.Context,
+	open opener[Request, Response],
+	at place[Request, Response, Told],
+	delays *retryDelays,
+	yield func(*Told, error) bool,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.executions.WatchExecution(ctx, at.request())
+	stream, err := open(ctx, at.request())
 	if err != nil {
 		return fromRPC(err)
 	}
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return errEnded
 		}
 		if err != nil {
 			return fromRPC(err)
 		}
 		delays.reset()
-		update, err := at.receive(response)
+		told, err := at.receive(response)
 		if err != nil {
 			return err
 		}
-		if update != nil && !yield(update, nil) {
+		if told != nil && !yield(told, nil) {
 			return errEnough
 		}
 	}
 }
 
-// position is where one watcher stands: what to ask for, what it has seen, whether something is missing. No I/O.
-// Revisions have no gaps, so loss and repetition are seen by arithmetic.
+// position is the [place] of a watcher of one execution. Revisions have no gaps, so loss and repetition are seen by
+// arithmetic.
 type position struct {
 	namespace, executionID string
 	revision               int64 // the last one passed on
@@ -114,7 +145,13 @@ type position struct {
 	snapshot               Snapshot // as far as it has come
 }
 
-// request continues exactly after what was passed on, and forgets half a snapshot.
+func (p *position) String() string {
+	return fmt.Sprintf("%s after revision %d", p.executionID, p.revision)
+}
+
+func (p *position) ends() bool { return true }
+
+// request forgets half a snapshot.
 func (p *position) request() *tradewindv1.WatchExecutionRequest {
 	p.snapshot = Snapshot{}
 	request := &tradewindv1.WatchExecutionRequest{Namespace: p.namespace, ExecutionId: p.executionID}
@@ -126,7 +163,6 @@ func (p *position) request() *tradewindv1.WatchExecutionRequest {
 	return request
 }
 
-// receive takes one response and returns what is new in it, or nil; errGap if events are missing before it.
 func (p *position) receive(response *tradewindv1.WatchExecutionResponse) (*Update, error) {
 	if response.GetSnapshot() != nil {
 		return p.receiveSnapshot(response), nil

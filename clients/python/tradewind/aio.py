@@ -335,6 +335,7 @@ class Client:
                         yield update
                 if watch.ends:
                     return
+                await self._sleep(backoff.delay())
             except GapFound:
                 await self._sleep(backoff.delay())
             except grpc.RpcError as broken:

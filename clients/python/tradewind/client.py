@@ -324,6 +324,7 @@ class Client:
                         yield update
                 if watch.ends:
                     return
+                self._sleep(backoff.delay())
             except GapFound:
                 self._sleep(backoff.delay())
             except grpc.RpcError as broken:

@@ -314,12 +314,12 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class LogUpdate:
-    """What a watch of a namespace tells: events, or a part of the snapshot, or only how far it is."""
+    """What a watch of a namespace tells: events, a snapshot to begin with, or only how far it is."""
 
-    #: Where to resume after everything that this stands for; "" in all but the last part of a snapshot.
+    #: Where to resume after everything that this stands for.
     cursor: str
     events: tuple[Event, ...] = ()
-    #: Open executions with their payloads, if a snapshot was asked for.
+    #: Open executions with their payloads: all of them in the first update, if a snapshot was asked for.
     executions: tuple[Execution, ...] = ()
     #: Events that were left out since later ones replace them.
     coalesced: int = 0

@@ -123,27 +123,36 @@ class LogWatch:
             self._request.from_beginning = True
         elif options.get("with_snapshot"):
             self._request.with_snapshot = True
+        self._snapshot: list[Execution] = []
         #: Revisions that the snapshot showed: after a reconnect the events up to there may come as well.
         self._shown: dict[str, int] = {}
         self.cursor = options.get("cursor", "")
 
     def request(self) -> execution_service_pb2.WatchEventsRequest:
-        """Build the request that continues exactly after what was passed on, or begins again within a snapshot."""
+        """Build the request that continues exactly after what was passed on, and forget half a snapshot."""
         if self.cursor:
             self._request.cursor = self.cursor
         else:
+            self._snapshot.clear()
             self._shown.clear()
         return self._request
 
     def receive(self, response: execution_service_pb2.WatchEventsResponse) -> LogUpdate | None:
-        """Take one response; return what is new in it, or None."""
+        """Take one response; return what is new in it, or None.
+
+        A snapshot is passed on when it is whole: of one that broke off, some executions may have ended before the next.
+        """
+        self._snapshot.extend(map(Execution.read, response.snapshot))
         self._shown.update({execution.id: execution.revision for execution in response.snapshot})
+        if response.continued:
+            return None
         events = tuple(Event.read(event) for event in response.events if self._is_new(event))
+        executions, self._snapshot = tuple(self._snapshot), []
         self.cursor = response.cursor
         return LogUpdate(
             response.cursor,
             events,
-            tuple(map(Execution.read, response.snapshot)),
+            executions,
             response.coalesced,
             response.checkpoint.lag.ToTimedelta().total_seconds(),
             response.checkpoint.held_by,

@@ -1,7 +1,8 @@
 // Peer is the Go side of the repository's end-to-end tests, a program that says on its standard output what it sees.
 //
-//	peer work ADDRESS,…        does the action peer.step, each time after a line on its standard input
-//	peer watch ADDRESS,… ID    prints revision and type of each event of an execution, to its end
+//	peer work ADDRESS,…                does the action peer.step, each time after a line on its standard input
+//	peer watch ADDRESS,… ID            prints revision and type of each event of an execution, to its end
+//	peer watcher ADDRESS,… LOG NAME    follows all executions of a crash test, and writes what it saw to a log
 package main
 
 import (
@@ -18,8 +19,9 @@ import (
 )
 
 func main() {
-	if len(os.Args) < 3 {
-		log.Fatal("usage: peer work ADDRESS,… | peer watch ADDRESS,… ID")
+	arguments := map[string]int{"work": 3, "watch": 4, "watcher": 5}
+	if len(os.Args) < 2 || len(os.Args) != arguments[os.Args[1]] {
+		log.Fatal("usage: peer work ADDRESS,… | peer watch ADDRESS,… ID | peer watcher ADDRESS,… LOG NAME")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -28,10 +30,13 @@ func main() {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	if os.Args[1] == "work" {
+	switch os.Args[1] {
+	case "work":
 		err = work(ctx, client)
-	} else {
+	case "watch":
 		err = watch(ctx, client, os.Args[3])
+	case "watcher":
+		err = watchAll(ctx, client, os.Args[3], os.Args[4])
 	}
 	if err != nil {
 		log.Fatal(err)
