@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from grpc import StatusCode
 
 from tests.api.harness import PATIENCE, Served, refused, serving
@@ -19,6 +20,7 @@ from tests.api.test_watching import MANY
 from tradewind.v1 import event_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import log_watching
+from tradewind_server.store import numbers
 
 TREE = """
 version: '2.0'
@@ -358,6 +360,24 @@ async def test_foreign_transaction_delays_the_log_and_says_so(
             assert f"pid {foreign.info.backend_pid}" in message.checkpoint.held_by
             foreign.commit()
             check_complete(await reader.until("ExecutionSucceeded", 3), ids)
+
+
+async def test_server_that_starts_while_another_commits_counts_like_it(postgres_url: Callable[[], str]) -> None:
+    """With numbers ahead of the others' its watchers would pass events over that are still to be committed."""
+    url = postgres_url()
+    async with echoing(url) as served:
+        await run(served)
+    another = (
+        "INSERT INTO events SELECT (jsonb_populate_record(e, jsonb_build_object("
+        "'execution_id', gen_random_uuid()::text, 'xid', pg_current_xact_id()::text::bigint))).* "
+        "FROM events e WHERE revision = 1 LIMIT 1"
+    )
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with psycopg.connect(url, autocommit=True) as other, engine.connect() as connection:
+        # the other one commits after each statement of the one that starts
+        sa.event.listen(engine, "after_cursor_execute", lambda *_: other.execute(another))
+        assert numbers.offset(connection) == 0
+    engine.dispose()
 
 
 async def test_restored_dump_goes_on_with_larger_numbers(postgres_url: Callable[[], str]) -> None:
