@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from grpc import StatusCode
 
 from tests.api.harness import PATIENCE, Served, refused, serving
@@ -19,6 +20,8 @@ from tests.api.test_watching import MANY
 from tradewind.v1 import event_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import log_watching
+from tradewind_server.store import numbers
+from tradewind_server.store.database import Database
 
 TREE = """
 version: '2.0'
@@ -374,6 +377,27 @@ async def test_restored_dump_goes_on_with_larger_numbers(postgres_url: Callable[
             async with served.worker() as hand:
                 await hand.finish((await hand.offer()).token)
                 check_complete(await reader.until("ExecutionSucceeded"), [waiting])
+
+
+async def test_server_that_starts_while_another_writes_counts_as_that_does(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would read past what the other has not committed yet, and lose it."""
+    url = postgres_url()
+    async with echoing(url) as served:
+        await run(served)
+        newest = numbers.newest
+
+        def newest_of_a_busy_log(connection: sa.Connection) -> int:
+            with psycopg.connect(url, autocommit=True) as other:
+                for _ in range(3):
+                    other.execute("UPDATE events SET xid = pg_current_xact_id()::text::bigint WHERE span > 0")
+            return newest(connection)
+
+        monkeypatch.setattr(numbers, "newest", newest_of_a_busy_log)
+        second = Database(url)
+        second.close()
+        assert second.xid_offset == served.server.runtime.database.xid_offset == 0
 
 
 async def test_many_idle_streams_see_the_same(served: Served) -> None:
