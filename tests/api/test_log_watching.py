@@ -19,8 +19,8 @@ from tests.api.harness import PATIENCE, Served, refused, serving
 from tests.api.test_watching import MANY
 from tradewind.v1 import event_pb2
 from tradewind.v1 import execution_service_pb2 as pb
-from tradewind_server.api import log_watching
-from tradewind_server.store import numbers
+from tradewind_server.api import convert, log_watching
+from tradewind_server.store import log, numbers, reads
 from tradewind_server.store.database import Database
 
 TREE = """
@@ -291,6 +291,39 @@ async def test_slow_reader_gets_everything(database_url: str) -> None:
                 for id_ in ids:
                     await served.follow(id_)
             check_complete(await reader.until("ExecutionSucceeded", 5), ids)
+
+
+async def test_late_reader_of_large_values_keeps_few_of_them_in_memory(database_url: str) -> None:
+    """However many commands it is behind: what is read at once is bounded in bytes, also within a command."""
+    large = "version: '2.0'\nlarge:\n  input: [x]\n  tasks:\n    t: {action: std.echo output=<% $.x %>}\n"
+    async with serving(database_url) as served:
+        await served.deploy(large)
+        ids = [await served.start("large", {"x": "x" * 1_000_000}) for _ in range(6)]
+        for id_ in ids:
+            await served.follow(id_)
+        database, place, events = served.server.runtime.database, log.BEGINNING, []
+        while True:
+            with database.reading() as (connection, _):
+                stretch = log.read(database, connection, "default", place, 200)
+            *before, _ = [0, *(len(event.body) for event in stretch.events)]
+            assert sum(before) < log.BYTES
+            events += [convert.event(event) for event in stretch.events]
+            if not stretch.is_cut:
+                break
+            place = stretch.end
+        check_complete(events, ids)
+        with reading(served, from_beginning=True) as reader:
+            check_complete(await reader.until("ExecutionSucceeded", 6), ids)
+
+
+async def test_large_events_are_not_kept_for_the_next_watcher() -> None:
+    """Small ones are; thousands of the others would fill the memory long after their streams are closed."""
+    async with serving("") as served:
+        id_ = await served.start()
+        stored = await served.server.runtime.read(lambda c, _: reads.history(c, id_, 0, 1)[0])
+    large = stored._replace(body=stored.body + b" " * 100_000)
+    assert log_watching.message_of(stored) is log_watching.message_of(stored)
+    assert log_watching.message_of(large) is not log_watching.message_of(large)
 
 
 async def test_coalesced_stream_shows_the_newest_state_of_each_task(database_url: str) -> None:

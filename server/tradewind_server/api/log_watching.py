@@ -6,7 +6,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tradewind.v1 import execution_pb2
+from tradewind.v1 import event_pb2, execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
@@ -29,8 +29,8 @@ _SNAPSHOT_PAGE = 100
 _MOST_TAGS = 10_000
 #: What a snapshot can be filtered by.
 _OF_EXECUTION = frozenset({"execution_id", "root_id", "workflow", "business_key", "tags"})
-#: Many follow the same log: each event is made into a message once.
-_message = functools.lru_cache(4096)(convert.event)
+#: Larger events are made into a message for each watcher: thousands of them would fill the memory.
+_MOST_KEPT_BYTES = 4096
 
 
 class LogWatching:
@@ -207,7 +207,7 @@ class _Watch:
                 message.cursor = self._cursor(Place.after(kept[n - 1]))
                 yield message
                 message, size = pb.WatchEventsResponse(), 0
-            message.events.append(_message(event))
+            message.events.append(message_of(event))
             size += len(event.body) + 500
         message.cursor = self._cursor(end)
         yield message
@@ -223,6 +223,14 @@ class _Watch:
                 checkpoint.lag.CopyFrom(convert.duration(to_microseconds(now) - held.since))
                 checkpoint.held_by = held.who
         return pb.WatchEventsResponse(cursor=self._cursor(place), checkpoint=checkpoint)
+
+
+def message_of(event: StoredEvent) -> event_pb2.Event:
+    """Return *event* as a message that nobody changes: the many who follow the same log share it if it is small."""
+    return _small(event) if len(event.body) <= _MOST_KEPT_BYTES else convert.event(event)
+
+
+_small = functools.lru_cache(4096)(convert.event)
 
 
 def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:
