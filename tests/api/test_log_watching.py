@@ -279,6 +279,25 @@ async def test_quiet_stream_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) 
             check_complete(await resumed.until("ExecutionSucceeded"), [later])
 
 
+async def test_filtered_stream_says_how_far_it_is_also_while_others_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as quiet for its reader as one in which nothing happens."""
+    monkeypatch.setattr(log_watching, "CHECKPOINT_SECONDS", 0.2)
+    async with echoing("") as served:
+        with reading(served, filter="type = Nothing") as reader:
+            await reader.message()
+
+            async def busy() -> None:
+                while True:
+                    await run(served)
+
+            others = asyncio.create_task(busy())
+            # long before the place is told for the sake of those who resume
+            message = await reader.message()
+            others.cancel()
+            assert message.HasField("checkpoint")
+            assert served.server.runtime.commands < 100
+
+
 async def test_slow_reader_gets_everything(database_url: str) -> None:
     """It reads nothing while thousands of events happen, and loses none."""
     async with serving(database_url) as served:

@@ -138,7 +138,8 @@ class _Watch:
         Raises:
             ServerDraining: the server goes down.
         """
-        told = place
+        clock = self._runtime.clock
+        told, due = place, clock.monotonic() + CHECKPOINT_SECONDS
         while True:
             if self._runtime.is_draining:
                 raise ServerDraining
@@ -146,16 +147,14 @@ class _Watch:
             wanted = await self._wanted(events)
             for message in self._messages(wanted, end):
                 yield message
-                told = end
+                told, due = end, clock.monotonic() + CHECKPOINT_SECONDS
             place = end
-            if events or is_cut or await follower.wait(CHECKPOINT_SECONDS):
-                # what the filter leaves out for long is not read again by one who resumes
-                if place.xid - told.xid > COMMANDS:
-                    yield await self.checkpoint(place, is_held=follower.is_held)
-                    told = place
-                continue
-            yield await self.checkpoint(place, is_held=follower.is_held)
-            told = place
+            if not events and not is_cut:
+                await follower.wait(due - clock.monotonic())
+            # what the filter leaves out for long is not read again by one who resumes
+            if clock.monotonic() >= due or place.xid - told.xid > COMMANDS:
+                yield await self.checkpoint(place, is_held=follower.is_held)
+                told, due = place, clock.monotonic() + CHECKPOINT_SECONDS
 
     async def _after(self, follower: Follower, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
         known = follower.after(place)
