@@ -264,6 +264,21 @@ async def test_cursor_from_before_a_restore_is_refused_if_it_was_lost(tmp_path: 
             check_complete(await resumed.until("ExecutionSucceeded", 2), ids)
 
 
+async def test_cursor_is_refused_if_another_event_took_its_place_after_a_restore(tmp_path: Path) -> None:
+    """The next number and revision are given again: that event is not what the cursor's owner saw."""
+    path = tmp_path / "tradewind.db"
+    async with echoing(str(path)) as served:
+        await run(served)
+        with reading(served, from_beginning=True) as reader:
+            await reader.until("ExecutionSucceeded")
+    with sqlite3.connect(path) as connection:
+        # as when the same step was taken again, later
+        connection.execute("UPDATE events SET at = at + 1000000 WHERE xid = (SELECT max(xid) FROM events)")
+    async with echoing(str(path)) as restored:
+        with refused(StatusCode.OUT_OF_RANGE, "CURSOR_LOST"), reading(restored, cursor=reader.cursor) as lost:
+            await lost.message()
+
+
 async def test_quiet_stream_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint, whose cursor resumes after what the filter left out."""
     monkeypatch.setattr(log_watching, "CHECKPOINT_SECONDS", 0.05)

@@ -96,13 +96,13 @@ class _Watch:
 
     def _place(self, cursor: str) -> Place:
         try:
-            xid, position, id_, revision = self._pages.position(("events", self.namespace), cursor)
+            xid, position, id_, revision, at = self._pages.position(("events", self.namespace), cursor)
         except (PageTokenInvalid, ValueError):
             raise CursorInvalid(field="cursor") from None
-        return Place(int(str(xid)), int(str(position)), str(id_), int(str(revision)))
+        return Place(int(str(xid)), int(str(position)), str(id_), int(str(revision)), int(str(at)))
 
     def _cursor(self, place: Place) -> str:
-        position = (place.xid, place.position, place.execution_id, place.revision)
+        position = (place.xid, place.position, place.execution_id, place.revision, place.at)
         return self._pages.token(("events", self.namespace), position)
 
     # --- the snapshot ----------------------------------------------------------------------------

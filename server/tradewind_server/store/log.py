@@ -35,11 +35,13 @@ class Place:
     #: The event, which proves that this log is the one that the place is of; "" at the beginning.
     execution_id: str = dataclasses.field(default="", compare=False)
     revision: int = dataclasses.field(default=0, compare=False)
+    #: Its moment, microseconds: after a restore the numbers are given again, to other events.
+    at: int = dataclasses.field(default=0, compare=False)
 
     @classmethod
     def after(cls, event: StoredEvent) -> Place:
         """Return the place right after *event*."""
-        return cls(event.xid, event.position, event.execution_id, event.revision)
+        return cls(event.xid, event.position, event.execution_id, event.revision, event.at)
 
 
 BEGINNING = Place()
@@ -70,13 +72,14 @@ class Blocker:
 
 def newest(database: Database, connection: sa.Connection, namespace: str) -> Place:
     """Return the end of what may be read."""
-    query = sa.select(_e.c.xid, _e.c.position, _e.c.execution_id, _e.c.revision, _e.c.span)
+    query = sa.select(_e.c.xid, _e.c.position, _e.c.execution_id, _e.c.revision, _e.c.at, _e.c.span)
     query = query.where(_e.c.namespace == namespace, schema.IS_FIRST, _e.c.xid < horizon(database, connection))
     row = connection.execute(query.order_by(_e.c.xid.desc(), _e.c.position.desc()).limit(1)).one_or_none()
     if row is None:
         return BEGINNING
     more = row.span - 1
-    return Place(row.xid, row.position + more, row.execution_id, row.revision + more)
+    # the events of a command have its moment
+    return Place(row.xid, row.position + more, row.execution_id, row.revision + more, row.at)
 
 
 def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
@@ -84,7 +87,7 @@ def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
     if not place.execution_id:
         return place == BEGINNING
     query = sa.select(_e.c.namespace).where(_e.c.execution_id == place.execution_id, _e.c.revision == place.revision)
-    query = query.where(_e.c.xid == place.xid, _e.c.position == place.position)
+    query = query.where(_e.c.xid == place.xid, _e.c.position == place.position, _e.c.at == place.at)
     return connection.execute(query).scalar() == namespace
 
 
