@@ -382,6 +382,8 @@ async def test_too_many_streams_are_refused() -> None:
             await reader.message()
             with refused(StatusCode.RESOURCE_EXHAUSTED, "STREAMS_EXHAUSTED"), reading(served) as third:
                 await third.message()
+            with refused(StatusCode.RESOURCE_EXHAUSTED, "STREAMS_EXHAUSTED"):
+                await served.watch(id_).read()
         stream.cancel()
 
 

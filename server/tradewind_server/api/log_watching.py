@@ -12,7 +12,7 @@ from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.pages import Pages
 from tradewind_server.clock import to_microseconds
-from tradewind_server.errors import CursorInvalid, CursorLost, PageTokenInvalid, ServerDraining, StreamsExhausted
+from tradewind_server.errors import CursorInvalid, CursorLost, PageTokenInvalid, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tail import COMMANDS, Follower
 from tradewind_server.store import log, reads
@@ -46,9 +46,8 @@ class LogWatching:
         Raises:
             FilterInvalid, CursorInvalid, CursorLost, StreamsExhausted, ServerDraining.
         """
-        runtime, limit = self._runtime, self._runtime.settings.max_streams
-        if runtime.hub.count + runtime.tails.count >= limit:
-            raise StreamsExhausted(count=limit, setting="max_streams")
+        runtime = self._runtime
+        runtime.check_streams()
         watch = _Watch(runtime, self._pages, request)
         follower = runtime.tails.follow(watch.namespace)
         try:
