@@ -73,7 +73,7 @@ def held(runtime: Runtime, token: bytes, namespace: str) -> r.Held:
 
 def note_beat(runtime: Runtime, held: r.Held, beat: pb.ActionBeat) -> None:
     """Take over what a worker tells of its action; it is stored."""
-    held.progress = runtime.secrets.masked_text(beat.progress_message[:1000])
+    held.progress = runtime.secrets.masked_text(convert.text_of(beat.progress_message, 1000))
     if beat.HasField("checkpoint"):
         held.checkpoint = runtime.secrets.masked_json(beat.checkpoint.data)
 
