@@ -174,6 +174,30 @@ async def test_token_is_withdrawn_without_a_restart(tmp_path: Path) -> None:
             await new.count()
 
 
+@pytest.mark.parametrize("text", ["tokens: [{name: 2026-13-45}]", "tokens: !!int x", "tokens: " + 5000 * "["])
+async def test_withdrawn_token_is_refused_whatever_is_wrong_with_the_file(tmp_path: Path, text: str) -> None:
+    """At each call, not only at the first after the change."""
+    async with guarded(tmp_path) as server, client(server, HR) as hr:
+        (tmp_path / "tokens.yaml").write_text(text)
+        for _ in range(2):
+            with pytest.raises(errors.Denied):
+                await hr.count()
+
+
+async def test_withdrawn_token_is_refused_after_a_swap_of_files_of_the_same_size_and_age(tmp_path: Path) -> None:
+    """As a copy with its times, moved into place, makes them."""
+    path, other = tmp_path / "tokens.yaml", tmp_path / "other.yaml"
+    async with guarded(tmp_path) as server, client(server, HR) as hr:
+        write(other, it=["hr"], admin=["*"])
+        then = path.stat()
+        os.utime(other, ns=(then.st_atime_ns, then.st_mtime_ns))
+        assert other.stat().st_size == then.st_size
+        assert await hr.count() == {}
+        other.replace(path)
+        with pytest.raises(errors.Denied):
+            await hr.count()
+
+
 @pytest.mark.parametrize(
     "text",
     [

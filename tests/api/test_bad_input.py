@@ -272,3 +272,40 @@ async def test_field_out_of_range_is_refused(served: Served) -> None:
         caught = await refuse_start(served, start(**fields), StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
         assert caught.metadata["name"] == name
         assert caught.violations[0][0] == name
+
+
+async def test_nul_in_names_and_filters_is_refused_with_a_reason(database_url: str) -> None:
+    """PostgreSQL has no texts with it: it is the caller's fault, not the server's."""
+    pb, definition = execution_service_pb2, definition_service_pb2
+    nul = "a\0b"
+    async with serving(database_url) as served:
+        id_ = await served.start()
+        for filter_ in (f'workflow = "{nul}"', f'tags:"{nul}"'):
+            with refused(StatusCode.INVALID_ARGUMENT, "FILTER_INVALID"):
+                await served.executions.ListExecutions(pb.ListExecutionsRequest(filter=filter_))
+        with refused(StatusCode.INVALID_ARGUMENT, "FILTER_INVALID"):
+            await served.executions.WatchEvents(pb.WatchEventsRequest(with_snapshot=True, filter=f"task={nul}")).read()
+        with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"):
+            await served.executions.PauseExecution(pb.PauseExecutionRequest(execution_id=id_, request_id=nul))
+        for method, request in (
+            (served.definitions.GetDefinition, definition.GetDefinitionRequest),
+            (served.definitions.DeleteDefinition, definition.DeleteDefinitionRequest),
+        ):
+            with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"):
+                await method(request(name="one", workflow_namespace=nul))
+
+
+async def test_nul_in_what_a_worker_says_does_not_lose_its_answer(database_url: str) -> None:
+    """A failure that quotes binary output is recorded like any other, and so are beats and reasons."""
+    async with serving(database_url) as served, served.worker() as hand:
+        id_ = await served.start()
+        token = (await hand.offer()).token
+        beat = v1.ActionBeat(token=token, progress_message="read \0")
+        await hand.send(beat=v1.Beat(actions=[beat]))
+        reason = execution_service_pb2.PauseExecutionRequest(execution_id=id_, message="why \0")
+        assert (await served.executions.PauseExecution(reason)).execution.state_message == "why \ufffd"
+        await served.executions.ResumeExecution(execution_service_pb2.ResumeExecutionRequest(execution_id=id_))
+        await hand.fail(token, "BAD\0", "expected text, got \0\1")
+        assert await hand.receipt() == ("RECORDED", "")
+        assert (await served.ended(id_))[0] == "FAILED"
+        assert "got \ufffd\1" in (await served.get(id_)).state_message

@@ -19,8 +19,8 @@ from tests.api.harness import PATIENCE, Served, refused, serving
 from tests.api.test_watching import MANY
 from tradewind.v1 import event_pb2
 from tradewind.v1 import execution_service_pb2 as pb
-from tradewind_server.api import log_watching
-from tradewind_server.store import numbers
+from tradewind_server.api import convert, log_watching
+from tradewind_server.store import log, numbers, reads
 
 TREE = """
 version: '2.0'
@@ -263,6 +263,21 @@ async def test_cursor_from_before_a_restore_is_refused_if_it_was_lost(tmp_path: 
             check_complete(await resumed.until("ExecutionSucceeded", 2), ids)
 
 
+async def test_cursor_is_refused_if_another_event_took_its_place_after_a_restore(tmp_path: Path) -> None:
+    """The next number and revision are given again: that event is not what the cursor's owner saw."""
+    path = tmp_path / "tradewind.db"
+    async with echoing(str(path)) as served:
+        await run(served)
+        with reading(served, from_beginning=True) as reader:
+            await reader.until("ExecutionSucceeded")
+    with sqlite3.connect(path) as connection:
+        # as when the same step was taken again, later
+        connection.execute("UPDATE events SET at = at + 1000000 WHERE xid = (SELECT max(xid) FROM events)")
+    async with echoing(str(path)) as restored:
+        with refused(StatusCode.OUT_OF_RANGE, "CURSOR_LOST"), reading(restored, cursor=reader.cursor) as lost:
+            await lost.message()
+
+
 async def test_quiet_stream_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint, whose cursor resumes after what the filter left out."""
     monkeypatch.setattr(log_watching, "CHECKPOINT_SECONDS", 0.05)
@@ -278,6 +293,25 @@ async def test_quiet_stream_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) 
             check_complete(await resumed.until("ExecutionSucceeded"), [later])
 
 
+async def test_filtered_stream_says_how_far_it_is_also_while_others_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as quiet for its reader as one in which nothing happens."""
+    monkeypatch.setattr(log_watching, "CHECKPOINT_SECONDS", 0.2)
+    async with echoing("") as served:
+        with reading(served, filter="type = Nothing") as reader:
+            await reader.message()
+
+            async def busy() -> None:
+                while True:
+                    await run(served)
+
+            others = asyncio.create_task(busy())
+            # long before the place is told for the sake of those who resume
+            message = await reader.message()
+            others.cancel()
+            assert message.HasField("checkpoint")
+            assert served.server.runtime.commands < 100
+
+
 async def test_slow_reader_gets_everything(database_url: str) -> None:
     """It reads nothing while thousands of events happen, and loses none."""
     async with serving(database_url) as served:
@@ -290,6 +324,39 @@ async def test_slow_reader_gets_everything(database_url: str) -> None:
                 for id_ in ids:
                     await served.follow(id_)
             check_complete(await reader.until("ExecutionSucceeded", 5), ids)
+
+
+async def test_late_reader_of_large_values_keeps_few_of_them_in_memory(database_url: str) -> None:
+    """However many commands it is behind: what is read at once is bounded in bytes, also within a command."""
+    large = "version: '2.0'\nlarge:\n  input: [x]\n  tasks:\n    t: {action: std.echo output=<% $.x %>}\n"
+    async with serving(database_url) as served:
+        await served.deploy(large)
+        ids = [await served.start("large", {"x": "x" * 1_000_000}) for _ in range(6)]
+        for id_ in ids:
+            await served.follow(id_)
+        database, place, events = served.server.runtime.database, log.BEGINNING, []
+        while True:
+            with database.reading() as (connection, _):
+                stretch = log.read(database, connection, "default", place, 200)
+            *before, _ = [0, *(len(event.body) for event in stretch.events)]
+            assert sum(before) < log.BYTES
+            events += [convert.event(event) for event in stretch.events]
+            if not stretch.is_cut:
+                break
+            place = stretch.end
+        check_complete(events, ids)
+        with reading(served, from_beginning=True) as reader:
+            check_complete(await reader.until("ExecutionSucceeded", 6), ids)
+
+
+async def test_large_events_are_not_kept_for_the_next_watcher() -> None:
+    """Small ones are; thousands of the others would fill the memory long after their streams are closed."""
+    async with serving("") as served:
+        id_ = await served.start()
+        stored = await served.server.runtime.read(lambda c, _: reads.history(c, id_, 0, 1)[0])
+    large = stored._replace(body=stored.body + b" " * 100_000)
+    assert log_watching.message_of(stored) is log_watching.message_of(stored)
+    assert log_watching.message_of(large) is not log_watching.message_of(large)
 
 
 async def test_coalesced_stream_shows_the_newest_state_of_each_task(database_url: str) -> None:
@@ -314,6 +381,8 @@ async def test_too_many_streams_are_refused() -> None:
             await reader.message()
             with refused(StatusCode.RESOURCE_EXHAUSTED, "STREAMS_EXHAUSTED"), reading(served) as third:
                 await third.message()
+            with refused(StatusCode.RESOURCE_EXHAUSTED, "STREAMS_EXHAUSTED"):
+                await served.watch(id_).read()
         stream.cancel()
 
 

@@ -53,6 +53,7 @@ def provenance(context: Any, command: str, request_id: str) -> Provenance:
         raise FieldInvalid(
             name="request_id", expected=expected, problem=f"it has {len(request_id)}", field="request_id"
         )
+    convert.name_of("request_id", request_id)
     name = _identity.get().name
     actor = f"caller:{name}" if name else "anonymous:"
     return Provenance(actor, command, request_id, _trace(context))

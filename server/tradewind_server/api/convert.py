@@ -106,7 +106,12 @@ def number_of(field: str, given: str, letter: str) -> int:
 
 def reason_of(given: str) -> str:
     """Return what somebody says of a command, 1,000 characters at most."""
-    return str(defused(given[:1000]))
+    return text_of(given, 1000)
+
+
+def text_of(given: str, most: int) -> str:
+    """Return what somebody says: *most* characters at most, and without NUL, which no text of PostgreSQL can hold."""
+    return str(defused(given[:most])).replace("\0", "\ufffd")
 
 
 def page_size_of(given: int, most: int = 1000) -> int:
@@ -122,10 +127,10 @@ def page_size_of(given: int, most: int = 1000) -> int:
 
 def failure_of(message: failure_pb2.Failure, limit: int) -> c.Failure:
     """Return what a worker says of its failure."""
-    text = str(defused(message.message[:10_000])) or "The worker gave no message."
+    text = text_of(message.message, 10_000) or "The worker gave no message."
     details = value_of(message.details, "failure.details", limit)
     retryable = message.retryable if message.HasField("retryable") else True
-    return c.Failure("ACTION", text, message.code[:200], details, retryable)
+    return c.Failure("ACTION", text, text_of(message.code, 200), details, retryable)
 
 
 # --- out -----------------------------------------------------------------------------------------

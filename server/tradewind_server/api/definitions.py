@@ -45,7 +45,8 @@ class Definitions(service.DefinitionServiceServicer):
     async def ValidateDefinitions(self, request: pb.ValidateDefinitionsRequest, context: Any) -> Any:
         """Report every problem."""
         namespace = namespace_of(request.namespace)
-        sources, problems = await self._check(request.files, namespace, request.workflow_namespace)
+        workflow_namespace = convert.name_of("workflow_namespace", request.workflow_namespace)
+        sources, problems = await self._check(request.files, namespace, workflow_namespace)
         found = [
             definition_pb2.Definition(
                 namespace=namespace,
@@ -134,13 +135,14 @@ class Definitions(service.DefinitionServiceServicer):
         """Return one version, with its source."""
         kind, name = _KINDS[request.kind], convert.required("name", request.name)
         namespace = namespace_of(request.namespace)
+        workflow_namespace = convert.name_of("workflow_namespace", request.workflow_namespace)
         found = await self._runtime.read(
             lambda connection, _: definitions.get(
-                connection, namespace, request.workflow_namespace, kind, name, request.version
+                connection, namespace, workflow_namespace, kind, name, request.version
             )
         )
         if found is None:
-            raise DefinitionNotFound(what=kind, name=name, workflow_namespace=request.workflow_namespace, field="name")
+            raise DefinitionNotFound(what=kind, name=name, workflow_namespace=workflow_namespace, field="name")
         return pb.GetDefinitionResponse(definition=views.definition(found, with_source=True))
 
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> Any:
@@ -173,7 +175,7 @@ class Definitions(service.DefinitionServiceServicer):
             r.DeleteDefinition(
                 provenance=provenance(context, "DeleteDefinition", request.request_id),
                 namespace=namespace_of(request.namespace),
-                workflow_namespace=request.workflow_namespace,
+                workflow_namespace=convert.name_of("workflow_namespace", request.workflow_namespace),
                 kind=_KINDS[request.kind],
                 name=convert.required("name", request.name),
             )

@@ -40,7 +40,7 @@ class Environments(service.EnvironmentServiceServicer):
         wanted = Environment(
             namespace_of(request.namespace),
             convert.required("environment.name", given.name),
-            given.description,
+            convert.text_of(given.description, _MOST_DESCRIPTION),
             encode(convert.dictionary_of(given.variables, "environment.variables", limit)),
             1,
             now,

@@ -6,13 +6,13 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tradewind.v1 import execution_pb2
+from tradewind.v1 import event_pb2, execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.pages import Pages
 from tradewind_server.clock import to_microseconds
-from tradewind_server.errors import CursorInvalid, CursorLost, PageTokenInvalid, ServerDraining, StreamsExhausted
+from tradewind_server.errors import CursorInvalid, CursorLost, PageTokenInvalid, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tail import COMMANDS, Follower
 from tradewind_server.store import log, reads
@@ -29,8 +29,8 @@ _SNAPSHOT_PAGE = 100
 _MOST_TAGS = 10_000
 #: What a snapshot can be filtered by.
 _OF_EXECUTION = frozenset({"execution_id", "root_id", "workflow", "business_key", "tags"})
-#: Many follow the same log: each event is made into a message once.
-_message = functools.lru_cache(4096)(convert.event)
+#: Larger events are made into a message for each watcher: thousands of them would fill the memory.
+_MOST_KEPT_BYTES = 4096
 
 
 class LogWatching:
@@ -46,9 +46,8 @@ class LogWatching:
         Raises:
             FilterInvalid, CursorInvalid, CursorLost, StreamsExhausted, ServerDraining.
         """
-        runtime, limit = self._runtime, self._runtime.settings.max_streams
-        if runtime.hub.count + runtime.tails.count >= limit:
-            raise StreamsExhausted(count=limit, setting="max_streams")
+        runtime = self._runtime
+        runtime.check_streams()
         watch = _Watch(runtime, self._pages, request)
         follower = runtime.tails.follow(watch.namespace)
         try:
@@ -96,13 +95,13 @@ class _Watch:
 
     def _place(self, cursor: str) -> Place:
         try:
-            xid, position, id_, revision = self._pages.position(("events", self.namespace), cursor)
+            xid, position, id_, revision, at = self._pages.position(("events", self.namespace), cursor)
         except (PageTokenInvalid, ValueError):
             raise CursorInvalid(field="cursor") from None
-        return Place(int(str(xid)), int(str(position)), str(id_), int(str(revision)))
+        return Place(int(str(xid)), int(str(position)), str(id_), int(str(revision)), int(str(at)))
 
     def _cursor(self, place: Place) -> str:
-        position = (place.xid, place.position, place.execution_id, place.revision)
+        position = (place.xid, place.position, place.execution_id, place.revision, place.at)
         return self._pages.token(("events", self.namespace), position)
 
     # --- the snapshot ----------------------------------------------------------------------------
@@ -138,7 +137,8 @@ class _Watch:
         Raises:
             ServerDraining: the server goes down.
         """
-        told = place
+        clock = self._runtime.clock
+        told, due = place, clock.monotonic() + CHECKPOINT_SECONDS
         while True:
             if self._runtime.is_draining:
                 raise ServerDraining
@@ -146,16 +146,14 @@ class _Watch:
             wanted = await self._wanted(events)
             for message in self._messages(wanted, end):
                 yield message
-                told = end
+                told, due = end, clock.monotonic() + CHECKPOINT_SECONDS
             place = end
-            if events or is_cut or await follower.wait(CHECKPOINT_SECONDS):
-                # what the filter leaves out for long is not read again by one who resumes
-                if place.xid - told.xid > COMMANDS:
-                    yield await self.checkpoint(place, is_held=follower.is_held)
-                    told = place
-                continue
-            yield await self.checkpoint(place, is_held=follower.is_held)
-            told = place
+            if not events and not is_cut:
+                await follower.wait(due - clock.monotonic())
+            # what the filter leaves out for long is not read again by one who resumes
+            if clock.monotonic() >= due or place.xid - told.xid > COMMANDS:
+                yield await self.checkpoint(place, is_held=follower.is_held)
+                told, due = place, clock.monotonic() + CHECKPOINT_SECONDS
 
     async def _after(self, follower: Follower, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
         known = follower.after(place)
@@ -207,7 +205,7 @@ class _Watch:
                 message.cursor = self._cursor(Place.after(kept[n - 1]))
                 yield message
                 message, size = pb.WatchEventsResponse(), 0
-            message.events.append(_message(event))
+            message.events.append(message_of(event))
             size += len(event.body) + 500
         message.cursor = self._cursor(end)
         yield message
@@ -223,6 +221,14 @@ class _Watch:
                 checkpoint.lag.CopyFrom(convert.duration(to_microseconds(now) - held.since))
                 checkpoint.held_by = held.who
         return pb.WatchEventsResponse(cursor=self._cursor(place), checkpoint=checkpoint)
+
+
+def message_of(event: StoredEvent) -> event_pb2.Event:
+    """Return *event* as a message that nobody changes: the many who follow the same log share it if it is small."""
+    return _small(event) if len(event.body) <= _MOST_KEPT_BYTES else convert.event(event)
+
+
+_small = functools.lru_cache(4096)(convert.event)
 
 
 def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:

@@ -77,7 +77,7 @@ def note_beat(runtime: Runtime, held: r.Held, beat: pb.ActionBeat) -> None:
     Raises:
         PayloadTooLarge, PayloadUnsupported, PayloadInvalid: the checkpoint cannot be taken.
     """
-    held.progress = runtime.secrets.masked_text(beat.progress_message[:1000])
+    held.progress = runtime.secrets.masked_text(convert.text_of(beat.progress_message, 1000))
     if beat.HasField("checkpoint"):
         convert.value_of(beat.checkpoint, "checkpoint", runtime.settings.max_payload_bytes)
         held.checkpoint = runtime.secrets.masked_json(beat.checkpoint.data)

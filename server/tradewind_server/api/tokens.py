@@ -54,7 +54,7 @@ class Tokens:
     def __init__(self, path: str) -> None:
         self._path = path
         self._stamp = _stamp(path)
-        self._identities = _read(path)
+        self._identities: Mapping[str, Identity] = _read(path)
 
     def identity(self, metadata: Mapping[str, Any]) -> Identity:
         """Return who calls.
@@ -76,12 +76,12 @@ class Tokens:
     def _current(self) -> Mapping[str, Identity]:
         stamp = _stamp(self._path)
         if stamp != self._stamp:
-            self._stamp = stamp
+            # first, so that nothing that goes wrong leaves a withdrawn token in
+            self._stamp, self._identities = stamp, {}
             try:
                 self._identities = _read(self._path)
                 log.info("tokens were read again: %d", len(self._identities))
             except UnusableTokens as problem:
-                self._identities = {}
                 log.error("nobody can call until this is mended: %s", problem)
         return self._identities
 
@@ -91,19 +91,21 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _stamp(path: str) -> tuple[int, int]:
+def _stamp(path: str) -> tuple[int, ...]:
+    """Return what changes with the file, also when another of the same size and age takes its place."""
     try:
         found = os.stat(path)
     except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
+        return ()
+    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size
 
 
 def _read(path: str) -> dict[str, Identity]:
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            # texts only: names and digests that look like a date or a number are not taken for one
+            content = yaml.load(file, yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise UnusableTokens(f"Expected tokens in '{path}', but {error}.") from None
     entries = content.get("tokens") if isinstance(content, dict) else None
     if not isinstance(entries, list):

@@ -9,7 +9,7 @@ from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
-from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining, StreamsExhausted
+from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining
 from tradewind_server.runtime.hub import Subscription
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import reads
@@ -43,9 +43,7 @@ class Watching:
             ExecutionNotFound, RevisionAhead, StreamsExhausted, ServerDraining.
         """
         namespace = namespace_of(request.namespace)
-        limit = self._runtime.settings.max_streams
-        if self._runtime.hub.count >= limit:
-            raise StreamsExhausted(count=limit, setting="max_streams")
+        self._runtime.check_streams()
         given = convert.required("execution_id", request.execution_id)
         id_ = await self._runtime.read(lambda connection, _: reads.resolve_id(connection, namespace, given))
         if not id_:

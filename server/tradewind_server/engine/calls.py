@@ -121,10 +121,16 @@ def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Ma
 
 
 def _target(d: Decision, spec: TaskSpec, call: Call, scope: Scope) -> str:
-    """Return which worker is meant (R14), "" for any."""
+    """Return which worker is meant (R14), "" for any.
+
+    Raises:
+        TaskError: it cannot be stored.
+    """
     if spec.target is None:
         return ""
     target = to_text(spec.target.evaluate(scope))
+    if "\0" in target:
+        raise TaskError("target: it holds the character NUL, which no worker's name has")
     # what is built in runs in the server, whoever is meant
     return "" if d.library.signature(call.name) is not None else target
 

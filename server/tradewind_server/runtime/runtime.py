@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import sqlalchemy as sa
 
 from tradewind_server.clock import SystemClock, to_microseconds
-from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining
+from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining, StreamsExhausted
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.alarm import Alarm
@@ -202,6 +202,16 @@ class Runtime:
             return await self._loop.run_in_executor(self._readers, contextvars.copy_context().run, work)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise DatabaseUnavailable(problem=str(error.orig).split("\n", 1)[0]) from error
+
+    def check_streams(self) -> None:
+        """Let one more stream of a watcher in.
+
+        Raises:
+            StreamsExhausted: there are as many as may be.
+        """
+        limit = self.settings.max_streams
+        if self.hub.count + self.tails.count >= limit:
+            raise StreamsExhausted(count=limit, setting="max_streams")
 
     @property
     def is_draining(self) -> bool:

@@ -174,14 +174,11 @@ class Follower:
         """Tell whether something is committed that may not be read yet."""
         return self._tail.is_held
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait until there may be more, *seconds* at most; return whether there may."""
-        try:
+    async def wait(self, seconds: float) -> None:
+        """Wait until there may be more, *seconds* at most."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def close(self) -> None:
         """Follow no more."""

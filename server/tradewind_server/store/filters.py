@@ -106,6 +106,8 @@ def parse_filter(text: str, fields: Mapping[str, Field]) -> list[Term]:
     Raises:
         FilterInvalid: it cannot be understood, or names something that cannot be filtered on.
     """
+    if "\0" in text:
+        raise _invalid("it holds the character NUL, which nothing that is stored does", fields)
     terms: list[Term] = []
     position = 0
     while position < len(text.rstrip()):

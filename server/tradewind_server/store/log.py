@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,8 @@ from tradewind_server.store.loading import stored_event
 from tradewind_server.store.records import StoredEvent
 
 _e = schema.events
+#: Bodies read at once: the event that exceeds this is the last.
+BYTES = 4 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -33,11 +35,13 @@ class Place:
     #: The event, which proves that this log is the one that the place is of; "" at the beginning.
     execution_id: str = dataclasses.field(default="", compare=False)
     revision: int = dataclasses.field(default=0, compare=False)
+    #: Its moment, microseconds: after a restore the numbers are given again, to other events.
+    at: int = dataclasses.field(default=0, compare=False)
 
     @classmethod
     def after(cls, event: StoredEvent) -> Place:
         """Return the place right after *event*."""
-        return cls(event.xid, event.position, event.execution_id, event.revision)
+        return cls(event.xid, event.position, event.execution_id, event.revision, event.at)
 
 
 BEGINNING = Place()
@@ -68,13 +72,14 @@ class Blocker:
 
 def newest(database: Database, connection: sa.Connection, namespace: str) -> Place:
     """Return the end of what may be read."""
-    query = sa.select(_e.c.xid, _e.c.position, _e.c.execution_id, _e.c.revision, _e.c.span)
+    query = sa.select(_e.c.xid, _e.c.position, _e.c.execution_id, _e.c.revision, _e.c.at, _e.c.span)
     query = query.where(_e.c.namespace == namespace, schema.IS_FIRST, _e.c.xid < horizon(database, connection))
     row = connection.execute(query.order_by(_e.c.xid.desc(), _e.c.position.desc()).limit(1)).one_or_none()
     if row is None:
         return BEGINNING
     more = row.span - 1
-    return Place(row.xid, row.position + more, row.execution_id, row.revision + more)
+    # the events of a command have its moment
+    return Place(row.xid, row.position + more, row.execution_id, row.revision + more, row.at)
 
 
 def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
@@ -82,42 +87,75 @@ def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
     if not place.execution_id:
         return place == BEGINNING
     query = sa.select(_e.c.namespace).where(_e.c.execution_id == place.execution_id, _e.c.revision == place.revision)
-    query = query.where(_e.c.xid == place.xid, _e.c.position == place.position)
+    query = query.where(_e.c.xid == place.xid, _e.c.position == place.position, _e.c.at == place.at)
     return connection.execute(query).scalar() == namespace
 
 
 def read(database: Database, connection: sa.Connection, namespace: str, start: Place, commands: int) -> Stretch:
-    """Return the events of the next *commands* after *start*, the rest of a half-read command first."""
-    events = list(_rest(connection, start))
+    """Return the events of the next *commands* after *start*, or the rest of a half-read command.
+
+    Large ones are cut by bytes, if need be within a command.
+    """
+    rest = _rest(connection, start)
+    if rest:
+        return Stretch(start, Place.after(rest[-1]), rest, is_cut=True, is_held=False)
     end = horizon(database, connection)
-    first = _firsts(namespace, start, end, commands).subquery()
-    query = sa.select(_e).join(first, first.c.execution_id == _e.c.execution_id)
-    query = query.where(_e.c.revision >= first.c.revision, _e.c.revision < first.c.revision + first.c.span)
-    rows = connection.execute(query.order_by(_e.c.xid, _e.c.position)).all()
-    events += map(stored_event, rows)
-    is_cut = sum(event.span > 0 for event in events) >= commands
+    at = {"namespace": namespace, "xid": start.xid, "position": start.position, "end": end, "commands": commands}
+    events = [stored_event(row) for row in connection.execute(_FOLLOWING, at)]
+    is_full = sum(len(event.body) for event in events) >= BYTES
+    is_cut = is_full or sum(event.span > 0 for event in events) >= commands
     is_held = not is_cut and database.is_postgresql and _held(connection, namespace, end) is not None
     return Stretch(start, Place.after(events[-1]) if events else start, events, is_cut, is_held)
 
 
-def _firsts(namespace: str, start: Place, end: int, commands: int) -> Any:
-    at = sa.tuple_(_e.c.xid, _e.c.position)
-    query = sa.select(_e.c.execution_id, _e.c.revision, _e.c.span).where(_e.c.namespace == namespace, schema.IS_FIRST)
-    query = query.where(_e.c.xid < end, at > sa.tuple_(sa.literal(start.xid), sa.literal(start.position)))
-    return query.order_by(_e.c.xid, _e.c.position).limit(commands)
-
-
-def _rest(connection: sa.Connection, start: Place) -> Iterator[StoredEvent]:
+def _rest(connection: sa.Connection, start: Place) -> list[StoredEvent]:
     """Return what follows *start* in the same command."""
     following = sa.select(_e.c.revision).where(
         _e.c.execution_id == start.execution_id, _e.c.revision == start.revision + 1, _e.c.xid == start.xid
     )
     if connection.execute(following.where(_e.c.span == 0)).scalar() is None:
-        return iter(())  # as almost always: the place is after a whole command
-    query = sa.select(_e).where(_e.c.execution_id == start.execution_id, _e.c.revision > start.revision)
-    query = query.where(_e.c.xid == start.xid).order_by(_e.c.revision)
-    rows = map(stored_event, connection.execute(query))
-    return itertools.takewhile(lambda event: event.span == 0, rows)
+        return []  # as almost always: the place is after a whole command
+    at = {"execution_id": start.execution_id, "revision": start.revision, "xid": start.xid}
+    events = map(stored_event, connection.execute(_REST, at))
+    return list(itertools.takewhile(lambda event: event.span == 0, events))
+
+
+def _firsts() -> Any:
+    place = sa.tuple_(sa.bindparam("xid", type_=sa.BigInteger), sa.bindparam("position", type_=sa.BigInteger))
+    query = sa.select(_e.c.execution_id, _e.c.revision, _e.c.span)
+    query = query.where(_e.c.namespace == sa.bindparam("namespace"), schema.IS_FIRST)
+    query = query.where(_e.c.xid < sa.bindparam("end"), sa.tuple_(_e.c.xid, _e.c.position) > place)
+    return query.order_by(_e.c.xid, _e.c.position).limit(sa.bindparam("commands", type_=sa.BigInteger))
+
+
+def _weighed() -> Any:
+    """Select events, each with the bytes of those before it."""
+    earlier = sa.func.sum(sa.func.length(_e.c.body)).over(order_by=(_e.c.xid, _e.c.position), rows=(None, -1))
+    return sa.select(_e, earlier.label("earlier"))
+
+
+def _cut(weighed: Any) -> Any:
+    """Select the events of a query, in order, up to the one that exceeds the bytes."""
+    w = weighed.subquery().c
+    query = sa.select(*(w[column.name] for column in _e.columns)).where(sa.func.coalesce(w.earlier, 0) < BYTES)
+    return query.order_by(w.xid, w.position)
+
+
+def _following() -> Any:
+    first = _firsts().subquery()
+    query = _weighed().join(first, first.c.execution_id == _e.c.execution_id)
+    return _cut(query.where(_e.c.revision >= first.c.revision, _e.c.revision < first.c.revision + first.c.span))
+
+
+#: Made once: each commit has the log read.
+_FOLLOWING = _following()
+_REST = _cut(
+    _weighed().where(
+        _e.c.execution_id == sa.bindparam("execution_id"),
+        _e.c.revision > sa.bindparam("revision"),
+        _e.c.xid == sa.bindparam("xid"),
+    )
+)
 
 
 # --- numbers -------------------------------------------------------------------------------------

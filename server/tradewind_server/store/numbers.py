@@ -21,7 +21,7 @@ def offset(connection: sa.Connection) -> int:
     table = schema.installation
     stored = connection.execute(sa.select(table.c.value).where(table.c.name == _NAME)).scalar()
     found = int(stored or 0)
-    # first the log: what other servers commit after that must not look as if it were beyond PostgreSQL's own numbers
+    # the log first: what other servers write meanwhile has to be below what follows, or they and we would count apart
     largest = newest(connection)
     query = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
     following = int(connection.exec_driver_sql(query).scalar_one())
