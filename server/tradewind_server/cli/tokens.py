@@ -9,7 +9,7 @@ import yaml
 
 from tradewind_server.api.tokens import digest
 from tradewind_server.cli.output import Output
-from tradewind_server.cli.session import alone
+from tradewind_server.cli.session import Unusable, alone
 from tradewind_server.ids import SystemIds
 
 
@@ -25,6 +25,8 @@ def token(
     namespace: Annotated[list[str] | None, typer.Option(help="What it is for; may be repeated; * for all.")] = None,
 ) -> None:
     """Make a token for a caller, and the entry for the file that the setting tokens_file names."""
+    if not name:
+        raise Unusable("Expected a name for the caller, but it is empty.")
     ids = SystemIds()
     made = ids.opaque() + ids.opaque()
     entry = {"name": name, "sha256": digest(made), "namespaces": namespace or ["default"]}

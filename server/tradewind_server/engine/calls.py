@@ -154,6 +154,8 @@ def resolve(d: Decision, spec: TaskSpec, scope: Scope) -> Call:
     given = dictionary(spec.input, scope, "input")
     given.update({name: template.evaluate(scope) for name, template in spec.parameters.items()})
     value = spec.callee.evaluate(scope)
+    if isinstance(value, str) and "\0" in value:
+        raise TaskError(f"there is no {spec.kind} '{value}': its name holds the character NUL")
     if spec.kind == "workflow":
         return _resolve_workflow(d, to_text(value), given)
     return _resolve_action(d, to_text(value) if value else "std.noop", given, scope)

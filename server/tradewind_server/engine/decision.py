@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 from datetime import datetime, timedelta
 
+import msgspec
+
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.evolve import create, evolve
@@ -34,6 +36,18 @@ COMMANDS = frozenset({"noop", "fail", "succeed", "pause"})
 
 #: (target, message) of a transition whose guard was true.
 Target = tuple[str, str]
+
+
+#: A NUL in JSON.
+_NUL = b"\\u0000"
+
+
+def _without_nul(event: e.Event) -> e.Event:
+    """Return *event* with a message that every database can hold as text; values are stored as bytes."""
+    message = getattr(event, "message", None)
+    if not message or "\0" not in message:
+        return event
+    return msgspec.structs.replace(event, message=message.replace("\0", "\ufffd"))
 
 
 class Decision:
@@ -67,6 +81,9 @@ class Decision:
             TaskError: what it holds of the caller's data is too large; nothing was recorded.
         """
         body = encode_event(event)
+        if _NUL in body:
+            event = _without_nul(event)
+            body = encode_event(event)
         limit = self.library.max_payload_bytes
         if len(body) > limit and isinstance(event, _HOLDS_DATA):
             raise TaskError(f"{type(event).__name__} holds {len(body)} bytes; the limit is {limit} (max_payload_bytes)")
