@@ -63,10 +63,14 @@ async def test_snapshot_and_what_follows_leave_no_gap(served: Served) -> None:
     async with served.worker() as hand:
 
         async def finish() -> None:
+            # not before the snapshot: of what has ended it would be all
+            await begun.wait()
             await hand.finish((await hand.offer()).token)
 
+        begun = asyncio.Event()
         finishing = asyncio.create_task(finish())
         async for message in served.executions.WatchExecution(request, timeout=20):
+            begun.set()
             known = message.revision if message.HasField("snapshot") else known
             events.extend(message.events)
         await finishing
