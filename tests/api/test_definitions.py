@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from grpc import StatusCode
@@ -86,3 +88,72 @@ async def test_version_of_a_name_that_stands_elsewhere_now_still_runs(database_u
     async with serving(url) as served, served.worker() as hand:
         await hand.finish((await hand.offer()).token)
         assert await served.ended(id_) == ("SUCCEEDED", {"r": "old"})
+
+
+def _deployment(text: str, request_id: str) -> definition_service_pb2.DeployDefinitionsRequest:
+    files = [definition_pb2.DefinitionFile(name="a.yaml", content=text.encode())]
+    return definition_service_pb2.DeployDefinitionsRequest(files=files, request_id=request_id)
+
+
+def _deletion(name: str, request_id: str) -> definition_service_pb2.DeleteDefinitionRequest:
+    return definition_service_pb2.DeleteDefinitionRequest(name=name, request_id=request_id)
+
+
+async def test_a_deployment_sent_again_later_does_not_bring_the_old_text_back(served: Served) -> None:
+    """Its first answer is given again; what was deployed since stays."""
+    newer = _CHILD.replace("std.noop", "std.echo output=1")
+    first = await served.definitions.DeployDefinitions(_deployment(_CHILD, "d1"))
+    later = await served.definitions.DeployDefinitions(_deployment(newer, "d2"))
+    again = await served.definitions.DeployDefinitions(_deployment(_CHILD, "d1"))
+
+    assert again.registry_revision == first.registry_revision
+    assert [(d.definition.version, d.definition.current, d.created) for d in again.definitions] == [(1, False, True)]
+    found = await served.definitions.GetDefinition(definition_service_pb2.GetDefinitionRequest(name="child"))
+    assert found.definition.version == later.definitions[0].definition.version == 2
+
+
+async def test_a_deployment_without_news_sent_again_still_says_so(served: Served) -> None:
+    await served.definitions.DeployDefinitions(_deployment(_CHILD, "d1"))
+    first = await served.definitions.DeployDefinitions(_deployment(_CHILD, "d2"))
+    again = await served.definitions.DeployDefinitions(_deployment(_CHILD, "d2"))
+
+    assert [d.created for d in first.definitions] == [False]
+    assert again == first
+
+
+async def test_a_deletion_sent_again_gets_the_first_answer(served: Served) -> None:
+    """Whose first answer was lost is not told that nothing is there, nor removes what has come since."""
+    await served.deploy(_CHILD)
+    first = await served.definitions.DeleteDefinition(_deletion("child", "x1"))
+    await served.deploy(_CHILD)
+    again = await served.definitions.DeleteDefinition(_deletion("child", "x1"))
+
+    assert again == first
+    await served.definitions.GetDefinition(definition_service_pb2.GetDefinitionRequest(name="child"))
+
+
+async def test_a_refused_deletion_leaves_its_request_id_free(served: Served) -> None:
+    with refused(StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND"):
+        await served.definitions.DeleteDefinition(_deletion("child", "x1"))
+    await served.deploy(_CHILD)
+    await served.definitions.DeleteDefinition(_deletion("child", "x1"))
+
+
+async def test_one_request_id_for_two_changes_of_the_registry_is_refused(served: Served) -> None:
+    await served.definitions.DeployDefinitions(_deployment(_CHILD, "d1"))
+    with refused(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"):
+        await served.definitions.DeployDefinitions(_deployment(_PARENT, "d1"))
+    with refused(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"):
+        await served.definitions.DeleteDefinition(_deletion("child", "d1"))
+
+
+async def test_a_deletion_twice_at_once_on_two_servers_happens_once(postgres_url: Callable[[], str]) -> None:
+    """The second waits for the first and gets its answer."""
+    url = postgres_url()
+    async with serving(url) as a, serving(url) as b:
+        for n in range(10):
+            await a.deploy(_CHILD)
+            answers = await asyncio.gather(
+                *(s.definitions.DeleteDefinition(_deletion("child", f"x{n}")) for s in (a, b, a, b))
+            )
+            assert len({answer.registry_revision for answer in answers}) == 1

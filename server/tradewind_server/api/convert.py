@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
@@ -271,3 +273,11 @@ def event(stored: StoredEvent) -> event_pb2.Event:
     if stored.type in _ACTION_CHANGES:
         message.action_state = _ACTION_CHANGES[stored.type]
     return message
+
+
+def digest_of(request: Any) -> str:
+    """Return what makes the request what it is, whoever sends it again."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    copy.request_id = ""
+    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()[:32]

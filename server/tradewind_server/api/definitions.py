@@ -77,6 +77,8 @@ class Definitions(service.DefinitionServiceServicer):
                 provenance=provenance(context, "DeployDefinitions", request.request_id),
                 namespace=namespace,
                 workflow_namespace=workflow_namespace,
+                digest=convert.digest_of(request),
+                ticket=self._runtime.ids.opaque(),
                 sources=sources,
                 at=self._runtime.clock.now(),
                 size_bytes=500 + request.ByteSize(),
@@ -176,6 +178,8 @@ class Definitions(service.DefinitionServiceServicer):
                 provenance=provenance(context, "DeleteDefinition", request.request_id),
                 namespace=namespace_of(request.namespace),
                 workflow_namespace=convert.name_of("workflow_namespace", request.workflow_namespace),
+                digest=convert.digest_of(request),
+                ticket=self._runtime.ids.opaque(),
                 kind=_KINDS[request.kind],
                 name=convert.required("name", request.name),
             )

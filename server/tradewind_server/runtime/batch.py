@@ -153,7 +153,7 @@ class Batch:
         for id_ in self._lives:
             self._around.cache.drop(id_)
         for request in self._requests:
-            if isinstance(request, r.Deploy | r.DeleteDefinition):
+            if isinstance(request, r.RegistryChange):
                 # what was read after it in this transaction is not true
                 self._around.registry.forget(request.namespace)
 
@@ -434,6 +434,8 @@ class Batch:
     # --- definitions -----------------------------------------------------------------------------
 
     def _deploy(self, request: r.Deploy) -> object:
+        if (before := self._claims.settle_change(request)) is not None:
+            return self._deployed_before(request, *before)
         deployed = definitions.deploy(
             self._tx.connection,
             request.namespace,
@@ -442,22 +444,42 @@ class Batch:
             to_microseconds(request.at),
             request.provenance.actor,
         )
+        self._claims.note_change(request, deployed.revision, is_new=any(is_new for _, is_new in deployed.definitions))
+        self._registry_changed(request)
+        return deployed
+
+    def _deployed_before(self, request: r.Deploy, revision: int, is_new: bool) -> definitions.Deployed:
+        names = [
+            (definitions.WORKFLOW if isinstance(spec, WorkflowSpec) else definitions.ACTION, spec.name)
+            for _, specs in request.sources
+            for spec in specs
+        ]
+        found = [
+            definitions.get_as_of(
+                self._tx.connection, request.namespace, request.workflow_namespace, kind, name, revision
+            )
+            for kind, name in names
+        ]
+        return definitions.Deployed(revision, tuple((d, is_new and d.registry_revision == revision) for d in found))
+
+    def _registry_changed(self, request: r.RegistryChange) -> None:
         self._around.registry.forget(request.namespace)
         self._revisions.pop(request.namespace, None)
         self._tx.has_written = True
-        return deployed
 
     def _delete_definition(self, request: r.DeleteDefinition) -> object:
+        if (before := self._claims.settle_change(request)) is not None:
+            return before[0]
         revision = definitions.delete(
             self._tx.connection, request.namespace, request.workflow_namespace, request.kind, request.name
         )
         if not revision:
+            self._claims.drop(request)
             raise DefinitionNotFound(
                 what=request.kind, name=request.name, workflow_namespace=request.workflow_namespace, field="name"
             )
-        self._around.registry.forget(request.namespace)
-        self._revisions.pop(request.namespace, None)
-        self._tx.has_written = True
+        self._claims.note_change(request, revision, is_new=True)
+        self._registry_changed(request)
         return revision
 
     # --- environments ----------------------------------------------------------------------------

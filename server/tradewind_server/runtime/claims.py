@@ -16,6 +16,8 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.store.records import Claim
 from tradewind_server.store.unit_of_work import ClaimKey, Transaction, business_claim, claim_key
 
+_CHANGED, _UNCHANGED = "changed", "unchanged"
+
 
 class Claims:
     """The claims that one batch takes, finds and frees."""
@@ -38,6 +40,9 @@ class Claims:
         for request in requests:
             if isinstance(request, r.Start):
                 for claim in self._of_start(request):
+                    wanted.setdefault(claim_key(claim), claim)
+            elif isinstance(request, r.RegistryChange):
+                for claim in self._of_change(request):
                     wanted.setdefault(claim_key(claim), claim)
         commands = [q for q in requests if isinstance(q, r.Command)]
         self._revivals = self._tx.business_keys(q.target for q in commands if _revives(q))
@@ -138,12 +143,45 @@ class Claims:
             self._held[key] = claim = Claim(*key, request.target, request.digest, revision, self._expires)
             self._new.append(claim)
 
+    # --- changes of the registry -----------------------------------------------------------------
+
+    def _of_change(self, request: r.RegistryChange) -> list[Claim]:
+        id_ = request.provenance.request_id
+        claim = Claim(request.namespace, "registry", id_, request.ticket, request.digest, 0, self._expires)
+        return [claim] if id_ else []
+
+    def settle_change(self, request: r.RegistryChange) -> tuple[int, bool] | None:
+        """Return what a request answers that has been carried out before: the revision, and whether it was new.
+
+        Raises:
+            RequestIdReused: something else has, under its id.
+        """
+        for claim in self._of_change(request):
+            held = self._holder(claim)
+            if held.digest != request.digest:
+                raise RequestIdReused(request_id=claim.key, field="request_id")
+            if held.execution_id != request.ticket:
+                return held.revision, held.execution_id == _CHANGED
+        return None
+
+    def note_change(self, request: r.RegistryChange, revision: int, *, is_new: bool) -> None:
+        """Remember what *request* is answered."""
+        for claim in self._of_change(request):
+            self.drop(request)
+            outcome = _CHANGED if is_new else _UNCHANGED
+            self._held[claim_key(claim)] = done = msgspec.structs.replace(
+                claim, execution_id=outcome, revision=revision
+            )
+            self._new.append(done)
+
     # --- the end ---------------------------------------------------------------------------------
 
     def drop(self, request: r.Request) -> None:
         """A request that does not come to be leaves nothing behind."""
         if isinstance(request, r.Start):
             taken: Iterable[Claim] = self._of_start(request)
+        elif isinstance(request, r.RegistryChange):
+            taken = self._of_change(request)
         else:
             revival = self._revivals.get(request.target)
             taken = [revival] if revival is not None and claim_key(revival) not in self._kept else []

@@ -159,20 +159,27 @@ class Sweep(Request, kw_only=True):
     at: datetime
 
 
-class Deploy(Request, kw_only=True):
-    """Store definitions. Answer: Deployed."""
+class RegistryChange(Request, kw_only=True):
+    """Changes what names mean in a namespace."""
 
     namespace: str
     workflow_namespace: str
+    #: Tells a repeat of the request from another one with its id.
+    digest: str = ""
+    #: Unique to this very call: its mark on the request id until it is answered.
+    ticket: str = ""
+
+
+class Deploy(RegistryChange, kw_only=True):
+    """Store definitions. Answer: Deployed."""
+
     sources: Sequence[tuple[Source, Sequence[WorkflowSpec | AdhocActionSpec]]]
     at: datetime
 
 
-class DeleteDefinition(Request, kw_only=True):
+class DeleteDefinition(RegistryChange, kw_only=True):
     """Retire a definition. Answer: the registry revision."""
 
-    namespace: str
-    workflow_namespace: str
     kind: str
     name: str
 

@@ -190,6 +190,21 @@ def get(
     return None if row is None else definition_of(row._mapping)
 
 
+def get_as_of(
+    connection: sa.Connection, namespace: str, workflow_namespace: str, kind: str, name: str, revision: int
+) -> Definition:
+    """Return the version that was current at the registry's *revision*, which had one."""
+    t = schema.definitions
+    query = sa.select(t).where(
+        t.c.namespace == namespace,
+        t.c.workflow_namespace == workflow_namespace,
+        t.c.kind == kind,
+        t.c.name == name,
+        t.c.registry_revision <= revision,
+    )
+    return definition_of(connection.execute(query.order_by(t.c.version.desc()).limit(1)).one()._mapping)
+
+
 def definition_of(row: Mapping[Any, Any]) -> Definition:
     """Return a row of `definitions` as a record."""
     values = dict(row)

@@ -120,9 +120,10 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     """A request id, external id or business key, and what it stands for."""
 
     namespace: str
-    #: "request", "external", "business"
+    #: "request", "external", "business", "registry"
     kind: str
     key: str
+    #: For a change of the registry, which no execution stands for: its ticket, then "changed" or "unchanged".
     execution_id: str
     digest: str
     revision: int

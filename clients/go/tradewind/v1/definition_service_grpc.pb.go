@@ -42,7 +42,7 @@ type DefinitionServiceClient interface {
 	// Errors: FIELD_INVALID (no file, or two of the same name).
 	ValidateDefinitions(ctx context.Context, in *ValidateDefinitionsRequest, opts ...grpc.CallOption) (*ValidateDefinitionsResponse, error)
 	// DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
-	// version, so a repeat changes nothing, with or without a request id.
+	// version. A repeat with the same request id gets the first answer and changes nothing, whatever was deployed since.
 	//
 	// Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
 	// of them come from ValidateDefinitions), FIELD_INVALID,
@@ -135,7 +135,7 @@ type DefinitionServiceServer interface {
 	// Errors: FIELD_INVALID (no file, or two of the same name).
 	ValidateDefinitions(context.Context, *ValidateDefinitionsRequest) (*ValidateDefinitionsResponse, error)
 	// DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
-	// version, so a repeat changes nothing, with or without a request id.
+	// version. A repeat with the same request id gets the first answer and changes nothing, whatever was deployed since.
 	//
 	// Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
 	// of them come from ValidateDefinitions), FIELD_INVALID,

@@ -83,7 +83,7 @@ class DefinitionServiceServicer(object):
 
     def DeployDefinitions(self, request, context):
         """DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
-        version, so a repeat changes nothing, with or without a request id.
+        version. A repeat with the same request id gets the first answer and changes nothing, whatever was deployed since.
 
         Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
         of them come from ValidateDefinitions), FIELD_INVALID,

@@ -44,7 +44,7 @@ class DefinitionServiceStub:
     """
     DeployDefinitions: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeployDefinitionsRequest, _definition_service_pb2.DeployDefinitionsResponse]
     """DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
-    version, so a repeat changes nothing, with or without a request id.
+    version. A repeat with the same request id gets the first answer and changes nothing, whatever was deployed since.
 
     Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
     of them come from ValidateDefinitions), FIELD_INVALID,
@@ -83,7 +83,7 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     """
     DeployDefinitions: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeployDefinitionsRequest, _definition_service_pb2.DeployDefinitionsResponse]  # type: ignore[assignment]
     """DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
-    version, so a repeat changes nothing, with or without a request id.
+    version. A repeat with the same request id gets the first answer and changes nothing, whatever was deployed since.
 
     Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
     of them come from ValidateDefinitions), FIELD_INVALID,
@@ -131,7 +131,7 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.DeployDefinitionsResponse, _abc.Awaitable[_definition_service_pb2.DeployDefinitionsResponse]]:
         """DeployDefinitions stores all texts or, if any has an error, none. Content that is deployed already makes no new
-        version, so a repeat changes nothing, with or without a request id.
+        version. A repeat with the same request id gets the first answer and changes nothing, whatever was deployed since.
 
         Errors: DEFINITION_INVALID (the first problems are field violations with file, line and column, as many as fit; all
         of them come from ValidateDefinitions), FIELD_INVALID,
