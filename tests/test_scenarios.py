@@ -6,12 +6,7 @@ engine alone, without store, runtime and clock: the same commands must give the 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +26,7 @@ from tradewind_server.store.database import Database
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.schema import metadata
 from tradewind_server.testing.coverage import taken
+from tradewind_server.testing.postgres import PrivatePostgres
 from tradewind_server.testing.scenario import read, run
 from tradewind_server.testing.world import World
 
@@ -52,43 +48,11 @@ def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[Database]:
+def postgresql(postgres: PrivatePostgres) -> Iterator[Database]:
     """One PostgreSQL database for all scenarios, emptied before each."""
-    with contextlib.ExitStack() as stack:
-        dsn = os.environ.get("TRADEWIND_TEST_DSN") or stack.enter_context(_private_server())
-        database = Database(dsn)
-        stack.callback(database.close)
-        yield database
-
-
-@contextlib.contextmanager
-def _private_server() -> Iterator[str]:
-    found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), "")
-    if not found:
-        pytest.skip("PostgreSQL is not installed, and TRADEWIND_TEST_DSN is not set")
-    programs = Path(found).parent
-    user = "postgres" if os.getuid() == 0 else None
-    folder = tempfile.mkdtemp(prefix="tradewind-pg-")
-    if user:
-        shutil.chown(folder, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = f"{folder}/data"
-
-    def call(*command: str) -> None:
-        subprocess.run(command, check=True, user=user, cwd=folder, capture_output=True)
-
-    try:
-        call(f"{programs}/initdb", "-D", data, "-U", "tradewind", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        call(f"{programs}/pg_ctl", "-D", data, "-w", "-l", f"{folder}/log", "-o", options, "start")
-        yield f"postgresql://tradewind@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run(
-            [f"{programs}/pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, user=user, capture_output=True
-        )
-        shutil.rmtree(folder, ignore_errors=True)
+    database = Database(postgres.create("scenarios"))
+    yield database
+    database.close()
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
