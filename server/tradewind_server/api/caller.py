@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import hashlib
 from typing import Any
 
 from tradewind_server.api import convert
@@ -57,6 +58,15 @@ def provenance(context: Any, command: str, request_id: str) -> Provenance:
     name = _identity.get().name
     actor = f"caller:{name}" if name else "anonymous:"
     return Provenance(actor, command, request_id, _trace(context))
+
+
+def digest_of(request: Any) -> str:
+    """Return what makes the request what it is, whoever sends it again."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    copy.request_id = ""
+    content = copy.DESCRIPTOR.name.encode() + copy.SerializeToString(deterministic=True)
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _trace(context: Any) -> str:

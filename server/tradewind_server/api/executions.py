@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
 from tradewind_server.api import convert, explain, log_watching, views, watching
-from tradewind_server.api.caller import namespace_of, provenance
+from tradewind_server.api.caller import digest_of, namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.engine import commands as c
@@ -104,7 +103,7 @@ class Executions(service.ExecutionServiceServicer):
                 use_existing=request.business_key_policy == pb.BUSINESS_KEY_POLICY_USE_EXISTING,
                 tags=tuple(convert.name_of("tags", tag) for tag in request.tags),
                 description=convert.name_of("description", request.description),
-                digest=_digest(request),
+                digest=digest_of(request),
                 size_bytes=500 + request.ByteSize(),
             )
         )
@@ -310,7 +309,7 @@ class Executions(service.ExecutionServiceServicer):
                 target=id_,
                 namespace=namespace,
                 command=command,
-                digest=_digest(request),
+                digest=digest_of(request),
                 task_name=task_name,
                 size_bytes=500 + request.ByteSize(),
             )
@@ -332,11 +331,3 @@ def _task_reference(request: Any) -> tuple[int, str]:
     if which == "task_id":
         return convert.number_of("task_id", request.task_id, "t"), ""
     return 0, convert.required("task_name", request.task_name)
-
-
-def _digest(request: Any) -> str:
-    """Return what makes the request what it is, whoever sends it again."""
-    copy = type(request)()
-    copy.CopyFrom(request)
-    copy.request_id = ""
-    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()[:32]

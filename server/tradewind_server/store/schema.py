@@ -281,6 +281,40 @@ claims = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Named readers of the log of a namespace, and how far each is.
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("name", _text, primary_key=True),
+    sa.Column("description", _text, nullable=False),
+    sa.Column("filter", _text, nullable=False),
+    #: Where the events are sent, as JSON; empty if a consumer takes them.
+    sa.Column("webhook", _bytes, nullable=False),
+    sa.Column("state", _text, nullable=False),
+    sa.Column("message", _text, nullable=False),
+    #: Rises with each change of the above: the etag.
+    sa.Column("revision", _int, nullable=False),
+    #: The place: what is up to here is not read again.
+    sa.Column("xid", _int, nullable=False),
+    sa.Column("position", _int, nullable=False),
+    sa.Column("execution_id", _id, nullable=False),
+    sa.Column("execution_revision", _int, nullable=False),
+    sa.Column("event_at", _int, nullable=False),
+    #: Rises with each owner and each change: who has an older one may not move the place.
+    sa.Column("epoch", _int, nullable=False),
+    #: Who hands the events out: a consumer's stream, or the server that sends to the webhook until lease_until.
+    sa.Column("owner", _text, nullable=False),
+    sa.Column("consumer", _text, nullable=False),
+    sa.Column("consumers", _int, nullable=False),
+    sa.Column("lease_until", _int, nullable=False),
+    sa.Column("acknowledged_at", _int, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 #: One row per commit: after a commit of unknown outcome, its presence tells.
 batches = sa.Table(
     "batches",

@@ -1,0 +1,159 @@
+"""What the committer does for subscriptions: requests, and how each is carried out within a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tradewind_server.errors import RequestIdReused, SubscriptionWrongState
+from tradewind_server.runtime.requests import Request
+from tradewind_server.store import subscriptions as store
+from tradewind_server.store.log import Place
+from tradewind_server.store.records import Claim
+from tradewind_server.store.subscriptions import Start, Subscription
+from tradewind_server.store.unit_of_work import Transaction
+
+
+class SubscriptionRequest(Request, kw_only=True):
+    """Something about one subscription."""
+
+    namespace: str
+    name: str
+    #: Digest of all that makes the request what it is; the same request id with another digest is refused.
+    digest: str = ""
+
+
+class Create(SubscriptionRequest, kw_only=True):
+    """Make a subscription. Answer: (Subscription, whether it is new)."""
+
+    wanted: Subscription
+    start: Start
+
+
+class Change(SubscriptionRequest, kw_only=True):
+    """Change columns of a subscription. Answer: Subscription."""
+
+    changes: Mapping[str, object]
+    etag: str = ""
+
+
+class Delete(SubscriptionRequest, kw_only=True):
+    """Remove a subscription. Answer: None."""
+
+    etag: str
+
+
+class Rewind(SubscriptionRequest, kw_only=True):
+    """Move the place of a subscription. Answer: Subscription."""
+
+    to: Start
+
+
+class Take(SubscriptionRequest, kw_only=True):
+    """Become the consumer of a subscription. Answer: Subscription."""
+
+    owner: str
+    consumer: str
+    #: Where the consumer knows to be; None: where the subscription is.
+    place: Place | None
+
+
+class Advance(SubscriptionRequest, kw_only=True):
+    """Move the place forward. Answer: whether the subscription is still that of the epoch."""
+
+    epoch: int
+    place: Place
+    at: int
+
+
+class Subscriptions:
+    """Carries out the requests of one batch."""
+
+    def __init__(self, transaction: Transaction, claims_until: int) -> None:
+        self._tx = transaction
+        #: When request ids that come now are forgotten, microseconds.
+        self._claims_until = claims_until
+
+    def carry_out(self, request: SubscriptionRequest) -> object:
+        """Return the answer of *request*.
+
+        Raises:
+            Refusal: nothing has been changed.
+        """
+        key = (request.namespace, "request", f"subscription/{request.provenance.request_id}")
+        if request.provenance.request_id:
+            held = self._tx.find_claims([key]).get(key)
+            if held is not None:
+                return self._repeated(request, held)
+        answer = _HANDLERS[type(request)](self, request)
+        self._tx.has_written = True
+        if request.provenance.request_id:
+            self._tx.claim([Claim(*key, request.name, request.digest, 0, self._claims_until)])
+        return answer
+
+    def _repeated(self, request: SubscriptionRequest, held: Claim) -> object:
+        if held.digest != request.digest:
+            raise RequestIdReused(request_id=request.provenance.request_id, field="request_id")
+        if isinstance(request, Delete):
+            return None
+        found = store.get(self._tx.connection, request.namespace, request.name)
+        return (found, False) if isinstance(request, Create) else found
+
+    def _create(self, request: Create) -> object:
+        connection = self._tx.connection
+        place = store.find(self._tx.database, connection, request.namespace, request.start)
+        return store.create(connection, request.wanted.at(place))
+
+    def _change(self, request: Change) -> object:
+        connection, wanted = self._tx.connection, request.changes.get("webhook")
+        if wanted is not None:
+            found = store.get(connection, request.namespace, request.name)
+            if bool(found.webhook) is not bool(wanted):
+                expected, problem = _KINDS[bool(wanted)]
+                raise SubscriptionWrongState(name=request.name, expected=expected, problem=problem)
+        return store.change(connection, request.namespace, request.name, request.etag, **request.changes)
+
+    def _delete(self, request: Delete) -> object:
+        store.delete(self._tx.connection, request.namespace, request.name, request.etag)
+        return None
+
+    def _rewind(self, request: Rewind) -> object:
+        connection = self._tx.connection
+        place = store.find(self._tx.database, connection, request.namespace, request.to)
+        return store.move(connection, request.namespace, request.name, place)
+
+    def _take(self, request: Take) -> object:
+        connection, namespace, name = self._tx.connection, request.namespace, request.name
+        found = store.get(connection, namespace, name)
+        if found.webhook:
+            raise SubscriptionWrongState(name=name, expected=_KINDS[False][0], problem=_KINDS[False][1])
+        if found.state != store.ACTIVE:
+            problem = f"it is {found.state}: {found.message or 'no reason was given'}"
+            raise SubscriptionWrongState(name=name, expected="ACTIVE", problem=problem)
+        place = store.find(self._tx.database, connection, namespace, Start(after=request.place or found.place))
+        if request.place is not None:
+            store.move(connection, namespace, name, place)
+        return store.take(connection, namespace, name, owner=request.owner, consumer=request.consumer)
+
+    def _advance(self, request: Advance) -> object:
+        return store.advance(
+            self._tx.connection, request.namespace, request.name, request.epoch, request.place, request.at
+        )
+
+
+#: Whether a webhook is wanted -> what was expected, and what is there.
+_KINDS = {
+    True: ("one with a webhook", "a consumer takes its events"),
+    False: ("one that a consumer takes", "it has a webhook"),
+}
+
+_HANDLERS: Mapping[type[SubscriptionRequest], Callable[[Subscriptions, Any], object]] = {
+    Create: Subscriptions._create,
+    Change: Subscriptions._change,
+    Delete: Subscriptions._delete,
+    Rewind: Subscriptions._rewind,
+    Take: Subscriptions._take,
+    Advance: Subscriptions._advance,
+}
+#: What `carry_out` takes.
+KINDS = tuple(_HANDLERS)
