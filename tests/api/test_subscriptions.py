@@ -13,11 +13,15 @@ import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+import tradewind
 from tests.api.harness import PATIENCE, Served, refused
 from tests.api.test_log_watching import check_complete, echoing, keys, reading, run
+from tradewind import aio, errors
 from tradewind.v1 import event_pb2, subscription_pb2, subscription_service_pb2_grpc
 from tradewind.v1 import subscription_service_pb2 as pb
 from tradewind_server.api import consuming
+from tradewind_server.runtime.subscriptions import Advance
+from tradewind_server.store.log import Place
 
 ENDS = 'type = "ExecutionSucceeded"'
 
@@ -193,11 +197,14 @@ async def test_acknowledgement_is_written_when_the_consumer_closes_its_side(keep
 
 async def test_acknowledgements_under_way_are_written_together(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not each by itself."""
-    written: list[object] = []
+    written: list[Place] = []
     whole = consuming.ConsumeStream._advance
-    monkeypatch.setattr(
-        consuming.ConsumeStream, "_advance", lambda self, place: written.append(place) or whole(self, place)
-    )
+
+    def advance(self: consuming.ConsumeStream, place: Place) -> Advance:
+        written.append(place)
+        return whole(self, place)
+
+    monkeypatch.setattr(consuming.ConsumeStream, "_advance", advance)
     await keeper.create(from_beginning=True)
     await run(keeper.served, count=20)
     async with keeper.consumer(max_unacknowledged=1) as consumer:
@@ -446,3 +453,54 @@ async def test_subscription_survives_a_restart(tmp_path: Any) -> None:
     async with echoing(path) as served, Keeper(served).consumer() as consumer:
         async with asyncio.timeout(PATIENCE):
             assert [event.execution_id for event in await consumer.until(1)] == ids[1:]
+
+
+async def test_client_consumes_and_acknowledges_by_going_on(keeper: Keeper) -> None:
+    """The synchronous face like the asynchronous one; what a consumer left in the middle comes again."""
+    ids = await run(keeper.served, count=3)
+
+    async with aio.connect(keeper.served.address) as client:
+        made = await client.create_subscription("s", ENDS, from_beginning=True, description="for tests")
+        assert (made.name, made.filter, made.state, made.description) == ("s", ENDS, "ACTIVE", "for tests")
+        seen: list[str] = []
+        async for update in client.consume("s", credit=1):
+            seen.extend(event.execution_id for event in update.events)
+            if len(seen) == 2:
+                break
+        assert seen == ids[:2]
+        assert [item.name async for item in client.subscriptions()] == ["s"]
+
+    def work() -> list[str]:
+        with tradewind.connect(keeper.served.address) as client:
+            # of the two that came before, only the first was done with
+            updates = client.consume("s", credit=1, consumer="sync")
+            found = [event.execution_id for _ in range(2) for event in next(updates).events]
+            seen = client.subscription("s")
+            assert (seen.consumer, client.update_subscription(seen, description="new").description) == ("sync", "new")
+            client.disable_subscription("s", "a break")
+            assert client.enable_subscription("s").state == "ACTIVE"
+            client.rewind_subscription("s", from_beginning=True)
+            again = client.consume("s", cursor="")
+            found.extend(event.execution_id for event in next(again).events)
+            client.delete_subscription("s")
+            assert list(client.subscriptions()) == []
+            return found
+
+    found = await asyncio.to_thread(work)
+    assert found[:2] == ids[1:]
+    assert found[2] == ids[0]
+
+
+async def test_client_goes_on_after_a_rewind(keeper: Keeper) -> None:
+    """It opens a new stream by itself, and gives up where another has taken over."""
+    ids = await run(keeper.served, count=2)
+    await keeper.create(filter_=ENDS, from_beginning=True)
+    async with aio.connect(keeper.served.address) as client:
+        updates = client.consume("s", credit=1)
+        seen = [(await anext(updates)).events[0].execution_id for _ in range(2)]
+        await keeper.rewind(beginning=True)
+        seen += [(await anext(updates)).events[0].execution_id for _ in range(2)]
+        assert seen == ids * 2
+        async with keeper.consumer(consumer="newer"):
+            with pytest.raises(errors.Conflict, match="newer"):
+                await anext(updates)

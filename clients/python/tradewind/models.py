@@ -25,6 +25,7 @@ from tradewind.v1 import (
     execution_service_pb2,
     failure_pb2,
     payload_pb2,
+    subscription_pb2,
     task_pb2,
 )
 
@@ -367,6 +368,49 @@ class Environment:
         """Read the message."""
         variables = _value(proto, "variables")
         return cls(proto.name, proto.description, variables, proto.etag, _moment(proto, "updated_at"), proto)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A named reader of the log whose place the server keeps."""
+
+    name: str
+    description: str
+    #: Which events, as for `watch_events`; "" for all.
+    filter: str
+    #: "ACTIVE" or "DISABLED".
+    state: str
+    #: Why it is DISABLED.
+    state_message: str
+    #: Place in the log up to which everything is acknowledged, or sent.
+    cursor: str
+    #: Age in seconds of the oldest event after it; None if there is none.
+    lag: float | None
+    #: Events after it, whatever the filter, in the next 1,000 commands; 0 in lists.
+    pending_events: int
+    #: Who consumes, or did last.
+    consumer: str
+    etag: str
+    updated_at: datetime | None
+    proto: subscription_pb2.Subscription = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: subscription_pb2.Subscription) -> Subscription:
+        """Read the message."""
+        return cls(
+            proto.name,
+            proto.description,
+            proto.filter,
+            _name(subscription_pb2.SubscriptionState, "SUBSCRIPTION_STATE_", proto.state),
+            proto.state_message,
+            proto.cursor,
+            proto.lag.ToTimedelta().total_seconds() if proto.HasField("lag") else None,
+            proto.pending_events,
+            proto.consumer,
+            proto.etag,
+            _moment(proto, "updated_at"),
+            proto,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from tradewind import values
-from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Task, Wait
+from tradewind.models import (
+    Action,
+    Definition,
+    Environment,
+    Event,
+    Execution,
+    Failure,
+    Problem,
+    Subscription,
+    Task,
+    Wait,
+)
 
 Record = dict[str, values.Value]
 
@@ -35,6 +47,23 @@ def environment(item: Environment) -> Record:
         "name": item.name,
         "description": item.description,
         "variables": item.variables,
+        "etag": item.etag,
+        "updated_at": moment(item.updated_at),
+    }
+
+
+def subscription(item: Subscription) -> Record:
+    """Return a subscription."""
+    return {
+        "name": item.name,
+        "description": item.description,
+        "filter": item.filter,
+        "state": item.state,
+        "state_message": item.state_message,
+        "cursor": item.cursor,
+        "lag_seconds": None if item.lag is None else Decimal(str(item.lag)),
+        "pending_events": item.pending_events,
+        "consumer": item.consumer,
         "etag": item.etag,
         "updated_at": moment(item.updated_at),
     }
