@@ -28,7 +28,10 @@ from tradewind.v1 import (
     subscription_service_pb2_grpc,
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
+from tradewind_server.actions.egress import EgressPolicy
 from tradewind_server.actions.outside import Outside
+from tradewind_server.actions.webhook_sender import WebhookSender
+from tradewind_server.actions.webhooks import Webhooks
 from tradewind_server.actions.worker import BuiltInWorker
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
@@ -112,6 +115,10 @@ class Server:
         worker = BuiltInWorker(self.runtime, all_actions(outside.runs, outside.posts))
         worker.start()
         self._cleanup.push_async_callback(worker.stop)
+        policy = EgressPolicy(settings.allow_private_addresses)
+        webhooks = Webhooks(self.runtime, WebhookSender(policy, self.runtime.secrets, self.runtime.clock))
+        webhooks.start()
+        self._cleanup.push_async_callback(webhooks.stop)
         self._grpc = _grpc_server(settings, ids, tokens)
         self._health = health.aio.HealthServicer()
         await self._add_services(Pages(secret))

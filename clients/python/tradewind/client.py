@@ -16,6 +16,7 @@ from tradewind.calls import Call, Source, StartOptions
 from tradewind.connection import DEFAULT_ADDRESS, Connection, Tls
 from tradewind.models import (
     Action,
+    DeadLetter,
     Definition,
     Deployment,
     Environment,
@@ -29,6 +30,7 @@ from tradewind.models import (
     Task,
     Update,
     Wait,
+    Webhook,
 )
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.subscribing import Consumption, SubscriptionOptions
@@ -302,10 +304,15 @@ class Client:
         return self._pages(lambda token: subscribing.page(self.namespace, PAGE, token))
 
     def update_subscription(
-        self, seen: Subscription, *, filter: str | None = None, description: str | None = None
+        self,
+        seen: Subscription,
+        *,
+        filter: str | None = None,
+        description: str | None = None,
+        webhook: Webhook | None = None,
     ) -> Subscription:
         """Change a subscription, unless somebody has changed it since it was *seen*; None leaves a part as it is."""
-        return self._send(subscribing.update(self.namespace, seen, filter, description))
+        return self._send(subscribing.update(self.namespace, seen, filter, description, webhook))
 
     def delete_subscription(self, name: str) -> None:
         """Remove a subscription."""
@@ -324,6 +331,18 @@ class Client:
     ) -> Subscription:
         """Move a subscription: after a cursor, before a moment with time zone, to the beginning, or else the end."""
         return self._send(subscribing.rewind(self.namespace, name, cursor, time, from_beginning))
+
+    def dead_letters(self, name: str) -> Iterator[DeadLetter]:
+        """List what the webhook of a subscription refused too often, page by page as it is read."""
+        return self._pages(lambda token: subscribing.dead_letters(self.namespace, name, PAGE, token))
+
+    def retry_dead_letters(self, name: str, *execution_ids: str) -> int:
+        """Have dead letters sent again, by default all; what waits behind each follows. Return how many."""
+        return self._send(subscribing.retry_dead_letters(self.namespace, name, execution_ids))
+
+    def discard_dead_letters(self, name: str, *execution_ids: str) -> int:
+        """Give dead letters up, by default all; what waits behind each is sent. Return how many."""
+        return self._send(subscribing.discard_dead_letters(self.namespace, name, execution_ids))
 
     def consume(
         self, name: str, *, consumer: str = "", credit: int = 0, cursor: str | None = None

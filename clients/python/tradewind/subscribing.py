@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypedDict
 
 from tradewind.calls import Call, new_request_id
 from tradewind.errors import TradewindError
-from tradewind.models import Event, LogUpdate, Page, Subscription
+from tradewind.models import DeadLetter, Event, LogUpdate, Page, Subscription, Webhook
 from tradewind.v1 import subscription_pb2
 from tradewind.v1 import subscription_service_pb2 as pb
 
@@ -23,6 +24,8 @@ class SubscriptionOptions(TypedDict, total=False):
     cursor: str
     #: Begin at the beginning of the log.
     from_beginning: bool
+    #: Where the server sends the events; without, `consume` takes them.
+    webhook: Webhook
 
 
 def _subscription(response: Any) -> Subscription:
@@ -33,6 +36,9 @@ def create(namespace: str, name: str, filter_: str, options: SubscriptionOptions
     """Make a subscription."""
     wanted = subscription_pb2.Subscription(name=name, filter=filter_, description=options.get("description", ""))
     request = pb.CreateSubscriptionRequest(namespace=namespace, request_id=new_request_id(), subscription=wanted)
+    if "webhook" in options:
+        wanted.webhook.CopyFrom(options["webhook"].write())
+        request.subscription.CopyFrom(wanted)
     if options.get("from_beginning"):
         request.from_beginning = True
     elif options.get("cursor"):
@@ -56,12 +62,16 @@ def page(namespace: str, size: int, token: str) -> Call[Page[Subscription]]:
     return Call(_SERVICE, "ListSubscriptions", request, read)
 
 
-def update(namespace: str, seen: Subscription, filter_: str | None, description: str | None) -> Call[Subscription]:
+def update(
+    namespace: str, seen: Subscription, filter_: str | None, description: str | None, webhook: Webhook | None
+) -> Call[Subscription]:
     """Change one that was seen, unless somebody else has changed it since."""
     wanted = subscription_pb2.Subscription()
     wanted.CopyFrom(seen.proto)
     wanted.filter = seen.filter if filter_ is None else filter_
     wanted.description = seen.description if description is None else description
+    if webhook is not None:
+        wanted.webhook.CopyFrom(webhook.write())
     request = pb.UpdateSubscriptionRequest(
         namespace=namespace, request_id=new_request_id(), subscription=wanted, etag=seen.etag
     )
@@ -100,6 +110,32 @@ def rewind(namespace: str, name: str, cursor: str, time: datetime | None, from_b
     else:
         request.now = True
     return Call(_SERVICE, "RewindSubscription", request, _subscription)
+
+
+def dead_letters(namespace: str, name: str, size: int, token: str) -> Call[Page[DeadLetter]]:
+    """List what a webhook refused too often."""
+    request = pb.ListDeadLettersRequest(namespace=namespace, name=name, page_size=size, page_token=token)
+
+    def read(response: pb.ListDeadLettersResponse) -> Page[DeadLetter]:
+        return Page([DeadLetter.read(item) for item in response.dead_letters], response.next_page_token)
+
+    return Call(_SERVICE, "ListDeadLetters", request, read)
+
+
+def retry_dead_letters(namespace: str, name: str, executions: Sequence[str]) -> Call[int]:
+    """Have dead letters sent again."""
+    request = pb.RetryDeadLettersRequest(
+        namespace=namespace, request_id=new_request_id(), name=name, execution_ids=executions
+    )
+    return Call(_SERVICE, "RetryDeadLetters", request, lambda response: int(response.count))
+
+
+def discard_dead_letters(namespace: str, name: str, executions: Sequence[str]) -> Call[int]:
+    """Give dead letters up."""
+    request = pb.DiscardDeadLettersRequest(
+        namespace=namespace, request_id=new_request_id(), name=name, execution_ids=executions
+    )
+    return Call(_SERVICE, "DiscardDeadLetters", request, lambda response: int(response.count))
 
 
 class Consumption:

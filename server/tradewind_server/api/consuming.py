@@ -83,7 +83,7 @@ class ConsumeStream:
         self._follower = follower
         # whoever had it learns of it at once if he is here
         await consumers.check([key])
-        consumers.enter(key, row.epoch, self._lose)
+        consumers.enter(key, row.epoch, self._lose, follower.wake)
         tasks = [asyncio.create_task(self._listen(incoming)), asyncio.create_task(self._flush())]
         try:
             opened = pb.ConsumeOpened(subscription=subscription_views.subscription(self._pages, row))

@@ -11,10 +11,12 @@ from tradewind_server.api import convert, cursors, subscription_views
 from tradewind_server.api.caller import digest_of, namespace_of, provenance
 from tradewind_server.api.consuming import ConsumeStream
 from tradewind_server.api.pages import Pages, fill
+from tradewind_server.api.webhooks import webhook_of
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import FieldInvalid, ServerDraining, SubscriptionNotFound
 from tradewind_server.runtime import subscriptions as r
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.store import parked
 from tradewind_server.store import subscriptions as store
 from tradewind_server.store.filters import EVENT_FIELDS, parse_filter
 from tradewind_server.store.log import BEGINNING
@@ -22,6 +24,7 @@ from tradewind_server.store.subscriptions import Start, Subscription
 
 _MOST_TEXT = 1000
 _MOST_FILTER = 10_000
+_MOST_EXECUTIONS = 1000
 #: Commands that are looked at to tell how far a subscription is behind.
 _BEHIND_COMMANDS = 1000
 
@@ -61,6 +64,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         )
         assert isinstance(answer, tuple)
         row, created = answer
+        self._runtime.webhooks_changed.set()
         return pb.CreateSubscriptionResponse(subscription=self._message(row), created=created)
 
     def _start(self, namespace: str, request: pb.CreateSubscriptionRequest) -> Start:
@@ -107,7 +111,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
                 size_bytes=500 + request.ByteSize(),
             )
         )
-        await self._runtime.consumers.check([(namespace, name)])
+        await self._tell(namespace, name)
         assert isinstance(row, Subscription)
         return row
 
@@ -127,7 +131,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         except SubscriptionNotFound:
             if not request.allow_missing:
                 raise
-        await self._runtime.consumers.check([(namespace, name)])
+        await self._tell(namespace, name)
         return pb.DeleteSubscriptionResponse()
 
     async def RewindSubscription(self, request: pb.RewindSubscriptionRequest, context: Any) -> Any:
@@ -142,7 +146,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
                 to=self._to(namespace, request),
             )
         )
-        await self._runtime.consumers.check([(namespace, name)])
+        await self._tell(namespace, name)
         assert isinstance(row, Subscription)
         return pb.RewindSubscriptionResponse(subscription=self._message(row))
 
@@ -159,6 +163,11 @@ class Subscriptions(service.SubscriptionServiceServicer):
         problem = "none is given"
         raise FieldInvalid(name="to", expected="one of cursor, time, beginning and now", problem=problem, field="to")
 
+    async def _tell(self, namespace: str, name: str) -> None:
+        """Let whoever hands the events out on this server know that it is not his any more, and take it anew."""
+        await self._runtime.consumers.check([(namespace, name)])
+        self._runtime.webhooks_changed.set()
+
     # --- reading ---------------------------------------------------------------------------------
 
     async def GetSubscription(self, request: pb.GetSubscriptionRequest, context: Any) -> Any:
@@ -169,6 +178,8 @@ class Subscriptions(service.SubscriptionServiceServicer):
             row = store.get(connection, namespace, name)
             message = self._message(row)
             message.pending_events = self._note_lag(connection, row, message, _BEHIND_COMMANDS)
+            counts = parked.counts(connection, namespace, name)
+            message.waiting_executions, message.dead_letters = counts.get(False, 0), counts.get(True, 0)
             return pb.GetSubscriptionResponse(subscription=message)
 
         return await self._runtime.read(work)
@@ -207,6 +218,53 @@ class Subscriptions(service.SubscriptionServiceServicer):
     def _message(self, row: Subscription) -> subscription_pb2.Subscription:
         return subscription_views.subscription(self._pages, row)
 
+    # --- dead letters ----------------------------------------------------------------------------
+
+    async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Any) -> Any:
+        """Return one page of what was refused too often."""
+        namespace, name = namespace_of(request.namespace), convert.required("name", request.name)
+        size = convert.page_size_of(request.page_size)
+        query = ("dead letters", namespace, name)
+        position = self._pages.position(query, request.page_token)
+        after = str(position[0]) if position else ""
+
+        def work(connection: Any, _: Any) -> pb.ListDeadLettersResponse:
+            store.get(connection, namespace, name)
+            rows = parked.dead(connection, namespace, name, after, size + 1)
+            found = fill(rows, lambda some: [subscription_views.dead_letter(row) for row in some], size)
+            token = self._pages.next(query, rows, len(found), lambda row: (row.execution_id,))
+            return pb.ListDeadLettersResponse(dead_letters=found, next_page_token=token)
+
+        return await self._runtime.read(work)
+
+    async def RetryDeadLetters(self, request: pb.RetryDeadLettersRequest, context: Any) -> Any:
+        """Have some sent again."""
+        return pb.RetryDeadLettersResponse(count=await self._settle(request, context, r.RetryDead, "RetryDeadLetters"))
+
+    async def DiscardDeadLetters(self, request: pb.DiscardDeadLettersRequest, context: Any) -> Any:
+        """Give some up."""
+        count = await self._settle(request, context, r.DiscardDead, "DiscardDeadLetters")
+        return pb.DiscardDeadLettersResponse(count=count)
+
+    async def _settle(self, request: Any, context: Any, kind: type[r.RetryDead | r.DiscardDead], command: str) -> int:
+        if len(request.execution_ids) > _MOST_EXECUTIONS:
+            expected, problem = f"at most {_MOST_EXECUTIONS}", f"there are {len(request.execution_ids)}"
+            raise FieldInvalid(name="execution_ids", expected=expected, problem=problem, field="execution_ids")
+        namespace, name = namespace_of(request.namespace), convert.required("name", request.name)
+        count = await self._runtime.ask(
+            kind(
+                provenance=provenance(context, command, request.request_id),
+                namespace=namespace,
+                name=name,
+                digest=digest_of(request),
+                executions=[convert.name_of("execution_ids", id_) for id_ in request.execution_ids],
+                at=to_microseconds(self._runtime.clock.now()),
+            )
+        )
+        assert isinstance(count, int)
+        self._runtime.consumers.wake((namespace, name))
+        return count
+
     # --- the stream ------------------------------------------------------------------------------
 
     async def Consume(self, request_iterator: Any, context: Any) -> Any:
@@ -233,5 +291,5 @@ def _content(given: subscription_pb2.Subscription) -> dict[str, Any]:
     return {
         "description": convert.text_of(given.description, _MOST_TEXT),
         "filter": given.filter,
-        "webhook": b"",
+        "webhook": webhook_of(given.webhook) if given.HasField("webhook") else b"",
     }

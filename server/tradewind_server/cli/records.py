@@ -8,6 +8,7 @@ from decimal import Decimal
 from tradewind import values
 from tradewind.models import (
     Action,
+    DeadLetter,
     Definition,
     Environment,
     Event,
@@ -64,8 +65,23 @@ def subscription(item: Subscription) -> Record:
         "lag_seconds": None if item.lag is None else Decimal(str(item.lag)),
         "pending_events": item.pending_events,
         "consumer": item.consumer,
+        "webhook": item.webhook.url if item.webhook else None,
+        "waiting_executions": item.waiting_executions,
+        "dead_letters": item.dead_letters,
         "etag": item.etag,
         "updated_at": moment(item.updated_at),
+    }
+
+
+def dead_letter(item: DeadLetter) -> Record:
+    """Return what a webhook refused too often."""
+    return {
+        "execution_id": item.execution_id,
+        "revision": item.revision,
+        "last_revision": item.last_revision,
+        "attempts": item.attempts,
+        "given_up_at": moment(item.given_up_at),
+        "message": item.message,
     }
 
 

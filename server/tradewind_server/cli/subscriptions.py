@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tradewind.models import Subscription
+from tradewind.models import Subscription, Webhook
+from tradewind.subscribing import SubscriptionOptions
 from tradewind_server.cli import records
 from tradewind_server.cli.session import Session, Unusable, on_server
 
@@ -16,6 +17,7 @@ app = typer.Typer(help="Keep named readers of the log of all executions.", no_ar
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the subscription.")]
 Cursor = Annotated[str, typer.Option(help="After the event that had this cursor (`events --json` shows them).")]
 FromBeginning = Annotated[bool, typer.Option(help="At the beginning of the log.")]
+Executions = Annotated[list[str] | None, typer.Argument(metavar="EXECUTION", help="Only of these executions.")]
 
 
 @app.command("list")
@@ -40,12 +42,18 @@ def create(
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     cursor: Cursor = "",
     from_beginning: FromBeginning = False,
+    webhook: Annotated[str, typer.Option(metavar="URL", help="Where events are sent; without, consumers come.")] = "",
+    header: Annotated[list[str] | None, typer.Option(metavar="NAME:VALUE", help="Sent along. May repeat.")] = None,
+    secret: Annotated[str, typer.Option(metavar="NAME", help="The server's secret to sign with.")] = "",
 ) -> None:
     """Make a subscription; without a start it begins now."""
+    options = SubscriptionOptions(description=description, cursor=cursor, from_beginning=from_beginning)
+    if webhook:
+        options["webhook"] = Webhook(webhook, dict(map(_header, header or ())), secret)
+    elif header or secret:
+        raise Unusable("Expected --webhook beside --header and --secret.")
     with session.client() as client:
-        found = client.create_subscription(
-            name, filter, description=description, cursor=cursor, from_beginning=from_beginning
-        )
+        found = client.create_subscription(name, filter, **options)
     session.output.record(records.subscription(found), f"{name} is there, etag {found.etag}.")
 
 
@@ -104,6 +112,47 @@ def rewind(
     session.output.record(records.subscription(found), f"{name} goes on from there.")
 
 
+@app.command("dead-letters")
+@on_server
+def dead_letters(session: Session, name: Name) -> None:
+    """List what its webhook refused too often."""
+    with session.client() as client:
+        found = list(client.dead_letters(name))
+    session.output.table(
+        [records.dead_letter(item) for item in found],
+        ("EXECUTION", "REVISION", "WAITING", "ATTEMPTS", "MESSAGE"),
+        [
+            (i.execution_id, str(i.revision), str(i.last_revision - i.revision), str(i.attempts), i.message)
+            for i in found
+        ],
+    )
+
+
+@app.command()
+@on_server
+def retry(session: Session, name: Name, executions: Executions = None) -> None:
+    """Send dead letters again, and what waits behind them."""
+    with session.client() as client:
+        count = client.retry_dead_letters(name, *(executions or ()))
+    session.output.record({"count": count}, f"{count} are sent again.")
+
+
+@app.command()
+@on_server
+def discard(session: Session, name: Name, executions: Executions = None) -> None:
+    """Give dead letters up for good; what waits behind them is sent."""
+    with session.client() as client:
+        count = client.discard_dead_letters(name, *(executions or ()))
+    session.output.record({"count": count}, f"{count} are given up.")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise Unusable(f"Expected a header like 'X-Team: payroll', but got '{text}'.")
+    return name.strip(), value.strip()
+
+
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -119,5 +168,7 @@ def _lag(item: Subscription) -> str:
 def _story(item: Subscription) -> str:
     behind = f"{item.pending_events} events behind, {_lag(item)}" if item.lag is not None else "not behind"
     why = f" ({item.state_message})" if item.state_message else ""
-    by = f", consumed by {item.consumer}" if item.consumer else ""
-    return f"{item.name}  {item.state}{why}  {behind}{by}"
+    by = f", consumed by {item.consumer}" if item.consumer and not item.webhook else ""
+    to = f", sent to {item.webhook.url}" if item.webhook else ""
+    parked = f"\nwaiting {item.waiting_executions}, dead letters {item.dead_letters}" if item.webhook else ""
+    return f"{item.name}  {item.state}{why}  {behind}{by}{to}{parked}"

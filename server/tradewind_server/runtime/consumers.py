@@ -15,11 +15,23 @@ class Consumers:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._open: dict[Key, dict[int, Callable[[], None]]] = {}
+        self._open: dict[Key, dict[int, tuple[Callable[[], None], Callable[[], None]]]] = {}
 
-    def enter(self, key: Key, epoch: int, lost: Callable[[], None]) -> None:
-        """Have *lost* called once another epoch of the subscription *key*, (namespace, name), has begun."""
-        self._open.setdefault(key, {})[epoch] = lost
+    def enter(self, key: Key, epoch: int, lost: Callable[[], None], wake: Callable[[], None]) -> None:
+        """Take a consumer in.
+
+        Args:
+            key: namespace and name of its subscription.
+            epoch: with which it has it.
+            lost: called once another epoch has begun.
+            wake: called when there is something to do that the log does not tell.
+        """
+        self._open.setdefault(key, {})[epoch] = (lost, wake)
+
+    def wake(self, key: Key) -> None:
+        """Let the consumer of *key* look, if it is here."""
+        for _, wake in self._open.get(key, {}).values():
+            wake()
 
     def leave(self, key: Key, epoch: int) -> None:
         """Forget a consumer."""
@@ -35,6 +47,6 @@ class Consumers:
             return
         epochs = await self._read(lambda c, _: store.epochs(c, wanted))
         for key in wanted:
-            for epoch, lost in list(self._open.get(key, {}).items()):
+            for epoch, (lost, _) in list(self._open.get(key, {}).items()):
                 if epochs.get(key) != epoch:
                     lost()

@@ -88,6 +88,8 @@ class Runtime:
         self.hub = Hub()
         self.tails = Tails(database, self.read)
         self.consumers = Consumers(self.read)
+        #: Set when a webhook may have to be sent to that was not before.
+        self.webhooks_changed = asyncio.Event()
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)

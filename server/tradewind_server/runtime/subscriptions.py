@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tradewind_server.errors import RequestIdReused, SubscriptionWrongState
 from tradewind_server.runtime.requests import Request
+from tradewind_server.store import parked
 from tradewind_server.store import subscriptions as store
 from tradewind_server.store.log import Place
+from tradewind_server.store.parked import Parked
 from tradewind_server.store.records import Claim
 from tradewind_server.store.subscriptions import Start, Subscription
 from tradewind_server.store.unit_of_work import Transaction
@@ -66,6 +68,43 @@ class Advance(SubscriptionRequest, kw_only=True):
     at: int
 
 
+class Lease(SubscriptionRequest, kw_only=True):
+    """Become the server that sends to a webhook. Answer: Subscription, or None: another one is, or nobody should."""
+
+    owner: str
+    at: int
+    until: int
+
+
+class Deliver(SubscriptionRequest, kw_only=True):
+    """Write down what was sent. Answer: whether the subscription is still that of the epoch; else nothing happens."""
+
+    epoch: int
+    at: int
+    #: Until when more is sent without being written down; now: the server sends no more.
+    lease_until: int
+    #: Up to here everything is sent or parked.
+    place: Place
+    progress: Sequence[Parked] = ()
+    following: Sequence[Parked] = ()
+    #: Why the subscription is to be disabled, or "".
+    disable: str = ""
+
+
+class RetryDead(SubscriptionRequest, kw_only=True):
+    """Have dead letters sent again; all if none is named. Answer: how many."""
+
+    executions: Sequence[str]
+    at: int
+
+
+class DiscardDead(SubscriptionRequest, kw_only=True):
+    """Give dead letters up; all if none is named. Answer: how many."""
+
+    executions: Sequence[str]
+    at: int
+
+
 class Subscriptions:
     """Carries out the requests of one batch."""
 
@@ -96,6 +135,8 @@ class Subscriptions:
             raise RequestIdReused(request_id=request.provenance.request_id, field="request_id")
         if isinstance(request, Delete):
             return None
+        if isinstance(request, RetryDead | DiscardDead):
+            return 0
         found = store.get(self._tx.connection, request.namespace, request.name)
         return (found, False) if isinstance(request, Create) else found
 
@@ -140,6 +181,37 @@ class Subscriptions:
             self._tx.connection, request.namespace, request.name, request.epoch, request.place, request.at
         )
 
+    def _lease(self, request: Lease) -> object:
+        return store.lease(
+            self._tx.connection,
+            request.namespace,
+            request.name,
+            owner=request.owner,
+            now=request.at,
+            until=request.until,
+        )
+
+    def _deliver(self, request: Deliver) -> object:
+        connection, namespace, name = self._tx.connection, request.namespace, request.name
+        if not store.renew(connection, namespace, name, request.epoch, request.lease_until):
+            return False
+        store.advance(connection, namespace, name, request.epoch, request.place, request.at)
+        parked.note(connection, self._tx.dialect, request.progress, request.following)
+        if request.disable:
+            changes = {"state": store.DISABLED, "message": request.disable, "updated_at": request.at}
+            store.change(connection, namespace, name, "", **changes, actor=request.provenance.actor)
+            return False
+        return True
+
+    def _retry(self, request: RetryDead) -> object:
+        store.get(self._tx.connection, request.namespace, request.name)
+        return parked.retry(self._tx.connection, request.namespace, request.name, request.executions, request.at)
+
+    def _discard(self, request: DiscardDead) -> object:
+        connection, dialect = self._tx.connection, self._tx.dialect
+        store.get(connection, request.namespace, request.name)
+        return parked.discard(connection, dialect, request.namespace, request.name, request.executions, request.at)
+
 
 #: Whether a webhook is wanted -> what was expected, and what is there.
 _KINDS = {
@@ -154,6 +226,10 @@ _HANDLERS: Mapping[type[SubscriptionRequest], Callable[[Subscriptions, Any], obj
     Rewind: Subscriptions._rewind,
     Take: Subscriptions._take,
     Advance: Subscriptions._advance,
+    Lease: Subscriptions._lease,
+    Deliver: Subscriptions._deliver,
+    RetryDead: Subscriptions._retry,
+    DiscardDead: Subscriptions._discard,
 }
 #: What `carry_out` takes.
 KINDS = tuple(_HANDLERS)

@@ -315,6 +315,26 @@ subscriptions = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Executions of which a webhook could not take an event: from this one on they wait, so that their order is kept.
+parked = sa.Table(
+    "parked_deliveries",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("subscription", _text, primary_key=True),
+    sa.Column("execution_id", _id, primary_key=True),
+    #: The event to be sent next, and the last one that is known to follow.
+    sa.Column("revision", _int, nullable=False),
+    sa.Column("through", _int, nullable=False),
+    sa.Column("attempts", _int, nullable=False),
+    sa.Column("next_at", _int, nullable=False),
+    sa.Column("first_at", _int, nullable=False),
+    #: When it became a dead letter; 0: it is tried again.
+    sa.Column("given_up_at", _int, nullable=False),
+    sa.Column("message", _text, nullable=False),
+    _partial("parked_due", "given_up_at = 0", "namespace", "subscription", "next_at"),
+    sqlite_with_rowid=False,
+)
+
 #: One row per commit: after a commit of unknown outcome, its presence tells.
 batches = sa.Table(
     "batches",
@@ -332,3 +352,4 @@ IS_OPEN = actions.c.state == sa.literal_column("'OPEN'")
 IS_QUEUED = queue.c.stage == sa.literal_column("0")
 IS_FIRST = events.c.span > sa.literal_column("0")
 IS_LEASED = queue.c.stage > sa.literal_column("0")
+IS_WAITING = parked.c.given_up_at == sa.literal_column("0")

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tradewind_server.errors import CursorLost, EtagMismatch, SubscriptionExists, SubscriptionNotFound
-from tradewind_server.store import log, schema
+from tradewind_server.store import log, parked, schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.log import Place
 
@@ -158,6 +158,7 @@ def delete(connection: sa.Connection, namespace: str, name: str, etag: str) -> N
     """
     _compare(_existing(connection, namespace, name), etag)
     connection.execute(_table.delete().where(*_is(namespace, name)))
+    parked.forget(connection, namespace, name)
 
 
 def take(
@@ -201,6 +202,38 @@ def advance(connection: sa.Connection, namespace: str, name: str, epoch: int, pl
         )
     ).rowcount
     return bool(changed) or epoch_of(connection, namespace, name) == epoch
+
+
+def lease(
+    connection: sa.Connection, namespace: str, name: str, *, owner: str, now: int, until: int
+) -> Subscription | None:
+    """Make *owner*, a server, the one who sends to the webhook; None if another one is, or nobody should."""
+    found = _locked(connection, namespace, name)
+    if found is None or not found.webhook or found.state != ACTIVE or found.lease_until > now:
+        return None
+    leased = dataclasses.replace(
+        found,
+        owner=owner,
+        consumer=f"server {owner}",
+        consumers=found.consumers + 1,
+        lease_until=until,
+        epoch=found.epoch + 1,
+    )
+    _write(connection, leased)
+    return leased
+
+
+def renew(connection: sa.Connection, namespace: str, name: str, epoch: int, until: int) -> bool:
+    """Keep the lease of *epoch*, which also locks the row; tell whether it was still there."""
+    query = _table.update().where(*_is(namespace, name), _table.c.epoch == epoch)
+    return bool(connection.execute(query.values(lease_until=until)).rowcount)
+
+
+def unsent(connection: sa.Connection, now: int, limit: int) -> list[tuple[str, str]]:
+    """Return (namespace, name) of webhooks that no server sends to."""
+    c = _table.c
+    query = sa.select(c.namespace, c.name).where(c.webhook != b"", c.state == ACTIVE, c.lease_until <= now)
+    return [(row.namespace, row.name) for row in connection.execute(query.order_by(c.lease_until).limit(limit))]
 
 
 def _content(row: Subscription) -> tuple[object, ...]:

@@ -1075,6 +1075,372 @@ func (x *RewindSubscriptionResponse) GetSubscription() *Subscription {
 	return nil
 }
 
+// ListDeadLettersRequest names a subscription.
+type ListDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. Name of the subscription.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Optional. Most of them in the answer, 1 to 1000; default 50.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Optional. From the last answer, to go on after it; all other fields must be as then.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersRequest) Reset() {
+	*x = ListDeadLettersRequest{}
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersRequest) ProtoMessage() {}
+
+func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListDeadLettersRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ListDeadLettersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListDeadLettersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeadLettersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListDeadLettersResponse is one page.
+type ListDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By execution: one of each at most.
+	DeadLetters []*DeadLetter `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersResponse) Reset() {
+	*x = ListDeadLettersResponse{}
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersResponse) ProtoMessage() {}
+
+func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return nil
+}
+
+func (x *ListDeadLettersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// RetryDeadLettersRequest says which.
+type RetryDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. Any text of up to 128 characters that is unique to this request.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Required. Name of the subscription.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Optional. Ids of at most 1000 executions; default: all.
+	ExecutionIds  []string `protobuf:"bytes,4,rep,name=execution_ids,json=executionIds,proto3" json:"execution_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDeadLettersRequest) Reset() {
+	*x = RetryDeadLettersRequest{}
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDeadLettersRequest) ProtoMessage() {}
+
+func (x *RetryDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*RetryDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RetryDeadLettersRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RetryDeadLettersRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RetryDeadLettersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RetryDeadLettersRequest) GetExecutionIds() []string {
+	if x != nil {
+		return x.ExecutionIds
+	}
+	return nil
+}
+
+// RetryDeadLettersResponse says how many there were.
+type RetryDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many are sent again; 0 if the request was repeated.
+	Count         int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDeadLettersResponse) Reset() {
+	*x = RetryDeadLettersResponse{}
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDeadLettersResponse) ProtoMessage() {}
+
+func (x *RetryDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*RetryDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RetryDeadLettersResponse) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// DiscardDeadLettersRequest says which.
+type DiscardDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. Any text of up to 128 characters that is unique to this request.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Required. Name of the subscription.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Optional. Ids of at most 1000 executions; default: all.
+	ExecutionIds  []string `protobuf:"bytes,4,rep,name=execution_ids,json=executionIds,proto3" json:"execution_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardDeadLettersRequest) Reset() {
+	*x = DiscardDeadLettersRequest{}
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardDeadLettersRequest) ProtoMessage() {}
+
+func (x *DiscardDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*DiscardDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DiscardDeadLettersRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *DiscardDeadLettersRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DiscardDeadLettersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DiscardDeadLettersRequest) GetExecutionIds() []string {
+	if x != nil {
+		return x.ExecutionIds
+	}
+	return nil
+}
+
+// DiscardDeadLettersResponse says how many there were.
+type DiscardDeadLettersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many events were given up; 0 if the request was repeated.
+	Count         int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardDeadLettersResponse) Reset() {
+	*x = DiscardDeadLettersResponse{}
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardDeadLettersResponse) ProtoMessage() {}
+
+func (x *DiscardDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*DiscardDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DiscardDeadLettersResponse) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // ConsumeRequest opens the stream, or says how far the consumer is.
 type ConsumeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1091,7 +1457,7 @@ type ConsumeRequest struct {
 
 func (x *ConsumeRequest) Reset() {
 	*x = ConsumeRequest{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[16]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1469,7 @@ func (x *ConsumeRequest) String() string {
 func (*ConsumeRequest) ProtoMessage() {}
 
 func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[16]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1482,7 @@ func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeRequest.ProtoReflect.Descriptor instead.
 func (*ConsumeRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{16}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ConsumeRequest) GetMessage() isConsumeRequest_Message {
@@ -1184,7 +1550,7 @@ type ConsumeOpen struct {
 
 func (x *ConsumeOpen) Reset() {
 	*x = ConsumeOpen{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[17]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1562,7 @@ func (x *ConsumeOpen) String() string {
 func (*ConsumeOpen) ProtoMessage() {}
 
 func (x *ConsumeOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[17]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1575,7 @@ func (x *ConsumeOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeOpen.ProtoReflect.Descriptor instead.
 func (*ConsumeOpen) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{17}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ConsumeOpen) GetNamespace() string {
@@ -1259,7 +1625,7 @@ type Acknowledge struct {
 
 func (x *Acknowledge) Reset() {
 	*x = Acknowledge{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[18]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1637,7 @@ func (x *Acknowledge) String() string {
 func (*Acknowledge) ProtoMessage() {}
 
 func (x *Acknowledge) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[18]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1650,7 @@ func (x *Acknowledge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledge.ProtoReflect.Descriptor instead.
 func (*Acknowledge) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{18}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Acknowledge) GetCursor() string {
@@ -1312,7 +1678,7 @@ type ConsumeResponse struct {
 
 func (x *ConsumeResponse) Reset() {
 	*x = ConsumeResponse{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1690,7 @@ func (x *ConsumeResponse) String() string {
 func (*ConsumeResponse) ProtoMessage() {}
 
 func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1703,7 @@ func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeResponse.ProtoReflect.Descriptor instead.
 func (*ConsumeResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{19}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConsumeResponse) GetMessage() isConsumeResponse_Message {
@@ -1426,7 +1792,7 @@ type ConsumeOpened struct {
 
 func (x *ConsumeOpened) Reset() {
 	*x = ConsumeOpened{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1804,7 @@ func (x *ConsumeOpened) String() string {
 func (*ConsumeOpened) ProtoMessage() {}
 
 func (x *ConsumeOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1817,7 @@ func (x *ConsumeOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeOpened.ProtoReflect.Descriptor instead.
 func (*ConsumeOpened) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{20}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConsumeOpened) GetSubscription() *Subscription {
@@ -1474,7 +1840,7 @@ type ConsumedEvents struct {
 
 func (x *ConsumedEvents) Reset() {
 	*x = ConsumedEvents{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1852,7 @@ func (x *ConsumedEvents) String() string {
 func (*ConsumedEvents) ProtoMessage() {}
 
 func (x *ConsumedEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1865,7 @@ func (x *ConsumedEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumedEvents.ProtoReflect.Descriptor instead.
 func (*ConsumedEvents) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{21}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConsumedEvents) GetEvents() []*Event {
@@ -1530,7 +1896,7 @@ type ConsumeCheckpoint struct {
 
 func (x *ConsumeCheckpoint) Reset() {
 	*x = ConsumeCheckpoint{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1908,7 @@ func (x *ConsumeCheckpoint) String() string {
 func (*ConsumeCheckpoint) ProtoMessage() {}
 
 func (x *ConsumeCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1921,7 @@ func (x *ConsumeCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeCheckpoint.ProtoReflect.Descriptor instead.
 func (*ConsumeCheckpoint) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{22}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ConsumeCheckpoint) GetCursor() string {
@@ -1583,7 +1949,7 @@ type Acknowledged struct {
 
 func (x *Acknowledged) Reset() {
 	*x = Acknowledged{}
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1961,7 @@ func (x *Acknowledged) String() string {
 func (*Acknowledged) ProtoMessage() {}
 
 func (x *Acknowledged) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_subscription_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1974,7 @@ func (x *Acknowledged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledged.ProtoReflect.Descriptor instead.
 func (*Acknowledged) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{23}
+	return file_tradewind_v1_subscription_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Acknowledged) GetCursor() string {
@@ -1689,7 +2055,32 @@ const file_tradewind_v1_subscription_service_proto_rawDesc = "" +
 	"\x03now\x18\a \x01(\bH\x00R\x03nowB\x04\n" +
 	"\x02to\"\\\n" +
 	"\x1aRewindSubscriptionResponse\x12>\n" +
-	"\fsubscription\x18\x01 \x01(\v2\x1a.tradewind.v1.SubscriptionR\fsubscription\"\x8b\x01\n" +
+	"\fsubscription\x18\x01 \x01(\v2\x1a.tradewind.v1.SubscriptionR\fsubscription\"\x86\x01\n" +
+	"\x16ListDeadLettersRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"~\n" +
+	"\x17ListDeadLettersResponse\x12;\n" +
+	"\fdead_letters\x18\x01 \x03(\v2\x18.tradewind.v1.DeadLetterR\vdeadLetters\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8f\x01\n" +
+	"\x17RetryDeadLettersRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12#\n" +
+	"\rexecution_ids\x18\x04 \x03(\tR\fexecutionIds\"0\n" +
+	"\x18RetryDeadLettersResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\x91\x01\n" +
+	"\x19DiscardDeadLettersRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12#\n" +
+	"\rexecution_ids\x18\x04 \x03(\tR\fexecutionIds\"2\n" +
+	"\x1aDiscardDeadLettersResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\"\x8b\x01\n" +
 	"\x0eConsumeRequest\x12/\n" +
 	"\x04open\x18\x01 \x01(\v2\x19.tradewind.v1.ConsumeOpenH\x00R\x04open\x12=\n" +
 	"\vacknowledge\x18\x02 \x01(\v2\x19.tradewind.v1.AcknowledgeH\x00R\vacknowledgeB\t\n" +
@@ -1719,7 +2110,8 @@ const file_tradewind_v1_subscription_service_proto_rawDesc = "" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12+\n" +
 	"\x03lag\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03lag\"&\n" +
 	"\fAcknowledged\x12\x16\n" +
-	"\x06cursor\x18\x01 \x01(\tR\x06cursor2\xc8\a\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor2\x83\n" +
+	"\n" +
 	"\x13SubscriptionService\x12l\n" +
 	"\x12CreateSubscription\x12'.tradewind.v1.CreateSubscriptionRequest\x1a(.tradewind.v1.CreateSubscriptionResponse\"\x03\x90\x02\x02\x12c\n" +
 	"\x0fGetSubscription\x12$.tradewind.v1.GetSubscriptionRequest\x1a%.tradewind.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12i\n" +
@@ -1728,7 +2120,10 @@ const file_tradewind_v1_subscription_service_proto_rawDesc = "" +
 	"\x12DeleteSubscription\x12'.tradewind.v1.DeleteSubscriptionRequest\x1a(.tradewind.v1.DeleteSubscriptionResponse\"\x03\x90\x02\x02\x12l\n" +
 	"\x12EnableSubscription\x12'.tradewind.v1.EnableSubscriptionRequest\x1a(.tradewind.v1.EnableSubscriptionResponse\"\x03\x90\x02\x02\x12o\n" +
 	"\x13DisableSubscription\x12(.tradewind.v1.DisableSubscriptionRequest\x1a).tradewind.v1.DisableSubscriptionResponse\"\x03\x90\x02\x02\x12l\n" +
-	"\x12RewindSubscription\x12'.tradewind.v1.RewindSubscriptionRequest\x1a(.tradewind.v1.RewindSubscriptionResponse\"\x03\x90\x02\x02\x12J\n" +
+	"\x12RewindSubscription\x12'.tradewind.v1.RewindSubscriptionRequest\x1a(.tradewind.v1.RewindSubscriptionResponse\"\x03\x90\x02\x02\x12c\n" +
+	"\x0fListDeadLetters\x12$.tradewind.v1.ListDeadLettersRequest\x1a%.tradewind.v1.ListDeadLettersResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\x10RetryDeadLetters\x12%.tradewind.v1.RetryDeadLettersRequest\x1a&.tradewind.v1.RetryDeadLettersResponse\"\x03\x90\x02\x02\x12l\n" +
+	"\x12DiscardDeadLetters\x12'.tradewind.v1.DiscardDeadLettersRequest\x1a(.tradewind.v1.DiscardDeadLettersResponse\"\x03\x90\x02\x02\x12J\n" +
 	"\aConsume\x12\x1c.tradewind.v1.ConsumeRequest\x1a\x1d.tradewind.v1.ConsumeResponse(\x010\x01BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
@@ -1744,7 +2139,7 @@ func file_tradewind_v1_subscription_service_proto_rawDescGZIP() []byte {
 	return file_tradewind_v1_subscription_service_proto_rawDescData
 }
 
-var file_tradewind_v1_subscription_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_tradewind_v1_subscription_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_tradewind_v1_subscription_service_proto_goTypes = []any{
 	(*CreateSubscriptionRequest)(nil),   // 0: tradewind.v1.CreateSubscriptionRequest
 	(*CreateSubscriptionResponse)(nil),  // 1: tradewind.v1.CreateSubscriptionResponse
@@ -1762,62 +2157,76 @@ var file_tradewind_v1_subscription_service_proto_goTypes = []any{
 	(*DisableSubscriptionResponse)(nil), // 13: tradewind.v1.DisableSubscriptionResponse
 	(*RewindSubscriptionRequest)(nil),   // 14: tradewind.v1.RewindSubscriptionRequest
 	(*RewindSubscriptionResponse)(nil),  // 15: tradewind.v1.RewindSubscriptionResponse
-	(*ConsumeRequest)(nil),              // 16: tradewind.v1.ConsumeRequest
-	(*ConsumeOpen)(nil),                 // 17: tradewind.v1.ConsumeOpen
-	(*Acknowledge)(nil),                 // 18: tradewind.v1.Acknowledge
-	(*ConsumeResponse)(nil),             // 19: tradewind.v1.ConsumeResponse
-	(*ConsumeOpened)(nil),               // 20: tradewind.v1.ConsumeOpened
-	(*ConsumedEvents)(nil),              // 21: tradewind.v1.ConsumedEvents
-	(*ConsumeCheckpoint)(nil),           // 22: tradewind.v1.ConsumeCheckpoint
-	(*Acknowledged)(nil),                // 23: tradewind.v1.Acknowledged
-	(*Subscription)(nil),                // 24: tradewind.v1.Subscription
-	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
-	(*Event)(nil),                       // 26: tradewind.v1.Event
-	(*durationpb.Duration)(nil),         // 27: google.protobuf.Duration
+	(*ListDeadLettersRequest)(nil),      // 16: tradewind.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),     // 17: tradewind.v1.ListDeadLettersResponse
+	(*RetryDeadLettersRequest)(nil),     // 18: tradewind.v1.RetryDeadLettersRequest
+	(*RetryDeadLettersResponse)(nil),    // 19: tradewind.v1.RetryDeadLettersResponse
+	(*DiscardDeadLettersRequest)(nil),   // 20: tradewind.v1.DiscardDeadLettersRequest
+	(*DiscardDeadLettersResponse)(nil),  // 21: tradewind.v1.DiscardDeadLettersResponse
+	(*ConsumeRequest)(nil),              // 22: tradewind.v1.ConsumeRequest
+	(*ConsumeOpen)(nil),                 // 23: tradewind.v1.ConsumeOpen
+	(*Acknowledge)(nil),                 // 24: tradewind.v1.Acknowledge
+	(*ConsumeResponse)(nil),             // 25: tradewind.v1.ConsumeResponse
+	(*ConsumeOpened)(nil),               // 26: tradewind.v1.ConsumeOpened
+	(*ConsumedEvents)(nil),              // 27: tradewind.v1.ConsumedEvents
+	(*ConsumeCheckpoint)(nil),           // 28: tradewind.v1.ConsumeCheckpoint
+	(*Acknowledged)(nil),                // 29: tradewind.v1.Acknowledged
+	(*Subscription)(nil),                // 30: tradewind.v1.Subscription
+	(*timestamppb.Timestamp)(nil),       // 31: google.protobuf.Timestamp
+	(*DeadLetter)(nil),                  // 32: tradewind.v1.DeadLetter
+	(*Event)(nil),                       // 33: tradewind.v1.Event
+	(*durationpb.Duration)(nil),         // 34: google.protobuf.Duration
 }
 var file_tradewind_v1_subscription_service_proto_depIdxs = []int32{
-	24, // 0: tradewind.v1.CreateSubscriptionRequest.subscription:type_name -> tradewind.v1.Subscription
-	24, // 1: tradewind.v1.CreateSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
-	24, // 2: tradewind.v1.GetSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
-	24, // 3: tradewind.v1.ListSubscriptionsResponse.subscriptions:type_name -> tradewind.v1.Subscription
-	24, // 4: tradewind.v1.UpdateSubscriptionRequest.subscription:type_name -> tradewind.v1.Subscription
-	24, // 5: tradewind.v1.UpdateSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
-	24, // 6: tradewind.v1.EnableSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
-	24, // 7: tradewind.v1.DisableSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
-	25, // 8: tradewind.v1.RewindSubscriptionRequest.time:type_name -> google.protobuf.Timestamp
-	24, // 9: tradewind.v1.RewindSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
-	17, // 10: tradewind.v1.ConsumeRequest.open:type_name -> tradewind.v1.ConsumeOpen
-	18, // 11: tradewind.v1.ConsumeRequest.acknowledge:type_name -> tradewind.v1.Acknowledge
-	20, // 12: tradewind.v1.ConsumeResponse.opened:type_name -> tradewind.v1.ConsumeOpened
-	21, // 13: tradewind.v1.ConsumeResponse.events:type_name -> tradewind.v1.ConsumedEvents
-	22, // 14: tradewind.v1.ConsumeResponse.checkpoint:type_name -> tradewind.v1.ConsumeCheckpoint
-	23, // 15: tradewind.v1.ConsumeResponse.acknowledged:type_name -> tradewind.v1.Acknowledged
-	24, // 16: tradewind.v1.ConsumeOpened.subscription:type_name -> tradewind.v1.Subscription
-	26, // 17: tradewind.v1.ConsumedEvents.events:type_name -> tradewind.v1.Event
-	27, // 18: tradewind.v1.ConsumeCheckpoint.lag:type_name -> google.protobuf.Duration
-	0,  // 19: tradewind.v1.SubscriptionService.CreateSubscription:input_type -> tradewind.v1.CreateSubscriptionRequest
-	2,  // 20: tradewind.v1.SubscriptionService.GetSubscription:input_type -> tradewind.v1.GetSubscriptionRequest
-	4,  // 21: tradewind.v1.SubscriptionService.ListSubscriptions:input_type -> tradewind.v1.ListSubscriptionsRequest
-	6,  // 22: tradewind.v1.SubscriptionService.UpdateSubscription:input_type -> tradewind.v1.UpdateSubscriptionRequest
-	8,  // 23: tradewind.v1.SubscriptionService.DeleteSubscription:input_type -> tradewind.v1.DeleteSubscriptionRequest
-	10, // 24: tradewind.v1.SubscriptionService.EnableSubscription:input_type -> tradewind.v1.EnableSubscriptionRequest
-	12, // 25: tradewind.v1.SubscriptionService.DisableSubscription:input_type -> tradewind.v1.DisableSubscriptionRequest
-	14, // 26: tradewind.v1.SubscriptionService.RewindSubscription:input_type -> tradewind.v1.RewindSubscriptionRequest
-	16, // 27: tradewind.v1.SubscriptionService.Consume:input_type -> tradewind.v1.ConsumeRequest
-	1,  // 28: tradewind.v1.SubscriptionService.CreateSubscription:output_type -> tradewind.v1.CreateSubscriptionResponse
-	3,  // 29: tradewind.v1.SubscriptionService.GetSubscription:output_type -> tradewind.v1.GetSubscriptionResponse
-	5,  // 30: tradewind.v1.SubscriptionService.ListSubscriptions:output_type -> tradewind.v1.ListSubscriptionsResponse
-	7,  // 31: tradewind.v1.SubscriptionService.UpdateSubscription:output_type -> tradewind.v1.UpdateSubscriptionResponse
-	9,  // 32: tradewind.v1.SubscriptionService.DeleteSubscription:output_type -> tradewind.v1.DeleteSubscriptionResponse
-	11, // 33: tradewind.v1.SubscriptionService.EnableSubscription:output_type -> tradewind.v1.EnableSubscriptionResponse
-	13, // 34: tradewind.v1.SubscriptionService.DisableSubscription:output_type -> tradewind.v1.DisableSubscriptionResponse
-	15, // 35: tradewind.v1.SubscriptionService.RewindSubscription:output_type -> tradewind.v1.RewindSubscriptionResponse
-	19, // 36: tradewind.v1.SubscriptionService.Consume:output_type -> tradewind.v1.ConsumeResponse
-	28, // [28:37] is the sub-list for method output_type
-	19, // [19:28] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	30, // 0: tradewind.v1.CreateSubscriptionRequest.subscription:type_name -> tradewind.v1.Subscription
+	30, // 1: tradewind.v1.CreateSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
+	30, // 2: tradewind.v1.GetSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
+	30, // 3: tradewind.v1.ListSubscriptionsResponse.subscriptions:type_name -> tradewind.v1.Subscription
+	30, // 4: tradewind.v1.UpdateSubscriptionRequest.subscription:type_name -> tradewind.v1.Subscription
+	30, // 5: tradewind.v1.UpdateSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
+	30, // 6: tradewind.v1.EnableSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
+	30, // 7: tradewind.v1.DisableSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
+	31, // 8: tradewind.v1.RewindSubscriptionRequest.time:type_name -> google.protobuf.Timestamp
+	30, // 9: tradewind.v1.RewindSubscriptionResponse.subscription:type_name -> tradewind.v1.Subscription
+	32, // 10: tradewind.v1.ListDeadLettersResponse.dead_letters:type_name -> tradewind.v1.DeadLetter
+	23, // 11: tradewind.v1.ConsumeRequest.open:type_name -> tradewind.v1.ConsumeOpen
+	24, // 12: tradewind.v1.ConsumeRequest.acknowledge:type_name -> tradewind.v1.Acknowledge
+	26, // 13: tradewind.v1.ConsumeResponse.opened:type_name -> tradewind.v1.ConsumeOpened
+	27, // 14: tradewind.v1.ConsumeResponse.events:type_name -> tradewind.v1.ConsumedEvents
+	28, // 15: tradewind.v1.ConsumeResponse.checkpoint:type_name -> tradewind.v1.ConsumeCheckpoint
+	29, // 16: tradewind.v1.ConsumeResponse.acknowledged:type_name -> tradewind.v1.Acknowledged
+	30, // 17: tradewind.v1.ConsumeOpened.subscription:type_name -> tradewind.v1.Subscription
+	33, // 18: tradewind.v1.ConsumedEvents.events:type_name -> tradewind.v1.Event
+	34, // 19: tradewind.v1.ConsumeCheckpoint.lag:type_name -> google.protobuf.Duration
+	0,  // 20: tradewind.v1.SubscriptionService.CreateSubscription:input_type -> tradewind.v1.CreateSubscriptionRequest
+	2,  // 21: tradewind.v1.SubscriptionService.GetSubscription:input_type -> tradewind.v1.GetSubscriptionRequest
+	4,  // 22: tradewind.v1.SubscriptionService.ListSubscriptions:input_type -> tradewind.v1.ListSubscriptionsRequest
+	6,  // 23: tradewind.v1.SubscriptionService.UpdateSubscription:input_type -> tradewind.v1.UpdateSubscriptionRequest
+	8,  // 24: tradewind.v1.SubscriptionService.DeleteSubscription:input_type -> tradewind.v1.DeleteSubscriptionRequest
+	10, // 25: tradewind.v1.SubscriptionService.EnableSubscription:input_type -> tradewind.v1.EnableSubscriptionRequest
+	12, // 26: tradewind.v1.SubscriptionService.DisableSubscription:input_type -> tradewind.v1.DisableSubscriptionRequest
+	14, // 27: tradewind.v1.SubscriptionService.RewindSubscription:input_type -> tradewind.v1.RewindSubscriptionRequest
+	16, // 28: tradewind.v1.SubscriptionService.ListDeadLetters:input_type -> tradewind.v1.ListDeadLettersRequest
+	18, // 29: tradewind.v1.SubscriptionService.RetryDeadLetters:input_type -> tradewind.v1.RetryDeadLettersRequest
+	20, // 30: tradewind.v1.SubscriptionService.DiscardDeadLetters:input_type -> tradewind.v1.DiscardDeadLettersRequest
+	22, // 31: tradewind.v1.SubscriptionService.Consume:input_type -> tradewind.v1.ConsumeRequest
+	1,  // 32: tradewind.v1.SubscriptionService.CreateSubscription:output_type -> tradewind.v1.CreateSubscriptionResponse
+	3,  // 33: tradewind.v1.SubscriptionService.GetSubscription:output_type -> tradewind.v1.GetSubscriptionResponse
+	5,  // 34: tradewind.v1.SubscriptionService.ListSubscriptions:output_type -> tradewind.v1.ListSubscriptionsResponse
+	7,  // 35: tradewind.v1.SubscriptionService.UpdateSubscription:output_type -> tradewind.v1.UpdateSubscriptionResponse
+	9,  // 36: tradewind.v1.SubscriptionService.DeleteSubscription:output_type -> tradewind.v1.DeleteSubscriptionResponse
+	11, // 37: tradewind.v1.SubscriptionService.EnableSubscription:output_type -> tradewind.v1.EnableSubscriptionResponse
+	13, // 38: tradewind.v1.SubscriptionService.DisableSubscription:output_type -> tradewind.v1.DisableSubscriptionResponse
+	15, // 39: tradewind.v1.SubscriptionService.RewindSubscription:output_type -> tradewind.v1.RewindSubscriptionResponse
+	17, // 40: tradewind.v1.SubscriptionService.ListDeadLetters:output_type -> tradewind.v1.ListDeadLettersResponse
+	19, // 41: tradewind.v1.SubscriptionService.RetryDeadLetters:output_type -> tradewind.v1.RetryDeadLettersResponse
+	21, // 42: tradewind.v1.SubscriptionService.DiscardDeadLetters:output_type -> tradewind.v1.DiscardDeadLettersResponse
+	25, // 43: tradewind.v1.SubscriptionService.Consume:output_type -> tradewind.v1.ConsumeResponse
+	32, // [32:44] is the sub-list for method output_type
+	20, // [20:32] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_subscription_service_proto_init() }
@@ -1837,11 +2246,11 @@ func file_tradewind_v1_subscription_service_proto_init() {
 		(*RewindSubscriptionRequest_Beginning)(nil),
 		(*RewindSubscriptionRequest_Now)(nil),
 	}
-	file_tradewind_v1_subscription_service_proto_msgTypes[16].OneofWrappers = []any{
+	file_tradewind_v1_subscription_service_proto_msgTypes[22].OneofWrappers = []any{
 		(*ConsumeRequest_Open)(nil),
 		(*ConsumeRequest_Acknowledge)(nil),
 	}
-	file_tradewind_v1_subscription_service_proto_msgTypes[19].OneofWrappers = []any{
+	file_tradewind_v1_subscription_service_proto_msgTypes[25].OneofWrappers = []any{
 		(*ConsumeResponse_Opened)(nil),
 		(*ConsumeResponse_Events)(nil),
 		(*ConsumeResponse_Checkpoint)(nil),
@@ -1853,7 +2262,7 @@ func file_tradewind_v1_subscription_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_subscription_service_proto_rawDesc), len(file_tradewind_v1_subscription_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,9 @@ const (
 	SubscriptionService_EnableSubscription_FullMethodName  = "/tradewind.v1.SubscriptionService/EnableSubscription"
 	SubscriptionService_DisableSubscription_FullMethodName = "/tradewind.v1.SubscriptionService/DisableSubscription"
 	SubscriptionService_RewindSubscription_FullMethodName  = "/tradewind.v1.SubscriptionService/RewindSubscription"
+	SubscriptionService_ListDeadLetters_FullMethodName     = "/tradewind.v1.SubscriptionService/ListDeadLetters"
+	SubscriptionService_RetryDeadLetters_FullMethodName    = "/tradewind.v1.SubscriptionService/RetryDeadLetters"
+	SubscriptionService_DiscardDeadLetters_FullMethodName  = "/tradewind.v1.SubscriptionService/DiscardDeadLetters"
 	SubscriptionService_Consume_FullMethodName             = "/tradewind.v1.SubscriptionService/Consume"
 )
 
@@ -77,6 +80,20 @@ type SubscriptionServiceClient interface {
 	//
 	// Errors: SUBSCRIPTION_NOT_FOUND, CURSOR_INVALID, CURSOR_LOST, FIELD_INVALID, REQUEST_ID_REUSED.
 	RewindSubscription(ctx context.Context, in *RewindSubscriptionRequest, opts ...grpc.CallOption) (*RewindSubscriptionResponse, error)
+	// ListDeadLetters lists what a webhook refused too often, by execution.
+	//
+	// Errors: SUBSCRIPTION_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
+	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
+	// RetryDeadLetters has dead letters sent again at once, each with the events of its execution that wait behind it. A
+	// repeat finds none of them any more.
+	//
+	// Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+	RetryDeadLetters(ctx context.Context, in *RetryDeadLettersRequest, opts ...grpc.CallOption) (*RetryDeadLettersResponse, error)
+	// DiscardDeadLetters gives events up for good; what waits behind them is sent. With a request_id a repeat changes
+	// nothing.
+	//
+	// Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+	DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error)
 	// Consume hands out the events of a subscription without webhook in the order of the log: each one at least once, and
 	// again after whatever was acknowledged last when it is called anew, on any server. There is one consumer at a time:
 	// a newer one takes over. The first request is ConsumeOpen, the first response ConsumeOpened.
@@ -175,6 +192,36 @@ func (c *subscriptionServiceClient) RewindSubscription(ctx context.Context, in *
 	return out, nil
 }
 
+func (c *subscriptionServiceClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeadLettersResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_ListDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) RetryDeadLetters(ctx context.Context, in *RetryDeadLettersRequest, opts ...grpc.CallOption) (*RetryDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryDeadLettersResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_RetryDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subscriptionServiceClient) DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiscardDeadLettersResponse)
+	err := c.cc.Invoke(ctx, SubscriptionService_DiscardDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *subscriptionServiceClient) Consume(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConsumeRequest, ConsumeResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &SubscriptionService_ServiceDesc.Streams[0], SubscriptionService_Consume_FullMethodName, cOpts...)
@@ -233,6 +280,20 @@ type SubscriptionServiceServer interface {
 	//
 	// Errors: SUBSCRIPTION_NOT_FOUND, CURSOR_INVALID, CURSOR_LOST, FIELD_INVALID, REQUEST_ID_REUSED.
 	RewindSubscription(context.Context, *RewindSubscriptionRequest) (*RewindSubscriptionResponse, error)
+	// ListDeadLetters lists what a webhook refused too often, by execution.
+	//
+	// Errors: SUBSCRIPTION_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
+	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
+	// RetryDeadLetters has dead letters sent again at once, each with the events of its execution that wait behind it. A
+	// repeat finds none of them any more.
+	//
+	// Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+	RetryDeadLetters(context.Context, *RetryDeadLettersRequest) (*RetryDeadLettersResponse, error)
+	// DiscardDeadLetters gives events up for good; what waits behind them is sent. With a request_id a repeat changes
+	// nothing.
+	//
+	// Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+	DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error)
 	// Consume hands out the events of a subscription without webhook in the order of the log: each one at least once, and
 	// again after whatever was acknowledged last when it is called anew, on any server. There is one consumer at a time:
 	// a newer one takes over. The first request is ConsumeOpen, the first response ConsumeOpened.
@@ -274,6 +335,15 @@ func (UnimplementedSubscriptionServiceServer) DisableSubscription(context.Contex
 }
 func (UnimplementedSubscriptionServiceServer) RewindSubscription(context.Context, *RewindSubscriptionRequest) (*RewindSubscriptionResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method RewindSubscription not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListDeadLetters not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) RetryDeadLetters(context.Context, *RetryDeadLettersRequest) (*RetryDeadLettersResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method RetryDeadLetters not implemented")
+}
+func (UnimplementedSubscriptionServiceServer) DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method DiscardDeadLetters not implemented")
 }
 func (UnimplementedSubscriptionServiceServer) Consume(grpc.BidiStreamingServer[ConsumeRequest, ConsumeResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method Consume not implemented")
@@ -443,6 +513,60 @@ func _SubscriptionService_RewindSubscription_Handler(srv interface{}, ctx contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SubscriptionService_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).ListDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_ListDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).ListDeadLetters(ctx, req.(*ListDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubscriptionService_RetryDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).RetryDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_RetryDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).RetryDeadLetters(ctx, req.(*RetryDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubscriptionService_DiscardDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiscardDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubscriptionServiceServer).DiscardDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubscriptionService_DiscardDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubscriptionServiceServer).DiscardDeadLetters(ctx, req.(*DiscardDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SubscriptionService_Consume_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(SubscriptionServiceServer).Consume(&grpc.GenericServerStream[ConsumeRequest, ConsumeResponse]{ServerStream: stream})
 }
@@ -488,6 +612,18 @@ var SubscriptionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RewindSubscription",
 			Handler:    _SubscriptionService_RewindSubscription_Handler,
+		},
+		{
+			MethodName: "ListDeadLetters",
+			Handler:    _SubscriptionService_ListDeadLetters_Handler,
+		},
+		{
+			MethodName: "RetryDeadLetters",
+			Handler:    _SubscriptionService_RetryDeadLetters_Handler,
+		},
+		{
+			MethodName: "DiscardDeadLetters",
+			Handler:    _SubscriptionService_DiscardDeadLetters_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -76,6 +76,21 @@ class SubscriptionServiceStub(object):
                 request_serializer=tradewind_dot_v1_dot_subscription__service__pb2.RewindSubscriptionRequest.SerializeToString,
                 response_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.RewindSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/tradewind.v1.SubscriptionService/ListDeadLetters',
+                request_serializer=tradewind_dot_v1_dot_subscription__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RetryDeadLetters = channel.unary_unary(
+                '/tradewind.v1.SubscriptionService/RetryDeadLetters',
+                request_serializer=tradewind_dot_v1_dot_subscription__service__pb2.RetryDeadLettersRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.RetryDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DiscardDeadLetters = channel.unary_unary(
+                '/tradewind.v1.SubscriptionService/DiscardDeadLetters',
+                request_serializer=tradewind_dot_v1_dot_subscription__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.DiscardDeadLettersResponse.FromString,
+                _registered_method=True)
         self.Consume = channel.stream_stream(
                 '/tradewind.v1.SubscriptionService/Consume',
                 request_serializer=tradewind_dot_v1_dot_subscription__service__pb2.ConsumeRequest.SerializeToString,
@@ -166,6 +181,35 @@ class SubscriptionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """ListDeadLetters lists what a webhook refused too often, by execution.
+
+        Errors: SUBSCRIPTION_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDeadLetters(self, request, context):
+        """RetryDeadLetters has dead letters sent again at once, each with the events of its execution that wait behind it. A
+        repeat finds none of them any more.
+
+        Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadLetters(self, request, context):
+        """DiscardDeadLetters gives events up for good; what waits behind them is sent. With a request_id a repeat changes
+        nothing.
+
+        Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Consume(self, request_iterator, context):
         """Consume hands out the events of a subscription without webhook in the order of the log: each one at least once, and
         again after whatever was acknowledged last when it is called anew, on any server. There is one consumer at a time:
@@ -221,6 +265,21 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.RewindSubscription,
                     request_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.RewindSubscriptionRequest.FromString,
                     response_serializer=tradewind_dot_v1_dot_subscription__service__pb2.RewindSubscriptionResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_subscription__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'RetryDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDeadLetters,
+                    request_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.RetryDeadLettersRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_subscription__service__pb2.RetryDeadLettersResponse.SerializeToString,
+            ),
+            'DiscardDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetters,
+                    request_deserializer=tradewind_dot_v1_dot_subscription__service__pb2.DiscardDeadLettersRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_subscription__service__pb2.DiscardDeadLettersResponse.SerializeToString,
             ),
             'Consume': grpc.stream_stream_rpc_method_handler(
                     servicer.Consume,
@@ -446,6 +505,87 @@ class SubscriptionService(object):
             '/tradewind.v1.SubscriptionService/RewindSubscription',
             tradewind_dot_v1_dot_subscription__service__pb2.RewindSubscriptionRequest.SerializeToString,
             tradewind_dot_v1_dot_subscription__service__pb2.RewindSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.SubscriptionService/ListDeadLetters',
+            tradewind_dot_v1_dot_subscription__service__pb2.ListDeadLettersRequest.SerializeToString,
+            tradewind_dot_v1_dot_subscription__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.SubscriptionService/RetryDeadLetters',
+            tradewind_dot_v1_dot_subscription__service__pb2.RetryDeadLettersRequest.SerializeToString,
+            tradewind_dot_v1_dot_subscription__service__pb2.RetryDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.SubscriptionService/DiscardDeadLetters',
+            tradewind_dot_v1_dot_subscription__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+            tradewind_dot_v1_dot_subscription__service__pb2.DiscardDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

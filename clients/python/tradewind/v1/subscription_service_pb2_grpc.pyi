@@ -81,6 +81,23 @@ class SubscriptionServiceStub:
 
     Errors: SUBSCRIPTION_NOT_FOUND, CURSOR_INVALID, CURSOR_LOST, FIELD_INVALID, REQUEST_ID_REUSED.
     """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListDeadLettersRequest, _subscription_service_pb2.ListDeadLettersResponse]
+    """ListDeadLetters lists what a webhook refused too often, by execution.
+
+    Errors: SUBSCRIPTION_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
+    """
+    RetryDeadLetters: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.RetryDeadLettersRequest, _subscription_service_pb2.RetryDeadLettersResponse]
+    """RetryDeadLetters has dead letters sent again at once, each with the events of its execution that wait behind it. A
+    repeat finds none of them any more.
+
+    Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
+    DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.DiscardDeadLettersRequest, _subscription_service_pb2.DiscardDeadLettersResponse]
+    """DiscardDeadLetters gives events up for good; what waits behind them is sent. With a request_id a repeat changes
+    nothing.
+
+    Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
     Consume: _grpc.StreamStreamMultiCallable[_subscription_service_pb2.ConsumeRequest, _subscription_service_pb2.ConsumeResponse]
     """Consume hands out the events of a subscription without webhook in the order of the log: each one at least once, and
     again after whatever was acknowledged last when it is called anew, on any server. There is one consumer at a time:
@@ -143,6 +160,23 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     request_id a repeat changes nothing.
 
     Errors: SUBSCRIPTION_NOT_FOUND, CURSOR_INVALID, CURSOR_LOST, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListDeadLettersRequest, _subscription_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """ListDeadLetters lists what a webhook refused too often, by execution.
+
+    Errors: SUBSCRIPTION_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
+    """
+    RetryDeadLetters: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.RetryDeadLettersRequest, _subscription_service_pb2.RetryDeadLettersResponse]  # type: ignore[assignment]
+    """RetryDeadLetters has dead letters sent again at once, each with the events of its execution that wait behind it. A
+    repeat finds none of them any more.
+
+    Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
+    DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.DiscardDeadLettersRequest, _subscription_service_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
+    """DiscardDeadLetters gives events up for good; what waits behind them is sent. With a request_id a repeat changes
+    nothing.
+
+    Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     Consume: _aio.StreamStreamMultiCallable[_subscription_service_pb2.ConsumeRequest, _subscription_service_pb2.ConsumeResponse]  # type: ignore[assignment]
     """Consume hands out the events of a subscription without webhook in the order of the log: each one at least once, and
@@ -251,6 +285,41 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request_id a repeat changes nothing.
 
         Errors: SUBSCRIPTION_NOT_FOUND, CURSOR_INVALID, CURSOR_LOST, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _subscription_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_subscription_service_pb2.ListDeadLettersResponse]]:
+        """ListDeadLetters lists what a webhook refused too often, by execution.
+
+        Errors: SUBSCRIPTION_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryDeadLetters(
+        self,
+        request: _subscription_service_pb2.RetryDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_service_pb2.RetryDeadLettersResponse, _abc.Awaitable[_subscription_service_pb2.RetryDeadLettersResponse]]:
+        """RetryDeadLetters has dead letters sent again at once, each with the events of its execution that wait behind it. A
+        repeat finds none of them any more.
+
+        Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscardDeadLetters(
+        self,
+        request: _subscription_service_pb2.DiscardDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_service_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_subscription_service_pb2.DiscardDeadLettersResponse]]:
+        """DiscardDeadLetters gives events up for good; what waits behind them is sent. With a request_id a repeat changes
+        nothing.
+
+        Errors: SUBSCRIPTION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
