@@ -23,6 +23,7 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import FilterInvalid, Refusal
 from tradewind_server.runtime import subscriptions as r
 from tradewind_server.runtime.committer import Broken
+from tradewind_server.runtime.notify import PREFIX, NotifyRoute
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.selection import Selection
 from tradewind_server.runtime.tail import COMMANDS, Follower
@@ -32,6 +33,7 @@ from tradewind_server.store import subscriptions as store
 from tradewind_server.store.parked import Parked
 from tradewind_server.store.records import Provenance, StoredEvent
 from tradewind_server.store.subscriptions import Subscription
+from tradewind_server.store.webhooks import Webhook
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,7 @@ class _Chain:
     """Events of one execution, to be sent one after the other."""
 
     events: Sequence[StoredEvent]
+    webhook: Webhook
     #: How often the first of them was sent before, and when first.
     attempts: int = 0
     first_at: int = 0
@@ -129,7 +132,6 @@ class Pump:
         self._runtime = runtime
         self._sender = sender
         self._row = row
-        self._webhook = webhooks.decode(row.webhook)
         self._place = row.place
         self._written = row.place
         self._written_at = runtime.clock.monotonic()
@@ -140,6 +142,8 @@ class Pump:
         self._quiet_until = 0.0
         self._is_lost = False
         self._disable = ""
+        #: Each execution has a receiver of its own: what one asks for is nothing to the others.
+        self._is_shared = row.name.startswith(PREFIX)
 
     async def run(self) -> None:
         """Send until somebody else does, or nobody should."""
@@ -148,7 +152,7 @@ class Pump:
         self._follower = follower = runtime.tails.follow(row.namespace)
         runtime.consumers.enter(key, row.epoch, self._lose, follower.wake)
         try:
-            self._selection = Selection(row.filter, runtime.read)
+            self._route = _route(row, runtime)
             if not await runtime.read(lambda c, _: events_log.holds(c, row.namespace, row.place)):
                 self._disable = "CURSOR_LOST: the log does not have the event of its cursor. Rewind it, and enable it."
                 await self._write()
@@ -200,7 +204,7 @@ class Pump:
     async def _round(self, follower: Follower) -> bool:
         """Send what follows in the log, or park it; tell whether there may be more."""
         events, end, is_cut = await follower.next(self._place)
-        wanted = await self._selection.of(events)
+        wanted = await self._route.of(events)
         if wanted:
             await self._send(wanted, end)
         else:
@@ -211,11 +215,12 @@ class Pump:
         by_execution: dict[str, list[StoredEvent]] = {}
         for event in wanted:
             by_execution.setdefault(event.execution_id, []).append(event)
+        hooks = {id_: self._route.webhook(events[0]) for id_, events in by_execution.items()}
         row, ids = self._row, list(by_execution)
         known = await self._runtime.read(lambda c, _: parked.of(c, row.namespace, row.name, ids))
         waiting = known.keys() | self._busy.keys()
         following = [self._parked(events[0], events[-1]) for id_, events in by_execution.items() if id_ in waiting]
-        chains = {id_: _Chain(events) for id_, events in by_execution.items() if id_ not in waiting}
+        chains = {id_: _Chain(events, hooks[id_]) for id_, events in by_execution.items() if id_ not in waiting}
         tasks = {id_: asyncio.create_task(self._run_chain(chain)) for id_, chain in chains.items()}
         try:
             if tasks:
@@ -240,7 +245,7 @@ class Pump:
 
     def _slow(self, chain: _Chain) -> Parked:
         """Return the row of an execution at which something is under way: due only if this server is gone."""
-        later = self._now() + self._webhook.timeout_us * len(chain.events) + int(_LEASE_SECONDS * 1_000_000)
+        later = self._now() + chain.webhook.timeout_us * len(chain.events) + int(_LEASE_SECONDS * 1_000_000)
         return dataclasses.replace(self._parked(chain.events[chain.sent], chain.events[-1]), next_at=later)
 
     async def _finish(self, id_: str, chain: _Chain, task: asyncio.Task[None]) -> None:
@@ -272,18 +277,18 @@ class Pump:
         """Send the next events of a parked execution."""
         try:
             events = await self._runtime.read(lambda c, _: parked.events(c, item, _STRETCH))
-            wanted = await self._selection.of(events)
+            wanted = await self._route.of(events)
             passed = events[-1].revision if len(events) == _STRETCH else item.through
-            chain = _Chain(wanted)
-            if wanted and wanted[0].revision == item.revision:
-                chain.attempts, chain.first_at = item.attempts, item.first_at
-            await self._run_chain(chain)
-            if chain.problem is not None:
-                progress = dataclasses.replace(self._result(chain), through=item.through)
-            else:
-                progress = dataclasses.replace(
-                    item, revision=passed + 1, attempts=0, first_at=0, next_at=self._now(), message=""
-                )
+            progress = dataclasses.replace(
+                item, revision=passed + 1, attempts=0, first_at=0, next_at=self._now(), message=""
+            )
+            if wanted:
+                chain = _Chain(wanted, self._route.webhook(wanted[0]))
+                if wanted[0].revision == item.revision:
+                    chain.attempts, chain.first_at = item.attempts, item.first_at
+                await self._run_chain(chain)
+                if chain.problem is not None:
+                    progress = dataclasses.replace(self._result(chain), through=item.through)
             await self._write([progress])
         except (Refusal, Broken) as problem:
             log.warning("webhook '%s': %s", self._row.name, problem)
@@ -303,7 +308,7 @@ class Pump:
                     return
                 chain.first_at = chain.first_at or self._now()
                 try:
-                    await self._sender.send(self._webhook, event)
+                    await self._sender.send(chain.webhook, event)
                 except NotDelivered as problem:
                     self._heed(problem)
                     chain.problem = problem
@@ -317,6 +322,8 @@ class Pump:
         return self._runtime.clock.monotonic() - self._written_at > _LEASE_SECONDS
 
     def _heed(self, problem: NotDelivered) -> None:
+        if self._is_shared:
+            return
         if problem.is_gone:
             self._disable = "The receiver answered that it is gone (410)."
         if problem.retry_after:
@@ -327,9 +334,10 @@ class Pump:
         if chain.problem is None:
             last = chain.events[-1]
             return dataclasses.replace(self._parked(last, last), revision=last.revision + 1)
-        now, webhook = self._now(), self._webhook
+        now, webhook = self._now(), chain.webhook
         item = self._parked(chain.events[chain.sent], chain.events[-1])
         is_dead = chain.attempts >= webhook.max_attempts or now - chain.first_at >= webhook.max_age_us
+        is_dead = is_dead or (self._is_shared and chain.problem.is_gone)
         pause = max(backoff_seconds(item, chain.attempts), chain.problem.retry_after)
         return dataclasses.replace(
             item,
@@ -380,6 +388,24 @@ class Pump:
 
     def _now(self) -> int:
         return to_microseconds(self._runtime.clock.now())
+
+
+class _Route:
+    """The events that one webhook gets."""
+
+    def __init__(self, row: Subscription, runtime: Runtime) -> None:
+        self.of = Selection(row.filter, runtime.read).of
+        self._webhook = webhooks.decode(row.webhook)
+
+    def webhook(self, event: StoredEvent) -> Webhook:
+        """Return where an event goes."""
+        return self._webhook
+
+
+def _route(row: Subscription, runtime: Runtime) -> _Route | NotifyRoute:
+    if row.name.startswith(PREFIX):
+        return NotifyRoute(int(row.name.removeprefix(PREFIX)), runtime.read)
+    return _Route(row, runtime)
 
 
 def backoff_seconds(item: Parked, attempts: int) -> float:

@@ -15,6 +15,7 @@ from tradewind_server.api.webhooks import webhook_of
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import FieldInvalid, ServerDraining, SubscriptionNotFound
 from tradewind_server.runtime import subscriptions as r
+from tradewind_server.runtime.notify import PREFIX
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import parked
 from tradewind_server.store import subscriptions as store
@@ -45,7 +46,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         now = to_microseconds(self._runtime.clock.now())
         wanted = Subscription(
             namespace,
-            convert.required("subscription.name", given.name),
+            _name(given.name),
             **_content(given),
             created_at=now,
             updated_at=now,
@@ -76,7 +77,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
     async def UpdateSubscription(self, request: pb.UpdateSubscriptionRequest, context: Any) -> Any:
         """Replace what a caller may choose."""
         changes = _content(request.subscription)
-        name = convert.required("subscription.name", request.subscription.name)
+        name = _name(request.subscription.name)
         row = await self._change(request, context, "UpdateSubscription", name, changes, request.etag)
         return pb.UpdateSubscriptionResponse(subscription=self._message(row))
 
@@ -275,6 +276,14 @@ class Subscriptions(service.SubscriptionServiceServicer):
         caller = provenance(context, "Consume", "")
         async for message in ConsumeStream(self._runtime, self._pages, caller).serve(request_iterator):
             yield message
+
+
+def _name(given: str) -> str:
+    """Return the name of a subscription that a caller makes or changes."""
+    if given.startswith(PREFIX):
+        expected, problem = f"a name that does not begin with {PREFIX}", "the server keeps those"
+        raise FieldInvalid(name="name", expected=expected, problem=problem, field="subscription.name")
+    return convert.required("subscription.name", given)
 
 
 def _content(given: subscription_pb2.Subscription) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from google.protobuf import duration_pb2
 
 from tradewind.v1 import subscription_pb2
-from tradewind_server.errors import FieldInvalid
+from tradewind_server.errors import FieldInvalid, ParameterInvalid
+from tradewind_server.runtime.notify import Unusable, targets
 from tradewind_server.store import webhooks
 from tradewind_server.store.webhooks import Webhook
 
@@ -44,6 +46,25 @@ def webhook_of(given: subscription_pb2.Webhook) -> bytes:
             max_age_us=_microseconds("max_age", given.max_age, _AGES) or default.max_age_us,
         )
     )
+
+
+def count_notified(params: Mapping[str, object]) -> int:
+    """Return how many webhooks the start parameter `notify` names.
+
+    Raises:
+        ParameterInvalid: it cannot be used.
+    """
+    try:
+        found = targets(params)
+        for target in found:
+            _url(target.webhook.url)
+            _headers(target.webhook.headers)
+            _secret(target.webhook.signing_secret)
+    except (Unusable, FieldInvalid) as problem:
+        expected = "a list of webhooks like {type: webhook, url: ..., headers: ..., event_types: [...]}"
+        said = str(problem).rstrip(".")
+        raise ParameterInvalid(name="notify", expected=expected, problem=said, field="params") from None
+    return len(found)
 
 
 def _invalid(name: str, expected: str, problem: str) -> FieldInvalid:

@@ -259,6 +259,7 @@ class Batch:
         except Refusal:
             self._claims.drop(request)
             raise
+        self._subscriptions.notify(request.namespace, request.notified, self._now_us)
         self._snapshot_of.append((request, request.target, 0))
         return _LATER
 

@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tradewind_server.errors import RequestIdReused, SubscriptionWrongState
+from tradewind_server.runtime.notify import PREFIX
 from tradewind_server.runtime.requests import Request
-from tradewind_server.store import parked
+from tradewind_server.store import log, parked, webhooks
 from tradewind_server.store import subscriptions as store
 from tradewind_server.store.log import Place
 from tradewind_server.store.parked import Parked
 from tradewind_server.store.records import Claim
 from tradewind_server.store.subscriptions import Start, Subscription
 from tradewind_server.store.unit_of_work import Transaction
+from tradewind_server.store.webhooks import Webhook
 
 
 class SubscriptionRequest(Request, kw_only=True):
@@ -129,6 +131,21 @@ class Subscriptions:
         if request.provenance.request_id:
             self._tx.claim([Claim(*key, request.name, request.digest, 0, self._claims_until)])
         return answer
+
+    def notify(self, namespace: str, count: int, at: int) -> None:
+        """See that there are subscriptions for so many targets of an execution that this transaction starts."""
+        connection = self._tx.connection
+        for number in range(count):
+            name = f"{PREFIX}{number}"
+            if store.exists(connection, namespace, name):
+                continue
+            place = log.within(self._tx.database, connection, self._tx.xid)
+            description = "Sends the events of executions to the targets of their start parameter notify."
+            wanted = Subscription(
+                namespace, name, description, "", webhooks.encode(Webhook(url="")), created_at=at, updated_at=at,
+                actor="system:notify",
+            )  # fmt: skip
+            store.create(connection, wanted.at(place))
 
     def _repeated(self, request: SubscriptionRequest, held: Claim) -> object:
         if held.digest != request.digest:

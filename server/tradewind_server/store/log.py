@@ -77,6 +77,14 @@ def newest(database: Database, connection: sa.Connection, namespace: str) -> Pla
     return _last(connection, namespace, _e.c.xid < horizon(database, connection))
 
 
+def within(database: Database, connection: sa.Connection, xid: int) -> Place:
+    """Return a place that everything follows which transaction *xid*, the caller's own, and later ones write.
+
+    Some of what is there already may follow, too.
+    """
+    return Place(min(horizon(database, connection), xid) - 1, sys.maxsize)
+
+
 def before(database: Database, connection: sa.Connection, namespace: str, moment: int) -> Place:
     """Return a place that everything which happened at *moment* or later follows; some of what was before, too.
 
@@ -101,7 +109,8 @@ def _last(connection: sa.Connection, namespace: str, condition: sa.ColumnElement
 def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
     """Tell whether the log has the event that *place* is after."""
     if not place.execution_id:
-        return place == BEGINNING
+        # the beginning, or one that a server took where no event was: nobody else makes such a place
+        return True
     query = sa.select(_e.c.namespace).where(_e.c.execution_id == place.execution_id, _e.c.revision == place.revision)
     query = query.where(_e.c.xid == place.xid, _e.c.position == place.position, _e.c.at == place.at)
     return connection.execute(query).scalar() == namespace

@@ -285,6 +285,11 @@ def get(connection: sa.Connection, namespace: str, name: str) -> Subscription:
     return _subscription(row)
 
 
+def exists(connection: sa.Connection, namespace: str, name: str) -> bool:
+    """Tell whether there is one."""
+    return epoch_of(connection, namespace, name) is not None
+
+
 def page(connection: sa.Connection, namespace: str, after: str, limit: int) -> Sequence[Subscription]:
     """Return subscriptions by name, those after a name."""
     query = sa.select(_table).where(_table.c.namespace == namespace, _table.c.name > after)

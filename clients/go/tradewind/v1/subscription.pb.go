@@ -84,7 +84,7 @@ type Subscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. The tenant.
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Required. Name, 1 to 255 characters, unique in the tenant.
+	// Required. Name, 1 to 255 characters, unique in the tenant. Those that begin with "notify/" are the server's.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Optional. What it is for, at most 1000 characters.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
@@ -293,7 +293,8 @@ func (x *Subscription) GetDeadLetters() int64 {
 // Webhooks says. See docs/subscriptions.md.
 type Webhook struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. http or https, at most 2000 characters. Redirects are not followed.
+	// Required. http or https, at most 2000 characters. Redirects are not followed. Empty in "notify/" subscriptions, where
+	// each execution has its own.
 	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	// Optional. At most 20 headers to send along; a value may hold secret('name'), which is put in when it is sent.
 	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`

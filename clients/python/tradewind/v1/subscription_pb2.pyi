@@ -76,7 +76,7 @@ class Subscription(_message.Message):
     namespace: _builtins.str
     """Output only. The tenant."""
     name: _builtins.str
-    """Required. Name, 1 to 255 characters, unique in the tenant."""
+    """Required. Name, 1 to 255 characters, unique in the tenant. Those that begin with "notify/" are the server's."""
     description: _builtins.str
     """Optional. What it is for, at most 1000 characters."""
     filter: _builtins.str
@@ -193,7 +193,9 @@ class Webhook(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     MAX_AGE_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """Required. http or https, at most 2000 characters. Redirects are not followed."""
+    """Required. http or https, at most 2000 characters. Redirects are not followed. Empty in "notify/" subscriptions, where
+    each execution has its own.
+    """
     signing_secret: _builtins.str
     """Optional. Name of the secret to sign with: whsec_ and base64, or any text. Default: not signed."""
     max_attempts: _builtins.int
