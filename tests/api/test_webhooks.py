@@ -43,7 +43,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.requests: list[tuple[dict[str, str], bytes]] = []
-        #: What to answer next to events of an execution; then 204.
+        #: What to answer next to events of a workflow.
         self.answers: dict[str, list[Answer]] = collections.defaultdict(list)
         #: What to answer to everything else.
         self.default: Answer = status(204)
@@ -57,7 +57,7 @@ class Receiver:
             self.requests.append((dict(request.headers), body))
             self._news.notify_all()
         event: Any = values.decode(body)
-        answers = self.answers[event["subject"]]
+        answers = self.answers[event["data"]["workflow"]]
         return await (answers.pop(0) if answers else self.default)(request)
 
     @property
@@ -131,12 +131,25 @@ async def receiving() -> AsyncIterator[Receiver]:
         await runner.cleanup()
 
 
+#: Set whenever something has been written down about what was sent.
+_written = asyncio.Event()
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again soon."""
+    """Try again soon, and tell when something was written down."""
+    global _written
+    _written = written = asyncio.Event()
     monkeypatch.setattr(webhooks, "_FIRST_SECONDS", 0.02)
     monkeypatch.setattr(webhooks, "_PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr(webhooks, "_LOOK_SECONDS", 0.1)
+    write = webhooks.Pump._write
+
+    async def tell(self: webhooks.Pump, *what: Any) -> None:
+        await write(self, *what)
+        written.set()
+
+    monkeypatch.setattr(webhooks.Pump, "_write", tell)
 
 
 @contextlib.asynccontextmanager
@@ -155,12 +168,25 @@ async def subscribe(served: Served, receiver: Receiver, filter_: str = "", **web
         await client.create_subscription("s", filter_, from_beginning=True, webhook=wanted)
 
 
+async def settled(is_there: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what *is_there* returns once that is something; it is asked whenever something was written down."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            _written.clear()
+            found = await is_there()
+            if found:
+                return found
+            await _written.wait()
+
+
 async def shown(keeper: Keeper, is_there: Callable[[subscription_pb2.Subscription], bool]) -> Any:
     """Return the subscription once it is as it should be."""
-    async with asyncio.timeout(PATIENCE):
-        while not is_there(found := await keeper.get()):
-            await asyncio.sleep(0.01)
-        return found
+
+    async def look() -> Any:
+        found = await keeper.get()
+        return found if is_there(found) else None
+
+    return await settled(look)
 
 
 async def test_every_event_is_sent_in_the_order_of_its_execution(database_url: str) -> None:
@@ -219,9 +245,8 @@ async def test_failing_execution_waits_and_others_flow(database_url: str) -> Non
     """It is sent again with the same id, and what follows of it comes after it."""
     async with sending(database_url) as (keeper, receiver):
         await keeper.served.deploy(WAITING)
+        receiver.answers["sums"] = [status(500)] * 4
         failing = await keeper.served.start("sums", {"amount": 1})
-        # a failure that lasts until all else has come
-        receiver.answers[failing] = [status(500)] * 4
         others = await run(keeper.served, count=3)
         expected = [f"{failing}:{event.revision}" for event in await history(keeper.served, failing)]
         await receiver.until(lambda: receiver.ids(failing)[-1:] == expected[-1:])
@@ -254,8 +279,8 @@ async def test_receiver_that_says_yes_has_it(database_url: str, answer: Answer) 
 async def test_stalled_receiver_does_not_hold_others_up(database_url: str) -> None:
     """The time-out ends it, and it is sent again."""
     async with sending(database_url, ENDS, timeout=1.0) as (keeper, receiver):
-        [slow] = [await keeper.served.start("echo", {})]
-        receiver.answers[slow] = [stalls]
+        receiver.answers["echo"] = [stalls]
+        slow = await keeper.served.start("echo", {})
         await receiver.until(lambda: bool(receiver.ids(slow)))
         others = await run(keeper.served, count=5)
         await receiver.until(lambda: all(receiver.ids(id_) for id_ in others))
@@ -344,9 +369,11 @@ async def test_event_that_is_refused_too_often_is_a_dead_letter(database_url: st
         assert {id_: (item.revision, item.attempts, item.message) for id_, item in found.items()} == {
             id_: (1, 2, "Status 400.") for id_ in ids
         }
-        async with asyncio.timeout(PATIENCE):
-            while {item.execution_id: item.last_revision for item in await dead_letters(keeper)} != lasts:
-                await asyncio.sleep(0.01)
+
+        async def all_wait() -> bool:
+            return {item.execution_id: item.last_revision for item in await dead_letters(keeper)} == lasts
+
+        await settled(all_wait)
         receiver.default = status(200)
         receiver.requests.clear()
         async with aio.connect(keeper.served.address) as client:

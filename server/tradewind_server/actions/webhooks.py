@@ -43,6 +43,8 @@ _AT_ONCE = 16
 _PATIENCE_SECONDS = 1.0
 #: Above this many executions that wait for another attempt, the receiver is down, and the place stays where it is.
 _MOST_WAITING = 1000
+#: Those of them that are looked at together: more than are sent at once.
+_MOST_DUE = 4 * _AT_ONCE
 #: Events of one parked execution sent before that is written down.
 _STRETCH = 50
 _LOOK_SECONDS = 1.0
@@ -265,13 +267,17 @@ class Pump:
     async def _retry_due(self) -> tuple[float, int]:
         """Send what is due again; return in how many seconds something is, and how many executions wait."""
         row, now = self._row, self._now()
-        rows = await self._runtime.read(lambda c, _: parked.due(c, row.namespace, row.name, _MOST_WAITING))
+        key = (row.namespace, row.name)
+        rows = await self._runtime.read(lambda c, _: parked.due(c, *key, _MOST_DUE))
+        count = len(rows)
+        if count == _MOST_DUE:
+            count = await self._runtime.read(lambda c, _: parked.waiting(c, *key, _MOST_WAITING))
         idle = [item for item in rows if item.execution_id not in self._busy]
         for item in idle:
             if item.next_at <= now and len(self._busy) < _AT_ONCE:
                 self._busy[item.execution_id] = asyncio.create_task(self._resume(item))
         later = [(item.next_at - now) / 1_000_000 for item in idle if item.next_at > now]
-        return max(0.01, min(later, default=_RENEW_SECONDS)), len(rows)
+        return max(0.01, min(later, default=_RENEW_SECONDS)), count
 
     async def _resume(self, item: Parked) -> None:
         """Send the next events of a parked execution."""

@@ -117,6 +117,12 @@ def due(connection: sa.Connection, namespace: str, name: str, limit: int) -> lis
     return [Parked(*row) for row in connection.execute(query.order_by(_table.c.next_at).limit(limit))]
 
 
+def waiting(connection: sa.Connection, namespace: str, name: str, most: int) -> int:
+    """Return how many executions wait for another attempt, counted up to *most*."""
+    some = sa.select(_table.c.execution_id).where(*_is(namespace, name), schema.IS_WAITING).limit(most).subquery()
+    return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+
 def dead(connection: sa.Connection, namespace: str, name: str, after: str, limit: int) -> list[Parked]:
     """Return dead letters by execution, those after one."""
     query = sa.select(_table).where(*_dead(namespace, name, ()), _table.c.execution_id > after)
