@@ -487,3 +487,33 @@ def test_backoff_doubles_is_bounded_and_is_the_same_for_the_same_attempt(monkeyp
     assert all(0.5 * 2**n <= pause < 2**n for n, pause in enumerate(pauses[:11]))
     assert max(pauses) < 3600
     assert webhooks.backoff_seconds(other, 1) != pauses[0]
+
+
+async def test_moody_receiver_and_servers_that_come_and_go_lose_and_reorder_nothing(
+    postgres_url: Callable[[], str],
+) -> None:
+    """Four of ten requests fail; of each execution every revision comes, none before an earlier one was taken."""
+    url = postgres_url()
+    taken: dict[str, list[int]] = collections.defaultdict(list)
+
+    async def moody(request: web.Request) -> web.StreamResponse:
+        event: Any = values.decode(await request.read())
+        said = f"{event['id']} {len(receiver.requests)}".encode()
+        if hashlib.blake2b(said, digest_size=1).digest()[0] < 100:
+            return web.Response(status=500)
+        taken[event["subject"]].append(event["data"]["revision"])
+        return web.Response(status=204)
+
+    async with receiving() as receiver, echoing(url, allow_private_addresses=True) as last:
+        receiver.default = moody
+        async with echoing(url, allow_private_addresses=True) as first:
+            await subscribe(first, receiver, max_attempts=1000)
+            ids = await run(first, count=15)
+        ids += await run(last, count=15)
+        expected = {id_: list(range(1, len(await last.follow(id_)) + 1)) for id_ in ids}
+        await receiver.until(lambda: {id_: sorted(set(seen)) for id_, seen in taken.items()} == expected)
+        for id_, seen in taken.items():
+            once = list(dict.fromkeys(seen))
+            assert once == expected[id_]
+        found = await shown(Keeper(last), lambda found: found.pending_events == 0 == found.waiting_executions)
+        assert found.dead_letters == 0
