@@ -88,6 +88,7 @@ async def test_receiver_that_is_gone_harms_no_other(served: Served) -> None:
         ([{"type": "webhook", "url": "http://x", "color": 1}], "the unknown key 'color'"),
         ([{"type": "webhook", "url": "http://x", "event_types": ["TASK_RERUN"]}], "a rerun begins with TASK_LAUNCHED"),
         ([{"type": "webhook", "url": "http://x", "headers": {"Host": "y"}}], "webhook.headers"),
+        ([{"type": "webhook", "url": "http://x", "headers": {"X": "secret('a')"}}], "a subscription may have that"),
         ([{"type": "webhook", "url": "http://x"}] * 6, "at most 5"),
     ],
 )

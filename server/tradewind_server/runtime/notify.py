@@ -94,6 +94,9 @@ def _target(entry: object) -> Target:
     if not all(isinstance(text, str) for text in texts):
         raise Unusable("an entry needs url, and what is in headers, as text")
     assert isinstance(headers, dict)
+    if any("secret(" in str(value) for value in headers.values()):
+        # whoever may start something need not be one who may use the server's secrets
+        raise Unusable("its headers hold a secret; a subscription may have that (docs/subscriptions.md)")
     webhook = Webhook(url=str(url), headers={str(k): str(v) for k, v in headers.items()}, signing_secret=str(secret))
     return Target(webhook, _types(entry.get("event_types") or []))
 
