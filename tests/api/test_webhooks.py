@@ -404,7 +404,6 @@ async def test_server_that_dies_before_it_has_written_sends_the_same_id_again(
 ) -> None:
     """Nothing is lost, and the receiver can tell."""
     path = str(tmp_path / "a.db")
-    monkeypatch.setattr(webhooks, "_LEASE_SECONDS", 1.0)
     async with receiving() as receiver:
         written: list[object] = []
         ask = Runtime.ask

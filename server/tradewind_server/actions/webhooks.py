@@ -51,6 +51,7 @@ _LOOK_SECONDS = 1.0
 _LEASE_SECONDS = 30.0
 _RENEW_SECONDS = 5.0
 _MOST_LEASES = 20
+_EVERY = 100_000
 #: The first attempt after a failure, and the longest time between two.
 _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 3600.0
@@ -65,6 +66,8 @@ class Webhooks:
         self._sender = sender
         self._pumps: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._look: asyncio.Task[None] | None = None
+        #: On SQLite there is no other server: what one before this had leased is free.
+        self._takes_all = not runtime.database.is_postgresql
 
     def start(self) -> None:
         """Begin to send."""
@@ -92,15 +95,21 @@ class Webhooks:
 
     async def _take_free(self) -> None:
         now = self._now()
-        for namespace, name in await self._runtime.read(lambda c, _: store.unsent(c, now, _MOST_LEASES)):
+        length = int(_LEASE_SECONDS * 1_000_000)
+        ended_by = now + length if self._takes_all else now
+        # a few at a time: the other servers look, too
+        most = _EVERY if self._takes_all else _MOST_LEASES
+        found = await self._runtime.read(lambda c, _: store.unsent(c, ended_by, most))
+        self._takes_all = False
+        for namespace, name in found:
             row = await self._runtime.ask(
                 r.Lease(
                     provenance=_PROVENANCE,
                     namespace=namespace,
                     name=name,
                     owner=self._runtime.server_id,
-                    at=now,
-                    until=now + int(_LEASE_SECONDS * 1_000_000),
+                    ended_by=ended_by,
+                    until=now + length,
                 )
             )
             if isinstance(row, Subscription):

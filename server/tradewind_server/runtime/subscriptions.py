@@ -74,7 +74,8 @@ class Lease(SubscriptionRequest, kw_only=True):
     """Become the server that sends to a webhook. Answer: Subscription, or None: another one is, or nobody should."""
 
     owner: str
-    at: int
+    #: A lease that ends by then is free.
+    ended_by: int
     until: int
 
 
@@ -204,7 +205,7 @@ class Subscriptions:
             request.namespace,
             request.name,
             owner=request.owner,
-            now=request.at,
+            ended_by=request.ended_by,
             until=request.until,
         )
 

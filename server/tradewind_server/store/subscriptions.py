@@ -205,11 +205,11 @@ def advance(connection: sa.Connection, namespace: str, name: str, epoch: int, pl
 
 
 def lease(
-    connection: sa.Connection, namespace: str, name: str, *, owner: str, now: int, until: int
+    connection: sa.Connection, namespace: str, name: str, *, owner: str, ended_by: int, until: int
 ) -> Subscription | None:
     """Make *owner*, a server, the one who sends to the webhook; None if another one is, or nobody should."""
     found = _locked(connection, namespace, name)
-    if found is None or not found.webhook or found.state != ACTIVE or found.lease_until > now:
+    if found is None or not found.webhook or found.state != ACTIVE or found.lease_until > ended_by:
         return None
     leased = dataclasses.replace(
         found,
@@ -229,10 +229,10 @@ def renew(connection: sa.Connection, namespace: str, name: str, epoch: int, unti
     return bool(connection.execute(query.values(lease_until=until)).rowcount)
 
 
-def unsent(connection: sa.Connection, now: int, limit: int) -> list[tuple[str, str]]:
-    """Return (namespace, name) of webhooks that no server sends to."""
+def unsent(connection: sa.Connection, ended_by: int, limit: int) -> list[tuple[str, str]]:
+    """Return (namespace, name) of webhooks whose lease has ended by then: no server sends to them."""
     c = _table.c
-    query = sa.select(c.namespace, c.name).where(c.webhook != b"", c.state == ACTIVE, c.lease_until <= now)
+    query = sa.select(c.namespace, c.name).where(c.webhook != b"", c.state == ACTIVE, c.lease_until <= ended_by)
     return [(row.namespace, row.name) for row in connection.execute(query.order_by(c.lease_until).limit(limit))]
 
 
