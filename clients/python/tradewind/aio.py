@@ -6,7 +6,6 @@ A client belongs to the event loop in which it was made.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -372,23 +371,30 @@ class Client:
         position, backoff = Consumption(self.namespace, name, consumer, credit, cursor), Backoff()
         while True:
             stream = self._stubs["SubscriptionService"].Consume(metadata=self.connection.metadata)
+            # Read ahead, which the credit bounds: of a write to a stream that the server has just ended, gRPC says
+            # INTERNAL instead of why it did.
+            arrived: asyncio.Queue[LogUpdate | None] = asyncio.Queue()
+            reader = asyncio.create_task(_read_ahead(stream, position, arrived))
             try:
                 await stream.write(position.request())
-                async for response in stream:
+                while (update := await arrived.get()) is not None:
                     backoff.reset()
-                    update = position.receive(response)
-                    if update is not None:
-                        yield update
-                        # on a stream that has ended meanwhile: the next read says why
-                        with contextlib.suppress(asyncio.InvalidStateError):
-                            await stream.write(position.acknowledge(update))
+                    yield update
+                    acknowledgement = position.acknowledge(update)
+                    if not reader.done():
+                        await stream.write(acknowledgement)
+                await reader
                 await self._sleep(backoff.delay())
             except grpc.RpcError as broken:
                 error = errors.from_rpc_error(broken)
+                if isinstance(error, errors.ServerFailed) and not error.metadata:
+                    error = position.ended(await self.subscription(name))
                 position.note(error)
                 await self._wait_to_repeat(error, backoff, None)
             finally:
                 stream.cancel()
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
 
     # --- sending
 
@@ -444,6 +450,17 @@ class Client:
                 await self._wait_to_repeat(error, backoff, None)
             finally:
                 stream.cancel()
+
+
+async def _read_ahead(stream: Any, position: Consumption, arrived: asyncio.Queue[LogUpdate | None]) -> None:
+    """Put what comes into *arrived*, and None at the end."""
+    try:
+        async for response in stream:
+            update = position.receive(response)
+            if update is not None:
+                arrived.put_nowait(update)
+    finally:
+        arrived.put_nowait(None)
 
 
 def open_channel(connection: Connection) -> aio.Channel:

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from tradewind.calls import Call, new_request_id
-from tradewind.errors import TradewindError
+from tradewind.errors import TradewindError, from_refusal
 from tradewind.models import DeadLetter, Event, LogUpdate, Page, Subscription, Webhook
 from tradewind.v1 import subscription_pb2
 from tradewind.v1 import subscription_service_pb2 as pb
 
 _SERVICE = "SubscriptionService"
+_ABORTED, _UNAVAILABLE = 10, 14
 
 
 class SubscriptionOptions(TypedDict, total=False):
@@ -149,6 +150,7 @@ class Consumption:
         self._open = pb.ConsumeOpen(namespace=namespace, name=name, consumer=consumer, max_unacknowledged=credit)
         self._keeps_cursor = cursor is not None
         self._open.cursor = cursor or ""
+        self._epoch = 0
 
     def request(self) -> pb.ConsumeRequest:
         """Build the request that opens a stream."""
@@ -157,6 +159,8 @@ class Consumption:
     def receive(self, response: pb.ConsumeResponse) -> LogUpdate | None:
         """Take one response; return what is to be acknowledged once the consumer is done with it, or None."""
         which = response.WhichOneof("message")
+        if which == "opened":
+            self._epoch = response.opened.subscription.epoch
         if which == "events":
             return LogUpdate(response.events.cursor, tuple(map(Event.read, response.events.events)))
         if which == "checkpoint":
@@ -169,6 +173,16 @@ class Consumption:
         if self._keeps_cursor:
             self._open.cursor = update.cursor
         return pb.ConsumeRequest(acknowledge=pb.Acknowledge(cursor=update.cursor))
+
+    def ended(self, now: Subscription) -> TradewindError:
+        """Return why a stream has ended of which that is not known: somebody took over, or it is to be opened again."""
+        facts = {"name": now.name, "consumer": now.consumer}
+        if now.proto.epoch != self._epoch:
+            message = (
+                f"Expected to consume subscription '{now.name}' alone, but '{now.consumer}' has taken it over. Stop."
+            )
+            return from_refusal(_ABORTED, "SUBSCRIPTION_TAKEN_OVER", message, facts)
+        return from_refusal(_UNAVAILABLE, "SUBSCRIPTION_CHANGED", "The stream has ended. Call again.", facts)
 
     def note(self, error: TradewindError) -> None:
         """The stream broke: where somebody has moved the subscription, the consumer's own place is no more."""
