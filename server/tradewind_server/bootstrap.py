@@ -24,9 +24,14 @@ from tradewind.v1 import (
     execution_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
+    subscription_service_pb2,
+    subscription_service_pb2_grpc,
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
+from tradewind_server.actions.egress import EgressPolicy
 from tradewind_server.actions.outside import Outside
+from tradewind_server.actions.webhook_sender import WebhookSender
+from tradewind_server.actions.webhooks import Webhooks
 from tradewind_server.actions.worker import BuiltInWorker
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
@@ -35,6 +40,7 @@ from tradewind_server.api.executions import Executions
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
 from tradewind_server.api.pages import Pages
+from tradewind_server.api.subscriptions import Subscriptions
 from tradewind_server.api.tokens import Tokens, UnusableTokens
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import SystemIds
@@ -50,6 +56,7 @@ _SERVICES = (
     (definition_service_pb2, "DefinitionService"),
     (environment_service_pb2, "EnvironmentService"),
     (execution_service_pb2, "ExecutionService"),
+    (subscription_service_pb2, "SubscriptionService"),
     (action_callback_pb2, "ActionCallback"),
     (server_service_pb2, "ServerService"),
 )
@@ -108,6 +115,10 @@ class Server:
         worker = BuiltInWorker(self.runtime, all_actions(outside.runs, outside.posts))
         worker.start()
         self._cleanup.push_async_callback(worker.stop)
+        policy = EgressPolicy(settings.allow_private_addresses)
+        webhooks = Webhooks(self.runtime, WebhookSender(policy, self.runtime.secrets, self.runtime.clock))
+        webhooks.start()
+        self._cleanup.push_async_callback(webhooks.stop)
         self._grpc = _grpc_server(settings, ids, tokens)
         self._health = health.aio.HealthServicer()
         await self._add_services(Pages(secret))
@@ -119,6 +130,7 @@ class Server:
         definition_service_pb2_grpc.add_DefinitionServiceServicer_to_server(Definitions(runtime, pages), server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
         environment_service_pb2_grpc.add_EnvironmentServiceServicer_to_server(Environments(runtime, pages), server)
+        subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server(Subscriptions(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -323,6 +323,49 @@ class RevisionCompacted(Refusal):
     sentence = "Expected a revision of at least {oldest_revision} for execution '{execution}', but got {revision}."
 
 
+# --- subscriptions -------------------------------------------------------------------------------
+
+
+class SubscriptionNotFound(Refusal):
+    """No subscription of that name is kept."""
+
+    reason = "SUBSCRIPTION_NOT_FOUND"
+    kind = Kind.NOT_FOUND
+    sentence = "Expected to find subscription '{name}', but there is none. Create it first, or list what is there."
+
+
+class SubscriptionExists(Refusal):
+    """There is a subscription of that name with other content."""
+
+    reason = "SUBSCRIPTION_EXISTS"
+    kind = Kind.EXISTS
+    sentence = "Expected name '{name}' to be free, but a subscription with other content has it. Update that one."
+
+
+class SubscriptionWrongState(Refusal):
+    """The subscription is disabled, or is of the other kind: with or without webhook."""
+
+    reason = "SUBSCRIPTION_WRONG_STATE"
+    kind = Kind.WRONG_STATE
+    sentence = "Expected subscription '{name}' to be {expected}, but {problem}."
+
+
+class SubscriptionTakenOver(Refusal):
+    """A newer consumer has taken the subscription over."""
+
+    reason = "SUBSCRIPTION_TAKEN_OVER"
+    kind = Kind.CONFLICT
+    sentence = "Expected to consume subscription '{name}' alone, but '{consumer}' has taken it over. Stop."
+
+
+class SubscriptionChanged(Refusal):
+    """The subscription was updated, rewound, enabled or disabled while it was consumed."""
+
+    reason = "SUBSCRIPTION_CHANGED"
+    kind = Kind.UNAVAILABLE
+    sentence = "Expected subscription '{name}' to stay as it was, but somebody has changed it. Call again."
+
+
 # --- the server itself ---------------------------------------------------------------------------
 
 

@@ -206,3 +206,28 @@ def test_stored_environment_is_kept_and_started_with(story: Story) -> None:
     assert refusal(story, "start", "book", "--env", "nowhere") == (1, "ENVIRONMENT_NOT_FOUND")
     assert answer(story, "env", "delete", "prod") == {"name": "prod"}
     assert answer(story, "env", "list") == []
+
+
+def test_subscription_is_made_moved_and_removed(story: Story, started: str) -> None:
+    """With and without a webhook; a moment needs to be one, and the way to go exactly one."""
+    made = answer(story, "subscriptions", "create", "ledger", "--filter", "type = ExecutionSucceeded")
+    assert (made["filter"], made["state"], made["webhook"]) == ("type = ExecutionSucceeded", "ACTIVE", None)
+    hook = ("--webhook", "https://a.example/x", "--header", "X-Team: a", "--secret", "key")
+    assert answer(story, "subscriptions", "create", "hook", *hook)["webhook"] == "https://a.example/x"
+    assert [item["name"] for item in answer(story, "subscriptions", "list")] == ["hook", "ledger"]
+    assert refusal(story, "subscriptions", "create", "ledger") == (1, "SUBSCRIPTION_EXISTS")
+    assert refusal(story, "subscriptions", "create", "x", "--secret", "key") == (2, "UNUSABLE_INPUT")
+    back = answer(story, "subscriptions", "rewind", "ledger", "--from-beginning")
+    assert answer(story, "subscriptions", "rewind", "ledger", "--now")["cursor"] != back["cursor"]
+    assert answer(story, "subscriptions", "rewind", "ledger", "--time", "2026-01-01T00:00:00Z") == back
+    assert refusal(story, "subscriptions", "rewind", "ledger") == (2, "UNUSABLE_INPUT")
+    assert refusal(story, "subscriptions", "rewind", "ledger", "--time", "noon") == (2, "UNUSABLE_INPUT")
+    assert answer(story, "subscriptions", "show", "ledger")["pending_events"] > 0
+    assert answer(story, "subscriptions", "disable", "hook", "--message", "moves")["state_message"] == "moves"
+    assert answer(story, "subscriptions", "enable", "hook")["state"] == "ACTIVE"
+    assert answer(story, "subscriptions", "dead-letters", "hook") == []
+    assert answer(story, "subscriptions", "retry", "hook", started) == {"count": 0}
+    assert answer(story, "subscriptions", "discard", "hook") == {"count": 0}
+    for name in ("hook", "ledger"):
+        assert answer(story, "subscriptions", "delete", name) == {"name": name}
+    assert answer(story, "subscriptions", "list") == []

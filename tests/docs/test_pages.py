@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "clients").rglob("README.md"))]
 STORIES = ["README.md", "docs/quickstart.md"]
 ALONE = [
-    f"docs/{name}.md" for name in ("diagnostics", "watching", "testing", "pictures", "actions", "secrets", "language")
+    f"docs/{name}.md"
+    for name in ("diagnostics", "watching", "subscriptions", "testing", "pictures", "actions", "secrets", "language")
 ]
 
 
@@ -30,7 +31,9 @@ def test_commands_of_a_page_do_what_it_shows(name: str, tmp_path: Path) -> None:
         assert story.read(ROOT / name) > 0
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/workers.md", "docs/watching.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/quickstart.md", "docs/workers.md", "docs/watching.md", "docs/subscriptions.md"]
+)
 def test_python_of_a_page_compiles(name: str) -> None:
     """A typing error in an example is found without running it."""
     for block in blocks(ROOT / name):

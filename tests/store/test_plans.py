@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tradewind_server.store import log, reads
+from tradewind_server.store import log, parked, reads, subscriptions
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import Term
 from tradewind_server.store.unit_of_work import Writer
@@ -71,3 +71,20 @@ def test_log_is_read_by_index_from_any_place(database: Database) -> None:
         newest = _plan(connection, lambda: log.newest(database, connection, "default"))
         assert "USING INDEX events_log (namespace=? AND xid<?)" in newest
         assert "TEMP B-TREE" not in newest
+
+
+def test_webhooks_find_what_is_due_and_how_far_they_are_by_index(database: Database) -> None:
+    """Dead letters do not slow down what is sent again, nor does the length of the log."""
+    row = subscriptions.Subscription("default", "s", "", "", b"")
+    with database.connect_reader() as connection:
+        due = _plan(connection, lambda: parked.due(connection, "default", "s", 10))
+        dead = _plan(connection, lambda: parked.dead(connection, "default", "s", "", 10))
+        behind = _plan(connection, lambda: subscriptions.behind(connection, row, 10))
+        moment = _plan(connection, lambda: log.before(database, connection, "default", 1))
+
+    assert "USING INDEX parked_due (namespace=? AND subscription=?)" in due
+    assert "USING PRIMARY KEY (namespace=? AND subscription=? AND execution_id>?)" in dead
+    for plan in (due, dead, behind, moment):
+        assert "TEMP B-TREE" not in plan
+    assert "USING INDEX events_log (namespace=?" in behind
+    assert "USING INDEX events_log (namespace=?" in moment

@@ -82,4 +82,14 @@ const (
 	ReasonUnauthenticated Reason = "UNAUTHENTICATED"
 	// ReasonNamespaceDenied: the token is not for this namespace.
 	ReasonNamespaceDenied Reason = "NAMESPACE_DENIED"
+	// ReasonSubscriptionNotFound: no subscription of that name is kept.
+	ReasonSubscriptionNotFound Reason = "SUBSCRIPTION_NOT_FOUND"
+	// ReasonSubscriptionExists: there is a subscription of that name with other content.
+	ReasonSubscriptionExists Reason = "SUBSCRIPTION_EXISTS"
+	// ReasonSubscriptionWrongState: the subscription is disabled, or is of the other kind: with or without webhook.
+	ReasonSubscriptionWrongState Reason = "SUBSCRIPTION_WRONG_STATE"
+	// ReasonSubscriptionTakenOver: a newer consumer has taken the subscription over.
+	ReasonSubscriptionTakenOver Reason = "SUBSCRIPTION_TAKEN_OVER"
+	// ReasonSubscriptionChanged: the subscription was updated, rewound, enabled or disabled while it was consumed.
+	ReasonSubscriptionChanged Reason = "SUBSCRIPTION_CHANGED"
 )

@@ -9,7 +9,7 @@ from tradewind.actions import ActionContext, ActionFailed
 from tradewind.client import Client, connect
 from tradewind.connection import Connection, Tls
 from tradewind.errors import TradewindError
-from tradewind.models import Event, Execution, Failure, LogUpdate, Task, Update
+from tradewind.models import Event, Execution, Failure, LogUpdate, Task, Update, Webhook
 from tradewind.worker import Worker
 
 __version__ = "0.1.0"
@@ -27,6 +27,7 @@ __all__ = [
     "Tls",
     "TradewindError",
     "Update",
+    "Webhook",
     "Worker",
     "aio",
     "connect",

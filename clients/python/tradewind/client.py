@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from tradewind import calls, errors, values
+from tradewind import calls, errors, subscribing, values
 from tradewind.calls import Call, Source, StartOptions
 from tradewind.connection import DEFAULT_ADDRESS, Connection, Tls
 from tradewind.models import (
     Action,
+    DeadLetter,
     Definition,
     Deployment,
     Environment,
@@ -23,17 +26,21 @@ from tradewind.models import (
     Page,
     Problem,
     ServerInfo,
+    Subscription,
     Task,
     Update,
     Wait,
+    Webhook,
 )
 from tradewind.retry import Backoff, delay_before_retry
+from tradewind.subscribing import Consumption, SubscriptionOptions
 from tradewind.v1 import (
     action_callback_pb2_grpc,
     definition_service_pb2_grpc,
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
     server_service_pb2_grpc,
+    subscription_service_pb2_grpc,
 )
 from tradewind.watching import Following, GapFound, LogOptions, LogWatch, Watch
 
@@ -78,6 +85,7 @@ class Client:
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
+            "SubscriptionService": subscription_service_pb2_grpc.SubscriptionServiceStub(self._channel),
         }
         self._sleep: Callable[[float], None] = time.sleep
 
@@ -280,6 +288,96 @@ class Client:
     ) -> int:
         """Answer an asynchronous action with a failure, and return the execution's revision."""
         return self._send(calls.fail_action(self.namespace, execution_id, action_id, code, message, retryable, details))
+
+    # --- subscriptions
+
+    def create_subscription(self, name: str, filter: str = "", **options: Unpack[SubscriptionOptions]) -> Subscription:
+        """Make a named reader of the log whose place the server keeps. The same again returns the one that is there."""
+        return self._send(subscribing.create(self.namespace, name, filter, options))
+
+    def subscription(self, name: str) -> Subscription:
+        """Get a subscription, with how far it is behind."""
+        return self._send(subscribing.get(self.namespace, name))
+
+    def subscriptions(self) -> Iterator[Subscription]:
+        """List subscriptions by name, page by page as they are read."""
+        return self._pages(lambda token: subscribing.page(self.namespace, PAGE, token))
+
+    def update_subscription(
+        self,
+        seen: Subscription,
+        *,
+        filter: str | None = None,
+        description: str | None = None,
+        webhook: Webhook | None = None,
+    ) -> Subscription:
+        """Change a subscription, unless somebody has changed it since it was *seen*; None leaves a part as it is."""
+        return self._send(subscribing.update(self.namespace, seen, filter, description, webhook))
+
+    def delete_subscription(self, name: str) -> None:
+        """Remove a subscription."""
+        self._send(subscribing.delete(self.namespace, name))
+
+    def enable_subscription(self, name: str) -> Subscription:
+        """Let the events of a subscription be handed out again."""
+        return self._send(subscribing.enable(self.namespace, name))
+
+    def disable_subscription(self, name: str, message: str = "") -> Subscription:
+        """Let nothing be handed out; the place in the log stays."""
+        return self._send(subscribing.disable(self.namespace, name, message))
+
+    def rewind_subscription(
+        self, name: str, *, cursor: str = "", time: datetime | None = None, from_beginning: bool = False
+    ) -> Subscription:
+        """Move a subscription: after a cursor, before a moment with time zone, to the beginning, or else the end."""
+        return self._send(subscribing.rewind(self.namespace, name, cursor, time, from_beginning))
+
+    def dead_letters(self, name: str) -> Iterator[DeadLetter]:
+        """List what the webhook of a subscription refused too often, page by page as it is read."""
+        return self._pages(lambda token: subscribing.dead_letters(self.namespace, name, PAGE, token))
+
+    def retry_dead_letters(self, name: str, *execution_ids: str) -> int:
+        """Have dead letters sent again, by default all; what waits behind each follows. Return how many."""
+        return self._send(subscribing.retry_dead_letters(self.namespace, name, execution_ids))
+
+    def discard_dead_letters(self, name: str, *execution_ids: str) -> int:
+        """Give dead letters up, by default all; what waits behind each is sent. Return how many."""
+        return self._send(subscribing.discard_dead_letters(self.namespace, name, execution_ids))
+
+    def consume(
+        self, name: str, *, consumer: str = "", credit: int = 0, cursor: str | None = None
+    ) -> Iterator[LogUpdate]:
+        """Take the events of a subscription. What was yielded is acknowledged when the next update is asked for.
+
+        Each event comes at least once, over restarts of the server and of this program. For exactly once keep the
+        update's cursor together with what you did about its events, and give the last one (at first "") as *cursor*.
+        *credit* is the most events on their way, default 1,000; *consumer* is what people see.
+
+        Raises:
+            Conflict: SUBSCRIPTION_TAKEN_OVER, there is a newer consumer.
+            OutOfRange: CURSOR_LOST; rewind the subscription.
+        """
+        position, backoff = Consumption(self.namespace, name, consumer, credit, cursor), Backoff()
+        while True:
+            requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            requests.put(position.request())
+            method = self._stubs["SubscriptionService"].Consume
+            stream = method(iter(requests.get, None), metadata=self.connection.metadata)
+            try:
+                for response in stream:
+                    backoff.reset()
+                    update = position.receive(response)
+                    if update is not None:
+                        yield update
+                        requests.put(position.acknowledge(update))
+                self._sleep(backoff.delay())
+            except grpc.RpcError as broken:
+                error = errors.from_rpc_error(broken)
+                position.note(error)
+                self._wait_to_repeat(error, backoff, None)
+            finally:
+                requests.put(None)
+                stream.cancel()
 
     # --- sending
 

@@ -6,9 +6,9 @@ Each value keeps the message it came from in `proto`, for what is not repeated h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -25,6 +25,7 @@ from tradewind.v1 import (
     execution_service_pb2,
     failure_pb2,
     payload_pb2,
+    subscription_pb2,
     task_pb2,
 )
 
@@ -367,6 +368,125 @@ class Environment:
         """Read the message."""
         variables = _value(proto, "variables")
         return cls(proto.name, proto.description, variables, proto.etag, _moment(proto, "updated_at"), proto)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where the server sends the events of a subscription. What is not given is the server's default."""
+
+    url: str
+    #: Sent along; values may hold secret('name').
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: Name of the server's secret to sign with; "" not to sign.
+    signing_secret: str = ""
+    #: Seconds that the receiver may take; 0 for the default.
+    timeout: float = 0.0
+    #: After so many attempts, or so many seconds since the first, an event is a dead letter; 0 for the default.
+    max_attempts: int = 0
+    max_age: float = 0.0
+
+    @classmethod
+    def read(cls, proto: subscription_pb2.Webhook) -> Webhook:
+        """Read the message."""
+        return cls(
+            proto.url,
+            dict(proto.headers),
+            proto.signing_secret,
+            proto.timeout.ToTimedelta().total_seconds(),
+            proto.max_attempts,
+            proto.max_age.ToTimedelta().total_seconds(),
+        )
+
+    def write(self) -> subscription_pb2.Webhook:
+        """Build the message."""
+        proto = subscription_pb2.Webhook(
+            url=self.url,
+            headers=self.headers,
+            signing_secret=self.signing_secret,
+            max_attempts=self.max_attempts,
+        )
+        proto.timeout.FromTimedelta(timedelta(seconds=self.timeout))
+        proto.max_age.FromTimedelta(timedelta(seconds=self.max_age))
+        return proto
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that a webhook refused too often, and with it all later ones of its execution."""
+
+    execution_id: str
+    #: Of the event that was refused, and of the last one that waits behind it.
+    revision: int
+    last_revision: int
+    attempts: int
+    given_up_at: datetime | None
+    #: What went wrong the last time.
+    message: str
+    proto: subscription_pb2.DeadLetter = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: subscription_pb2.DeadLetter) -> DeadLetter:
+        """Read the message."""
+        return cls(
+            proto.execution_id,
+            proto.revision,
+            proto.last_revision,
+            proto.attempts,
+            _moment(proto, "given_up_at"),
+            proto.message,
+            proto,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A named reader of the log whose place the server keeps."""
+
+    name: str
+    description: str
+    #: Which events, as for `watch_events`; "" for all.
+    filter: str
+    #: "ACTIVE" or "DISABLED".
+    state: str
+    #: Why it is DISABLED.
+    state_message: str
+    #: Place in the log up to which everything is acknowledged, or sent.
+    cursor: str
+    #: Age in seconds of the oldest event after it; None if there is none.
+    lag: float | None
+    #: Events after it, whatever the filter, in the next 1,000 commands; 0 in lists.
+    pending_events: int
+    #: Who consumes, or did last.
+    consumer: str
+    #: Where the server sends the events; None: `consume` takes them.
+    webhook: Webhook | None
+    #: Executions of which something is tried again, and of which it was given up; 0 in lists.
+    waiting_executions: int
+    dead_letters: int
+    etag: str
+    updated_at: datetime | None
+    proto: subscription_pb2.Subscription = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: subscription_pb2.Subscription) -> Subscription:
+        """Read the message."""
+        return cls(
+            proto.name,
+            proto.description,
+            proto.filter,
+            _name(subscription_pb2.SubscriptionState, "SUBSCRIPTION_STATE_", proto.state),
+            proto.state_message,
+            proto.cursor,
+            proto.lag.ToTimedelta().total_seconds() if proto.HasField("lag") else None,
+            proto.pending_events,
+            proto.consumer,
+            Webhook.read(proto.webhook) if proto.HasField("webhook") else None,
+            proto.waiting_executions,
+            proto.dead_letters,
+            proto.etag,
+            _moment(proto, "updated_at"),
+            proto,
+        )
 
 
 @dataclass(frozen=True, slots=True)

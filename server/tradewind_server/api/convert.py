@@ -12,10 +12,10 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from tradewind.v1 import action_pb2, actor_pb2, event_pb2, execution_pb2, failure_pb2, payload_pb2, task_pb2
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
-from tradewind_server.engine.state import TaskState
 from tradewind_server.errors import FieldInvalid, PayloadInvalid, PayloadTooLarge, PayloadUnsupported
 from tradewind_server.lang.references import defused, may_hold_marks
 from tradewind_server.lang.values import ValueProblem, decode, encode
+from tradewind_server.store.event_filter import states
 from tradewind_server.store.records import StoredEvent
 
 JSON = "application/json"
@@ -217,33 +217,12 @@ def failure(
     return found
 
 
-#: What a type of event does to the state of its execution, task or action.
-_EXECUTION_CHANGES = {
-    "ExecutionStarted": "RUNNING", "ExecutionPaused": "PAUSED", "ExecutionResumed": "RUNNING",
-    "ExecutionCancelling": "CANCELLING", "ExecutionSucceeded": "SUCCEEDED", "ExecutionFailed": "FAILED",
-    "ExecutionCancelled": "CANCELLED", "ExecutionReopened": "RUNNING",
-}  # fmt: skip
-_TASK_CHANGES = {
-    "TaskWaiting": "WAITING", "TaskStarted": "RUNNING", "TaskContinued": "RUNNING", "TaskSucceeded": "SUCCEEDED",
-    "TaskFailed": "FAILED", "TaskCancelled": "CANCELLED", "TaskSkipped": "SKIPPED", "ActionReopened": "RUNNING",
-}  # fmt: skip
+#: What a type of event does to the state of its action.
 _ACTION_CHANGES = {
     "ActionScheduled": action_pb2.ACTION_STATE_QUEUED, "ActionReopened": action_pb2.ACTION_STATE_RUNNING,
     "ActionSucceeded": action_pb2.ACTION_STATE_SUCCEEDED, "ActionFailed": action_pb2.ACTION_STATE_FAILED,
     "ActionCancelled": action_pb2.ACTION_STATE_CANCELLED,
 }  # fmt: skip
-#: Events whose body says which state the task enters.
-_SAYS_STATE = frozenset({"TaskCreated", "TaskHeld"})
-
-
-def states(stored: StoredEvent) -> tuple[str, str]:
-    """Return the states that the execution and the task enter with an event; "" where it changes none."""
-    type_ = stored.type
-    if type_ in _SAYS_STATE:
-        body = decode(stored.body)
-        assert isinstance(body, dict)
-        return "", TaskState(str(body["state"])).value
-    return _EXECUTION_CHANGES.get(type_, ""), _TASK_CHANGES.get(type_, "")
 
 
 def event(stored: StoredEvent) -> event_pb2.Event:
@@ -280,4 +259,5 @@ def digest_of(request: Any) -> str:
     copy = type(request)()
     copy.CopyFrom(request)
     copy.request_id = ""
-    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()[:32]
+    content = copy.DESCRIPTOR.name.encode() + copy.SerializeToString(deterministic=True)
+    return hashlib.sha256(content).hexdigest()[:32]

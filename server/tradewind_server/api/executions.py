@@ -13,6 +13,7 @@ from tradewind_server.api import convert, explain, log_watching, views, watching
 from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
+from tradewind_server.api.webhooks import count_notified
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
@@ -85,6 +86,8 @@ class Executions(service.ExecutionServiceServicer):
     async def _start(self, request: pb.StartExecutionRequest, context: Any, id_: str = "") -> r.Started:
         namespace = namespace_of(request.namespace)
         at = self._runtime.clock.now()
+        params = convert.dictionary_of(request.params, "params", self._limit)
+        notified = count_notified(params)
         answer = await self._runtime.ask(
             r.Start(
                 provenance=provenance(context, "StartExecution", request.request_id),
@@ -97,7 +100,8 @@ class Executions(service.ExecutionServiceServicer):
                 input=convert.dictionary_of(request.input, "input", self._limit),
                 env=convert.dictionary_of(request.env, "env", self._limit),
                 env_name=convert.name_of("env_name", request.env_name),
-                params=convert.dictionary_of(request.params, "params", self._limit),
+                params=params,
+                notified=notified,
                 external_id=convert.name_of("external_id", request.external_id),
                 business_key=convert.name_of("business_key", request.business_key),
                 use_existing=request.business_key_policy == pb.BUSINESS_KEY_POLICY_USE_EXISTING,
@@ -108,6 +112,8 @@ class Executions(service.ExecutionServiceServicer):
             )
         )
         assert isinstance(answer, r.Started)
+        if notified:
+            self._runtime.webhooks_changed.set()
         return answer
 
     async def _started(self, started: r.Started) -> execution_pb2.Execution:

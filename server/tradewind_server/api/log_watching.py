@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from tradewind.v1 import event_pb2, execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
-from tradewind_server.api import convert, views
+from tradewind_server.api import convert, cursors, views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.pages import Pages
 from tradewind_server.clock import to_microseconds
-from tradewind_server.errors import CursorInvalid, CursorLost, PageTokenInvalid, ServerDraining
+from tradewind_server.errors import CursorLost, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.selection import Selection
 from tradewind_server.runtime.tail import COMMANDS, Follower
 from tradewind_server.store import log, reads
-from tradewind_server.store.filters import EVENT_FIELDS, Term, parse_filter
+from tradewind_server.store.event_filter import states
 from tradewind_server.store.log import BEGINNING, Place
 from tradewind_server.store.records import StoredEvent
 
@@ -25,8 +25,6 @@ CHECKPOINT_SECONDS = 15.0
 _MOST_BYTES = 1024 * 1024
 #: Executions of a snapshot read at once.
 _SNAPSHOT_PAGE = 100
-#: Tags of executions that are remembered.
-_MOST_TAGS = 10_000
 #: What a snapshot can be filtered by.
 _OF_EXECUTION = frozenset({"execution_id", "root_id", "workflow", "business_key", "tags"})
 #: Larger events are made into a message for each watcher: thousands of them would fill the memory.
@@ -72,8 +70,7 @@ class _Watch:
         self._pages = pages
         self._request = request
         self.namespace = namespace_of(request.namespace)
-        self._terms = parse_filter(request.filter, EVENT_FIELDS)
-        self._tags: dict[str, str] = {}
+        self._selection = Selection(request.filter, runtime.read)
         #: What the snapshot showed of an execution, as long as its events up to there may still come.
         self._shown: dict[str, int] = {}
 
@@ -85,7 +82,7 @@ class _Watch:
         """
         which = self._request.WhichOneof("start")
         if which == "cursor":
-            place = self._place(self._request.cursor)
+            place = cursors.place(self._pages, self.namespace, self._request.cursor)
             if not await self._runtime.read(lambda c, _: log.holds(c, self.namespace, place)):
                 raise CursorLost(execution=place.execution_id, revision=place.revision, field="cursor")
             return place
@@ -93,22 +90,14 @@ class _Watch:
             return BEGINNING
         return await self._runtime.read(lambda c, _: log.newest(self._runtime.database, c, self.namespace))
 
-    def _place(self, cursor: str) -> Place:
-        try:
-            xid, position, id_, revision, at = self._pages.position(("events", self.namespace), cursor)
-        except (PageTokenInvalid, ValueError):
-            raise CursorInvalid(field="cursor") from None
-        return Place(int(str(xid)), int(str(position)), str(id_), int(str(revision)), int(str(at)))
-
     def _cursor(self, place: Place) -> str:
-        position = (place.xid, place.position, place.execution_id, place.revision, place.at)
-        return self._pages.token(("events", self.namespace), position)
+        return cursors.cursor(self._pages, self.namespace, place)
 
     # --- the snapshot ----------------------------------------------------------------------------
 
     async def snapshot(self, place: Place) -> AsyncIterator[pb.WatchEventsResponse]:
         """Yield the executions that are open at *place*, or were when it was read."""
-        terms = [term for term in self._terms if term.column in _OF_EXECUTION]
+        terms = [term for term in self._selection.terms if term.column in _OF_EXECUTION]
         ids = await self._runtime.read(lambda c, _: reads.open_ids(c, self.namespace, terms))
         message = pb.WatchEventsResponse()
         size = 0
@@ -142,7 +131,7 @@ class _Watch:
         while True:
             if self._runtime.is_draining:
                 raise ServerDraining
-            events, end, is_cut = await self._after(follower, place)
+            events, end, is_cut = await follower.next(place)
             wanted = await self._wanted(events)
             for message in self._messages(wanted, end):
                 yield message
@@ -155,41 +144,16 @@ class _Watch:
                 yield await self.checkpoint(place, is_held=follower.is_held)
                 told, due = place, clock.monotonic() + CHECKPOINT_SECONDS
 
-    async def _after(self, follower: Follower, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
-        known = follower.after(place)
-        if known is not None:
-            return (*known, False)
-        database, namespace = self._runtime.database, self.namespace
-        stretch = await self._runtime.read(lambda c, _: log.read(database, c, namespace, place, COMMANDS))
-        return stretch.events, stretch.end, stretch.is_cut
-
     async def _wanted(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         if self._shown:
             events = [event for event in events if self._is_new(event)]
-        if not self._terms:
-            return events
-        if any(term.column == "tags" for term in self._terms):
-            await self._learn_tags(events)
-        return [event for event in events if all(self._passes(event, term) for term in self._terms)]
+        return await self._selection.of(events)
 
     def _is_new(self, event: StoredEvent) -> bool:
         shown = self._shown.get(event.execution_id, 0)
         if shown and event.revision >= shown:
             del self._shown[event.execution_id]
         return event.revision > shown
-
-    def _passes(self, event: StoredEvent, term: Term) -> bool:
-        if term.column == "tags":
-            return str(term.value) in self._tags[event.execution_id].split("\n")
-        return (_COLUMNS[term.column](event) == term.value) is (term.operator == "=")
-
-    async def _learn_tags(self, events: Sequence[StoredEvent]) -> None:
-        if len(self._tags) > _MOST_TAGS:
-            self._tags.clear()
-        unknown = list({event.execution_id for event in events} - self._tags.keys())
-        if unknown:
-            rows = await self._runtime.read(lambda c, _: reads.executions_by_ids(c, unknown))
-            self._tags.update({row.id: row.tags for row in rows})
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -235,21 +199,9 @@ def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:
     """Return of each execution and each of its tasks the newest event that enters a state, in the order of the log."""
     newest: dict[tuple[str, int], StoredEvent] = {}
     for event in events:
-        of_execution, of_task = convert.states(event)
+        of_execution, of_task = states(event)
         if of_execution or of_task:
             key = (event.execution_id, event.task_id if of_task else 0)
             newest.pop(key, None)
             newest[key] = event
     return list(newest.values())
-
-
-_COLUMNS: Mapping[str, Callable[[StoredEvent], Any]] = {
-    "execution_id": lambda event: event.execution_id,
-    "root_id": lambda event: event.root_id or event.execution_id,
-    "workflow": lambda event: event.workflow,
-    "business_key": lambda event: event.business_key,
-    "task": lambda event: event.task,
-    "type": lambda event: event.type,
-    "execution_state": lambda event: convert.states(event)[0],
-    "task_state": lambda event: convert.states(event)[1],
-}

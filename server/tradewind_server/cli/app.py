@@ -17,6 +17,7 @@ from tradewind_server.cli import (
     replaying,
     running,
     serving,
+    subscriptions,
     testing,
     tokens,
     watching,
@@ -50,6 +51,7 @@ for room in (serving, definitions, testing, graph, running, executions, watching
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")
+app.add_typer(subscriptions.app, name="subscriptions")
 
 
 def main() -> None:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from tradewind import values
-from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Task, Wait
+from tradewind.models import (
+    Action,
+    DeadLetter,
+    Definition,
+    Environment,
+    Event,
+    Execution,
+    Failure,
+    Problem,
+    Subscription,
+    Task,
+    Wait,
+)
 
 Record = dict[str, values.Value]
 
@@ -37,6 +50,38 @@ def environment(item: Environment) -> Record:
         "variables": item.variables,
         "etag": item.etag,
         "updated_at": moment(item.updated_at),
+    }
+
+
+def subscription(item: Subscription) -> Record:
+    """Return a subscription."""
+    return {
+        "name": item.name,
+        "description": item.description,
+        "filter": item.filter,
+        "state": item.state,
+        "state_message": item.state_message,
+        "cursor": item.cursor,
+        "lag_seconds": None if item.lag is None else Decimal(str(item.lag)),
+        "pending_events": item.pending_events,
+        "consumer": item.consumer,
+        "webhook": item.webhook.url if item.webhook else None,
+        "waiting_executions": item.waiting_executions,
+        "dead_letters": item.dead_letters,
+        "etag": item.etag,
+        "updated_at": moment(item.updated_at),
+    }
+
+
+def dead_letter(item: DeadLetter) -> Record:
+    """Return what a webhook refused too often."""
+    return {
+        "execution_id": item.execution_id,
+        "revision": item.revision,
+        "last_revision": item.last_revision,
+        "attempts": item.attempts,
+        "given_up_at": moment(item.given_up_at),
+        "message": item.message,
     }
 
 

@@ -39,6 +39,7 @@ from tradewind_server.runtime.claims import Claims
 from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.messages import command_of
+from tradewind_server.runtime.subscriptions import KINDS, Subscriptions
 from tradewind_server.settings import Settings
 from tradewind_server.store import definitions, environments, loading
 from tradewind_server.store.definitions import Registry
@@ -88,6 +89,7 @@ class Batch:
         self._lives: dict[str, Live] = {}
         expires = self._now_us + around.settings.request_id_seconds * 1_000_000
         self._claims = Claims(transaction, expires)
+        self._subscriptions = Subscriptions(transaction, expires)
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
         #: namespace -> its registry's revision: read anew by each batch, since another server may have deployed.
         self._revisions: dict[str, int] = {}
@@ -257,6 +259,7 @@ class Batch:
         except Refusal:
             self._claims.drop(request)
             raise
+        self._subscriptions.notify(request.namespace, request.notified, self._now_us)
         self._snapshot_of.append((request, request.target, 0))
         return _LATER
 
@@ -557,4 +560,5 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.DeleteDefinition: Batch._delete_definition,
     r.PutEnvironment: Batch._put_environment,
     r.DeleteEnvironment: Batch._delete_environment,
+    **dict.fromkeys(KINDS, lambda batch, request: batch._subscriptions.carry_out(request)),
 }

@@ -45,6 +45,8 @@ class Start(Request, kw_only=True):
     #: Name of the stored environment to take instead, or "".
     env_name: str = ""
     params: Mapping[str, object]
+    #: How many targets the parameter `notify` names.
+    notified: int = 0
     external_id: str
     business_key: str
     use_existing: bool

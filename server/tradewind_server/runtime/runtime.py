@@ -23,6 +23,7 @@ from tradewind_server.runtime.batch import Surroundings
 from tradewind_server.runtime.bulletin import Bulletin, News
 from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer, CommitterThread
+from tradewind_server.runtime.consumers import Consumers
 from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.secrets import Secrets
@@ -86,6 +87,9 @@ class Runtime:
         self.desk = Desk()
         self.hub = Hub()
         self.tails = Tails(database, self.read)
+        self.consumers = Consumers(self.read)
+        #: Set when a webhook may have to be sent to that was not before.
+        self.webhooks_changed = asyncio.Event()
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
@@ -377,6 +381,7 @@ class Runtime:
         if self._bulletin is not None:
             # news between servers may be lost
             self.hub.wake_all()
+            await self.consumers.check()
             awaited = self.hub.awaited()
             self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
 

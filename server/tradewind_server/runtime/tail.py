@@ -164,10 +164,15 @@ class Follower:
         self._woken = asyncio.Event()
         tail.join(self._woken)
 
-    def after(self, place: Place) -> tuple[Sequence[StoredEvent], Place] | None:
-        """Return what is known to follow *place*, and where that ends; None: ask the table."""
+    async def next(self, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
+        """Return what follows *place*, where that ends, and whether there is more for certain."""
         self._woken.clear()
-        return self._tail.after(place)
+        known = self._tail.after(place)
+        return (*known, False) if known is not None else await self._tails.look(self._namespace, place)
+
+    def wake(self) -> None:
+        """End the wait: something else than the log has changed."""
+        self._woken.set()
 
     @property
     def is_held(self) -> bool:
@@ -179,6 +184,7 @@ class Follower:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+        self._woken.clear()
 
     def close(self) -> None:
         """Follow no more."""
@@ -200,6 +206,11 @@ class Tails:
         if tail is None:
             tail = self._by_namespace[namespace] = Tail(namespace, self._database, self._read)
         return Follower(self, namespace, tail)
+
+    async def look(self, namespace: str, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
+        """Read the table after *place*; return as `Follower.next` does."""
+        stretch: Stretch = await self._read(lambda c, _: store.read(self._database, c, namespace, place, COMMANDS))
+        return stretch.events, stretch.end, stretch.is_cut
 
     def tidy(self, namespace: str) -> None:
         """Give up a tail that nobody follows."""

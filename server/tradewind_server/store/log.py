@@ -23,6 +23,8 @@ from tradewind_server.store.records import StoredEvent
 _e = schema.events
 #: Bodies read at once: the event that exceeds this is the last.
 BYTES = 4 * 1024 * 1024
+#: Commands of different executions stand in the order of their commits; their moments are at most this far from it.
+_DISORDER_US = 60_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -72,8 +74,30 @@ class Blocker:
 
 def newest(database: Database, connection: sa.Connection, namespace: str) -> Place:
     """Return the end of what may be read."""
+    return _last(connection, namespace, _e.c.xid < horizon(database, connection))
+
+
+def within(database: Database, connection: sa.Connection, xid: int) -> Place:
+    """Return a place that everything follows which transaction *xid*, the caller's own, and later ones write.
+
+    Some of what is there already may follow, too.
+    """
+    return Place(min(horizon(database, connection), xid) - 1, sys.maxsize)
+
+
+def before(database: Database, connection: sa.Connection, namespace: str, moment: int) -> Place:
+    """Return a place that everything which happened at *moment* or later follows; some of what was before, too.
+
+    Costs as much as what follows: it is looked for from the end.
+    """
+    older = _e.c.at < moment - _DISORDER_US
+    return _last(connection, namespace, sa.and_(_e.c.xid < horizon(database, connection), older))
+
+
+def _last(connection: sa.Connection, namespace: str, condition: sa.ColumnElement[bool]) -> Place:
+    """Return the place after the last command of which *condition* holds."""
     query = sa.select(_e.c.xid, _e.c.position, _e.c.execution_id, _e.c.revision, _e.c.at, _e.c.span)
-    query = query.where(_e.c.namespace == namespace, schema.IS_FIRST, _e.c.xid < horizon(database, connection))
+    query = query.where(_e.c.namespace == namespace, schema.IS_FIRST, condition)
     row = connection.execute(query.order_by(_e.c.xid.desc(), _e.c.position.desc()).limit(1)).one_or_none()
     if row is None:
         return BEGINNING
@@ -85,7 +109,8 @@ def newest(database: Database, connection: sa.Connection, namespace: str) -> Pla
 def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
     """Tell whether the log has the event that *place* is after."""
     if not place.execution_id:
-        return place == BEGINNING
+        # the beginning, or one that a server took where no event was: nobody else makes such a place
+        return True
     query = sa.select(_e.c.namespace).where(_e.c.execution_id == place.execution_id, _e.c.revision == place.revision)
     query = query.where(_e.c.xid == place.xid, _e.c.position == place.position, _e.c.at == place.at)
     return connection.execute(query).scalar() == namespace

@@ -281,6 +281,60 @@ claims = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Named readers of the log of a namespace, and how far each is.
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("name", _text, primary_key=True),
+    sa.Column("description", _text, nullable=False),
+    sa.Column("filter", _text, nullable=False),
+    #: Where the events are sent, as JSON; empty if a consumer takes them.
+    sa.Column("webhook", _bytes, nullable=False),
+    sa.Column("state", _text, nullable=False),
+    sa.Column("message", _text, nullable=False),
+    #: Rises with each change of the above: the etag.
+    sa.Column("revision", _int, nullable=False),
+    #: The place: what is up to here is not read again.
+    sa.Column("xid", _int, nullable=False),
+    sa.Column("position", _int, nullable=False),
+    sa.Column("execution_id", _id, nullable=False),
+    sa.Column("execution_revision", _int, nullable=False),
+    sa.Column("event_at", _int, nullable=False),
+    #: Rises with each owner and each change: who has an older one may not move the place.
+    sa.Column("epoch", _int, nullable=False),
+    #: Who hands the events out: a consumer's stream, or the server that sends to the webhook until lease_until.
+    sa.Column("owner", _text, nullable=False),
+    sa.Column("consumer", _text, nullable=False),
+    sa.Column("consumers", _int, nullable=False),
+    sa.Column("lease_until", _int, nullable=False),
+    sa.Column("acknowledged_at", _int, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Executions of which a webhook could not take an event: from this one on they wait, so that their order is kept.
+parked = sa.Table(
+    "parked_deliveries",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("subscription", _text, primary_key=True),
+    sa.Column("execution_id", _id, primary_key=True),
+    #: The event to be sent next, and the last one that is known to follow.
+    sa.Column("revision", _int, nullable=False),
+    sa.Column("through", _int, nullable=False),
+    sa.Column("attempts", _int, nullable=False),
+    sa.Column("next_at", _int, nullable=False),
+    sa.Column("first_at", _int, nullable=False),
+    #: When it became a dead letter; 0: it is tried again.
+    sa.Column("given_up_at", _int, nullable=False),
+    sa.Column("message", _text, nullable=False),
+    _partial("parked_due", "given_up_at = 0", "namespace", "subscription", "next_at"),
+    sqlite_with_rowid=False,
+)
+
 #: One row per commit: after a commit of unknown outcome, its presence tells.
 batches = sa.Table(
     "batches",
@@ -298,3 +352,4 @@ IS_OPEN = actions.c.state == sa.literal_column("'OPEN'")
 IS_QUEUED = queue.c.stage == sa.literal_column("0")
 IS_FIRST = events.c.span > sa.literal_column("0")
 IS_LEASED = queue.c.stage > sa.literal_column("0")
+IS_WAITING = parked.c.given_up_at == sa.literal_column("0")

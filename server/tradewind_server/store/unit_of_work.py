@@ -170,7 +170,7 @@ class Writer:
         except sa.exc.DBAPIError as error:
             self.discard()
             raise DatabaseUnavailable(problem=_brief(error)) from error
-        return Transaction(connection, self.dialect, batch, at, self._server_id, xid)
+        return Transaction(self._database, connection, self.dialect, batch, at, self._server_id, xid)
 
     def _begin_postgresql(self, connection: sa.Connection) -> int:
         """Begin, and have the transaction numbered, in one round trip.
@@ -259,8 +259,16 @@ class Transaction:
     """One open transaction of the committer."""
 
     def __init__(
-        self, connection: sa.Connection, dialect: Dialect, batch: str, at: int, server_id: str, xid: int
+        self,
+        database: Database,
+        connection: sa.Connection,
+        dialect: Dialect,
+        batch: str,
+        at: int,
+        server_id: str,
+        xid: int,
     ) -> None:
+        self.database = database
         self.connection = connection
         self.dialect = dialect
         self.batch = batch

@@ -184,6 +184,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The token is not for this namespace. PERMISSION_DENIED.
     Metadata: caller, namespace.
     """
+    ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """No subscription of that name is kept. NOT_FOUND.
+    Metadata: name.
+    """
+    ERROR_REASON_SUBSCRIPTION_EXISTS: _ErrorReason.ValueType  # 46
+    """There is a subscription of that name with other content. ALREADY_EXISTS.
+    Metadata: name.
+    """
+    ERROR_REASON_SUBSCRIPTION_WRONG_STATE: _ErrorReason.ValueType  # 47
+    """The subscription is disabled, or is of the other kind: with or without webhook. FAILED_PRECONDITION.
+    Metadata: name, expected, problem.
+    """
+    ERROR_REASON_SUBSCRIPTION_TAKEN_OVER: _ErrorReason.ValueType  # 48
+    """A newer consumer has taken the subscription over. ABORTED.
+    Metadata: name, consumer.
+    """
+    ERROR_REASON_SUBSCRIPTION_CHANGED: _ErrorReason.ValueType  # 49
+    """The subscription was updated, rewound, enabled or disabled while it was consumed. UNAVAILABLE.
+    Metadata: name.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason that the server answers with, there without the prefix
@@ -352,5 +372,25 @@ Metadata: problem.
 ERROR_REASON_NAMESPACE_DENIED: ErrorReason.ValueType  # 40
 """The token is not for this namespace. PERMISSION_DENIED.
 Metadata: caller, namespace.
+"""
+ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 45
+"""No subscription of that name is kept. NOT_FOUND.
+Metadata: name.
+"""
+ERROR_REASON_SUBSCRIPTION_EXISTS: ErrorReason.ValueType  # 46
+"""There is a subscription of that name with other content. ALREADY_EXISTS.
+Metadata: name.
+"""
+ERROR_REASON_SUBSCRIPTION_WRONG_STATE: ErrorReason.ValueType  # 47
+"""The subscription is disabled, or is of the other kind: with or without webhook. FAILED_PRECONDITION.
+Metadata: name, expected, problem.
+"""
+ERROR_REASON_SUBSCRIPTION_TAKEN_OVER: ErrorReason.ValueType  # 48
+"""A newer consumer has taken the subscription over. ABORTED.
+Metadata: name, consumer.
+"""
+ERROR_REASON_SUBSCRIPTION_CHANGED: ErrorReason.ValueType  # 49
+"""The subscription was updated, rewound, enabled or disabled while it was consumed. UNAVAILABLE.
+Metadata: name.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -143,7 +143,9 @@ class StartExecutionRequest(_message.Message):
 
     @_builtins.property
     def params(self) -> _payload_pb2.Payload:
-        """Optional. A JSON object with further start parameters of the language, such as "task_name" for a reverse workflow."""
+        """Optional. A JSON object with further start parameters of the language: "task_name" for a reverse workflow, "notify" for
+        webhooks of this execution (docs/subscriptions.md).
+        """
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

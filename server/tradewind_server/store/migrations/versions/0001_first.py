@@ -240,10 +240,60 @@ def upgrade() -> None:
     )
     op.create_index("messages_late", "messages", ["created_at"], unique=False)
     op.create_table(
+        "parked_deliveries",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("subscription", sa.Text(), nullable=False),
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("through", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("given_up_at", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "subscription", "execution_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "parked_due",
+        "parked_deliveries",
+        ["namespace", "subscription", "next_at"],
+        unique=False,
+        sqlite_where=sa.text("given_up_at = 0"),
+        postgresql_where=sa.text("given_up_at = 0"),
+    )
+    op.create_table(
         "registry",
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("namespace"),
+    )
+    op.create_table(
+        "subscriptions",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("filter", sa.Text(), nullable=False),
+        sa.Column("webhook", sa.LargeBinary(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("xid", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("execution_revision", sa.BigInteger(), nullable=False),
+        sa.Column("event_at", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("consumer", sa.Text(), nullable=False),
+        sa.Column("consumers", sa.BigInteger(), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("acknowledged_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "tasks",
