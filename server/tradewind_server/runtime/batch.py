@@ -251,7 +251,7 @@ class Batch:
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
                 request.at, request.target, request.namespace, request.workflow, request.workflow_namespace,
-                request.input, self._env(request), request.params,
+                request.input, self._env(request), request.params, initiator=_user(request.provenance),
             )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
@@ -409,7 +409,7 @@ class Batch:
         spec = registry.pinned(connection, namespace, registry.home(connection, envelope), name, version)
         command = c.StartExecution(
             at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
-            message.source, body["action"], True, False, body["semantics_version"],
+            message.source, body["action"], True, False, body["semantics_version"], body.get("initiator", ""),
         )  # fmt: skip
         try:
             if spec is None:
@@ -503,6 +503,12 @@ class Batch:
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:
     return r.Started(picture, picture.envelope.id, existing=False) if isinstance(request, r.Start) else picture
+
+
+def _user(provenance: Provenance) -> str:
+    """Return who caused it, "" when nobody is known by name."""
+    kind, _, name = provenance.actor.partition(":")
+    return name if kind == "caller" else ""
 
 
 def _locks(request: r.Request) -> bool:
