@@ -27,6 +27,8 @@ def decide(spec: WorkflowSpec, state: Execution | None, command: c.Command, libr
         raise ExecutionWrongState(command="address", execution="", state="not started")
     _DECIDE[type(command)](decision, command)
     executions.follow_up(decision)
+    if decision.state.human_tasks:
+        human_tasks.follow_up(decision)
     return decision
 
 

@@ -330,6 +330,14 @@ class HumanTaskCommented(Event, frozen=True, gc=False):
     text: str
 
 
+class HumanTaskClosed(Event, frozen=True, gc=False):
+    """Its action ended without a decision."""
+
+    action: int
+    task: int
+    message: str = ""
+
+
 class HumanTaskCompleted(Event, frozen=True, gc=False):
     """A person decided; the result of its action follows."""
 

@@ -261,10 +261,6 @@ def _end_action(into: ActionState) -> Callable[[Execution, Any, datetime], None]
             action.result = event.details if event.details is not None else event.message
             action.failure = Cause(event.kind, event.code, retryable=event.retryable)
         state.open_actions.pop(action.id, None)
-        human_task = state.human_tasks.get(action.id)
-        if human_task is not None and human_task.is_open:
-            # withdrawn, cancelled: nobody decided
-            _touch(state, human_task, HumanTaskState.CLOSED, at)
         task = state.tasks[action.task]
         if task.accepted.get(action.index) == action.id:
             task.open_actions -= 1
@@ -373,6 +369,10 @@ def _commented(state: Execution, event: e.HumanTaskCommented, at: datetime) -> N
     _touch(state, human_task, human_task.state, at)
 
 
+def _closed(state: Execution, event: e.HumanTaskClosed, at: datetime) -> None:
+    _touch(state, state.human_tasks[event.action], HumanTaskState.CLOSED, at)
+
+
 def _decided(state: Execution, event: e.HumanTaskCompleted, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
     human_task.done_by, human_task.outcome = event.by, event.outcome
@@ -418,4 +418,5 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.HumanTaskDraftSaved: _draft_saved,
     e.HumanTaskCommented: _commented,
     e.HumanTaskCompleted: _decided,
+    e.HumanTaskClosed: _closed,
 }

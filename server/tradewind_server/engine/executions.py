@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
-from tradewind_server.engine import human_tasks, joins, tasks
+from tradewind_server.engine import joins, tasks
 from tradewind_server.engine.contexts import EMPTY, Context, merge
 from tradewind_server.engine.decision import Decision, Target
 from tradewind_server.engine.graph import graph_of
@@ -155,8 +155,6 @@ def follow_up(d: Decision) -> None:
             continue
         break
     _finish_if_over(d)
-    if d.state.human_tasks:
-        human_tasks.review(d)
 
 
 def _put_off(d: Decision) -> None:

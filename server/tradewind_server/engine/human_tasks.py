@@ -128,10 +128,19 @@ def _names(template: Template | None, scope: Scope, what: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def review(d: Decision) -> None:
+def follow_up(d: Decision) -> None:
+    """Close the human tasks whose actions have ended otherwise, and show the others what has changed."""
+    for event in list(d.events):
+        if isinstance(event, e.ActionCancelled | e.ActionFailed):
+            human_task = d.state.human_tasks.get(event.action)
+            if human_task is not None and human_task.is_open:
+                d.emit(e.HumanTaskClosed(human_task.id, human_task.task, event.message))
+    if any(getattr(event, "globals", None) for event in d.events):
+        _review(d)
+
+
+def _review(d: Decision) -> None:
     """See whether what open human tasks show has changed by a global variable: who has seen it must look again."""
-    if not any(getattr(event, "globals", None) for event in d.events):
-        return
     for human_task in [h for h in d.state.human_tasks.values() if h.is_open]:
         task, action = d.state.tasks[human_task.task], d.state.actions[human_task.id]
         spec = d.task_spec(task)

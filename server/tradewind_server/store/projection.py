@@ -241,7 +241,8 @@ class Changes:
 _LEAVES_TASK = frozenset(
     {"ActionScheduled", "ActionSucceeded", "ActionFailed", "ActionCancelled", "ActionCancelRequested", "BranchArrived",
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
-     "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted"}
+     "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
+     "HumanTaskClosed"}
 )  # fmt: skip
 
 
@@ -291,7 +292,6 @@ def _unqueue(
 ) -> None:
     key = (live.envelope.id, event.action)
     if event.action in live.state.human_tasks:
-        changes.touch_human_task(*key)
         return
     changes.queued.pop(key, None)
     changes.unqueued[key] = None
@@ -386,6 +386,7 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskDraftSaved: _change_human_task,
     e.HumanTaskCommented: _change_human_task,
     e.HumanTaskCompleted: _change_human_task,
+    e.HumanTaskClosed: _change_human_task,
 }
 
 
@@ -531,9 +532,13 @@ def _add_human_task(
 
 
 def _principals(human_task: HumanTask) -> list[str]:
-    """Return in whose inboxes it is."""
+    """Return whose inboxes it is in, or kept out of."""
     if human_task.state is HumanTaskState.OFFERED:
-        return [*(f"user:{name}" for name in human_task.users), *(f"group:{name}" for name in human_task.groups)]
+        return [
+            *(f"user:{name}" for name in human_task.users),
+            *(f"group:{name}" for name in human_task.groups),
+            *(f"excluded:{name}" for name in human_task.excluded),
+        ]
     if human_task.state is HumanTaskState.CLAIMED:
         return [f"assignee:{human_task.assignee}", *([f"owner:{human_task.owner}"] if human_task.owner else [])]
     return []
