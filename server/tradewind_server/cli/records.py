@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tradewind import values
 from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Task, Wait
+from tradewind.people import HumanTask, HumanTaskEntry
 
 Record = dict[str, values.Value]
 
@@ -166,4 +167,45 @@ def problem(item: Problem) -> Record:
         "path": item.path,
         "message": item.message,
         "fix": item.fix,
+    }
+
+
+def human_task(item: HumanTask) -> Record:
+    """Return a human task."""
+    return {
+        "id": item.id,
+        "title": item.title,
+        "description": item.description,
+        "state": item.state,
+        "execution_id": item.execution_id,
+        "workflow": item.workflow,
+        "task": item.task,
+        "business_key": item.business_key,
+        "priority": item.priority,
+        "users": list(item.users),
+        "groups": list(item.groups),
+        "assignee": item.assignee,
+        "owner": item.owner,
+        "outcomes": {name: {"reason_required": needs} for name, needs in item.outcomes.items()},
+        "show": item.show,
+        "form": item.form,
+        "draft": item.draft,
+        "etag": item.etag,
+        "done_by": item.done_by,
+        "outcome": item.outcome,
+        "created_at": moment(item.created_at),
+        "updated_at": moment(item.updated_at),
+    }
+
+
+def human_task_entry(item: HumanTaskEntry) -> Record:
+    """Return one thing that happened to a human task."""
+    return {
+        "at": moment(item.at),
+        "type": item.type,
+        "by": item.by,
+        "to": item.to,
+        "outcome": item.outcome,
+        "text": item.text,
+        "etag": item.etag,
     }
