@@ -435,6 +435,22 @@ class DecisionInvalid(Refusal):
         self.faults = faults
 
 
+class PersonNotManager(Refusal):
+    """Only who may manage human tasks can do this for others."""
+
+    reason = "PERSON_NOT_MANAGER"
+    kind = Kind.DENIED
+    sentence = "Expected '{user}' to have the right 'manage-human-tasks', but he has not."
+
+
+class AbsenceNotFound(Refusal):
+    """There is no such absence, or it is over."""
+
+    reason = "ABSENCE_NOT_FOUND"
+    kind = Kind.NOT_FOUND
+    sentence = "Expected to find absence '{absence}', but there is none that has not ended."
+
+
 class ActionIsHuman(Refusal):
     """No worker serves this action: a person does."""
 

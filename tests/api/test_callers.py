@@ -18,7 +18,7 @@ from grpc import StatusCode
 from tests.api.harness import PATIENCE, Served, refused
 from tests.api.test_human_tasks import BONUS
 from tradewind import values
-from tradewind.v1 import definition_pb2, definition_service_pb2, execution_service_pb2
+from tradewind.v1 import definition_pb2, definition_service_pb2, execution_service_pb2, human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind_server.api.tokens import digest
 from tradewind_server.bootstrap import Server, Unbindable
@@ -126,7 +126,7 @@ async def test_a_token_says_groups_and_rights_whatever_the_caller_says(tmp_path:
         from_file = await _begin(served, eve)
         with refused(StatusCode.PERMISSION_DENIED, "PERSON_EXCLUDED"):
             await served.people.ClaimHumanTask(pb.ClaimHumanTaskRequest(human_task_id=from_file), **eve)
-        with refused(StatusCode.PERMISSION_DENIED, "PERSON_NOT_ELIGIBLE"):
+        with refused(StatusCode.PERMISSION_DENIED, "PERSON_NOT_MANAGER"):
             await served.people.AssignHumanTask(
                 pb.AssignHumanTaskRequest(human_task_id=from_file, user="fred"), **token("alice")
             )
@@ -135,6 +135,15 @@ async def test_a_token_says_groups_and_rights_whatever_the_caller_says(tmp_path:
         )
         assert assigned.human_task.assignee == "alice"
         assert await inbox(served, token("alice")) == ["Approve 1"]
+        absence = human_task_pb2.Absence(user="alice", substitute="eve")
+        absence.starts_at.FromSeconds(int(time.time()))
+        absence.ends_at.FromSeconds(int(time.time()) + 600)
+        with refused(StatusCode.PERMISSION_DENIED, "PERSON_NOT_MANAGER"):
+            await served.people.AddAbsence(pb.AddAbsenceRequest(absence=absence), **eve)
+        added = await served.people.AddAbsence(pb.AddAbsenceRequest(absence=absence), **token("chief"))
+        with refused(StatusCode.PERMISSION_DENIED, "PERSON_NOT_MANAGER"):
+            await served.people.RemoveAbsence(pb.RemoveAbsenceRequest(absence_id=added.absence.id), **eve)
+        await served.people.RemoveAbsence(pb.RemoveAbsenceRequest(absence_id=added.absence.id), **token("alice"))
 
 
 async def _begin(served: Served, how: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -338,3 +339,53 @@ async def test_an_inbox_is_pushed_by_any_server(postgres_url: Callable[[], str])
         await b.people.SubmitHumanTask(await decision(a, id_), **ALICE)
         assert (await a.ended(id_.split("/")[0]))[0] == "SUCCEEDED"
         assert list((await following()).removed_ids) == [id_]
+
+
+def away(user: str, substitute: str, begins: int = -60, ends: int = 3600) -> human_task_pb2.Absence:
+    """Return an absence from so many seconds from now on."""
+    absence = human_task_pb2.Absence(user=user, substitute=substitute)
+    absence.starts_at.FromSeconds(int(time.time()) + begins)
+    absence.ends_at.FromSeconds(int(time.time()) + ends)
+    return absence
+
+
+async def test_a_substitute_has_the_tasks_of_who_is_absent(served: Served) -> None:
+    """Those he is asked to do by name, from the begin to the end of the absence; the absent one stays accountable."""
+    fred, gil = as_user("fred"), as_user("gil")
+    [id_] = await begin(served, head="fred")
+    await served.people.AddAbsence(pb.AddAbsenceRequest(absence=away("", "gil", 600)), **fred)
+    assert await listed(served, gil) == []
+    with refused(StatusCode.PERMISSION_DENIED, "PERSON_NOT_ELIGIBLE"):
+        await served.people.ClaimHumanTask(pb.ClaimHumanTaskRequest(human_task_id=id_), **gil)
+
+    added = await served.people.AddAbsence(pb.AddAbsenceRequest(absence=away("fred", "gil")), **fred)
+    again = await served.people.AddAbsence(pb.AddAbsenceRequest(absence=added.absence), **fred)
+    assert again == added
+    assert await listed(served, gil) == [id_]
+    claimed = await served.people.ClaimHumanTask(pb.ClaimHumanTaskRequest(human_task_id=id_), **gil)
+    assert (claimed.human_task.assignee, claimed.human_task.owner) == ("gil", "fred")
+    await served.people.ReleaseHumanTask(pb.ReleaseHumanTaskRequest(human_task_id=id_), **gil)
+
+    there = await served.people.ListAbsences(pb.ListAbsencesRequest(user="fred"))
+    assert [(absence.user, absence.substitute, absence.created_by) for absence in there.absences] == [
+        ("fred", "gil", "fred")
+    ] * 2
+    await served.people.RemoveAbsence(pb.RemoveAbsenceRequest(absence_id=added.absence.id), **fred)
+    assert await listed(served, gil) == []
+    with refused(StatusCode.NOT_FOUND, "ABSENCE_NOT_FOUND"):
+        await served.people.RemoveAbsence(pb.RemoveAbsenceRequest(absence_id=added.absence.id), **fred)
+
+
+@pytest.mark.parametrize(
+    "absence",
+    [
+        away("fred", ""),
+        away("fred", "fred"),
+        away("fred", "gil", 60, 30),
+        away("fred", "gil", -60, -30),
+        human_task_pb2.Absence(user="fred", substitute="gil"),
+    ],
+)
+async def test_an_absence_that_is_none_is_refused(served: Served, absence: human_task_pb2.Absence) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"):
+        await served.people.AddAbsence(pb.AddAbsenceRequest(absence=absence), **as_user("fred"))

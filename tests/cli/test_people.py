@@ -117,6 +117,15 @@ def test_what_cannot_be_done_is_said(story: Story, arguments: tuple[str, ...], s
     assert said in done.stderr.decode()
 
 
+@pytest.mark.slow
+def test_who_is_away_names_a_substitute(story: Story) -> None:
+    added = answer(story, "alice", "task", "absent", "gil", "--until", "2099-01-01")
+    assert (added["user"], added["substitute"]) == ("alice", "gil")
+    assert added in answer(story, "alice", "task", "absences", "--who", "alice")
+    answer(story, "alice", "task", "back", added["id"])
+    assert answer(story, "alice", "task", "absences", "--who", "alice") == []
+
+
 FORM = {
     "type": "object",
     "required": ["amount", "kind"],

@@ -116,6 +116,25 @@ class InboxUpdate:
     is_complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A time in which a user's human tasks are also for his substitute."""
+
+    id: str
+    user: str
+    substitute: str
+    starts_at: datetime
+    ends_at: datetime
+    note: str
+    created_by: str
+
+    @classmethod
+    def read(cls, message: human_task_pb2.Absence) -> Absence:
+        """Read a message."""
+        starts_at, ends_at = message.starts_at.ToDatetime(tzinfo=UTC), message.ends_at.ToDatetime(tzinfo=UTC)
+        return cls(message.id, message.user, message.substitute, starts_at, ends_at, message.note, message.created_by)
+
+
 def _state(number: int) -> str:
     try:
         return human_task_pb2.HumanTaskState.Name(number).removeprefix("HUMAN_TASK_STATE_")  # type: ignore[arg-type]
@@ -279,6 +298,33 @@ def _read(response: Any) -> HumanTask:
 
 def _request_id() -> str:
     return str(uuid.uuid4())
+
+
+def add_absence(
+    namespace: str, user: str, substitute: str, starts_at: datetime, ends_at: datetime, note: str
+) -> Call[Absence]:
+    """Let somebody stand in for a user; moments have a time zone."""
+    absence = human_task_pb2.Absence(user=user, substitute=substitute, note=note)
+    absence.starts_at.FromDatetime(starts_at)
+    absence.ends_at.FromDatetime(ends_at)
+    request = pb.AddAbsenceRequest(namespace=namespace, absence=absence)
+    return Call(_SERVICE, "AddAbsence", request, lambda response: Absence.read(response.absence))
+
+
+def absences(namespace: str, user: str, size: int, token: str) -> Call[Page[Absence]]:
+    """List absences that have not ended."""
+    request = pb.ListAbsencesRequest(namespace=namespace, user=user, page_size=size, page_token=token)
+
+    def read(response: pb.ListAbsencesResponse) -> Page[Absence]:
+        return Page([Absence.read(item) for item in response.absences], response.next_page_token)
+
+    return Call(_SERVICE, "ListAbsences", request, read)
+
+
+def remove_absence(namespace: str, id_: str) -> Call[None]:
+    """End an absence."""
+    request = pb.RemoveAbsenceRequest(namespace=namespace, absence_id=id_)
+    return Call(_SERVICE, "RemoveAbsence", request, lambda _: None)
 
 
 # --- watching ------------------------------------------------------------------------------------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from tradewind import errors, people, values
 from tradewind.calls import Call
 from tradewind.models import Page
-from tradewind.people import HumanTask, HumanTaskEntry, InboxUpdate, InboxWatch
+from tradewind.people import Absence, HumanTask, HumanTaskEntry, InboxUpdate, InboxWatch
 
 T = TypeVar("T")
 _PAGE = 100
@@ -101,6 +102,20 @@ class People:
         """Decide up to 1,000 in the same way, each for itself: an item is decided, or why it is not."""
         return self._send(people.submit_many(self._namespace, seen, outcome, reason))
 
+    def add_absence(
+        self, substitute: str, starts_at: datetime, ends_at: datetime, *, user: str = "", note: str = ""
+    ) -> Absence:
+        """Let somebody stand in for you, or, as one who may manage human tasks, for *user*; with time zones."""
+        return self._send(people.add_absence(self._namespace, user, substitute, starts_at, ends_at, note))
+
+    def absences(self, user: str = "") -> Iterator[Absence]:
+        """List absences that have not ended, of one user or of all, page by page as they are read."""
+        return self._pages(lambda token: people.absences(self._namespace, user, _PAGE, token))
+
+    def remove_absence(self, id: str) -> None:
+        """End an absence at once."""
+        self._send(people.remove_absence(self._namespace, id))
+
     def watch(self, scope: str = "inbox", filter: str = "") -> Iterator[InboxUpdate]:
         """Follow an inbox: first all that is in it, then what comes, changes and goes, over restarts of the server."""
         return self._follow(InboxWatch(self._namespace, scope, filter), None)
@@ -175,6 +190,20 @@ class AioPeople:
     ) -> builtins.list[HumanTask | errors.TradewindError]:
         """Decide up to 1,000 in the same way, each for itself: an item is decided, or why it is not."""
         return await self._send(people.submit_many(self._namespace, seen, outcome, reason))
+
+    async def add_absence(
+        self, substitute: str, starts_at: datetime, ends_at: datetime, *, user: str = "", note: str = ""
+    ) -> Absence:
+        """Let somebody stand in for you, or, as one who may manage human tasks, for *user*; with time zones."""
+        return await self._send(people.add_absence(self._namespace, user, substitute, starts_at, ends_at, note))
+
+    def absences(self, user: str = "") -> AsyncIterator[Absence]:
+        """List absences that have not ended, of one user or of all, page by page as they are read."""
+        return self._pages(lambda token: people.absences(self._namespace, user, _PAGE, token))
+
+    async def remove_absence(self, id: str) -> None:
+        """End an absence at once."""
+        await self._send(people.remove_absence(self._namespace, id))
 
     def watch(self, scope: str = "inbox", filter: str = "") -> AsyncIterator[InboxUpdate]:
         """Follow an inbox: first all that is in it, then what comes, changes and goes, over restarts of the server."""

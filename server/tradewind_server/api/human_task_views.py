@@ -14,7 +14,9 @@ from tradewind_server.api import convert
 from tradewind_server.api.caller import person
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
-from tradewind_server.store import reads
+from tradewind_server.engine.commands import Person
+from tradewind_server.store import absences, reads
+from tradewind_server.store.absences import Absence
 from tradewind_server.store.human_tasks import For
 from tradewind_server.store.projection import HumanTaskDetail
 from tradewind_server.store.records import StoredEvent
@@ -23,21 +25,26 @@ from tradewind_server.store.statements import Dialect
 _detail = msgspec.json.Decoder(HumanTaskDetail).decode
 
 
-def for_caller(scope: pb.HumanTaskScope.ValueType) -> For | None:
-    """Return the inbox that the caller's *scope* is; None for all human tasks of the namespace.
+def asking(scope: pb.HumanTaskScope.ValueType) -> Person | None:
+    """Return the person whose *scope* it is; None if it is nobody's, but all of the namespace.
 
     Raises:
-        PersonUnknown: the scope is the caller's, and nobody knows who that is.
+        PersonUnknown: nobody knows who calls.
     """
-    if scope == pb.HUMAN_TASK_SCOPE_UNSPECIFIED:
-        return None
-    who = person()
+    return None if scope == pb.HUMAN_TASK_SCOPE_UNSPECIFIED else person()
+
+
+def inbox_of(
+    connection: sa.Connection, namespace: str, who: Person, scope: pb.HumanTaskScope.ValueType, at: int
+) -> For:
+    """Return what *scope* is for somebody at a moment, microseconds."""
     if scope == pb.HUMAN_TASK_SCOPE_MINE:
-        return For(who.user, [f"assignee:{who.user}"])
+        return For(who.user, (f"assignee:{who.user}",))
     if scope == pb.HUMAN_TASK_SCOPE_DELEGATED:
-        return For(who.user, [f"owner:{who.user}"])
-    asked = [f"user:{user}" for user in (who.user, *sorted(who.stands_for))]
-    return For(who.user, [f"assignee:{who.user}", *asked, *(f"group:{group}" for group in sorted(who.groups))])
+        return For(who.user, (f"owner:{who.user}",))
+    absent = sorted(absences.absent_for(connection, namespace, who.user, at))
+    users = (f"user:{user}" for user in (who.user, *absent))
+    return For(who.user, (f"assignee:{who.user}", *users, *(f"group:{group}" for group in sorted(who.groups))))
 
 
 def messages(
@@ -110,4 +117,20 @@ def entry(stored: StoredEvent) -> human_task_pb2.HumanTaskEntry:
         outcome=getattr(event, "outcome", ""),
         text=next((text for name in ("reason", "note", "text", "message") if (text := getattr(event, name, ""))), ""),
         etag=getattr(event, "etag", ""),
+    )
+
+
+# --- absences ------------------------------------------------------------------------------------
+
+
+def absence(found: Absence) -> human_task_pb2.Absence:
+    """Return an absence as a message."""
+    return human_task_pb2.Absence(
+        id=found.id,
+        user=found.user,
+        substitute=found.substitute,
+        starts_at=convert.timestamp(found.starts_at),
+        ends_at=convert.timestamp(found.ends_at),
+        note=found.note,
+        created_by=found.created_by,
     )

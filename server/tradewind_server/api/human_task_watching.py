@@ -8,12 +8,14 @@ from typing import Any
 
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind_server.api import convert, human_task_views
-from tradewind_server.api.caller import namespace_of
+from tradewind_server.api.caller import namespace_of, person
+from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import ServerDraining
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tail import COMMANDS, Follower
 from tradewind_server.store import human_tasks, log
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
+from tradewind_server.store.human_tasks import For
 from tradewind_server.store.log import Place
 
 #: A quiet stream says that it is alive this often.
@@ -55,9 +57,10 @@ class _Watch:
         self._runtime = runtime
         self.namespace = namespace_of(request.namespace)
         self._terms = parse_filter(request.filter, HUMAN_TASK_FIELDS)
-        inbox = human_task_views.for_caller(request.scope or pb.HUMAN_TASK_SCOPE_INBOX)
-        assert inbox is not None, "no other scope is for all"
-        self._inbox = inbox
+        self._scope = request.scope or pb.HUMAN_TASK_SCOPE_INBOX
+        self._who = person()
+        #: Whose entries are in the list; it changes when an absence begins or ends.
+        self._inbox = For(self._who.user, ())
         #: What the caller has been sent and not been told to forget.
         self._sent: set[tuple[str, int]] = set()
 
@@ -67,6 +70,7 @@ class _Watch:
 
     async def begin(self) -> AsyncIterator[pb.WatchHumanTasksResponse]:
         """Yield the list as it is now."""
+        self._inbox = await self._runtime.read(lambda c, _: self._inbox_now(c))
         after: human_tasks.Place | None = None
         while True:
             rows, message = await self._runtime.read(functools.partial(self._page, after))
@@ -75,6 +79,10 @@ class _Watch:
             if message.is_complete:
                 return
             after = human_tasks.place_of(rows[-1])
+
+    def _inbox_now(self, connection: Any) -> For:
+        now = to_microseconds(self._runtime.clock.now())
+        return human_task_views.inbox_of(connection, self.namespace, self._who, self._scope, now)
 
     def _page(self, after: human_tasks.Place | None, connection: Any, dialect: Any) -> tuple[Sequence[Any], Any]:
         rows = human_tasks.inbox(connection, self.namespace, self._inbox, self._terms, _PAGE, after)
@@ -99,10 +107,22 @@ class _Watch:
                 yield message
                 due = clock.monotonic() + _ALIVE_SECONDS
             elif clock.monotonic() >= due:
+                if self._inbox != await self._runtime.read(lambda c, _: self._inbox_now(c)):
+                    async for message in self._anew():
+                        yield message
                 yield pb.WatchHumanTasksResponse(alive_at=convert.moment(clock.now()))
                 due = clock.monotonic() + _ALIVE_SECONDS
             if not keys and not is_cut:
                 await follower.wait(due - clock.monotonic())
+
+    async def _anew(self) -> AsyncIterator[pb.WatchHumanTasksResponse]:
+        """Yield the list after an absence has begun or ended, and what is in it no more."""
+        before, self._sent = self._sent, set()
+        async for message in self.begin():
+            message.is_complete = False
+            yield message
+        gone = [f"{execution_id}/a{action_id}" for execution_id, action_id in sorted(before - self._sent)]
+        yield pb.WatchHumanTasksResponse(removed_ids=gone)
 
     async def _changed(self, follower: Follower, place: Place) -> tuple[list[tuple[str, int]], Place, bool]:
         """Return which human tasks changed after *place*, where that ends, and whether there is more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,13 @@ from tradewind_server.api.caller import namespace_of, person, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.human_task_watching import HumanTaskWatching
 from tradewind_server.api.pages import Pages, fill
+from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
-from tradewind_server.errors import ExecutionNotFound, FieldInvalid, HumanTaskNotFound, Refusal
+from tradewind_server.errors import ExecutionNotFound, FieldInvalid, HumanTaskNotFound, PersonNotManager, Refusal
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import human_tasks, reads
+from tradewind_server.store import absences, human_tasks, reads
+from tradewind_server.store.absences import Absence
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
 
 _MOST_TEXT = 4_000
@@ -45,17 +48,19 @@ class HumanTasks(service.HumanTaskServiceServicer):
         terms = parse_filter(request.filter, HUMAN_TASK_FIELDS)
         size = convert.page_size_of(request.page_size)
         full = request.view == pb.HUMAN_TASK_VIEW_FULL
-        inbox = human_task_views.for_caller(request.scope)
-        query = ("human tasks", namespace, request.filter, *([inbox.user, *inbox.principals] if inbox else []))
+        who = human_task_views.asking(request.scope)
+        query = ("human tasks", namespace, request.filter, request.scope, who.user if who else "")
+        now = to_microseconds(self._runtime.clock.now())
         position: tuple[Any, ...] = tuple(self._pages.position(query, request.page_token))
 
         def work(connection: Any, dialect: Any) -> pb.ListHumanTasksResponse:
-            if inbox is None:
+            if who is None:
                 rows = human_tasks.page(connection, namespace, terms, size + 1, position or None)
             else:
+                inbox = human_task_views.inbox_of(connection, namespace, who, request.scope, now)
                 rows = human_tasks.inbox(connection, namespace, inbox, terms, size + 1, position or None)
             found = fill(rows, lambda some: human_task_views.messages(connection, dialect, some, full=full), size)
-            token = self._pages.next(query, rows, len(found), _key if inbox is None else human_tasks.place_of)
+            token = self._pages.next(query, rows, len(found), _key if who is None else human_tasks.place_of)
             return pb.ListHumanTasksResponse(human_tasks=found, next_page_token=token)
 
         return await self._runtime.read(work)
@@ -64,11 +69,13 @@ class HumanTasks(service.HumanTaskServiceServicer):
         """Count, up to a bound."""
         namespace = namespace_of(request.namespace)
         terms = parse_filter(request.filter, HUMAN_TASK_FIELDS)
-        inbox = human_task_views.for_caller(request.scope)
+        who = human_task_views.asking(request.scope)
+        now = to_microseconds(self._runtime.clock.now())
 
         def work(connection: Any, _: Any) -> int:
-            if inbox is None:
+            if who is None:
                 return human_tasks.count(connection, namespace, terms, _MOST_COUNTED + 1)
+            inbox = human_task_views.inbox_of(connection, namespace, who, request.scope, now)
             return human_tasks.count_inbox(connection, namespace, inbox, terms, _MOST_COUNTED + 1)
 
         found = await self._runtime.read(work)
@@ -112,6 +119,66 @@ class HumanTasks(service.HumanTaskServiceServicer):
     def WatchHumanTasks(self, request: pb.WatchHumanTasksRequest, context: Any) -> Any:
         """Send a list and its changes."""
         return self._watching.watch(request)
+
+    # --- absences --------------------------------------------------------------------------------
+
+    async def AddAbsence(self, request: pb.AddAbsenceRequest, context: Any) -> Any:
+        """Let somebody stand in for a user."""
+        given, who = request.absence, person()
+        user = convert.name_of("absence.user", given.user) or who.user
+        if user != who.user and not who.may_manage:
+            raise PersonNotManager(user=who.user)
+        wanted = self._absence(namespace_of(request.namespace), user, who.user, given)
+        await self._runtime.ask(r.AddAbsence(provenance=provenance(context, "AddAbsence", ""), absence=wanted))
+        return pb.AddAbsenceResponse(absence=human_task_views.absence(wanted))
+
+    def _absence(self, namespace: str, user: str, by: str, given: human_task_pb2.Absence) -> Absence:
+        substitute = convert.name_of("absence.substitute", convert.required("absence.substitute", given.substitute))
+        starts_at, ends_at = (
+            convert.microseconds_of(f"absence.{name}", getattr(given, name)) for name in ("starts_at", "ends_at")
+        )
+        now = to_microseconds(self._runtime.clock.now())
+        if substitute == user:
+            expected, problem = "somebody else than who is absent", f"it is '{user}', too"
+            raise FieldInvalid(
+                name="absence.substitute", expected=expected, problem=problem, field="absence.substitute"
+            )
+        if ends_at <= max(starts_at, now):
+            expected, problem = "a moment after its begin and after now", "it is not"
+            raise FieldInvalid(name="absence.ends_at", expected=expected, problem=problem, field="absence.ends_at")
+        note = _text("absence.note", given.note)
+        what = f"{namespace}\n{user}\n{substitute}\n{starts_at}\n{ends_at}\n{note}"
+        id_ = hashlib.sha256(what.encode()).hexdigest()[:24]
+        return Absence(id_, namespace, user, substitute, starts_at, ends_at, note, by)
+
+    async def ListAbsences(self, request: pb.ListAbsencesRequest, context: Any) -> Any:
+        """Return one page of absences that have not ended."""
+        namespace = namespace_of(request.namespace)
+        size = convert.page_size_of(request.page_size)
+        query = ("absences", namespace, request.user)
+        position: tuple[Any, ...] = tuple(self._pages.position(query, request.page_token))
+        now = to_microseconds(self._runtime.clock.now())
+
+        def work(connection: Any, _: Any) -> pb.ListAbsencesResponse:
+            rows = absences.page(connection, namespace, request.user, now, size + 1, position or None)
+            found = fill(rows, lambda some: [human_task_views.absence(row) for row in some], size)
+            token = self._pages.next(query, rows, len(found), lambda row: (row.starts_at, row.id))
+            return pb.ListAbsencesResponse(absences=found, next_page_token=token)
+
+        return await self._runtime.read(work)
+
+    async def RemoveAbsence(self, request: pb.RemoveAbsenceRequest, context: Any) -> Any:
+        """End an absence."""
+        await self._runtime.ask(
+            r.RemoveAbsence(
+                provenance=provenance(context, "RemoveAbsence", ""),
+                namespace=namespace_of(request.namespace),
+                id=convert.required("absence_id", request.absence_id),
+                person=person(),
+                at=self._runtime.clock.now(),
+            )
+        )
+        return pb.RemoveAbsenceResponse()
 
     # --- what people do --------------------------------------------------------------------------
 

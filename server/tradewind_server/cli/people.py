@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -204,6 +205,46 @@ def submit(
             _submit_many(session, client, seen, outcome, reason)
             return
         _submit(session, client, seen[0], outcome, reason, given)
+
+
+@app.command()
+@on_server
+def absent(
+    session: Session,
+    substitute: Annotated[str, typer.Argument(metavar="USER", help="Who stands in.")],
+    until: Annotated[datetime, typer.Option(help="The end, in the time of this machine.")],
+    since: Annotated[datetime | None, typer.Option("--from", help="The begin; default now.")] = None,
+    who: Annotated[str, typer.Option(help="Who is absent; default you.")] = "",
+    note: Note = "",
+) -> None:
+    """Say who stands in while you are away."""
+    begin = (since or datetime.now().astimezone()).astimezone()
+    with session.client() as client:
+        item = client.people.add_absence(substitute, begin, until.astimezone(), user=who, note=note)
+    session.output.record(records.absence(item), f"{item.substitute} stands in for {item.user} until {item.ends_at}.")
+
+
+@app.command()
+@on_server
+def absences(session: Session, who: Annotated[str, typer.Option(help="Only of this user.")] = "") -> None:
+    """List who stands in for whom."""
+    with session.client() as client:
+        found = list(client.people.absences(who))
+    session.output.table(
+        [records.absence(item) for item in found],
+        ("ID", "USER", "SUBSTITUTE", "FROM", "UNTIL", "NOTE"),
+        [(i.id, i.user, i.substitute, f"{i.starts_at:%Y-%m-%d %H:%M}", f"{i.ends_at:%Y-%m-%d %H:%M}", i.note)
+         for i in found],
+    )  # fmt: skip
+
+
+@app.command()
+@on_server
+def back(session: Session, id: Annotated[str, typer.Argument(metavar="ID", help="Id of the absence.")]) -> None:
+    """End an absence."""
+    with session.client() as client:
+        client.people.remove_absence(id)
+    session.output.record({"id": id}, "The absence is over.")
 
 
 @app.command("return")

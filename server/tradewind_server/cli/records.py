@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tradewind import values
 from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Task, Wait
-from tradewind.people import HumanTask, HumanTaskEntry
+from tradewind.people import Absence, HumanTask, HumanTaskEntry
 
 Record = dict[str, values.Value]
 
@@ -208,4 +208,17 @@ def human_task_entry(item: HumanTaskEntry) -> Record:
         "outcome": item.outcome,
         "text": item.text,
         "etag": item.etag,
+    }
+
+
+def absence(item: Absence) -> Record:
+    """Return an absence."""
+    return {
+        "id": item.id,
+        "user": item.user,
+        "substitute": item.substitute,
+        "starts_at": moment(item.starts_at),
+        "ends_at": moment(item.ends_at),
+        "note": item.note,
+        "created_by": item.created_by,
     }

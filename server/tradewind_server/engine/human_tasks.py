@@ -26,6 +26,7 @@ from tradewind_server.errors import (
     PayloadTooLarge,
     PersonExcluded,
     PersonNotEligible,
+    PersonNotManager,
     ReasonMissing,
 )
 from tradewind_server.lang.expressions import Scope, Template
@@ -266,7 +267,7 @@ def assign(d: Decision, command: c.AssignHumanTask) -> None:
     """Give it to somebody, also to one who was not asked; never to one who is excluded."""
     human_task, person = _open(d, command.action), command.person
     if not person.may_manage:
-        raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked="who may manage human tasks")
+        raise PersonNotManager(user=person.user)
     _check_excluded(d, human_task, command.to)
     if human_task.assignee == command.to and not human_task.owner:
         return

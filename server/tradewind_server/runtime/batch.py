@@ -22,12 +22,14 @@ from tradewind_server.engine import decide, evolve
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.state import Action, ActionState
 from tradewind_server.errors import (
+    AbsenceNotFound,
     ActionNotFound,
     ActionWithWorker,
     DefinitionNotFound,
     EnvironmentNotFound,
     ExecutionNotFound,
     LeaseLost,
+    PersonNotManager,
     Refusal,
     TaskNotFound,
 )
@@ -40,7 +42,7 @@ from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.messages import command_of
 from tradewind_server.settings import Settings
-from tradewind_server.store import definitions, environments, loading
+from tradewind_server.store import absences, definitions, environments, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
@@ -325,6 +327,8 @@ class Batch:
     def _completed(self, live: Live, request: r.Command) -> tuple[c.Command, int]:
         """Return the command with what only the store knows: which task, which actions nobody works on."""
         command = request.command
+        if isinstance(command, c.HumanTaskCommand):
+            return self._with_absences(request.namespace, command), 0
         if isinstance(command, c.StopExecution):
             return msgspec.structs.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
         if isinstance(command, c.RerunTask | c.SkipTask):
@@ -335,6 +339,11 @@ class Batch:
                 raise TaskNotFound(task=request.task_name or f"t{id_}", execution=live.state.id, field="task")
             return msgspec.structs.replace(command, task=id_), id_
         return command, 0
+
+    def _with_absences(self, namespace: str, command: c.HumanTaskCommand) -> c.HumanTaskCommand:
+        person, at = command.person, to_microseconds(command.at)
+        stands_for = person.stands_for | absences.absent_for(self._tx.connection, namespace, person.user, at)
+        return msgspec.structs.replace(command, person=msgspec.structs.replace(person, stands_for=stands_for))
 
     # --- results ---------------------------------------------------------------------------------
 
@@ -494,6 +503,23 @@ class Batch:
         self._tx.has_written = True
         return None
 
+    # --- absences --------------------------------------------------------------------------------
+
+    def _add_absence(self, request: r.AddAbsence) -> object:
+        absences.add(self._tx.connection, request.absence)
+        self._tx.has_written = True
+        return None
+
+    def _remove_absence(self, request: r.RemoveAbsence) -> object:
+        found = absences.get(self._tx.connection, request.namespace, request.id, to_microseconds(request.at))
+        if found is None:
+            raise AbsenceNotFound(absence=request.id, field="absence_id")
+        if request.person.user != found.user and not request.person.may_manage:
+            raise PersonNotManager(user=request.person.user)
+        absences.remove(self._tx.connection, request.namespace, request.id)
+        self._tx.has_written = True
+        return None
+
     # --- the end ---------------------------------------------------------------------------------
 
     def _write(self) -> None:
@@ -563,4 +589,6 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.DeleteDefinition: Batch._delete_definition,
     r.PutEnvironment: Batch._put_environment,
     r.DeleteEnvironment: Batch._delete_environment,
+    r.AddAbsence: Batch._add_absence,
+    r.RemoveAbsence: Batch._remove_absence,
 }

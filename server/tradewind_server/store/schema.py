@@ -252,6 +252,23 @@ inbox = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Who stands in for whom, and when.
+absences = sa.Table(
+    "absences",
+    metadata,
+    sa.Column("id", _text, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("user", _text, nullable=False),
+    sa.Column("substitute", _text, nullable=False),
+    sa.Column("starts_at", _int, nullable=False),
+    sa.Column("ends_at", _int, nullable=False),
+    sa.Column("note", _text, nullable=False),
+    sa.Column("created_by", _text, nullable=False),
+    sa.Index("absences_by_substitute", "namespace", "substitute", "ends_at"),
+    sa.Index("absences_by_begin", "namespace", "starts_at", "id"),
+    sqlite_with_rowid=False,
+)
+
 #: Delivery state of the actions that workers serve. One row from scheduling to the answer.
 queue = sa.Table(
     "action_queue",

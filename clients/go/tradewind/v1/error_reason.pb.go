@@ -158,10 +158,10 @@ const (
 	// Metadata: human_task, state, how.
 	ErrorReason_ERROR_REASON_HUMAN_TASK_CLOSED ErrorReason = 71
 	// Somebody else has the human task. FAILED_PRECONDITION.
-	// Metadata: human_task, assignee, user.
+	// Metadata: user, human_task, assignee.
 	ErrorReason_ERROR_REASON_HUMAN_TASK_TAKEN ErrorReason = 72
 	// What the human task shows has changed since it was seen. ABORTED.
-	// Metadata: human_task, etag, current.
+	// Metadata: human_task, current, etag.
 	ErrorReason_ERROR_REASON_HUMAN_TASK_CHANGED ErrorReason = 73
 	// It is not known who acts. UNAUTHENTICATED.
 	// Metadata: problem.
@@ -173,7 +173,7 @@ const (
 	// Metadata: user, human_task, why.
 	ErrorReason_ERROR_REASON_PERSON_EXCLUDED ErrorReason = 76
 	// The human task does not have this outcome. INVALID_ARGUMENT.
-	// Metadata: outcome, known.
+	// Metadata: known, outcome.
 	ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ErrorReason = 77
 	// This outcome needs a reason. INVALID_ARGUMENT.
 	// Metadata: outcome.
@@ -184,6 +184,12 @@ const (
 	// No worker serves this action: a person does. FAILED_PRECONDITION.
 	// Metadata: action.
 	ErrorReason_ERROR_REASON_ACTION_IS_HUMAN ErrorReason = 80
+	// Only who may manage human tasks can do this for others. PERMISSION_DENIED.
+	// Metadata: user.
+	ErrorReason_ERROR_REASON_PERSON_NOT_MANAGER ErrorReason = 81
+	// There is no such absence, or it is over. NOT_FOUND.
+	// Metadata: absence.
+	ErrorReason_ERROR_REASON_ABSENCE_NOT_FOUND ErrorReason = 82
 )
 
 // Enum value maps for ErrorReason.
@@ -241,6 +247,8 @@ var (
 		78: "ERROR_REASON_REASON_MISSING",
 		79: "ERROR_REASON_DECISION_INVALID",
 		80: "ERROR_REASON_ACTION_IS_HUMAN",
+		81: "ERROR_REASON_PERSON_NOT_MANAGER",
+		82: "ERROR_REASON_ABSENCE_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -295,6 +303,8 @@ var (
 		"ERROR_REASON_REASON_MISSING":        78,
 		"ERROR_REASON_DECISION_INVALID":      79,
 		"ERROR_REASON_ACTION_IS_HUMAN":       80,
+		"ERROR_REASON_PERSON_NOT_MANAGER":    81,
+		"ERROR_REASON_ABSENCE_NOT_FOUND":     82,
 	}
 )
 
@@ -329,7 +339,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\x94\x0e\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xdd\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -383,7 +393,9 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_OUTCOME_UNKNOWN\x10M\x12\x1f\n" +
 	"\x1bERROR_REASON_REASON_MISSING\x10N\x12!\n" +
 	"\x1dERROR_REASON_DECISION_INVALID\x10O\x12 \n" +
-	"\x1cERROR_REASON_ACTION_IS_HUMAN\x10PBW\n" +
+	"\x1cERROR_REASON_ACTION_IS_HUMAN\x10P\x12#\n" +
+	"\x1fERROR_REASON_PERSON_NOT_MANAGER\x10Q\x12\"\n" +
+	"\x1eERROR_REASON_ABSENCE_NOT_FOUND\x10RBW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -586,6 +586,106 @@ func (x *HumanTaskEntry) GetEtag() string {
 	return ""
 }
 
+// Absence is a time in which a user's human tasks are also for his substitute.
+type Absence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Optional. Who is absent; default the caller. Somebody else only for who may manage human tasks.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// Required. Who may do what the user is asked to do by name.
+	Substitute string `protobuf:"bytes,3,opt,name=substitute,proto3" json:"substitute,omitempty"`
+	// Required. When it begins.
+	StartsAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=starts_at,json=startsAt,proto3" json:"starts_at,omitempty"`
+	// Required. When it ends, after its begin.
+	EndsAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ends_at,json=endsAt,proto3" json:"ends_at,omitempty"`
+	// Optional. For people, up to 4,000 characters.
+	Note string `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
+	// Output only. Who said so.
+	CreatedBy     string `protobuf:"bytes,7,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Absence) Reset() {
+	*x = Absence{}
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Absence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Absence) ProtoMessage() {}
+
+func (x *Absence) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Absence.ProtoReflect.Descriptor instead.
+func (*Absence) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Absence) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Absence) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Absence) GetSubstitute() string {
+	if x != nil {
+		return x.Substitute
+	}
+	return ""
+}
+
+func (x *Absence) GetStartsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartsAt
+	}
+	return nil
+}
+
+func (x *Absence) GetEndsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndsAt
+	}
+	return nil
+}
+
+func (x *Absence) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Absence) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
 var File_tradewind_v1_human_task_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_human_task_proto_rawDesc = "" +
@@ -636,7 +736,18 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\x02to\x18\x05 \x01(\tR\x02to\x12\x18\n" +
 	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x12\x12\n" +
 	"\x04text\x18\a \x01(\tR\x04text\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag*\xab\x01\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\"\xee\x01\n" +
+	"\aAbsence\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1e\n" +
+	"\n" +
+	"substitute\x18\x03 \x01(\tR\n" +
+	"substitute\x127\n" +
+	"\tstarts_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bstartsAt\x123\n" +
+	"\aends_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06endsAt\x12\x12\n" +
+	"\x04note\x18\x06 \x01(\tR\x04note\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\a \x01(\tR\tcreatedBy*\xab\x01\n" +
 	"\x0eHumanTaskState\x12 \n" +
 	"\x1cHUMAN_TASK_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18HUMAN_TASK_STATE_OFFERED\x10\x01\x12\x1c\n" +
@@ -658,31 +769,34 @@ func file_tradewind_v1_human_task_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_human_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tradewind_v1_human_task_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_tradewind_v1_human_task_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_tradewind_v1_human_task_proto_goTypes = []any{
 	(HumanTaskState)(0),           // 0: tradewind.v1.HumanTaskState
 	(*HumanTask)(nil),             // 1: tradewind.v1.HumanTask
 	(*HumanTaskOutcome)(nil),      // 2: tradewind.v1.HumanTaskOutcome
 	(*ExcludedPerson)(nil),        // 3: tradewind.v1.ExcludedPerson
 	(*HumanTaskEntry)(nil),        // 4: tradewind.v1.HumanTaskEntry
-	(*Payload)(nil),               // 5: tradewind.v1.Payload
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Absence)(nil),               // 5: tradewind.v1.Absence
+	(*Payload)(nil),               // 6: tradewind.v1.Payload
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_tradewind_v1_human_task_proto_depIdxs = []int32{
-	5, // 0: tradewind.v1.HumanTask.show:type_name -> tradewind.v1.Payload
-	5, // 1: tradewind.v1.HumanTask.form:type_name -> tradewind.v1.Payload
-	2, // 2: tradewind.v1.HumanTask.outcomes:type_name -> tradewind.v1.HumanTaskOutcome
-	0, // 3: tradewind.v1.HumanTask.state:type_name -> tradewind.v1.HumanTaskState
-	3, // 4: tradewind.v1.HumanTask.excluded:type_name -> tradewind.v1.ExcludedPerson
-	5, // 5: tradewind.v1.HumanTask.draft:type_name -> tradewind.v1.Payload
-	6, // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
-	6, // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
-	6, // 8: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	6,  // 0: tradewind.v1.HumanTask.show:type_name -> tradewind.v1.Payload
+	6,  // 1: tradewind.v1.HumanTask.form:type_name -> tradewind.v1.Payload
+	2,  // 2: tradewind.v1.HumanTask.outcomes:type_name -> tradewind.v1.HumanTaskOutcome
+	0,  // 3: tradewind.v1.HumanTask.state:type_name -> tradewind.v1.HumanTaskState
+	3,  // 4: tradewind.v1.HumanTask.excluded:type_name -> tradewind.v1.ExcludedPerson
+	6,  // 5: tradewind.v1.HumanTask.draft:type_name -> tradewind.v1.Payload
+	7,  // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
+	7,  // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
+	7,  // 8: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
+	7,  // 9: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_human_task_proto_init() }
@@ -697,7 +811,7 @@ func file_tradewind_v1_human_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_human_task_proto_rawDesc), len(file_tradewind_v1_human_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1823,6 +1823,327 @@ func (*SubmitResult_HumanTask) isSubmitResult_Outcome() {}
 
 func (*SubmitResult_Refusal) isSubmitResult_Outcome() {}
 
+// AddAbsenceRequest holds the absence.
+type AddAbsenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. Who is absent, when, and who stands in.
+	Absence       *Absence `protobuf:"bytes,2,opt,name=absence,proto3" json:"absence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddAbsenceRequest) Reset() {
+	*x = AddAbsenceRequest{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddAbsenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddAbsenceRequest) ProtoMessage() {}
+
+func (x *AddAbsenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddAbsenceRequest.ProtoReflect.Descriptor instead.
+func (*AddAbsenceRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *AddAbsenceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AddAbsenceRequest) GetAbsence() *Absence {
+	if x != nil {
+		return x.Absence
+	}
+	return nil
+}
+
+// AddAbsenceResponse holds it with its id.
+type AddAbsenceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The absence.
+	Absence       *Absence `protobuf:"bytes,1,opt,name=absence,proto3" json:"absence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddAbsenceResponse) Reset() {
+	*x = AddAbsenceResponse{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddAbsenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddAbsenceResponse) ProtoMessage() {}
+
+func (x *AddAbsenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddAbsenceResponse.ProtoReflect.Descriptor instead.
+func (*AddAbsenceResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AddAbsenceResponse) GetAbsence() *Absence {
+	if x != nil {
+		return x.Absence
+	}
+	return nil
+}
+
+// ListAbsencesRequest says whose.
+type ListAbsencesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. Only of this user; default of all.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// Optional. Most absences in the answer, 1 to 1000; default 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Optional. From the last answer, to go on after it; all else must be the same.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAbsencesRequest) Reset() {
+	*x = ListAbsencesRequest{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAbsencesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAbsencesRequest) ProtoMessage() {}
+
+func (x *ListAbsencesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAbsencesRequest.ProtoReflect.Descriptor instead.
+func (*ListAbsencesRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListAbsencesRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ListAbsencesRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ListAbsencesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAbsencesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAbsencesResponse is one page.
+type ListAbsencesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By their begin.
+	Absences []*Absence `protobuf:"bytes,1,rep,name=absences,proto3" json:"absences,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAbsencesResponse) Reset() {
+	*x = ListAbsencesResponse{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAbsencesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAbsencesResponse) ProtoMessage() {}
+
+func (x *ListAbsencesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAbsencesResponse.ProtoReflect.Descriptor instead.
+func (*ListAbsencesResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListAbsencesResponse) GetAbsences() []*Absence {
+	if x != nil {
+		return x.Absences
+	}
+	return nil
+}
+
+func (x *ListAbsencesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// RemoveAbsenceRequest names an absence.
+type RemoveAbsenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. Its id.
+	AbsenceId     string `protobuf:"bytes,2,opt,name=absence_id,json=absenceId,proto3" json:"absence_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveAbsenceRequest) Reset() {
+	*x = RemoveAbsenceRequest{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveAbsenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveAbsenceRequest) ProtoMessage() {}
+
+func (x *RemoveAbsenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveAbsenceRequest.ProtoReflect.Descriptor instead.
+func (*RemoveAbsenceRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RemoveAbsenceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RemoveAbsenceRequest) GetAbsenceId() string {
+	if x != nil {
+		return x.AbsenceId
+	}
+	return ""
+}
+
+// RemoveAbsenceResponse is empty.
+type RemoveAbsenceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveAbsenceResponse) Reset() {
+	*x = RemoveAbsenceResponse{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveAbsenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveAbsenceResponse) ProtoMessage() {}
+
+func (x *RemoveAbsenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveAbsenceResponse.ProtoReflect.Descriptor instead.
+func (*RemoveAbsenceResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{32}
+}
+
 var File_tradewind_v1_human_task_service_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_human_task_service_proto_rawDesc = "" +
@@ -1950,7 +2271,26 @@ const file_tradewind_v1_human_task_service_proto_rawDesc = "" +
 	"\n" +
 	"human_task\x18\x01 \x01(\v2\x17.tradewind.v1.HumanTaskH\x00R\thumanTask\x121\n" +
 	"\arefusal\x18\x02 \x01(\v2\x15.tradewind.v1.RefusalH\x00R\arefusalB\t\n" +
-	"\aoutcome*\x89\x01\n" +
+	"\aoutcome\"b\n" +
+	"\x11AddAbsenceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12/\n" +
+	"\aabsence\x18\x02 \x01(\v2\x15.tradewind.v1.AbsenceR\aabsence\"E\n" +
+	"\x12AddAbsenceResponse\x12/\n" +
+	"\aabsence\x18\x01 \x01(\v2\x15.tradewind.v1.AbsenceR\aabsence\"\x83\x01\n" +
+	"\x13ListAbsencesRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"q\n" +
+	"\x14ListAbsencesResponse\x121\n" +
+	"\babsences\x18\x01 \x03(\v2\x15.tradewind.v1.AbsenceR\babsences\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n" +
+	"\x14RemoveAbsenceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"absence_id\x18\x02 \x01(\tR\tabsenceId\"\x17\n" +
+	"\x15RemoveAbsenceResponse*\x89\x01\n" +
 	"\x0eHumanTaskScope\x12 \n" +
 	"\x1cHUMAN_TASK_SCOPE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16HUMAN_TASK_SCOPE_INBOX\x10\x01\x12\x19\n" +
@@ -1959,8 +2299,7 @@ const file_tradewind_v1_human_task_service_proto_rawDesc = "" +
 	"\rHumanTaskView\x12\x1f\n" +
 	"\x1bHUMAN_TASK_VIEW_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15HUMAN_TASK_VIEW_BASIC\x10\x01\x12\x18\n" +
-	"\x14HUMAN_TASK_VIEW_FULL\x10\x022\xcd\n" +
-	"\n" +
+	"\x14HUMAN_TASK_VIEW_FULL\x10\x022\xde\f\n" +
 	"\x10HumanTaskService\x12`\n" +
 	"\x0eListHumanTasks\x12#.tradewind.v1.ListHumanTasksRequest\x1a$.tradewind.v1.ListHumanTasksResponse\"\x03\x90\x02\x01\x12c\n" +
 	"\x0fCountHumanTasks\x12$.tradewind.v1.CountHumanTasksRequest\x1a%.tradewind.v1.CountHumanTasksResponse\"\x03\x90\x02\x01\x12Z\n" +
@@ -1974,7 +2313,11 @@ const file_tradewind_v1_human_task_service_proto_rawDesc = "" +
 	"\x12SaveHumanTaskDraft\x12'.tradewind.v1.SaveHumanTaskDraftRequest\x1a(.tradewind.v1.SaveHumanTaskDraftResponse\"\x03\x90\x02\x02\x12f\n" +
 	"\x10CommentHumanTask\x12%.tradewind.v1.CommentHumanTaskRequest\x1a&.tradewind.v1.CommentHumanTaskResponse\"\x03\x90\x02\x02\x12c\n" +
 	"\x0fSubmitHumanTask\x12$.tradewind.v1.SubmitHumanTaskRequest\x1a%.tradewind.v1.SubmitHumanTaskResponse\"\x03\x90\x02\x02\x12f\n" +
-	"\x10SubmitHumanTasks\x12%.tradewind.v1.SubmitHumanTasksRequest\x1a&.tradewind.v1.SubmitHumanTasksResponse\"\x03\x90\x02\x02BW\n" +
+	"\x10SubmitHumanTasks\x12%.tradewind.v1.SubmitHumanTasksRequest\x1a&.tradewind.v1.SubmitHumanTasksResponse\"\x03\x90\x02\x02\x12T\n" +
+	"\n" +
+	"AddAbsence\x12\x1f.tradewind.v1.AddAbsenceRequest\x1a .tradewind.v1.AddAbsenceResponse\"\x03\x90\x02\x02\x12Z\n" +
+	"\fListAbsences\x12!.tradewind.v1.ListAbsencesRequest\x1a\".tradewind.v1.ListAbsencesResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\rRemoveAbsence\x12\".tradewind.v1.RemoveAbsenceRequest\x1a#.tradewind.v1.RemoveAbsenceResponse\"\x03\x90\x02\x02BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (
@@ -1990,7 +2333,7 @@ func file_tradewind_v1_human_task_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_human_task_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_human_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_tradewind_v1_human_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_tradewind_v1_human_task_service_proto_goTypes = []any{
 	(HumanTaskScope)(0),                  // 0: tradewind.v1.HumanTaskScope
 	(HumanTaskView)(0),                   // 1: tradewind.v1.HumanTaskView
@@ -2021,66 +2364,82 @@ var file_tradewind_v1_human_task_service_proto_goTypes = []any{
 	(*SubmitHumanTasksRequest)(nil),      // 26: tradewind.v1.SubmitHumanTasksRequest
 	(*SubmitHumanTasksResponse)(nil),     // 27: tradewind.v1.SubmitHumanTasksResponse
 	(*SubmitResult)(nil),                 // 28: tradewind.v1.SubmitResult
-	(*HumanTask)(nil),                    // 29: tradewind.v1.HumanTask
-	(*HumanTaskEntry)(nil),               // 30: tradewind.v1.HumanTaskEntry
-	(*timestamppb.Timestamp)(nil),        // 31: google.protobuf.Timestamp
-	(*Payload)(nil),                      // 32: tradewind.v1.Payload
-	(*Refusal)(nil),                      // 33: tradewind.v1.Refusal
+	(*AddAbsenceRequest)(nil),            // 29: tradewind.v1.AddAbsenceRequest
+	(*AddAbsenceResponse)(nil),           // 30: tradewind.v1.AddAbsenceResponse
+	(*ListAbsencesRequest)(nil),          // 31: tradewind.v1.ListAbsencesRequest
+	(*ListAbsencesResponse)(nil),         // 32: tradewind.v1.ListAbsencesResponse
+	(*RemoveAbsenceRequest)(nil),         // 33: tradewind.v1.RemoveAbsenceRequest
+	(*RemoveAbsenceResponse)(nil),        // 34: tradewind.v1.RemoveAbsenceResponse
+	(*HumanTask)(nil),                    // 35: tradewind.v1.HumanTask
+	(*HumanTaskEntry)(nil),               // 36: tradewind.v1.HumanTaskEntry
+	(*timestamppb.Timestamp)(nil),        // 37: google.protobuf.Timestamp
+	(*Payload)(nil),                      // 38: tradewind.v1.Payload
+	(*Refusal)(nil),                      // 39: tradewind.v1.Refusal
+	(*Absence)(nil),                      // 40: tradewind.v1.Absence
 }
 var file_tradewind_v1_human_task_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.ListHumanTasksRequest.scope:type_name -> tradewind.v1.HumanTaskScope
 	1,  // 1: tradewind.v1.ListHumanTasksRequest.view:type_name -> tradewind.v1.HumanTaskView
-	29, // 2: tradewind.v1.ListHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
+	35, // 2: tradewind.v1.ListHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
 	0,  // 3: tradewind.v1.CountHumanTasksRequest.scope:type_name -> tradewind.v1.HumanTaskScope
-	29, // 4: tradewind.v1.GetHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	30, // 5: tradewind.v1.ListHumanTaskEntriesResponse.entries:type_name -> tradewind.v1.HumanTaskEntry
+	35, // 4: tradewind.v1.GetHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	36, // 5: tradewind.v1.ListHumanTaskEntriesResponse.entries:type_name -> tradewind.v1.HumanTaskEntry
 	0,  // 6: tradewind.v1.WatchHumanTasksRequest.scope:type_name -> tradewind.v1.HumanTaskScope
-	29, // 7: tradewind.v1.WatchHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
-	31, // 8: tradewind.v1.WatchHumanTasksResponse.alive_at:type_name -> google.protobuf.Timestamp
-	29, // 9: tradewind.v1.ClaimHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	29, // 10: tradewind.v1.ReleaseHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	29, // 11: tradewind.v1.AssignHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	29, // 12: tradewind.v1.DelegateHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	32, // 13: tradewind.v1.SaveHumanTaskDraftRequest.data:type_name -> tradewind.v1.Payload
-	29, // 14: tradewind.v1.SaveHumanTaskDraftResponse.human_task:type_name -> tradewind.v1.HumanTask
-	29, // 15: tradewind.v1.CommentHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	32, // 16: tradewind.v1.SubmitHumanTaskRequest.data:type_name -> tradewind.v1.Payload
-	29, // 17: tradewind.v1.SubmitHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	35, // 7: tradewind.v1.WatchHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
+	37, // 8: tradewind.v1.WatchHumanTasksResponse.alive_at:type_name -> google.protobuf.Timestamp
+	35, // 9: tradewind.v1.ClaimHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	35, // 10: tradewind.v1.ReleaseHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	35, // 11: tradewind.v1.AssignHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	35, // 12: tradewind.v1.DelegateHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	38, // 13: tradewind.v1.SaveHumanTaskDraftRequest.data:type_name -> tradewind.v1.Payload
+	35, // 14: tradewind.v1.SaveHumanTaskDraftResponse.human_task:type_name -> tradewind.v1.HumanTask
+	35, // 15: tradewind.v1.CommentHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	38, // 16: tradewind.v1.SubmitHumanTaskRequest.data:type_name -> tradewind.v1.Payload
+	35, // 17: tradewind.v1.SubmitHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
 	24, // 18: tradewind.v1.SubmitHumanTasksRequest.requests:type_name -> tradewind.v1.SubmitHumanTaskRequest
 	28, // 19: tradewind.v1.SubmitHumanTasksResponse.results:type_name -> tradewind.v1.SubmitResult
-	29, // 20: tradewind.v1.SubmitResult.human_task:type_name -> tradewind.v1.HumanTask
-	33, // 21: tradewind.v1.SubmitResult.refusal:type_name -> tradewind.v1.Refusal
-	2,  // 22: tradewind.v1.HumanTaskService.ListHumanTasks:input_type -> tradewind.v1.ListHumanTasksRequest
-	4,  // 23: tradewind.v1.HumanTaskService.CountHumanTasks:input_type -> tradewind.v1.CountHumanTasksRequest
-	6,  // 24: tradewind.v1.HumanTaskService.GetHumanTask:input_type -> tradewind.v1.GetHumanTaskRequest
-	8,  // 25: tradewind.v1.HumanTaskService.ListHumanTaskEntries:input_type -> tradewind.v1.ListHumanTaskEntriesRequest
-	10, // 26: tradewind.v1.HumanTaskService.WatchHumanTasks:input_type -> tradewind.v1.WatchHumanTasksRequest
-	12, // 27: tradewind.v1.HumanTaskService.ClaimHumanTask:input_type -> tradewind.v1.ClaimHumanTaskRequest
-	14, // 28: tradewind.v1.HumanTaskService.ReleaseHumanTask:input_type -> tradewind.v1.ReleaseHumanTaskRequest
-	16, // 29: tradewind.v1.HumanTaskService.AssignHumanTask:input_type -> tradewind.v1.AssignHumanTaskRequest
-	18, // 30: tradewind.v1.HumanTaskService.DelegateHumanTask:input_type -> tradewind.v1.DelegateHumanTaskRequest
-	20, // 31: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:input_type -> tradewind.v1.SaveHumanTaskDraftRequest
-	22, // 32: tradewind.v1.HumanTaskService.CommentHumanTask:input_type -> tradewind.v1.CommentHumanTaskRequest
-	24, // 33: tradewind.v1.HumanTaskService.SubmitHumanTask:input_type -> tradewind.v1.SubmitHumanTaskRequest
-	26, // 34: tradewind.v1.HumanTaskService.SubmitHumanTasks:input_type -> tradewind.v1.SubmitHumanTasksRequest
-	3,  // 35: tradewind.v1.HumanTaskService.ListHumanTasks:output_type -> tradewind.v1.ListHumanTasksResponse
-	5,  // 36: tradewind.v1.HumanTaskService.CountHumanTasks:output_type -> tradewind.v1.CountHumanTasksResponse
-	7,  // 37: tradewind.v1.HumanTaskService.GetHumanTask:output_type -> tradewind.v1.GetHumanTaskResponse
-	9,  // 38: tradewind.v1.HumanTaskService.ListHumanTaskEntries:output_type -> tradewind.v1.ListHumanTaskEntriesResponse
-	11, // 39: tradewind.v1.HumanTaskService.WatchHumanTasks:output_type -> tradewind.v1.WatchHumanTasksResponse
-	13, // 40: tradewind.v1.HumanTaskService.ClaimHumanTask:output_type -> tradewind.v1.ClaimHumanTaskResponse
-	15, // 41: tradewind.v1.HumanTaskService.ReleaseHumanTask:output_type -> tradewind.v1.ReleaseHumanTaskResponse
-	17, // 42: tradewind.v1.HumanTaskService.AssignHumanTask:output_type -> tradewind.v1.AssignHumanTaskResponse
-	19, // 43: tradewind.v1.HumanTaskService.DelegateHumanTask:output_type -> tradewind.v1.DelegateHumanTaskResponse
-	21, // 44: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:output_type -> tradewind.v1.SaveHumanTaskDraftResponse
-	23, // 45: tradewind.v1.HumanTaskService.CommentHumanTask:output_type -> tradewind.v1.CommentHumanTaskResponse
-	25, // 46: tradewind.v1.HumanTaskService.SubmitHumanTask:output_type -> tradewind.v1.SubmitHumanTaskResponse
-	27, // 47: tradewind.v1.HumanTaskService.SubmitHumanTasks:output_type -> tradewind.v1.SubmitHumanTasksResponse
-	35, // [35:48] is the sub-list for method output_type
-	22, // [22:35] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	35, // 20: tradewind.v1.SubmitResult.human_task:type_name -> tradewind.v1.HumanTask
+	39, // 21: tradewind.v1.SubmitResult.refusal:type_name -> tradewind.v1.Refusal
+	40, // 22: tradewind.v1.AddAbsenceRequest.absence:type_name -> tradewind.v1.Absence
+	40, // 23: tradewind.v1.AddAbsenceResponse.absence:type_name -> tradewind.v1.Absence
+	40, // 24: tradewind.v1.ListAbsencesResponse.absences:type_name -> tradewind.v1.Absence
+	2,  // 25: tradewind.v1.HumanTaskService.ListHumanTasks:input_type -> tradewind.v1.ListHumanTasksRequest
+	4,  // 26: tradewind.v1.HumanTaskService.CountHumanTasks:input_type -> tradewind.v1.CountHumanTasksRequest
+	6,  // 27: tradewind.v1.HumanTaskService.GetHumanTask:input_type -> tradewind.v1.GetHumanTaskRequest
+	8,  // 28: tradewind.v1.HumanTaskService.ListHumanTaskEntries:input_type -> tradewind.v1.ListHumanTaskEntriesRequest
+	10, // 29: tradewind.v1.HumanTaskService.WatchHumanTasks:input_type -> tradewind.v1.WatchHumanTasksRequest
+	12, // 30: tradewind.v1.HumanTaskService.ClaimHumanTask:input_type -> tradewind.v1.ClaimHumanTaskRequest
+	14, // 31: tradewind.v1.HumanTaskService.ReleaseHumanTask:input_type -> tradewind.v1.ReleaseHumanTaskRequest
+	16, // 32: tradewind.v1.HumanTaskService.AssignHumanTask:input_type -> tradewind.v1.AssignHumanTaskRequest
+	18, // 33: tradewind.v1.HumanTaskService.DelegateHumanTask:input_type -> tradewind.v1.DelegateHumanTaskRequest
+	20, // 34: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:input_type -> tradewind.v1.SaveHumanTaskDraftRequest
+	22, // 35: tradewind.v1.HumanTaskService.CommentHumanTask:input_type -> tradewind.v1.CommentHumanTaskRequest
+	24, // 36: tradewind.v1.HumanTaskService.SubmitHumanTask:input_type -> tradewind.v1.SubmitHumanTaskRequest
+	26, // 37: tradewind.v1.HumanTaskService.SubmitHumanTasks:input_type -> tradewind.v1.SubmitHumanTasksRequest
+	29, // 38: tradewind.v1.HumanTaskService.AddAbsence:input_type -> tradewind.v1.AddAbsenceRequest
+	31, // 39: tradewind.v1.HumanTaskService.ListAbsences:input_type -> tradewind.v1.ListAbsencesRequest
+	33, // 40: tradewind.v1.HumanTaskService.RemoveAbsence:input_type -> tradewind.v1.RemoveAbsenceRequest
+	3,  // 41: tradewind.v1.HumanTaskService.ListHumanTasks:output_type -> tradewind.v1.ListHumanTasksResponse
+	5,  // 42: tradewind.v1.HumanTaskService.CountHumanTasks:output_type -> tradewind.v1.CountHumanTasksResponse
+	7,  // 43: tradewind.v1.HumanTaskService.GetHumanTask:output_type -> tradewind.v1.GetHumanTaskResponse
+	9,  // 44: tradewind.v1.HumanTaskService.ListHumanTaskEntries:output_type -> tradewind.v1.ListHumanTaskEntriesResponse
+	11, // 45: tradewind.v1.HumanTaskService.WatchHumanTasks:output_type -> tradewind.v1.WatchHumanTasksResponse
+	13, // 46: tradewind.v1.HumanTaskService.ClaimHumanTask:output_type -> tradewind.v1.ClaimHumanTaskResponse
+	15, // 47: tradewind.v1.HumanTaskService.ReleaseHumanTask:output_type -> tradewind.v1.ReleaseHumanTaskResponse
+	17, // 48: tradewind.v1.HumanTaskService.AssignHumanTask:output_type -> tradewind.v1.AssignHumanTaskResponse
+	19, // 49: tradewind.v1.HumanTaskService.DelegateHumanTask:output_type -> tradewind.v1.DelegateHumanTaskResponse
+	21, // 50: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:output_type -> tradewind.v1.SaveHumanTaskDraftResponse
+	23, // 51: tradewind.v1.HumanTaskService.CommentHumanTask:output_type -> tradewind.v1.CommentHumanTaskResponse
+	25, // 52: tradewind.v1.HumanTaskService.SubmitHumanTask:output_type -> tradewind.v1.SubmitHumanTaskResponse
+	27, // 53: tradewind.v1.HumanTaskService.SubmitHumanTasks:output_type -> tradewind.v1.SubmitHumanTasksResponse
+	30, // 54: tradewind.v1.HumanTaskService.AddAbsence:output_type -> tradewind.v1.AddAbsenceResponse
+	32, // 55: tradewind.v1.HumanTaskService.ListAbsences:output_type -> tradewind.v1.ListAbsencesResponse
+	34, // 56: tradewind.v1.HumanTaskService.RemoveAbsence:output_type -> tradewind.v1.RemoveAbsenceResponse
+	41, // [41:57] is the sub-list for method output_type
+	25, // [25:41] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_human_task_service_proto_init() }
@@ -2101,7 +2460,7 @@ func file_tradewind_v1_human_task_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_human_task_service_proto_rawDesc), len(file_tradewind_v1_human_task_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,9 @@ const (
 	HumanTaskService_CommentHumanTask_FullMethodName     = "/tradewind.v1.HumanTaskService/CommentHumanTask"
 	HumanTaskService_SubmitHumanTask_FullMethodName      = "/tradewind.v1.HumanTaskService/SubmitHumanTask"
 	HumanTaskService_SubmitHumanTasks_FullMethodName     = "/tradewind.v1.HumanTaskService/SubmitHumanTasks"
+	HumanTaskService_AddAbsence_FullMethodName           = "/tradewind.v1.HumanTaskService/AddAbsence"
+	HumanTaskService_ListAbsences_FullMethodName         = "/tradewind.v1.HumanTaskService/ListAbsences"
+	HumanTaskService_RemoveAbsence_FullMethodName        = "/tradewind.v1.HumanTaskService/RemoveAbsence"
 )
 
 // HumanTaskServiceClient is the client API for HumanTaskService service.
@@ -80,7 +83,7 @@ type HumanTaskServiceClient interface {
 	// AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
 	// human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
 	//
-	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
 	// FIELD_INVALID, REQUEST_ID_REUSED.
 	AssignHumanTask(ctx context.Context, in *AssignHumanTaskRequest, opts ...grpc.CallOption) (*AssignHumanTaskResponse, error)
 	// DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
@@ -111,6 +114,21 @@ type HumanTaskServiceClient interface {
 	//
 	// Errors: FIELD_INVALID. What is wrong with one item stands in its result.
 	SubmitHumanTasks(ctx context.Context, in *SubmitHumanTasksRequest, opts ...grpc.CallOption) (*SubmitHumanTasksResponse, error)
+	// AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
+	// do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
+	// the absence that is there.
+	//
+	// Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+	AddAbsence(ctx context.Context, in *AddAbsenceRequest, opts ...grpc.CallOption) (*AddAbsenceResponse, error)
+	// ListAbsences lists absences that have not ended, by their begin.
+	//
+	// Errors: PAGE_TOKEN_INVALID, FIELD_INVALID.
+	ListAbsences(ctx context.Context, in *ListAbsencesRequest, opts ...grpc.CallOption) (*ListAbsencesResponse, error)
+	// RemoveAbsence ends an absence at once, or takes one back. What the substitute has claimed stays with him. A repeat is
+	// ABSENCE_NOT_FOUND.
+	//
+	// Errors: ABSENCE_NOT_FOUND, FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+	RemoveAbsence(ctx context.Context, in *RemoveAbsenceRequest, opts ...grpc.CallOption) (*RemoveAbsenceResponse, error)
 }
 
 type humanTaskServiceClient struct {
@@ -260,6 +278,36 @@ func (c *humanTaskServiceClient) SubmitHumanTasks(ctx context.Context, in *Submi
 	return out, nil
 }
 
+func (c *humanTaskServiceClient) AddAbsence(ctx context.Context, in *AddAbsenceRequest, opts ...grpc.CallOption) (*AddAbsenceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddAbsenceResponse)
+	err := c.cc.Invoke(ctx, HumanTaskService_AddAbsence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *humanTaskServiceClient) ListAbsences(ctx context.Context, in *ListAbsencesRequest, opts ...grpc.CallOption) (*ListAbsencesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAbsencesResponse)
+	err := c.cc.Invoke(ctx, HumanTaskService_ListAbsences_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *humanTaskServiceClient) RemoveAbsence(ctx context.Context, in *RemoveAbsenceRequest, opts ...grpc.CallOption) (*RemoveAbsenceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveAbsenceResponse)
+	err := c.cc.Invoke(ctx, HumanTaskService_RemoveAbsence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HumanTaskServiceServer is the server API for HumanTaskService service.
 // All implementations must embed UnimplementedHumanTaskServiceServer
 // for forward compatibility.
@@ -304,7 +352,7 @@ type HumanTaskServiceServer interface {
 	// AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
 	// human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
 	//
-	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
 	// FIELD_INVALID, REQUEST_ID_REUSED.
 	AssignHumanTask(context.Context, *AssignHumanTaskRequest) (*AssignHumanTaskResponse, error)
 	// DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
@@ -335,6 +383,21 @@ type HumanTaskServiceServer interface {
 	//
 	// Errors: FIELD_INVALID. What is wrong with one item stands in its result.
 	SubmitHumanTasks(context.Context, *SubmitHumanTasksRequest) (*SubmitHumanTasksResponse, error)
+	// AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
+	// do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
+	// the absence that is there.
+	//
+	// Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+	AddAbsence(context.Context, *AddAbsenceRequest) (*AddAbsenceResponse, error)
+	// ListAbsences lists absences that have not ended, by their begin.
+	//
+	// Errors: PAGE_TOKEN_INVALID, FIELD_INVALID.
+	ListAbsences(context.Context, *ListAbsencesRequest) (*ListAbsencesResponse, error)
+	// RemoveAbsence ends an absence at once, or takes one back. What the substitute has claimed stays with him. A repeat is
+	// ABSENCE_NOT_FOUND.
+	//
+	// Errors: ABSENCE_NOT_FOUND, FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+	RemoveAbsence(context.Context, *RemoveAbsenceRequest) (*RemoveAbsenceResponse, error)
 	mustEmbedUnimplementedHumanTaskServiceServer()
 }
 
@@ -383,6 +446,15 @@ func (UnimplementedHumanTaskServiceServer) SubmitHumanTask(context.Context, *Sub
 }
 func (UnimplementedHumanTaskServiceServer) SubmitHumanTasks(context.Context, *SubmitHumanTasksRequest) (*SubmitHumanTasksResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method SubmitHumanTasks not implemented")
+}
+func (UnimplementedHumanTaskServiceServer) AddAbsence(context.Context, *AddAbsenceRequest) (*AddAbsenceResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method AddAbsence not implemented")
+}
+func (UnimplementedHumanTaskServiceServer) ListAbsences(context.Context, *ListAbsencesRequest) (*ListAbsencesResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListAbsences not implemented")
+}
+func (UnimplementedHumanTaskServiceServer) RemoveAbsence(context.Context, *RemoveAbsenceRequest) (*RemoveAbsenceResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method RemoveAbsence not implemented")
 }
 func (UnimplementedHumanTaskServiceServer) mustEmbedUnimplementedHumanTaskServiceServer() {}
 func (UnimplementedHumanTaskServiceServer) testEmbeddedByValue()                          {}
@@ -632,6 +704,60 @@ func _HumanTaskService_SubmitHumanTasks_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HumanTaskService_AddAbsence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddAbsenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HumanTaskServiceServer).AddAbsence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HumanTaskService_AddAbsence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HumanTaskServiceServer).AddAbsence(ctx, req.(*AddAbsenceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HumanTaskService_ListAbsences_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAbsencesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HumanTaskServiceServer).ListAbsences(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HumanTaskService_ListAbsences_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HumanTaskServiceServer).ListAbsences(ctx, req.(*ListAbsencesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HumanTaskService_RemoveAbsence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveAbsenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HumanTaskServiceServer).RemoveAbsence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HumanTaskService_RemoveAbsence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HumanTaskServiceServer).RemoveAbsence(ctx, req.(*RemoveAbsenceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // HumanTaskService_ServiceDesc is the grpc.ServiceDesc for HumanTaskService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -686,6 +812,18 @@ var HumanTaskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SubmitHumanTasks",
 			Handler:    _HumanTaskService_SubmitHumanTasks_Handler,
+		},
+		{
+			MethodName: "AddAbsence",
+			Handler:    _HumanTaskService_AddAbsence_Handler,
+		},
+		{
+			MethodName: "ListAbsences",
+			Handler:    _HumanTaskService_ListAbsences_Handler,
+		},
+		{
+			MethodName: "RemoveAbsence",
+			Handler:    _HumanTaskService_RemoveAbsence_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

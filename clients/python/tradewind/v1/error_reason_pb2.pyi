@@ -194,11 +194,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_HUMAN_TASK_TAKEN: _ErrorReason.ValueType  # 72
     """Somebody else has the human task. FAILED_PRECONDITION.
-    Metadata: human_task, assignee, user.
+    Metadata: user, human_task, assignee.
     """
     ERROR_REASON_HUMAN_TASK_CHANGED: _ErrorReason.ValueType  # 73
     """What the human task shows has changed since it was seen. ABORTED.
-    Metadata: human_task, etag, current.
+    Metadata: human_task, current, etag.
     """
     ERROR_REASON_PERSON_UNKNOWN: _ErrorReason.ValueType  # 74
     """It is not known who acts. UNAUTHENTICATED.
@@ -214,7 +214,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 77
     """The human task does not have this outcome. INVALID_ARGUMENT.
-    Metadata: outcome, known.
+    Metadata: known, outcome.
     """
     ERROR_REASON_REASON_MISSING: _ErrorReason.ValueType  # 78
     """This outcome needs a reason. INVALID_ARGUMENT.
@@ -227,6 +227,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ACTION_IS_HUMAN: _ErrorReason.ValueType  # 80
     """No worker serves this action: a person does. FAILED_PRECONDITION.
     Metadata: action.
+    """
+    ERROR_REASON_PERSON_NOT_MANAGER: _ErrorReason.ValueType  # 81
+    """Only who may manage human tasks can do this for others. PERMISSION_DENIED.
+    Metadata: user.
+    """
+    ERROR_REASON_ABSENCE_NOT_FOUND: _ErrorReason.ValueType  # 82
+    """There is no such absence, or it is over. NOT_FOUND.
+    Metadata: absence.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -407,11 +415,11 @@ Metadata: human_task, state, how.
 """
 ERROR_REASON_HUMAN_TASK_TAKEN: ErrorReason.ValueType  # 72
 """Somebody else has the human task. FAILED_PRECONDITION.
-Metadata: human_task, assignee, user.
+Metadata: user, human_task, assignee.
 """
 ERROR_REASON_HUMAN_TASK_CHANGED: ErrorReason.ValueType  # 73
 """What the human task shows has changed since it was seen. ABORTED.
-Metadata: human_task, etag, current.
+Metadata: human_task, current, etag.
 """
 ERROR_REASON_PERSON_UNKNOWN: ErrorReason.ValueType  # 74
 """It is not known who acts. UNAUTHENTICATED.
@@ -427,7 +435,7 @@ Metadata: user, human_task, why.
 """
 ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 77
 """The human task does not have this outcome. INVALID_ARGUMENT.
-Metadata: outcome, known.
+Metadata: known, outcome.
 """
 ERROR_REASON_REASON_MISSING: ErrorReason.ValueType  # 78
 """This outcome needs a reason. INVALID_ARGUMENT.
@@ -440,5 +448,13 @@ Metadata: human_task, count, first.
 ERROR_REASON_ACTION_IS_HUMAN: ErrorReason.ValueType  # 80
 """No worker serves this action: a person does. FAILED_PRECONDITION.
 Metadata: action.
+"""
+ERROR_REASON_PERSON_NOT_MANAGER: ErrorReason.ValueType  # 81
+"""Only who may manage human tasks can do this for others. PERMISSION_DENIED.
+Metadata: user.
+"""
+ERROR_REASON_ABSENCE_NOT_FOUND: ErrorReason.ValueType  # 82
+"""There is no such absence, or it is over. NOT_FOUND.
+Metadata: absence.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -103,6 +103,21 @@ class HumanTaskServiceStub(object):
                 request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.SubmitHumanTasksRequest.SerializeToString,
                 response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.SubmitHumanTasksResponse.FromString,
                 _registered_method=True)
+        self.AddAbsence = channel.unary_unary(
+                '/tradewind.v1.HumanTaskService/AddAbsence',
+                request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAbsenceRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAbsenceResponse.FromString,
+                _registered_method=True)
+        self.ListAbsences = channel.unary_unary(
+                '/tradewind.v1.HumanTaskService/ListAbsences',
+                request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.ListAbsencesRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.ListAbsencesResponse.FromString,
+                _registered_method=True)
+        self.RemoveAbsence = channel.unary_unary(
+                '/tradewind.v1.HumanTaskService/RemoveAbsence',
+                request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.RemoveAbsenceRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.RemoveAbsenceResponse.FromString,
+                _registered_method=True)
 
 
 class HumanTaskServiceServicer(object):
@@ -183,7 +198,7 @@ class HumanTaskServiceServicer(object):
         """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
         human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
 
-        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
         FIELD_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -238,6 +253,36 @@ class HumanTaskServiceServicer(object):
         """SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
 
         Errors: FIELD_INVALID. What is wrong with one item stands in its result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddAbsence(self, request, context):
+        """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
+        do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
+        the absence that is there.
+
+        Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAbsences(self, request, context):
+        """ListAbsences lists absences that have not ended, by their begin.
+
+        Errors: PAGE_TOKEN_INVALID, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveAbsence(self, request, context):
+        """RemoveAbsence ends an absence at once, or takes one back. What the substitute has claimed stays with him. A repeat is
+        ABSENCE_NOT_FOUND.
+
+        Errors: ABSENCE_NOT_FOUND, FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -310,6 +355,21 @@ def add_HumanTaskServiceServicer_to_server(servicer, server):
                     servicer.SubmitHumanTasks,
                     request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.SubmitHumanTasksRequest.FromString,
                     response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.SubmitHumanTasksResponse.SerializeToString,
+            ),
+            'AddAbsence': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddAbsence,
+                    request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAbsenceRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAbsenceResponse.SerializeToString,
+            ),
+            'ListAbsences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAbsences,
+                    request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.ListAbsencesRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.ListAbsencesResponse.SerializeToString,
+            ),
+            'RemoveAbsence': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveAbsence,
+                    request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.RemoveAbsenceRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.RemoveAbsenceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -667,6 +727,87 @@ class HumanTaskService(object):
             '/tradewind.v1.HumanTaskService/SubmitHumanTasks',
             tradewind_dot_v1_dot_human__task__service__pb2.SubmitHumanTasksRequest.SerializeToString,
             tradewind_dot_v1_dot_human__task__service__pb2.SubmitHumanTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddAbsence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.HumanTaskService/AddAbsence',
+            tradewind_dot_v1_dot_human__task__service__pb2.AddAbsenceRequest.SerializeToString,
+            tradewind_dot_v1_dot_human__task__service__pb2.AddAbsenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAbsences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.HumanTaskService/ListAbsences',
+            tradewind_dot_v1_dot_human__task__service__pb2.ListAbsencesRequest.SerializeToString,
+            tradewind_dot_v1_dot_human__task__service__pb2.ListAbsencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveAbsence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.HumanTaskService/RemoveAbsence',
+            tradewind_dot_v1_dot_human__task__service__pb2.RemoveAbsenceRequest.SerializeToString,
+            tradewind_dot_v1_dot_human__task__service__pb2.RemoveAbsenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -80,7 +80,7 @@ class HumanTaskServiceStub:
     """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
     human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
 
-    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
     FIELD_INVALID, REQUEST_ID_REUSED.
     """
     DelegateHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.DelegateHumanTaskRequest, _human_task_service_pb2.DelegateHumanTaskResponse]
@@ -115,6 +115,24 @@ class HumanTaskServiceStub:
     """SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
 
     Errors: FIELD_INVALID. What is wrong with one item stands in its result.
+    """
+    AddAbsence: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.AddAbsenceRequest, _human_task_service_pb2.AddAbsenceResponse]
+    """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
+    do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
+    the absence that is there.
+
+    Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+    """
+    ListAbsences: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.ListAbsencesRequest, _human_task_service_pb2.ListAbsencesResponse]
+    """ListAbsences lists absences that have not ended, by their begin.
+
+    Errors: PAGE_TOKEN_INVALID, FIELD_INVALID.
+    """
+    RemoveAbsence: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.RemoveAbsenceRequest, _human_task_service_pb2.RemoveAbsenceResponse]
+    """RemoveAbsence ends an absence at once, or takes one back. What the substitute has claimed stays with him. A repeat is
+    ABSENCE_NOT_FOUND.
+
+    Errors: ABSENCE_NOT_FOUND, FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
     """
 
 @_typing.type_check_only
@@ -169,7 +187,7 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
     human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
 
-    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
     FIELD_INVALID, REQUEST_ID_REUSED.
     """
     DelegateHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.DelegateHumanTaskRequest, _human_task_service_pb2.DelegateHumanTaskResponse]  # type: ignore[assignment]
@@ -204,6 +222,24 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
 
     Errors: FIELD_INVALID. What is wrong with one item stands in its result.
+    """
+    AddAbsence: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.AddAbsenceRequest, _human_task_service_pb2.AddAbsenceResponse]  # type: ignore[assignment]
+    """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
+    do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
+    the absence that is there.
+
+    Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+    """
+    ListAbsences: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.ListAbsencesRequest, _human_task_service_pb2.ListAbsencesResponse]  # type: ignore[assignment]
+    """ListAbsences lists absences that have not ended, by their begin.
+
+    Errors: PAGE_TOKEN_INVALID, FIELD_INVALID.
+    """
+    RemoveAbsence: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.RemoveAbsenceRequest, _human_task_service_pb2.RemoveAbsenceResponse]  # type: ignore[assignment]
+    """RemoveAbsence ends an absence at once, or takes one back. What the substitute has claimed stays with him. A repeat is
+    ABSENCE_NOT_FOUND.
+
+    Errors: ABSENCE_NOT_FOUND, FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
     """
 
 class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -303,7 +339,7 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
         human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
 
-        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
         FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
@@ -368,6 +404,42 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
 
         Errors: FIELD_INVALID. What is wrong with one item stands in its result.
+        """
+
+    @_abc_1.abstractmethod
+    def AddAbsence(
+        self,
+        request: _human_task_service_pb2.AddAbsenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_human_task_service_pb2.AddAbsenceResponse, _abc.Awaitable[_human_task_service_pb2.AddAbsenceResponse]]:
+        """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
+        do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
+        the absence that is there.
+
+        Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAbsences(
+        self,
+        request: _human_task_service_pb2.ListAbsencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_human_task_service_pb2.ListAbsencesResponse, _abc.Awaitable[_human_task_service_pb2.ListAbsencesResponse]]:
+        """ListAbsences lists absences that have not ended, by their begin.
+
+        Errors: PAGE_TOKEN_INVALID, FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveAbsence(
+        self,
+        request: _human_task_service_pb2.RemoveAbsenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_human_task_service_pb2.RemoveAbsenceResponse, _abc.Awaitable[_human_task_service_pb2.RemoveAbsenceResponse]]:
+        """RemoveAbsence ends an absence at once, or takes one back. What the substitute has claimed stays with him. A repeat is
+        ABSENCE_NOT_FOUND.
+
+        Errors: ABSENCE_NOT_FOUND, FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
         """
 
 def add_HumanTaskServiceServicer_to_server(servicer: HumanTaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,6 +10,21 @@ down_revision = None
 def upgrade() -> None:
     """Create all tables."""
     op.create_table(
+        "absences",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("substitute", sa.Text(), nullable=False),
+        sa.Column("starts_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("absences_by_begin", "absences", ["namespace", "starts_at", "id"], unique=False)
+    op.create_index("absences_by_substitute", "absences", ["namespace", "substitute", "ends_at"], unique=False)
+    op.create_table(
         "action_queue",
         sa.Column("execution_id", sa.String(length=64), nullable=False),
         sa.Column("action_id", sa.BigInteger(), nullable=False),
