@@ -38,11 +38,12 @@ def page() -> str:
             *_section("Execution", transitions.EXECUTION, EXECUTION_WORDS),
             *_section("Task", transitions.TASK, TASK_WORDS),
             *_section("Action", transitions.ACTION, ACTION_WORDS),
+            *_section("Human task", transitions.HUMAN_TASK, None),
         ]
     )
 
 
-def _section(title: str, table: Mapping[State, frozenset[State]], words: Mapping[State, str]) -> Iterable[str]:
+def _section(title: str, table: Mapping[State, frozenset[State]], words: Mapping[State, str] | None) -> Iterable[str]:
     yield f"## {title}\n"
     yield "```mermaid\nstateDiagram-v2"
     for state, following in table.items():
@@ -50,11 +51,12 @@ def _section(title: str, table: Mapping[State, frozenset[State]], words: Mapping
         if not following:
             yield f"    {state} --> [*]"
     yield "```\n"
-    yield "| State | In expressions | Can become |"
-    yield "| --- | --- | --- |"
+    yield "| State | In expressions | Can become |" if words else "| State | Can become |"
+    yield "| --- | --- | --- |" if words else "| --- | --- |"
     for state, following in table.items():
         after = ", ".join(str(other) for other in table if other in following)
-        yield f"| {state} | {words[state]} | {after or 'nothing else'} |"
+        word = f" {words[state]} |" if words else ""
+        yield f"| {state} |{word} {after or 'nothing else'} |"
     yield ""
 
 

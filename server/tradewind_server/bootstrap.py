@@ -22,6 +22,8 @@ from tradewind.v1 import (
     environment_service_pb2_grpc,
     execution_service_pb2,
     execution_service_pb2_grpc,
+    human_task_service_pb2,
+    human_task_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
     subscription_service_pb2,
@@ -33,10 +35,12 @@ from tradewind_server.actions.outside import Outside
 from tradewind_server.actions.webhook_sender import WebhookSender
 from tradewind_server.actions.webhooks import Webhooks
 from tradewind_server.actions.worker import BuiltInWorker
+from tradewind_server.api.access import Access, Proxy
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
 from tradewind_server.api.environments import Environments
 from tradewind_server.api.executions import Executions
+from tradewind_server.api.human_tasks import HumanTasks
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
 from tradewind_server.api.pages import Pages
@@ -52,11 +56,15 @@ from tradewind_server.store.definitions import Registry
 
 log = logging.getLogger(__name__)
 
+#: A secret of fewer bytes can be guessed.
+_LEAST_SECRET = 16
+
 _SERVICES = (
     (definition_service_pb2, "DefinitionService"),
     (environment_service_pb2, "EnvironmentService"),
     (execution_service_pb2, "ExecutionService"),
     (subscription_service_pb2, "SubscriptionService"),
+    (human_task_service_pb2, "HumanTaskService"),
     (action_callback_pb2, "ActionCallback"),
     (server_service_pb2, "ServerService"),
 )
@@ -99,7 +107,7 @@ class Server:
     async def _start(self) -> None:
         settings = self._settings
         credentials = _credentials(settings, self.warnings)
-        tokens = _tokens(settings, self.warnings)
+        tokens, proxy_secret = _tokens(settings, self.warnings), _proxy_secret(settings)
         self.warnings += _doubts(settings)
         ids = SystemIds()
         database = await asyncio.to_thread(Database, settings.database)
@@ -119,7 +127,8 @@ class Server:
         webhooks = Webhooks(self.runtime, WebhookSender(policy, self.runtime.secrets, self.runtime.clock))
         webhooks.start()
         self._cleanup.push_async_callback(webhooks.stop)
-        self._grpc = _grpc_server(settings, ids, tokens)
+        proxy = Proxy(proxy_secret, self.runtime.clock) if proxy_secret else None
+        self._grpc = _grpc_server(settings, ids, Access(tokens.identity if tokens else None, proxy))
         self._health = health.aio.HealthServicer()
         await self._add_services(Pages(secret))
         self._listen(credentials)
@@ -131,6 +140,7 @@ class Server:
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
         environment_service_pb2_grpc.add_EnvironmentServiceServicer_to_server(Environments(runtime, pages), server)
         subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server(Subscriptions(runtime, pages), server)
+        human_task_service_pb2_grpc.add_HumanTaskServiceServicer_to_server(HumanTasks(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -178,7 +188,7 @@ class Server:
         self._stopped.set()
 
 
-def _grpc_server(settings: Settings, ids: SystemIds, tokens: Tokens | None) -> Any:
+def _grpc_server(settings: Settings, ids: SystemIds, access: Access) -> Any:
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -193,7 +203,7 @@ def _grpc_server(settings: Settings, ids: SystemIds, tokens: Tokens | None) -> A
         ("grpc.server.max_pending_requests", settings.queue_commands),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.queue_commands),
     ]
-    return grpc.aio.server(interceptors=[ErrorInterceptor(ids, tokens)], options=options)
+    return grpc.aio.server(interceptors=[ErrorInterceptor(ids, access)], options=options)
 
 
 def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredentials | None:
@@ -239,6 +249,24 @@ def _tokens(settings: Settings, warnings: list[str]) -> Tokens | None:
         return Tokens(settings.tokens_file)
     except UnusableTokens as problem:
         raise Unbindable(str(problem)) from None
+
+
+def _proxy_secret(settings: Settings) -> bytes:
+    """Return the secret that is shared with the proxy, empty if there is none.
+
+    Raises:
+        Unbindable: its file cannot be used.
+    """
+    if not settings.proxy_secret_file:
+        return b""
+    try:
+        with open(settings.proxy_secret_file, "rb") as file:
+            secret = file.read().strip()
+    except OSError as error:
+        raise Unbindable(f"Expected to read proxy_secret_file, but {error}.") from None
+    if len(secret) < _LEAST_SECRET:
+        raise Unbindable(f"Expected a secret of at least {_LEAST_SECRET} bytes in '{settings.proxy_secret_file}'.")
+    return secret
 
 
 def _doubts(settings: Settings) -> list[str]:

@@ -26,6 +26,8 @@ class Settings:
     tls_client_ca: str = ""
     #: YAML file of the tokens that callers must show; "" means that they need none.
     tokens_file: str = ""
+    #: File with the secret of a proxy that signs who calls (docs/access.md); "" means that there is none.
+    proxy_secret_file: str = ""
     #: Serve without TLS on an address other than loopback.
     insecure: bool = False
     #: Serve reflection.

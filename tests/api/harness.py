@@ -25,6 +25,7 @@ from tradewind.v1 import (
     execution_pb2,
     execution_service_pb2,
     execution_service_pb2_grpc,
+    human_task_service_pb2_grpc,
 )
 from tradewind_server.bootstrap import Server
 from tradewind_server.settings import Settings
@@ -54,6 +55,7 @@ class Served:
         self.address = server.address
         self.channel = channel
         self.executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+        self.people: Any = human_task_service_pb2_grpc.HumanTaskServiceStub(channel)
         self.definitions: Any = definition_service_pb2_grpc.DefinitionServiceStub(channel)
         self.callback: Any = action_callback_pb2_grpc.ActionCallbackStub(channel)
 

@@ -23,6 +23,7 @@ from tradewind_server.testing import cases, comparison
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LANGUAGE = DOCS / "language.md"
 EXPRESSIONS = DOCS / "expressions.md"
+HUMAN_TASKS = DOCS / "human_tasks.md"
 
 
 def _examples(page: Path) -> Iterator[tuple[Block, Block | None]]:
@@ -32,7 +33,7 @@ def _examples(page: Path) -> Iterator[tuple[Block, Block | None]]:
             yield block, following if following is not None and following.text.startswith("cases:") else None
 
 
-@pytest.mark.parametrize("page", [LANGUAGE, EXPRESSIONS], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [LANGUAGE, EXPRESSIONS, HUMAN_TASKS], ids=lambda page: page.name)
 def test_every_example_comes_out_as_its_tests_say(page: Path, tmp_path: Path) -> None:
     """A definition and the block of tests below it are two files for `tradewind test`."""
     for definition, expected in _examples(page):
@@ -53,7 +54,7 @@ def _loaded(folder: Path) -> cases.Suite:
     return suite
 
 
-@pytest.mark.parametrize("page", [LANGUAGE, EXPRESSIONS], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [LANGUAGE, EXPRESSIONS, HUMAN_TASKS], ids=lambda page: page.name)
 def test_no_example_has_a_warning(page: Path) -> None:
     """What a page shows is what a check would let pass without a word."""
     for definition, _ in _examples(page):

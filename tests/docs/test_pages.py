@@ -19,7 +19,17 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 STORIES = ["README.md", "docs/quickstart.md"]
 ALONE = [
     f"docs/{name}.md"
-    for name in ("diagnostics", "watching", "subscriptions", "testing", "pictures", "actions", "secrets", "language")
+    for name in (
+        "diagnostics",
+        "watching",
+        "subscriptions",
+        "testing",
+        "pictures",
+        "actions",
+        "secrets",
+        "language",
+        "human_tasks",
+    )
 ]
 
 

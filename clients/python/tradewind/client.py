@@ -32,6 +32,7 @@ from tradewind.models import (
     Wait,
     Webhook,
 )
+from tradewind.people_faces import People
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.subscribing import Consumption, SubscriptionOptions
 from tradewind.v1 import (
@@ -39,6 +40,7 @@ from tradewind.v1 import (
     definition_service_pb2_grpc,
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
+    human_task_service_pb2_grpc,
     server_service_pb2_grpc,
     subscription_service_pb2_grpc,
 )
@@ -57,12 +59,18 @@ def connect(
     token: str | None = None,
     namespace: str = "default",
     patience: float = 30.0,
+    user: str = "",
+    groups: Sequence[str] = (),
 ) -> Client:
     """Make a client of the server at *address*, or of several equal servers. Nothing is sent yet.
 
-    A call that finds no server is repeated for *patience* seconds.
+    A call that finds no server is repeated for *patience* seconds. *user* and *groups* say who calls where the server
+    asks for no token.
     """
-    return Client(Connection.of(address, tls=tls, token=token, namespace=namespace, patience=patience))
+    connection = Connection.of(
+        address, tls=tls, token=token, namespace=namespace, patience=patience, user=user, groups=groups
+    )
+    return Client(connection)
 
 
 class Client:
@@ -84,6 +92,7 @@ class Client:
             "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
+            "HumanTaskService": human_task_service_pb2_grpc.HumanTaskServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
             "SubscriptionService": subscription_service_pb2_grpc.SubscriptionServiceStub(self._channel),
         }
@@ -155,6 +164,13 @@ class Client:
     def delete_environment(self, name: str, *, etag: str = "") -> None:
         """Remove a stored environment; what was started with it keeps its copy."""
         self._send(calls.delete_environment(self.namespace, name, etag))
+
+    # --- people
+
+    @property
+    def people(self) -> People:
+        """Human tasks, as the user whom the connection stands for."""
+        return People(self.namespace, self._send, self._pages, self._follow)
 
     # --- executions
 
@@ -412,7 +428,7 @@ class Client:
         backoff = Backoff()
         while True:
             left = None if end is None else max(0.001, end - time.monotonic())
-            method = getattr(self._stubs["ExecutionService"], watch.method)
+            method = getattr(self._stubs[watch.service], watch.method)
             stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
             try:
                 for response in stream:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 
@@ -45,6 +46,8 @@ class Connection:
         token: bearer token sent with each call; None for none.
         namespace: the tenant of all calls.
         patience: seconds for which a call that finds no server is repeated.
+        user: who calls, told to a server that asks for no token; one that does knows it from the token.
+        groups: of that user.
     """
 
     addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
@@ -52,6 +55,8 @@ class Connection:
     token: str | None = None
     namespace: str = "default"
     patience: float = 30.0
+    user: str = ""
+    groups: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -62,12 +67,14 @@ class Connection:
         token: str | None = None,
         namespace: str = "default",
         patience: float = 30.0,
+        user: str = "",
+        groups: Sequence[str] = (),
     ) -> Connection:
         """Make one from what users write: one address or several, and True for TLS with the system's authorities."""
         addresses = (address,) if isinstance(address, str) else tuple(address)
         if not addresses:
             raise ValueError("Expected at least one address, but got none.")
-        return cls(addresses, Tls() if tls is True else tls or None, token, namespace, patience)
+        return cls(addresses, Tls() if tls is True else tls or None, token, namespace, patience, user, tuple(groups))
 
     @property
     def target(self) -> str:
@@ -99,7 +106,11 @@ class Connection:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        token = (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        if not self.user:
+            return token
+        groups = ",".join(self.groups)
+        return (*token, ("x-tradewind-user", quote(self.user)), ("x-tradewind-groups", quote(groups, safe=",")))
 
 
 def _look_up(address: str) -> list[str]:

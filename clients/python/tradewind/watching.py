@@ -17,7 +17,8 @@ T_co = TypeVar("T_co", covariant=True)
 class Following(Protocol[T_co]):
     """What a face needs of a position, to follow it."""
 
-    #: Name of the method of ExecutionService.
+    #: Name of the service, and of the method.
+    service: str
     method: str
     #: Whether a stream that ends well is the end.
     ends: bool
@@ -40,6 +41,7 @@ class Watch:
         revision: the last revision that was passed on; 0 before the first.
     """
 
+    service = "ExecutionService"
     method = "WatchExecution"
     #: A stream that ends well is the end of the watch.
     ends = True
@@ -111,6 +113,7 @@ class LogWatch:
         cursor: where to resume; "" before the first response.
     """
 
+    service = "ExecutionService"
     method = "WatchEvents"
     #: A log has no end: whoever ends the stream means another to be opened.
     ends = False

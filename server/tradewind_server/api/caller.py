@@ -6,28 +6,26 @@ import contextvars
 from typing import Any
 
 from tradewind_server.api import convert
-from tradewind_server.api.tokens import EVERY_NAMESPACE, Identity, Tokens
-from tradewind_server.errors import FieldInvalid
+from tradewind_server.api.access import MANAGE, Access, Identity
+from tradewind_server.engine.commands import Person
+from tradewind_server.errors import FieldInvalid, PersonUnknown
 from tradewind_server.store.records import Provenance
 
 _MOST = 128
 #: Who makes the call of this task. Without `admit` it has no value: what was not let in may touch nothing.
 _identity: contextvars.ContextVar[Identity] = contextvars.ContextVar("identity")
-_ANYBODY = Identity("", frozenset({EVERY_NAMESPACE}))
 #: Load balancers ask for health, and have no token.
 _OPEN = "/grpc.health.v1.Health/"
 
 
-def admit(tokens: Tokens | None, method: str, context: Any) -> None:
+def admit(access: Access, method: str, context: Any) -> None:
     """Learn who makes this call, for all that is asked of this module while it lasts.
 
     Raises:
-        Unauthenticated: *tokens* are asked for, and the caller has none of them.
+        Unauthenticated: *access* asks for more than the caller gives.
     """
-    if tokens is None:
-        _identity.set(_ANYBODY)
-    elif not method.startswith(_OPEN):
-        _identity.set(tokens.identity(dict(context.invocation_metadata() or ())))
+    if not method.startswith(_OPEN):
+        _identity.set(access.identity(dict(context.invocation_metadata() or ())))
 
 
 def namespace_of(given: str) -> str:
@@ -40,6 +38,18 @@ def namespace_of(given: str) -> str:
     namespace = convert.name_of("namespace", given) or "default"
     _identity.get().check(namespace)
     return namespace
+
+
+def person() -> Person:
+    """Return the person who calls.
+
+    Raises:
+        PersonUnknown: nobody is known.
+    """
+    identity = _identity.get()
+    if not identity.name:
+        raise PersonUnknown(problem="the call names nobody: give a token, or the metadata 'x-tradewind-user'")
+    return Person(identity.name, identity.groups, MANAGE in identity.rights)
 
 
 def provenance(context: Any, command: str, request_id: str) -> Provenance:

@@ -20,6 +20,8 @@ from tradewind_server.store.records import StoredEvent
 
 JSON = "application/json"
 _MOST_NAME = 255
+#: The year 10000.
+_MOST_SECONDS = 253_402_300_800
 
 
 # --- in ------------------------------------------------------------------------------------------
@@ -133,6 +135,18 @@ def failure_of(message: failure_pb2.Failure, limit: int) -> c.Failure:
     details = value_of(message.details, "failure.details", limit)
     retryable = message.retryable if message.HasField("retryable") else True
     return c.Failure("ACTION", text, text_of(message.code, 200), details, retryable)
+
+
+def microseconds_of(name: str, stamp: timestamp_pb2.Timestamp) -> int:
+    """Return a moment of a request, microseconds since 1970.
+
+    Raises:
+        FieldInvalid: it is before 1970, after the year 9999, or missing.
+    """
+    if not 0 < stamp.seconds < _MOST_SECONDS or not 0 <= stamp.nanos < 1_000_000_000:
+        expected, problem = "a moment after 1970 and before 10000", f"it is {stamp.seconds} s and {stamp.nanos} ns"
+        raise FieldInvalid(name=name, expected=expected, problem=problem, field=name)
+    return stamp.seconds * 1_000_000 + stamp.nanos // 1000
 
 
 # --- out -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tradewind.v1 import failure_pb2
-from tradewind_server.errors import DefinitionInvalid, Kind, Refusal
+from tradewind_server.errors import DecisionInvalid, DefinitionInvalid, Kind, Refusal
 from tradewind_server.lang import Problem
 
 DOMAIN = "tradewind"
@@ -76,6 +76,13 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
 def _violations(refusal: Refusal) -> list[error_details_pb2.BadRequest.FieldViolation]:
     if isinstance(refusal, DefinitionProblems):
         return list(_first_that_fit(map(_violation, refusal.problems)))
+    if isinstance(refusal, DecisionInvalid):
+        return [
+            error_details_pb2.BadRequest.FieldViolation(
+                field=f"data.{path}" if path else "data", description=what, reason=refusal.reason
+            )
+            for path, what in refusal.faults
+        ]
     if refusal.field:
         return [
             error_details_pb2.BadRequest.FieldViolation(

@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 from grpc_status import rpc_status
 
+from tradewind_server.api.access import Access
 from tradewind_server.api.caller import admit
 from tradewind_server.api.errors import internal, status_of
-from tradewind_server.api.tokens import Tokens
 from tradewind_server.errors import Refusal
 from tradewind_server.ids import Ids
 from tradewind_server.runtime.committer import Broken
@@ -27,9 +27,9 @@ Context = Any
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every method of every servicer."""
 
-    def __init__(self, ids: Ids, tokens: Tokens | None = None) -> None:
+    def __init__(self, ids: Ids, access: Access) -> None:
         self._ids = ids
-        self._tokens = tokens
+        self._access = access
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -49,7 +49,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     def _unary(self, method: Callable[[Any, Context], Awaitable[Any]], name: str) -> Any:
         async def call(request: Any, context: Context) -> Any:
             try:
-                admit(self._tokens, name, context)
+                admit(self._access, name, context)
                 return await method(request, context)
             except Refusal as refusal:
                 status = status_of(refusal)
@@ -68,7 +68,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                admit(self._tokens, name, context)
+                admit(self._access, name, context)
                 async for response in method(request, context):
                     yield response
                 return

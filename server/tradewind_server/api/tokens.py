@@ -4,6 +4,8 @@
     - name: payroll
       sha256: 6ad1…
       namespaces: [default, hr]
+      groups: [clerks]                # optional: human tasks for these groups are for this caller, too
+      rights: [manage-human-tasks]    # optional
 
 `namespaces: ["*"]` means all. The file is read again when it has changed, so that a token is withdrawn without a
 restart; one that cannot be read any more lets nobody in.
@@ -11,7 +13,6 @@ restart; one that cannot be read any more lets nobody in.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 import os
@@ -20,32 +21,14 @@ from typing import Any
 
 import yaml
 
-from tradewind_server.errors import NamespaceDenied, Unauthenticated
+from tradewind_server.api.access import RIGHTS, Identity
+from tradewind_server.errors import Unauthenticated
 
 log = logging.getLogger(__name__)
-
-EVERY_NAMESPACE = "*"
 
 
 class UnusableTokens(ValueError):
     """The file of tokens cannot be used; the text says why."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a token stands for."""
-
-    name: str
-    namespaces: frozenset[str]
-
-    def check(self, namespace: str) -> None:
-        """Let only those through that may use *namespace*.
-
-        Raises:
-            NamespaceDenied: this one may not.
-        """
-        if namespace not in self.namespaces and EVERY_NAMESPACE not in self.namespaces:
-            raise NamespaceDenied(caller=self.name, namespace=namespace, field="namespace")
 
 
 class Tokens:
@@ -122,11 +105,22 @@ def _read(path: str) -> dict[str, Identity]:
 def _entry(path: str, n: int, entry: object) -> tuple[str, Identity]:
     fields = entry if isinstance(entry, dict) else {}
     name, sha256, namespaces = fields.get("name"), fields.get("sha256"), fields.get("namespaces")
+    groups, rights = fields.get("groups", []), fields.get("rights", [])
     is_digest = isinstance(sha256, str) and len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")
-    is_list = isinstance(namespaces, list) and namespaces and all(isinstance(item, str) for item in namespaces)
-    if not isinstance(name, str) or not name or not is_digest or not is_list or len(fields) != 3:
+    is_usable = isinstance(name, str) and name and is_digest and namespaces and fields.keys() <= _FIELDS
+    if not is_usable or not all(map(_is_texts, (namespaces, groups, rights))):
         raise UnusableTokens(
             f"Expected entry {n} of '{path}' to have a name, the token's sha256 in 64 hexadecimal digits, a list of "
-            "namespaces, and nothing else. `tradewind token NAME` writes one."
+            "namespaces, perhaps lists of groups and rights, and nothing else. `tradewind token NAME` writes one."
         )
-    return str(sha256), Identity(name, frozenset(namespaces or ()))
+    if unknown := set(rights) - RIGHTS:
+        known = ", ".join(sorted(RIGHTS))
+        raise UnusableTokens(f"Expected rights of {known} in entry {n} of '{path}', but '{min(unknown)}' is none.")
+    return str(sha256), Identity(str(name), *map(frozenset, (namespaces, groups, rights)))
+
+
+_FIELDS = frozenset({"name", "sha256", "namespaces", "groups", "rights"})
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)

@@ -176,8 +176,7 @@ def _task(
         updated_at=convert.timestamp(row.updated_at),
     )
     if actions:
-        is_workflow = actions[0].kind == "workflow"
-        message.kind = task_pb2.TASK_KIND_WORKFLOW if is_workflow else task_pb2.TASK_KIND_ACTION
+        message.kind = task_pb2.TaskKind.Value(f"TASK_KIND_{actions[0].kind.upper()}")
         wrappers = actions[0].wrappers
         message.callee = wrappers.split("\n")[0] if wrappers else actions[0].name
         message.started_at.CopyFrom(convert.timestamp(min(action.created_at for action in actions)))

@@ -14,6 +14,7 @@ from tradewind_server.cli import (
     environments,
     executions,
     graph,
+    people,
     replaying,
     running,
     serving,
@@ -47,7 +48,7 @@ def options(
     """Run, steer and watch business processes."""
 
 
-for room in (serving, definitions, testing, graph, running, executions, watching, replaying, tokens):
+for room in (serving, definitions, testing, graph, running, executions, watching, people, replaying, tokens):
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")

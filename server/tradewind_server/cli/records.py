@@ -19,6 +19,7 @@ from tradewind.models import (
     Task,
     Wait,
 )
+from tradewind.people import Absence, HumanTask, HumanTaskEntry
 
 Record = dict[str, values.Value]
 
@@ -211,4 +212,58 @@ def problem(item: Problem) -> Record:
         "path": item.path,
         "message": item.message,
         "fix": item.fix,
+    }
+
+
+def human_task(item: HumanTask) -> Record:
+    """Return a human task."""
+    return {
+        "id": item.id,
+        "title": item.title,
+        "description": item.description,
+        "state": item.state,
+        "execution_id": item.execution_id,
+        "workflow": item.workflow,
+        "task": item.task,
+        "business_key": item.business_key,
+        "priority": item.priority,
+        "users": list(item.users),
+        "groups": list(item.groups),
+        "assignee": item.assignee,
+        "owner": item.owner,
+        "outcomes": {name: {"reason_required": needs} for name, needs in item.outcomes.items()},
+        "show": item.show,
+        "form": item.form,
+        "draft": item.draft,
+        "etag": item.etag,
+        "done_by": item.done_by,
+        "outcome": item.outcome,
+        "created_at": moment(item.created_at),
+        "updated_at": moment(item.updated_at),
+    }
+
+
+def human_task_entry(item: HumanTaskEntry) -> Record:
+    """Return one thing that happened to a human task."""
+    return {
+        "at": moment(item.at),
+        "type": item.type,
+        "by": item.by,
+        "to": item.to,
+        "outcome": item.outcome,
+        "text": item.text,
+        "etag": item.etag,
+    }
+
+
+def absence(item: Absence) -> Record:
+    """Return an absence."""
+    return {
+        "id": item.id,
+        "user": item.user,
+        "substitute": item.substitute,
+        "starts_at": moment(item.starts_at),
+        "ends_at": moment(item.ends_at),
+        "note": item.note,
+        "created_by": item.created_by,
     }

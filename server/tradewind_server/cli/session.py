@@ -25,6 +25,8 @@ PATIENCE = 5.0
 Address = Annotated[str, typer.Option(envvar="TRADEWIND_ADDRESS", help="Server, or several with commas between.")]
 Namespace = Annotated[str, typer.Option(envvar="TRADEWIND_NAMESPACE", help="The tenant.")]
 Token = Annotated[str, typer.Option(envvar="TRADEWIND_TOKEN", help="Bearer token sent with each call.")]
+User = Annotated[str, typer.Option(envvar="TRADEWIND_USER", help="Who you are, for a server that asks for no token.")]
+Groups = Annotated[str, typer.Option(envvar="TRADEWIND_GROUPS", help="Your groups, with commas between.")]
 TlsCa = Annotated[
     str, typer.Option(envvar="TRADEWIND_TLS_CA", help="PEM file of trusted authorities; 'system' for the machine's.")
 ]
@@ -47,6 +49,8 @@ class Session:
     address: str = DEFAULT_ADDRESS
     namespace: str = "default"
     token: str = ""
+    user: str = ""
+    groups: str = ""
     tls_ca: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
@@ -59,6 +63,8 @@ class Session:
             token=self.token or None,
             namespace=self.namespace,
             patience=PATIENCE,
+            user=self.user,
+            groups=[group.strip() for group in self.groups.split(",") if group.strip()],
         )
 
     def _tls(self) -> Tls | None:
@@ -93,6 +99,8 @@ def on_server(function: Callable[..., None]) -> Callable[..., None]:
         "address": (Address, DEFAULT_ADDRESS),
         "namespace": (Namespace, "default"),
         "token": (Token, ""),
+        "user": (User, ""),
+        "groups": (Groups, ""),
         "tls_ca": (TlsCa, ""),
         "tls_certificate": (TlsCertificate, ""),
         "tls_key": (TlsKey, ""),

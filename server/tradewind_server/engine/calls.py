@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from tradewind_server.engine import events as e
+from tradewind_server.engine import human_tasks
 from tradewind_server.engine.contexts import EMPTY, Context
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library
@@ -99,6 +100,9 @@ def schedule(d: Decision, task: Task) -> bool:
 
 def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Mapping[str, object]) -> None:
     scope = task_scope(d.spec, d.state, d.at, task.context, task, extra)
+    if spec.human is not None:
+        human_tasks.offer(d, task, spec, index, scope)
+        return
     call = resolve(d, spec, scope)
     action = d.state.last_action + 1
     d.emit(

@@ -41,6 +41,8 @@ class StartExecution(msgspec.Struct, frozen=True, gc=False):
     #: Sub-workflow started while its parent is paused.
     paused: bool = False
     semantics_version: int = 1
+    #: Who started the root execution, "" for nobody known.
+    initiator: str = ""
 
 
 class PauseExecution(msgspec.Struct, frozen=True, gc=False):
@@ -128,6 +130,94 @@ class NoteChild(msgspec.Struct, frozen=True, gc=False):
     change: str
 
 
+class Person(msgspec.Struct, frozen=True, gc=False):
+    """Who acts."""
+
+    user: str
+    groups: frozenset[str] = frozenset()
+    #: May give human tasks to others and take them back.
+    may_manage: bool = False
+    #: Users that are absent now, and whose substitute he is.
+    stands_for: frozenset[str] = frozenset()
+
+
+class ClaimHumanTask(msgspec.Struct, frozen=True, gc=False):
+    """Take a human task, so that nobody else works on it."""
+
+    at: datetime
+    action: int
+    person: Person
+
+
+class ReleaseHumanTask(msgspec.Struct, frozen=True, gc=False):
+    """Give a human task back."""
+
+    at: datetime
+    action: int
+    person: Person
+    note: str = ""
+
+
+class AssignHumanTask(msgspec.Struct, frozen=True, gc=False):
+    """Give a human task to somebody, as one who may manage them."""
+
+    at: datetime
+    action: int
+    person: Person
+    to: str
+    note: str = ""
+
+
+class DelegateHumanTask(msgspec.Struct, frozen=True, gc=False):
+    """Let somebody else do a human task; who delegates stays accountable."""
+
+    at: datetime
+    action: int
+    person: Person
+    to: str
+    note: str = ""
+
+
+class SaveHumanTaskDraft(msgspec.Struct, frozen=True, gc=False):
+    """Keep what has been filled in so far."""
+
+    at: datetime
+    action: int
+    person: Person
+    data: object
+
+
+class CommentHumanTask(msgspec.Struct, frozen=True, gc=False):
+    """Say something about a human task."""
+
+    at: datetime
+    action: int
+    person: Person
+    text: str
+
+
+class SubmitHumanTask(msgspec.Struct, frozen=True, gc=False):
+    """Decide a human task, on what *etag* names."""
+
+    at: datetime
+    action: int
+    person: Person
+    outcome: str
+    etag: str
+    reason: str = ""
+    data: object = None
+
+
+HumanTaskCommand = (
+    ClaimHumanTask
+    | ReleaseHumanTask
+    | AssignHumanTask
+    | DelegateHumanTask
+    | SaveHumanTaskDraft
+    | CommentHumanTask
+    | SubmitHumanTask
+)
+
 Command = (
     StartExecution
     | PauseExecution
@@ -140,4 +230,5 @@ Command = (
     | CancelAction
     | FireTimer
     | NoteChild
+    | HumanTaskCommand
 )

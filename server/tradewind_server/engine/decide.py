@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tradewind_server.engine import calls, executions, joins, tasks
+from tradewind_server.engine import calls, executions, human_tasks, joins, tasks
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library
 from tradewind_server.engine.policies import TASK_ERRORS
 from tradewind_server.engine.state import Action, ActionState, Execution, ExecutionState, TaskState
-from tradewind_server.errors import ActionFinal, ActionNotFound, ExecutionWrongState
+from tradewind_server.errors import ActionFinal, ActionIsHuman, ActionNotFound, ExecutionWrongState
 from tradewind_server.lang.specs import WorkflowSpec
 
 
@@ -27,6 +27,8 @@ def decide(spec: WorkflowSpec, state: Execution | None, command: c.Command, libr
         raise ExecutionWrongState(command="address", execution="", state="not started")
     _DECIDE[type(command)](decision, command)
     executions.follow_up(decision)
+    if decision.state.human_tasks:
+        human_tasks.follow_up(decision)
     return decision
 
 
@@ -39,8 +41,15 @@ def _open_action(d: Decision, id_: int) -> Action:
     return action
 
 
+def _workers_action(d: Decision, id_: int) -> Action:
+    action = _open_action(d, id_)
+    if id_ in d.state.human_tasks:
+        raise ActionIsHuman(action=f"a{id_}")
+    return action
+
+
 def _complete(d: Decision, command: c.CompleteAction) -> None:
-    action = _open_action(d, command.action)
+    action = _workers_action(d, command.action)
     task = d.state.tasks[action.task]
     try:
         result = calls.unwrap_result(d, task, action.wrappers, command.result) if action.wrappers else command.result
@@ -51,7 +60,7 @@ def _complete(d: Decision, command: c.CompleteAction) -> None:
 
 
 def _fail(d: Decision, command: c.FailAction) -> None:
-    action = _open_action(d, command.action)
+    action = _workers_action(d, command.action)
     f = command.failure
     d.emit(e.ActionFailed(action.id, action.task, f.kind, f.message, f.code, f.details, f.retryable))
     _after_action(d, action)
@@ -61,6 +70,11 @@ def _cancel(d: Decision, command: c.CancelAction) -> None:
     action = _open_action(d, command.action)
     d.emit(e.ActionCancelled(action.id, action.task, command.message))
     _after_action(d, action)
+
+
+def _submit(d: Decision, command: c.SubmitHumanTask) -> None:
+    human_tasks.submit(d, command)
+    _after_action(d, d.state.actions[command.action])
 
 
 def _after_action(d: Decision, action: Action) -> None:
@@ -151,4 +165,11 @@ _DECIDE: dict[type, Callable[[Decision, Any], None]] = {
     c.CancelAction: _cancel,
     c.FireTimer: _fire,
     c.NoteChild: executions.note_child,
+    c.ClaimHumanTask: human_tasks.claim,
+    c.ReleaseHumanTask: human_tasks.release,
+    c.AssignHumanTask: human_tasks.assign,
+    c.DelegateHumanTask: human_tasks.delegate,
+    c.SaveHumanTaskDraft: human_tasks.save_draft,
+    c.CommentHumanTask: human_tasks.comment,
+    c.SubmitHumanTask: _submit,
 }

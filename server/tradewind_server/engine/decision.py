@@ -29,6 +29,7 @@ _HOLDS_DATA = (
     e.TaskSucceeded,
     e.TaskFailed,
     e.TaskSkipped,
+    e.HumanTaskDraftSaved,
 )
 
 #: Engine commands; they win over tasks of the same name (R2).

@@ -30,6 +30,8 @@ class ExecutionStarted(Event, frozen=True, gc=False):
     variables: dict[str, Any] = {}
     parent_id: str = ""
     parent_action: int = 0
+    #: Who started the root execution, "" for nobody known.
+    initiator: str = ""
 
 
 class ExecutionPaused(Event, frozen=True, gc=False):
@@ -176,7 +178,7 @@ class ActionScheduled(Event, frozen=True, gc=False):
     name: str
     input: Any
     index: int = 0
-    #: "action" or "workflow"
+    #: "action", "workflow" or "human"
     kind: str = "action"
     wrappers: list[str] = []
     asynchronous: bool = False
@@ -240,6 +242,113 @@ class ChildOrdered(Event, frozen=True, gc=False):
     child: str
     #: "pause", "resume", "cancel"
     order: str
+
+
+class HumanTaskOffered(Event, frozen=True, gc=False):
+    """People are asked to do an action, whose event before this one holds what they are shown."""
+
+    action: int
+    task: int
+    users: list[str]
+    groups: list[str]
+    #: Names what is shown.
+    etag: str
+    #: User -> why he may never do it.
+    excluded: dict[str, str] = {}
+    priority: int = 0
+    #: None of those who were meant may do it, so these are asked instead.
+    is_fallback: bool = False
+
+
+class HumanTaskChanged(Event, frozen=True, gc=False):
+    """What is shown has changed; who has seen it before must look again."""
+
+    action: int
+    task: int
+    show: dict[str, Any]
+    etag: str
+
+
+class HumanTaskClaimed(Event, frozen=True, gc=False):
+    """A person took it."""
+
+    action: int
+    task: int
+    by: str
+    #: The absent user whom he stands for, or "".
+    stands_for: str = ""
+
+
+class HumanTaskReleased(Event, frozen=True, gc=False):
+    """Whoever had it has it no more."""
+
+    action: int
+    task: int
+    by: str
+    note: str = ""
+    #: Who is accountable has it again; "": all who may are asked again.
+    back_to: str = ""
+
+
+class HumanTaskAssigned(Event, frozen=True, gc=False):
+    """It was given to a person."""
+
+    action: int
+    task: int
+    by: str
+    to: str
+    note: str = ""
+
+
+class HumanTaskDelegated(Event, frozen=True, gc=False):
+    """Who had it, or could have it, let somebody else do it."""
+
+    action: int
+    task: int
+    by: str
+    to: str
+    #: Who stays accountable.
+    owner: str
+    note: str = ""
+
+
+class HumanTaskDraftSaved(Event, frozen=True, gc=False):
+    """What has been filled in so far."""
+
+    action: int
+    task: int
+    by: str
+    data: Any = None
+
+
+class HumanTaskCommented(Event, frozen=True, gc=False):
+    """Somebody said something about it."""
+
+    action: int
+    task: int
+    by: str
+    text: str
+
+
+class HumanTaskClosed(Event, frozen=True, gc=False):
+    """Its action ended without a decision."""
+
+    action: int
+    task: int
+    message: str = ""
+
+
+class HumanTaskCompleted(Event, frozen=True, gc=False):
+    """A person decided; the result of its action follows."""
+
+    action: int
+    task: int
+    by: str
+    outcome: str
+    #: Names what he saw.
+    etag: str
+    reason: str = ""
+    owner: str = ""
 
 
 class TaskSucceeded(Event, frozen=True, gc=False):

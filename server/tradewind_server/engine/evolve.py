@@ -15,6 +15,8 @@ from tradewind_server.engine.state import (
     Cause,
     Execution,
     ExecutionState,
+    HumanTask,
+    HumanTaskState,
     Items,
     Task,
     TaskState,
@@ -41,6 +43,7 @@ def create(event: e.ExecutionStarted, at: datetime) -> Execution:
         variables=EMPTY.published(event.variables, 1),
         created_at=at,
         updated_at=at,
+        initiator=event.initiator,
     )
 
 
@@ -301,6 +304,81 @@ def _timer_ended(state: Execution, event: e.TimerEnded, at: datetime) -> None:
         state.tasks[timer.task].timers.pop(timer.purpose, None)
 
 
+# --- human tasks ---------------------------------------------------------------------------------
+
+
+def _touch(state: Execution, human_task: HumanTask, into: HumanTaskState, at: datetime) -> None:
+    human_task.state, human_task.updated_at, human_task.revision = into, at, state.revision
+
+
+def _offered(state: Execution, event: e.HumanTaskOffered, at: datetime) -> None:
+    human_task = HumanTask(
+        event.action,
+        event.task,
+        HumanTaskState.OFFERED,
+        tuple(event.users),
+        tuple(event.groups),
+        event.excluded,
+        event.etag,
+        event.priority,
+        shown_revision=state.actions[event.action].scheduled_revision,
+    )
+    state.human_tasks[event.action] = human_task
+    _touch(state, human_task, HumanTaskState.OFFERED, at)
+
+
+def _shown_anew(state: Execution, event: e.HumanTaskChanged, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.etag, human_task.shown_revision = event.etag, state.revision
+    _touch(state, human_task, human_task.state, at)
+
+
+def _claimed(state: Execution, event: e.HumanTaskClaimed, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.assignee, human_task.owner = event.by, event.stands_for
+    _touch(state, human_task, HumanTaskState.CLAIMED, at)
+
+
+def _released_human_task(state: Execution, event: e.HumanTaskReleased, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.assignee, human_task.owner = event.back_to, ""
+    _touch(state, human_task, HumanTaskState.CLAIMED if event.back_to else HumanTaskState.OFFERED, at)
+
+
+def _assigned(state: Execution, event: e.HumanTaskAssigned, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.assignee, human_task.owner = event.to, ""
+    _touch(state, human_task, HumanTaskState.CLAIMED, at)
+
+
+def _delegated(state: Execution, event: e.HumanTaskDelegated, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.assignee, human_task.owner = event.to, event.owner
+    _touch(state, human_task, HumanTaskState.CLAIMED, at)
+
+
+def _draft_saved(state: Execution, event: e.HumanTaskDraftSaved, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.draft_revision = state.revision
+    _touch(state, human_task, human_task.state, at)
+
+
+def _commented(state: Execution, event: e.HumanTaskCommented, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.comment_count += 1
+    _touch(state, human_task, human_task.state, at)
+
+
+def _closed(state: Execution, event: e.HumanTaskClosed, at: datetime) -> None:
+    _touch(state, state.human_tasks[event.action], HumanTaskState.CLOSED, at)
+
+
+def _decided(state: Execution, event: e.HumanTaskCompleted, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.done_by, human_task.outcome = event.by, event.outcome
+    _touch(state, human_task, HumanTaskState.COMPLETED, at)
+
+
 _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.ExecutionPaused: _paused,
     e.ExecutionResumed: _resumed,
@@ -331,4 +409,14 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.ChildOrdered: _no_change,
     e.TimerSet: _timer_set,
     e.TimerEnded: _timer_ended,
+    e.HumanTaskOffered: _offered,
+    e.HumanTaskChanged: _shown_anew,
+    e.HumanTaskClaimed: _claimed,
+    e.HumanTaskReleased: _released_human_task,
+    e.HumanTaskAssigned: _assigned,
+    e.HumanTaskDelegated: _delegated,
+    e.HumanTaskDraftSaved: _draft_saved,
+    e.HumanTaskCommented: _commented,
+    e.HumanTaskCompleted: _decided,
+    e.HumanTaskClosed: _closed,
 }

@@ -42,6 +42,7 @@ def start(d: Decision, command: c.StartExecution) -> None:
         {},
         command.parent_id,
         command.parent_action,
+        command.initiator,
     )
     _check_params(spec, params)
     if spec.vars is not None:

@@ -138,7 +138,7 @@ def task_fact(state: Execution, task: Task, outcome: TaskState | None = None) ->
         "state_info": task.message or None,
         "result": task_result(state, task),
         "published": {name: task.outbound.values[name] for name in task.published},
-        "type": "WORKFLOW" if _runs_workflow(state, task) else "ACTION",
+        "type": _kind(state, task).upper(),
         "workflow_execution_id": state.id,
         "created_at": _moment(task.created_at),
         "updated_at": _moment(task.updated_at),
@@ -155,9 +155,9 @@ def task_result(state: Execution, task: Task) -> object:
     return state.actions[action].result if action is not None else None
 
 
-def _runs_workflow(state: Execution, task: Task) -> bool:
+def _kind(state: Execution, task: Task) -> str:
     action = next(iter(task.accepted.values()), None)
-    return action is not None and state.actions[action].kind == "workflow"
+    return "action" if action is None else state.actions[action].kind
 
 
 def _moment(at: datetime) -> str:

@@ -52,6 +52,19 @@ class ActionState(enum.StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class HumanTaskState(enum.StrEnum):
+    """Where a human task stands."""
+
+    #: All who may do it are asked.
+    OFFERED = "OFFERED"
+    #: One person has taken it, or it was given to him.
+    CLAIMED = "CLAIMED"
+    #: Decided.
+    COMPLETED = "COMPLETED"
+    #: Its task went on, or ended, without a decision.
+    CLOSED = "CLOSED"
+
+
 FINAL_EXECUTION_STATES = frozenset({ExecutionState.SUCCEEDED, ExecutionState.FAILED, ExecutionState.CANCELLED})
 FINAL_TASK_STATES = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
 
@@ -99,6 +112,42 @@ class Action(msgspec.Struct, gc=False):
     result: object = None
     #: Set while it is FAILED.
     failure: Cause | None = None
+
+
+class HumanTask(msgspec.Struct, gc=False):
+    """What a person is asked to do: an action that no worker serves."""
+
+    #: Of its action.
+    id: int
+    task: int
+    state: HumanTaskState
+    #: Who is asked, by name and by group.
+    users: tuple[str, ...]
+    groups: tuple[str, ...]
+    #: Who may never do it, whoever offers it to them: user -> why.
+    excluded: Mapping[str, str]
+    #: Names what is shown: who decides says it, so that nobody decides on what he has not seen.
+    etag: str
+    priority: int = 0
+    #: Who has it; "" while it is OFFERED.
+    assignee: str = ""
+    #: Who gave it to the assignee and stays accountable; "" for the assignee himself.
+    owner: str = ""
+    #: Revision of the event that holds what is shown; of the saved draft, 0 without one.
+    shown_revision: int = 0
+    draft_revision: int = 0
+    comment_count: int = 0
+    #: Who decided, and how.
+    done_by: str = ""
+    outcome: str = ""
+    updated_at: datetime = EPOCH
+    #: Revision of the last event that changed it.
+    revision: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether somebody may still do it."""
+        return self.state in (HumanTaskState.OFFERED, HumanTaskState.CLAIMED)
 
 
 class Items(msgspec.Struct, gc=False):
@@ -213,6 +262,8 @@ class Execution(msgspec.Struct, gc=False):
     variables: Context
     created_at: datetime
     updated_at: datetime
+    #: Who started the root execution: a user, or "" for nobody known.
+    initiator: str = ""
     message: str | None = None
     #: Set while it is FAILED.
     failure: Cause | None = None
@@ -229,6 +280,8 @@ class Execution(msgspec.Struct, gc=False):
     latest: dict[str, int] = {}
     actions: dict[int, Action] = {}
     open_actions: dict[int, None] = {}
+    #: Those actions that people do.
+    human_tasks: dict[int, HumanTask] = {}
     timers: dict[int, Timer] = {}
     backlog: list[Backlog] = []
     last_task: int = 0

@@ -1,4 +1,6 @@
-"""Legal state changes. Rule 1: every state change of execution, task and action is a row here. Rule 2: nothing else is.
+"""Legal state changes of execution, task, action and human task.
+
+Rule 1: every one of them is a row here. Rule 2: nothing else is.
 
 `evolve` does not check these tables, since it must be total; the tests check them after every scenario, and
 `docs/state_machine.md` is made from them.
@@ -6,7 +8,7 @@
 
 from __future__ import annotations
 
-from tradewind_server.engine.state import ActionState, ExecutionState, TaskState
+from tradewind_server.engine.state import ActionState, ExecutionState, HumanTaskState, TaskState
 
 EXECUTION: dict[ExecutionState, frozenset[ExecutionState]] = {
     ExecutionState.RUNNING: frozenset(ExecutionState) - {ExecutionState.RUNNING},
@@ -45,4 +47,12 @@ ACTION: dict[ActionState, frozenset[ActionState]] = {
     # a sub-workflow that had ended was revived
     ActionState.FAILED: frozenset({ActionState.OPEN}),
     ActionState.CANCELLED: frozenset({ActionState.OPEN}),
+}
+
+HUMAN_TASK: dict[HumanTaskState, frozenset[HumanTaskState]] = {
+    HumanTaskState.OFFERED: frozenset({HumanTaskState.CLAIMED, HumanTaskState.CLOSED}),
+    # offered again: who had it gave it back
+    HumanTaskState.CLAIMED: frozenset({HumanTaskState.OFFERED, HumanTaskState.COMPLETED, HumanTaskState.CLOSED}),
+    HumanTaskState.COMPLETED: frozenset(),
+    HumanTaskState.CLOSED: frozenset(),
 }

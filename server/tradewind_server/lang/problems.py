@@ -115,6 +115,20 @@ CODES: dict[str, Code] = {
         "A timeout is over before the waits of its task are.",
         "Lengthen it: the waits count, too.",
     ),
+    # human tasks
+    "form": Code(
+        "error", "The form of a human task is no JSON Schema of an object.", "Mend it; nothing is fetched for it."
+    ),
+    "unknown-separation": Code(
+        "error",
+        "A human task is to be separate from a task that no person does.",
+        "Name a human task of the same workflow.",
+    ),
+    "impossible-separation": Code(
+        "error", "Nobody can do a human task: all its users are excluded.", "Name other users, or a group."
+    ),
+    "unknown-outcome": Code("warning", "A guard asks for an outcome that its human task does not have."),
+    "unhandled-outcome": Code("warning", "An outcome of a human task leads nowhere of its own."),
     # how tasks hang together
     "unknown-task": Code(
         "error", "A transition or requirement names a task that does not exist.", "Add the task, or mend the name."

@@ -6,6 +6,7 @@ and takes everything that `check` accepts; what needs the whole (targets, joins,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from tradewind_server.lang.check import WORKBOOK
@@ -69,4 +70,5 @@ def _workflow() -> Schema:
 
 
 def _task(table: Mapping[str, Keyword]) -> Schema:
-    return {**table_schema(table, IGNORED_IN_TASK), "not": {"required": ["action", "workflow"]}}
+    pairs = itertools.combinations(("action", "workflow", "human"), 2)
+    return {**table_schema(table, IGNORED_IN_TASK), "not": {"anyOf": [{"required": [*pair]} for pair in pairs]}}

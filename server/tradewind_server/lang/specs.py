@@ -75,6 +75,49 @@ class Retry:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """One way in which a person can decide."""
+
+    name: str
+    #: A decision without a reason is refused.
+    needs_reason: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Separation:
+    """Who may never do a human task, whoever offers it to them: four eyes."""
+
+    #: Not who started the root execution.
+    initiator: bool = False
+    #: Not who did these human tasks of the same execution.
+    tasks: tuple[str, ...] = ()
+    #: Each gives a user, or a list of users.
+    users: tuple[Template, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HumanSpec:
+    """What a person is asked to do."""
+
+    title: Template
+    description: Template | None = None
+    #: What to decide on: gives a dictionary.
+    show: Template | None = None
+    #: JSON Schema of what is filled in; None: nothing is.
+    form: Mapping[str, object] | None = None
+    #: Each gives a name or a list of names. At least one is there.
+    users: Template | None = None
+    groups: Template | None = None
+    #: Who is asked when nobody of these may.
+    fallback_users: Template | None = None
+    fallback_groups: Template | None = None
+    separate_from: Separation = Separation()
+    outcomes: tuple[Outcome, ...] = (Outcome("done"),)
+    #: 0 to 100; the higher, the sooner.
+    priority: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One task. Task-defaults are already applied; own values win (R30)."""
 
@@ -83,8 +126,8 @@ class TaskSpec:
     line: int
     description: str = ""
     tags: tuple[str, ...] = ()
-    #: What runs: an action or a sub-workflow. The name may be an expression. Neither given: std.noop.
-    kind: Literal["action", "workflow"] = "action"
+    #: What runs: an action, a sub-workflow or a person. The name may be an expression. None given: std.noop.
+    kind: Literal["action", "workflow", "human"] = "action"
     callee: Template = dataclasses.field(default_factory=lambda: Template.constant("std.noop"))
     #: Inline parameters (`std.echo output="x"`); they win over `input` (R1).
     parameters: Mapping[str, Template] = dataclasses.field(default_factory=dict)
@@ -114,6 +157,8 @@ class TaskSpec:
     target: Template | None = None
     #: None: not said. An explicit false means that a lost worker fails the action (LEASE_LOST).
     safe_rerun: Template | None = None
+    #: Of a human task only.
+    human: HumanSpec | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

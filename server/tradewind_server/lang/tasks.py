@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from tradewind_server.lang import inline, values
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
+from tradewind_server.lang.human_tasks import HUMAN_SHAPE
 from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
 from tradewind_server.lang.shapes import (
     CONDITION,
@@ -173,6 +174,7 @@ TASK = {
     "tags": Keyword(TEXTS),
     "action": Keyword(CALL),
     "workflow": Keyword(CALL),
+    "human": Keyword(HUMAN_SHAPE),
     "input": Keyword(_INPUT_SHAPE),
     "with-items": Keyword(_WITH_ITEMS_SHAPE),
     "publish": Keyword(TEMPLATES),
@@ -209,6 +211,9 @@ _PLAIN_FIELDS = (
     "with-items",
     "requires",
 )
+#: What tells a worker about its action, and so a person nothing.
+_FOR_WORKERS = ("input", "target", "safe-rerun")
+_KINDS: tuple[Literal["action", "workflow", "human"], ...] = ("action", "workflow", "human")
 _CLAUSE_FIELDS = ("on_success", "on_error", "on_complete", "on_skip")
 
 
@@ -231,9 +236,11 @@ def read_task(
         message = f"Expected no '{keyword}' in a {workflow_type} workflow."
         fix = "Use 'requires'." if workflow_type == "reverse" else "Use 'on-success', or 'type: reverse'."
         reader.report("wrong-workflow-type", (*path, keyword), message, fix, at_value=False)
-    if "action" in value and "workflow" in value:
-        message = f"Expected either 'action' or 'workflow' in task '{name}', but both are there."
-        reader.report("exclusive-keywords", (*path, "workflow"), message, "Remove one.", at_value=False)
+    kinds = [kind for kind in _KINDS if kind in value]
+    if len(kinds) > 1:
+        given = " and ".join(f"'{kind}'" for kind in kinds)
+        message = f"Expected one of 'action', 'workflow' and 'human' in task '{name}', but {given} are there."
+        reader.report("exclusive-keywords", (*path, kinds[1]), message, "Keep one.", at_value=False)
     policies = {keyword: defaults[keyword] for keyword in _POLICIES if keyword in defaults}
     merged = {**policies, **parts}
     fields = {key.replace("-", "_"): merged[key] for key in _PLAIN_FIELDS if key in merged}
@@ -242,16 +249,26 @@ def read_task(
     spec = TaskSpec(
         name,
         reader.line(path),
-        kind="workflow" if "workflow" in parts and "action" not in parts else "action",
+        kind=next((kind for kind in _KINDS if kind in parts), "action"),
         callee=callee,
         parameters=parameters,
         join=parts.get("join") or None,
+        human=parts.get("human"),
         **fields,
         **own_clauses,
     )
+    _check_human(reader, spec, value, path)
     _warn(reader, spec, value, path)
     _warn_publish_conflicts(reader, spec, path)
     return _with_defaults(spec, defaults, workflow_type)
+
+
+def _check_human(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path) -> None:
+    for keyword in _FOR_WORKERS if spec.kind == "human" else ():
+        if keyword in raw:
+            message = f"Expected no '{keyword}' in human task '{spec.name}': it is for workers."
+            fix = "Use 'show' for what the person is to see." if keyword == "input" else "Remove it."
+            reader.report("exclusive-keywords", (*path, keyword), message, fix, at_value=False)
 
 
 def _check_name(reader: Reader, name: str, value: object, path: Path) -> None:

@@ -22,12 +22,14 @@ from tradewind_server.engine import decide, evolve
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.state import Action, ActionState
 from tradewind_server.errors import (
+    AbsenceNotFound,
     ActionNotFound,
     ActionWithWorker,
     DefinitionNotFound,
     EnvironmentNotFound,
     ExecutionNotFound,
     LeaseLost,
+    PersonNotManager,
     Refusal,
     TaskNotFound,
 )
@@ -41,7 +43,7 @@ from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.messages import command_of
 from tradewind_server.runtime.subscriptions import KINDS, Subscriptions
 from tradewind_server.settings import Settings
-from tradewind_server.store import definitions, environments, loading
+from tradewind_server.store import absences, definitions, environments, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
@@ -253,7 +255,7 @@ class Batch:
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
                 request.at, request.target, request.namespace, request.workflow, request.workflow_namespace,
-                request.input, self._env(request), request.params,
+                request.input, self._env(request), request.params, initiator=_user(request.provenance),
             )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
@@ -328,6 +330,8 @@ class Batch:
     def _completed(self, live: Live, request: r.Command) -> tuple[c.Command, int]:
         """Return the command with what only the store knows: which task, which actions nobody works on."""
         command = request.command
+        if isinstance(command, c.HumanTaskCommand):
+            return self._with_absences(request.namespace, command), 0
         if isinstance(command, c.StopExecution):
             return msgspec.structs.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
         if isinstance(command, c.RerunTask | c.SkipTask):
@@ -338,6 +342,11 @@ class Batch:
                 raise TaskNotFound(task=request.task_name or f"t{id_}", execution=live.state.id, field="task")
             return msgspec.structs.replace(command, task=id_), id_
         return command, 0
+
+    def _with_absences(self, namespace: str, command: c.HumanTaskCommand) -> c.HumanTaskCommand:
+        person, at = command.person, to_microseconds(command.at)
+        stands_for = person.stands_for | absences.absent_for(self._tx.connection, namespace, person.user, at)
+        return msgspec.structs.replace(command, person=msgspec.structs.replace(person, stands_for=stands_for))
 
     # --- results ---------------------------------------------------------------------------------
 
@@ -412,7 +421,7 @@ class Batch:
         spec = registry.pinned(connection, namespace, registry.home(connection, envelope), name, version)
         command = c.StartExecution(
             at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
-            message.source, body["action"], True, False, body["semantics_version"],
+            message.source, body["action"], True, False, body["semantics_version"], body.get("initiator", ""),
         )  # fmt: skip
         try:
             if spec is None:
@@ -497,6 +506,23 @@ class Batch:
         self._tx.has_written = True
         return None
 
+    # --- absences --------------------------------------------------------------------------------
+
+    def _add_absence(self, request: r.AddAbsence) -> object:
+        absences.add(self._tx.connection, request.absence)
+        self._tx.has_written = True
+        return None
+
+    def _remove_absence(self, request: r.RemoveAbsence) -> object:
+        found = absences.get(self._tx.connection, request.namespace, request.id, to_microseconds(request.at))
+        if found is None:
+            raise AbsenceNotFound(absence=request.id, field="absence_id")
+        if request.person.user != found.user and not request.person.may_manage:
+            raise PersonNotManager(user=request.person.user)
+        absences.remove(self._tx.connection, request.namespace, request.id)
+        self._tx.has_written = True
+        return None
+
     # --- the end ---------------------------------------------------------------------------------
 
     def _write(self) -> None:
@@ -506,6 +532,12 @@ class Batch:
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:
     return r.Started(picture, picture.envelope.id, existing=False) if isinstance(request, r.Start) else picture
+
+
+def _user(provenance: Provenance) -> str:
+    """Return who caused it, "" when nobody is known by name."""
+    kind, _, name = provenance.actor.partition(":")
+    return name if kind == "caller" else ""
 
 
 def _locks(request: r.Request) -> bool:
@@ -561,4 +593,6 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.PutEnvironment: Batch._put_environment,
     r.DeleteEnvironment: Batch._delete_environment,
     **dict.fromkeys(KINDS, lambda batch, request: batch._subscriptions.carry_out(request)),
+    r.AddAbsence: Batch._add_absence,
+    r.RemoveAbsence: Batch._remove_absence,
 }

@@ -11,6 +11,7 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import Cause, ExecutionState
 from tradewind_server.lang import Source
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.store.absences import Absence
 from tradewind_server.store.environments import Environment
 from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
 
@@ -199,6 +200,21 @@ class DeleteEnvironment(Request, kw_only=True):
     namespace: str
     name: str
     etag: str
+
+
+class AddAbsence(Request, kw_only=True):
+    """Let somebody stand in for a user. Answer: None."""
+
+    absence: Absence
+
+
+class RemoveAbsence(Request, kw_only=True):
+    """End an absence, as a person who may. Answer: None."""
+
+    namespace: str
+    id: str
+    person: c.Person
+    at: datetime
 
 
 KEEP, CANCEL, LOST = "keep", "cancel", "lost"

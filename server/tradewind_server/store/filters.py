@@ -89,6 +89,19 @@ ACTION_FIELDS: Mapping[str, Field] = {
     "state": Field("state", _EQUALS, _words("OPEN", "QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")),
     "asynchronous": Field("asynchronous", ("=",), _flag),
 }
+HUMAN_TASK_FIELDS: Mapping[str, Field] = {
+    "state": Field("state", _EQUALS, _words("OFFERED", "CLAIMED", "COMPLETED", "CLOSED")),
+    "task": Field("task", _EQUALS, str),
+    "workflow": Field("workflow", _EQUALS, str),
+    "business_key": Field("business_key", _EQUALS, str),
+    "execution_id": Field("execution_id", _EQUALS, str),
+    "assignee": Field("assignee", _EQUALS, str),
+    "owner": Field("owner", _EQUALS, str),
+    "done_by": Field("done_by", _EQUALS, str),
+    "outcome": Field("outcome", _EQUALS, str),
+    "priority": Field("priority", _TIMES, int),
+    "created_at": Field("created_at", _TIMES, _moment),
+}
 DEFINITION_FIELDS: Mapping[str, Field] = {
     "name": Field("name", _EQUALS, str),
     "kind": Field("kind", _EQUALS, _words("workflow", "action")),

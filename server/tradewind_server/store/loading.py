@@ -24,18 +24,21 @@ from tradewind_server.engine.state import (
     Cause,
     Execution,
     ExecutionState,
+    HumanTask,
+    HumanTaskState,
     Items,
     Task,
     TaskState,
     Timer,
 )
 from tradewind_server.store import schema
-from tradewind_server.store.projection import ExecutionDetail, TaskDetail
+from tradewind_server.store.projection import ExecutionDetail, HumanTaskDetail, TaskDetail
 from tradewind_server.store.records import Envelope, Live, StoredEvent
 from tradewind_server.store.statements import Dialect, Select
 
 _execution_detail = msgspec.json.Decoder(ExecutionDetail)
 _task_detail = msgspec.json.Decoder(TaskDetail)
+_human_task_detail = msgspec.json.Decoder(HumanTaskDetail)
 _cause = msgspec.json.Decoder(Cause)
 
 EVENT_COLUMNS = tuple(column.name for column in schema.events.columns)
@@ -85,6 +88,9 @@ class _Loader:
             state.tasks[row.task_id].arrived[parent.name] = parent.id
         for row in actions:
             self._add_action(state, row)
+        if any(row.kind == "human" for row in actions):
+            for row in self._rows(schema.human_tasks, "action_id"):
+                state.human_tasks[row.action_id] = _human_task(row)
         for row in self._rows(schema.timers, "timer_id"):
             due = from_microseconds(row.due_at)
             state.timers[row.timer_id] = Timer(row.timer_id, row.task_id, row.purpose, due)
@@ -207,6 +213,15 @@ class _Loader:
         if action.state is ActionState.OPEN:
             state.open_actions[action.id] = None
         _count(state.tasks[action.task], action)
+
+
+def _human_task(row: Any) -> HumanTask:
+    detail = _human_task_detail.decode(row.detail)
+    return HumanTask(
+        row.action_id, row.task_id, HumanTaskState(row.state), tuple(detail.users), tuple(detail.groups),
+        detail.excluded, row.etag, row.priority, row.assignee, row.owner, row.shown_revision, row.draft_revision,
+        row.comment_count, row.done_by, row.outcome, from_microseconds(row.updated_at), row.revision,
+    )  # fmt: skip
 
 
 def _failure(event: e.Event) -> Cause | None:

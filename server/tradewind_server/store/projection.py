@@ -15,7 +15,7 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import Decision
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
-from tradewind_server.engine.state import Action, Execution, Task
+from tradewind_server.engine.state import Action, Execution, HumanTask, HumanTaskState, Task
 from tradewind_server.lang.values import encode
 from tradewind_server.store.records import QUEUED, Live, Message, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.statements import Row
@@ -81,6 +81,15 @@ class _Touched(msgspec.Struct, gc=False):
     known_actions: int
     tasks: dict[int, None]
     actions: dict[int, None]
+    human_tasks: dict[int, None]
+
+
+class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
+    """The part of a human task's row that only the engine reads."""
+
+    users: Sequence[str]
+    groups: Sequence[str]
+    excluded: Mapping[str, str] = {}
 
 
 class Rows(msgspec.Struct, gc=False):
@@ -94,12 +103,21 @@ class Rows(msgspec.Struct, gc=False):
     tasks: list[Row]
     new_actions: list[Row]
     actions: list[Row]
+    new_human_tasks: list[Row] = []
+    human_tasks: list[Row] = []
+    #: Human tasks whose entries are written anew: keys of the old ones, and the new ones.
+    old_entries: list[Row] = []
+    entries: list[Row] = []
 
 
 #: Columns that change with every step of an execution, and those that change with its state.
 PROGRESS = ("revision", "xid", "updated_at", "detail")
 TURN = (*PROGRESS, "state", "message", "failure", "finished_at", "output_revision", "env_revision")
 TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
+HUMAN_TASK_CHANGES = (
+    "state", "assignee", "owner", "etag", "done_by", "outcome", "comment_count", "shown_revision", "draft_revision",
+    "revision", "updated_at",
+)  # fmt: skip
 ACTION_CHANGES = ("cancelling", "state", "result_revision", "updated_at", "worker")
 
 
@@ -122,6 +140,8 @@ class Changes:
         self.workers: dict[tuple[str, int], str] = {}
         #: Business keys of executions that ended: (namespace, workflow, key, execution).
         self.freed_keys: list[tuple[str, str, str, str]] = []
+        #: Of human tasks that are new.
+        self.titles: dict[tuple[str, int], str] = {}
         self._touched: dict[str, _Touched] = {}
 
     @property
@@ -156,7 +176,7 @@ class Changes:
         revision = live.state.revision - len(events)
         touched = self._touched.get(id_)
         if touched is None:
-            touched = _Touched(live, not revision, False, decision.known_tasks, decision.known_actions, {}, {})
+            touched = _Touched(live, not revision, False, decision.known_tasks, decision.known_actions, {}, {}, {})
             self._touched[id_] = touched
         at_us = to_microseconds(decision.at)
         root_id = "" if envelope.root_id == id_ else envelope.root_id
@@ -207,13 +227,22 @@ class Changes:
                     rows.new_actions.append(_new_action(live, action, worker))
                 else:
                     rows.actions.append((*_action_changes(action, worker), id_, action_id))
+            for action_id in touched.human_tasks:
+                is_new = action_id > touched.known_actions
+                _add_human_task(rows, live, state.human_tasks[action_id], self.titles, is_new=is_new)
         return rows
+
+    def touch_human_task(self, execution_id: str, action_id: int) -> None:
+        """Write the row of a human task, and its entries in inboxes."""
+        self._touched[execution_id].human_tasks[action_id] = None
 
 
 #: Events that name a task but leave its row as it is.
 _LEAVES_TASK = frozenset(
     {"ActionScheduled", "ActionSucceeded", "ActionFailed", "ActionCancelled", "ActionCancelRequested", "BranchArrived",
-     "TimerSet", "TransitionsHeld"}
+     "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
+     "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
+     "HumanTaskClosed"}
 )  # fmt: skip
 
 
@@ -224,6 +253,9 @@ def _schedule(
     changes: Changes, live: Live, event: e.ActionScheduled, revision: int, at: int, provenance: Provenance
 ) -> None:
     envelope = live.envelope
+    if event.kind == "human":
+        changes.titles[envelope.id, event.action] = str(event.input["title"])
+        return
     if event.kind == "workflow":
         body = encode(
             {
@@ -236,6 +268,7 @@ def _schedule(
                 "workflow_namespace": envelope.workflow_namespace,
                 "env": live.state.env,
                 "semantics_version": envelope.semantics_version,
+                "initiator": live.state.initiator,
             }
         )
         changes.messages.append(Message(event.child, envelope.id, revision, "start", envelope.namespace, at, body))
@@ -258,6 +291,8 @@ def _unqueue(
     changes: Changes, live: Live, event: e.ActionCancelled, revision: int, at: int, provenance: Provenance
 ) -> None:
     key = (live.envelope.id, event.action)
+    if event.action in live.state.human_tasks:
+        return
     changes.queued.pop(key, None)
     changes.unqueued[key] = None
     if isinstance(event, e.ActionCancelled):
@@ -320,6 +355,12 @@ def _arrive(
     changes.arrivals.append((live.envelope.id, event.task, event.parent, live.envelope.namespace, revision))
 
 
+def _change_human_task(
+    changes: Changes, live: Live, event: Any, revision: int, at: int, provenance: Provenance
+) -> None:
+    changes.touch_human_task(live.envelope.id, event.action)
+
+
 _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance], None]] = {
     e.ActionScheduled: _schedule,
     e.ActionSucceeded: _unqueue,
@@ -336,6 +377,16 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.TimerSet: _set_timer,
     e.TimerEnded: _end_timer,
     e.BranchArrived: _arrive,
+    e.HumanTaskOffered: _change_human_task,
+    e.HumanTaskChanged: _change_human_task,
+    e.HumanTaskClaimed: _change_human_task,
+    e.HumanTaskReleased: _change_human_task,
+    e.HumanTaskAssigned: _change_human_task,
+    e.HumanTaskDelegated: _change_human_task,
+    e.HumanTaskDraftSaved: _change_human_task,
+    e.HumanTaskCommented: _change_human_task,
+    e.HumanTaskCompleted: _change_human_task,
+    e.HumanTaskClosed: _change_human_task,
 }
 
 
@@ -458,3 +509,59 @@ def _action_changes(action: Action, worker: str) -> Row:
     """Return the columns `ACTION_CHANGES`."""
     updated = to_microseconds(action.updated_at)
     return (int(action.cancelling), action.state.value, action.result_revision, updated, worker)
+
+
+# --- human tasks ---------------------------------------------------------------------------------
+
+#: Entries of an inbox are in the order of priority, the highest first, then of age.
+_MAX_PRIORITY = 100
+
+
+def _add_human_task(
+    rows: Rows, live: Live, human_task: HumanTask, titles: Mapping[tuple[str, int], str], *, is_new: bool
+) -> None:
+    key = (live.envelope.id, human_task.id)
+    if is_new:
+        rows.new_human_tasks.append(_new_human_task(live, human_task, titles[key]))
+    else:
+        rows.human_tasks.append((*_human_task_changes(human_task), *key))
+        rows.old_entries.append(key)
+    rank = _MAX_PRIORITY - human_task.priority
+    for principal in _principals(human_task):
+        rows.entries.append((live.envelope.namespace, principal, rank, *key, human_task.revision))
+
+
+def _principals(human_task: HumanTask) -> list[str]:
+    """Return whose inboxes it is in, or kept out of."""
+    if human_task.state is HumanTaskState.OFFERED:
+        return [
+            *(f"user:{name}" for name in human_task.users),
+            *(f"group:{name}" for name in human_task.groups),
+            *(f"excluded:{name}" for name in human_task.excluded),
+        ]
+    if human_task.state is HumanTaskState.CLAIMED:
+        return [f"assignee:{human_task.assignee}", *([f"owner:{human_task.owner}"] if human_task.owner else [])]
+    return []
+
+
+def _new_human_task(live: Live, human_task: HumanTask, title: str) -> Row:
+    """Return the row of a human task, in the order of the table's columns."""
+    envelope, task, action = live.envelope, live.state.tasks[human_task.task], live.state.actions[human_task.id]
+    state, *rest = _human_task_changes(human_task)
+    assignee, owner, etag, done_by, outcome, comment_count, shown, draft, revision, updated = rest
+    detail = HumanTaskDetail(human_task.users, human_task.groups, human_task.excluded)
+    return (
+        envelope.id, human_task.id, envelope.namespace, task.id, task.name, envelope.workflow, envelope.business_key,
+        title.replace("\0", "\ufffd"), state, human_task.priority, assignee, owner, etag, done_by, outcome,
+        comment_count, shown, draft, revision, to_microseconds(action.created_at), updated, _encode_detail(detail),
+    )  # fmt: skip
+
+
+def _human_task_changes(human_task: HumanTask) -> Row:
+    """Return the columns `HUMAN_TASK_CHANGES`."""
+    h = human_task
+    updated = to_microseconds(h.updated_at)
+    return (
+        h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count, h.shown_revision,
+        h.draft_revision, h.revision, updated,
+    )  # fmt: skip

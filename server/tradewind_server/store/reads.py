@@ -12,7 +12,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.store import schema
 from tradewind_server.store.filters import Term
-from tradewind_server.store.loading import read_events
+from tradewind_server.store.loading import read_events, stored_event
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect, Select
 
@@ -64,7 +64,7 @@ def open_ids(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -
     table = schema.executions
     query = sa.select(table.c.id).where(table.c.namespace == namespace, table.c.state.in_(_OPEN))
     terms = [dataclasses.replace(t, column="id") if t.column == "execution_id" else t for t in terms]
-    return list(connection.execute(_filtered(query, table, terms).order_by(table.c.id.desc())).scalars())
+    return list(connection.execute(filtered(query, table, terms).order_by(table.c.id.desc())).scalars())
 
 
 def executions(
@@ -72,7 +72,7 @@ def executions(
 ) -> Sequence[Any]:
     """Return executions, newest first, those before the id *before*."""
     table = schema.executions
-    query = _filtered(sa.select(table).where(table.c.namespace == namespace), table, terms)
+    query = filtered(sa.select(table).where(table.c.namespace == namespace), table, terms)
     if before:
         query = query.where(table.c.id < before)
     return connection.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
@@ -82,11 +82,12 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -> d
     """Return how many executions there are, by state."""
     table = schema.executions
     query = sa.select(table.c.state, sa.func.count()).where(table.c.namespace == namespace)
-    rows = connection.execute(_filtered(query, table, terms).group_by(table.c.state))
+    rows = connection.execute(filtered(query, table, terms).group_by(table.c.state))
     return {state: number for state, number in rows}
 
 
-def _filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
+def filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
+    """Add *terms* to *query* of *table*."""
     for term in terms:
         column = table.c[term.column]
         if term.operator == "=":
@@ -105,7 +106,7 @@ def _filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
 def tasks(connection: sa.Connection, execution_id: str, terms: Sequence[Term], limit: int, after: int) -> Sequence[Any]:
     """Return tasks of an execution in the order of their creation."""
     table = schema.tasks
-    query = _filtered(
+    query = filtered(
         sa.select(table).where(table.c.execution_id == execution_id, table.c.task_id > after), table, terms
     )
     return connection.execute(query.order_by(table.c.task_id).limit(limit)).all()
@@ -173,7 +174,7 @@ def actions(
         if term.column == "state" and term.value in _OPEN_STATES:
             wanted = _OPEN_STATES[term.value]
             query = query.where(wanted if term.operator == "=" else sa.not_(wanted))
-    query = _filtered(query, a, [t for t in terms if t.column != "state" or t.value not in _OPEN_STATES])
+    query = filtered(query, a, [t for t in terms if t.column != "state" or t.value not in _OPEN_STATES])
     if after[0]:
         query = query.where(sa.tuple_(a.c.execution_id, a.c.action_id) > sa.tuple_(*map(sa.literal, after)))
     return connection.execute(query.order_by(a.c.execution_id, a.c.action_id).limit(limit)).all()
@@ -199,6 +200,16 @@ def events_at(
 def history(connection: sa.Connection, execution_id: str, after: int, limit: int) -> list[StoredEvent]:
     """Return events of an execution after a revision, in order."""
     return read_events(connection, execution_id, after, limit)
+
+
+def events_of_human_task(
+    connection: sa.Connection, execution_id: str, action_id: int, after: int, limit: int
+) -> list[StoredEvent]:
+    """Return what happened to a human task after a revision, in order."""
+    t = schema.events
+    query = sa.select(t).where(t.c.execution_id == execution_id, t.c.revision > after, t.c.action_id == action_id)
+    query = query.where(t.c.type.startswith("HumanTask", autoescape=True))
+    return [stored_event(row) for row in connection.execute(query.order_by(t.c.revision).limit(limit))]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -228,7 +239,7 @@ def definitions(
     """Return deployed definitions in the order of their names."""
     d = schema.definitions
     key = (d.c.workflow_namespace, d.c.kind, d.c.name, d.c.version)
-    query = _filtered(sa.select(d).where(d.c.namespace == namespace), d, terms)
+    query = filtered(sa.select(d).where(d.c.namespace == namespace), d, terms)
     if not all_versions:
         query = query.where(d.c.retired_revision.is_(None))
     if after:

@@ -202,6 +202,73 @@ actions = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: What people are asked to do: one row each, beside that of its action.
+human_tasks = sa.Table(
+    "human_tasks",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("action_id", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("task_id", _int, nullable=False),
+    sa.Column("task", _text, nullable=False),
+    sa.Column("workflow", _text, nullable=False),
+    sa.Column("business_key", _text, nullable=False),
+    sa.Column("title", _text, nullable=False),
+    sa.Column("state", _text, nullable=False),
+    sa.Column("priority", _int, nullable=False),
+    sa.Column("assignee", _text, nullable=False),
+    sa.Column("owner", _text, nullable=False),
+    sa.Column("etag", _text, nullable=False),
+    sa.Column("done_by", _text, nullable=False),
+    sa.Column("outcome", _text, nullable=False),
+    sa.Column("comment_count", _int, nullable=False),
+    sa.Column("shown_revision", _int, nullable=False),
+    sa.Column("draft_revision", _int, nullable=False),
+    #: Of the last event that changed it.
+    sa.Column("revision", _int, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    #: Who is asked, and who is excluded.
+    sa.Column("detail", _bytes, nullable=False),
+    sa.Index("human_tasks_by_namespace", "namespace", "execution_id", "action_id"),
+    sa.Index("human_tasks_by_state", "namespace", "state", "execution_id", "action_id"),
+    sqlite_with_rowid=False,
+)
+
+#: Who finds which open human task in his inbox, in the inbox's order.
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    #: "user:NAME" or "group:NAME" while they are asked, "excluded:NAME" for who may not do it although his group is
+    #: asked; "assignee:NAME", "owner:NAME" once one has it.
+    sa.Column("principal", _text, primary_key=True),
+    sa.Column("rank", _int, primary_key=True),
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("action_id", _int, primary_key=True),
+    #: Of the human task: what changes it writes its entries anew.
+    sa.Column("revision", _int, primary_key=True),
+    sa.Index("inbox_by_human_task", "execution_id", "action_id"),
+    sqlite_with_rowid=False,
+)
+
+#: Who stands in for whom, and when.
+absences = sa.Table(
+    "absences",
+    metadata,
+    sa.Column("id", _text, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("user", _text, nullable=False),
+    sa.Column("substitute", _text, nullable=False),
+    sa.Column("starts_at", _int, nullable=False),
+    sa.Column("ends_at", _int, nullable=False),
+    sa.Column("note", _text, nullable=False),
+    sa.Column("created_by", _text, nullable=False),
+    sa.Index("absences_by_substitute", "namespace", "substitute", "ends_at"),
+    sa.Index("absences_by_begin", "namespace", "starts_at", "id"),
+    sqlite_with_rowid=False,
+)
+
 #: Delivery state of the actions that workers serve. One row from scheduling to the answer.
 queue = sa.Table(
     "action_queue",

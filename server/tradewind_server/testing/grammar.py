@@ -30,6 +30,7 @@ from tradewind_server.lang.documents import Path
 from tradewind_server.lang.problems import Problems, did_you_mean
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXT_OR_TEXTS
+from tradewind_server.testing import people
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"[0-9]{1,6}[smhd]")
@@ -105,6 +106,7 @@ def _case(name: str, line: int, case: Fields, common: Fields) -> Case:
         "input": {**common.get("input", {}), **(case.get("input") or {})},
         "env": case.get("env") or {},
         "params": case.get("params") or {},
+        "by": case.get("by", ""),
     }
     mocks = {**common.get("mocks", {}), **(case.get("mocks") or {})}
     workflow = str(case.get("workflow", common.get("workflow", "")))
@@ -273,6 +275,7 @@ EXPECTED = {
     "results": Keyword(MAPPING),
     "globals": Keyword(MAPPING),
     "executions": Keyword(MAPPING),
+    "people": Keyword(MAPPING),
     "order": Keyword(_list_of(TEXT, "a list of tasks")),
     "events": Keyword(_EVENTS),
     "events_include": Keyword(_EVENTS),
@@ -299,7 +302,7 @@ _START = {"input": Keyword(MAPPING), "env": Keyword(MAPPING), "params": Keyword(
 
 #: Step -> what it takes.
 STEPS: dict[str, Shape] = {
-    "start": _table({"workflow": Keyword(TEXT, required=True), **_START}, "'start'"),
+    "start": _table({"workflow": Keyword(TEXT, required=True), "by": Keyword(TEXT), **_START}, "'start'"),
     "take": _table(_ITEM, "'take'"),
     "complete": _table({**_ITEM, "result": Keyword(ANYTHING)}, "'complete'"),
     "fail": _table({**_ITEM, **_FAILURE, "message": Keyword(TEXT)}, "'fail'"),
@@ -311,6 +314,7 @@ STEPS: dict[str, Shape] = {
     "stop": _table({**_TARGET, "state": Keyword(END, required=True), "message": Keyword(TEXT)}, "'stop'"),
     "rerun": _table({**_TASK, "reset": Keyword(FLAG), "env": Keyword(MAPPING)}, "'rerun'"),
     "skip": _table(_TASK, "'skip'"),
+    **{name: _table({**_ITEM, **keywords}, f"'{name}'") for name, keywords in people.STEPS.items()},
     "expect": _table(EXPECTED, "'expect'"),
 }
 
@@ -340,6 +344,7 @@ CASE_STEPS = {name: shape for name, shape in STEPS.items() if name not in ("star
 
 _CASE = {
     "workflow": Keyword(TEXT),
+    "by": Keyword(TEXT),
     **_START,
     "mocks": Keyword(MOCKS),
     "steps": Keyword(_list_of(_step_of(CASE_STEPS), "a list of steps")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -12,7 +13,15 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine import transitions
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.evolve import create, evolve
-from tradewind_server.engine.state import Action, Execution, ExecutionState, Task, TaskState
+from tradewind_server.engine.state import (
+    Action,
+    ActionState,
+    Execution,
+    ExecutionState,
+    HumanTaskState,
+    Task,
+    TaskState,
+)
 from tradewind_server.store import schema
 from tradewind_server.testing.world import World
 
@@ -54,13 +63,21 @@ def _states(state: Execution, event: e.Event) -> dict[str, StrEnum]:
         found[f"task '{task.name}'"] = task.state
     if action is not None:
         found[f"action a{action.id}"] = action.state
+        if action.id in state.human_tasks:
+            found[f"human task a{action.id}"] = state.human_tasks[action.id].state
     return found
 
 
 def _table(state: StrEnum) -> dict[Any, frozenset[Any]]:
-    if isinstance(state, ExecutionState):
-        return dict(transitions.EXECUTION)
-    return dict(transitions.TASK) if isinstance(state, TaskState) else dict(transitions.ACTION)
+    return dict(_TABLES[type(state)])
+
+
+_TABLES: dict[type[StrEnum], Mapping[Any, frozenset[Any]]] = {
+    ExecutionState: transitions.EXECUTION,
+    TaskState: transitions.TASK,
+    ActionState: transitions.ACTION,
+    HumanTaskState: transitions.HUMAN_TASK,
+}
 
 
 def check_next_cause(world: World, execution_id: str) -> None:
@@ -69,6 +86,7 @@ def check_next_cause(world: World, execution_id: str) -> None:
     Source: an open execution always has a next cause: an action, a timer, a sub-workflow, a pause.
     """
     state = world.live(execution_id).state
+    _check_inboxes(world, state)
     queued = _queued(world, execution_id)
     assert queued <= set(state.open_actions), f"actions {queued - set(state.open_actions)} have ended, but are queued"
     if state.is_final:
@@ -99,8 +117,24 @@ def _check_action(world: World, state: Execution, action: Action, queued: set[in
     if action.child:
         assert world.exists(action.child), f"{where} waits for a sub-workflow that was never started"
         assert not world.live(action.child).state.is_final, f"{where} waits for a sub-workflow that has ended"
+    elif action.kind == "human":
+        assert state.human_tasks[action.id].is_open, f"{where} is open, but its human task is not"
     elif not action.asynchronous:
         assert action.id in queued, f"{where} is open, but no worker will ever get it"
+
+
+def _entries(world: World, execution_id: str, action_id: int) -> list[str]:
+    table = schema.inbox
+    with world.database.reading() as (connection, _):
+        query = sa.select(table.c.principal).where(table.c.execution_id == execution_id, table.c.action_id == action_id)
+        return list(connection.execute(query).scalars())
+
+
+def _check_inboxes(world: World, state: Execution) -> None:
+    for human_task in state.human_tasks.values():
+        is_there = bool(_entries(world, state.id, human_task.id))
+        where = f"human task a{human_task.id} is {human_task.state}"
+        assert is_there == human_task.is_open, f"{where}, but is {'' if is_there else 'not '}in inboxes"
 
 
 def _check_task(state: Execution, task: Task) -> None:

@@ -6,7 +6,7 @@
       version: '2.0'
       ...
     when:                            # steps; each may add `refused: REASON`, which also asserts that nothing changed
-      - start: {workflow: wf, input: {a: 1}, env: {}, params: {}}
+      - start: {workflow: wf, input: {a: 1}, env: {}, params: {}, by: carol}
       - take: {task: t1}             # a worker leases the action and works on it
       - complete: {task: t1, item: 0, result: 5}
       - fail: {task: t1, message: broken, details: {}}
@@ -16,6 +16,13 @@
                                      # `of: workflow name` addresses a sub-workflow
       - rerun: {task: t1, reset: false, env: {}}
       - skip: {task: t1}
+      - claim: {task: t1, by: alice, groups: [managers]}   # a person; item: 0, stands_for: [bob]
+      - release: {task: t1, by: alice, note: x}            # manages: true, as one who may manage human tasks
+      - assign: {task: t1, by: chief, to: alice, manages: true}
+      - delegate: {task: t1, by: alice, to: bob}
+      - draft: {task: t1, by: alice, data: {a: 1}}
+      - comment: {task: t1, by: alice, text: why so much?}
+      - submit: {task: t1, by: alice, outcome: approve, reason: x, data: {}, etag: stale}
       - expect: {tasks: {t1: RUNNING}}   # anything that `then` can say, in the middle
     then:
       state: SUCCEEDED
@@ -27,6 +34,7 @@
       results: {t1: [1, 2]}
       globals: {g: 1}
       executions: {child: CANCELLED} # the latest sub-workflow execution of that workflow
+      people: {t1: {assignee: alice}}  # its latest human task; see `people.py`
       order: [t1, t2]                # tasks as they started, others between them
       events: [ExecutionStarted, {type: TaskStarted, task: t1, attempt: 1}]   # all of them, in order, fields as given
       events_include: [TaskStarted]  # these, in this order, others between them
@@ -42,6 +50,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +63,7 @@ from tradewind_server.engine.state import Action, ActionState, Execution, Execut
 from tradewind_server.errors import Refusal
 from tradewind_server.lang import Source
 from tradewind_server.store.records import QueueRow, StoredEvent
-from tradewind_server.testing import laws
+from tradewind_server.testing import laws, people
 from tradewind_server.testing.comparison import Different, differences, event_differences, order_differences
 from tradewind_server.testing.grammar import Fields, read_scenario, time_of
 from tradewind_server.testing.mocks import failure
@@ -145,7 +154,9 @@ class Stage:
     def start(self, how: Fields) -> None:
         """Start the execution that the scenario is about."""
         env, params = how.get("env") or {}, how.get("params") or {}
-        self.root = self.world.start(how["workflow"], how.get("input") or {}, env=env, params=params)
+        self.root = self.world.start(
+            how["workflow"], how.get("input") or {}, env=env, params=params, by=how.get("by", "")
+        )
 
     def take(self, how: Fields) -> None:
         """Let a worker lease an action."""
@@ -235,6 +246,13 @@ class Stage:
         """Skip a failed task."""
         self.world.command(self._owner(how["task"]), c.SkipTask(self.world.clock.now(), 0), task_name=how["task"])
 
+    def person(self, kind: str, how: Fields) -> None:
+        """Let a person do something about a human task."""
+        execution_id, action = self._action(how)
+        human_task = self.world.live(execution_id).state.human_tasks[action.id]
+        command = people.command_of(kind, how, self.world.clock.now(), human_task)
+        self.world.command(execution_id, command, by=how["by"])
+
     def _owner(self, name: str) -> str:
         found = self._tasks(name)
         return found[-1][1].id if found else self.root
@@ -271,6 +289,7 @@ class Stage:
             "tasks": lambda: {name: self._latest(name, lambda t, _: str(t.state)) for name in expected},
             "attempts": lambda: {name: self._latest(name, lambda t, _: t.attempt) for name in expected},
             "inputs": lambda: {name: self._latest(name, self._input) for name in expected},
+            "people": lambda: {name: self._latest(name, partial(_human, wanted)) for name, wanted in expected.items()},
             "results": lambda: {name: self._latest(name, lambda t, s: task_result(s, t)) for name in expected},
             "order": lambda: _started(self.world.events(self.root)),
             "events": lambda: [_told(stored) for stored in self.world.events(self.root)],
@@ -292,6 +311,12 @@ class Stage:
                 found[event.index] = event.input
         inputs = [found[index] for index in sorted(found)]
         return inputs if task.items is not None else (inputs[-1] if inputs else None)
+
+
+def _human(expected: Fields, task: Task, state: Execution) -> Fields | None:
+    """Return of the latest human task of *task* what is *expected*."""
+    found = [human_task for human_task in state.human_tasks.values() if human_task.task == task.id]
+    return {name: people.told(found[-1])[name] for name in expected} if found else None
 
 
 def _started(log: list[StoredEvent]) -> list[str]:
@@ -316,6 +341,7 @@ _STEPS: dict[str, Callable[[Stage, Any], None]] = {
     "stop": Stage.stop,
     "rerun": Stage.rerun,
     "skip": Stage.skip,
+    **{kind: partial(lambda kind, stage, how: stage.person(kind, how), kind) for kind in people.STEPS},
     "expect": Stage.expect,
 }
 

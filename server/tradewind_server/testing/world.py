@@ -158,11 +158,12 @@ class World:
         params: Mapping[str, object] | None = None,
         request_id: str = "",
         settle: bool = True,
+        by: str = "",
     ) -> str:
-        """Start an execution and return its id."""
+        """Start an execution, as the user *by* or anonymously, and return its id."""
         at = self.clock.now()
         request = r.Start(
-            provenance=Provenance("anonymous:", "StartExecution", request_id),
+            provenance=Provenance(_actor(by), "StartExecution", request_id),
             target=self.ids.execution(at),
             at=at,
             namespace="default",
@@ -183,9 +184,9 @@ class World:
         assert isinstance(started, r.Started)
         return started.execution_id
 
-    def command(self, execution_id: str, command: c.Command, *, task_name: str = "") -> object:
-        """Carry out a command on an execution."""
-        provenance = Provenance("anonymous:", type(command).__name__)
+    def command(self, execution_id: str, command: c.Command, *, task_name: str = "", by: str = "") -> object:
+        """Carry out a command on an execution, as the user *by* or anonymously."""
+        provenance = Provenance(_actor(by), type(command).__name__)
         return self.ask(
             r.Command(
                 provenance=provenance, target=execution_id, namespace="default", command=command, task_name=task_name
@@ -456,6 +457,10 @@ class World:
 
 async def _completed(result: Awaitable[object]) -> object:
     return await result
+
+
+def _actor(user: str) -> str:
+    return f"caller:{user}" if user else "anonymous:"
 
 
 def _result(

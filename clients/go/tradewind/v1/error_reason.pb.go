@@ -166,6 +166,45 @@ const (
 	// The subscription was updated, rewound, enabled or disabled while it was consumed. UNAVAILABLE.
 	// Metadata: name.
 	ErrorReason_ERROR_REASON_SUBSCRIPTION_CHANGED ErrorReason = 49
+	// There is no such human task. NOT_FOUND.
+	// Metadata: human_task.
+	ErrorReason_ERROR_REASON_HUMAN_TASK_NOT_FOUND ErrorReason = 70
+	// The human task has been decided, or is not needed any more. FAILED_PRECONDITION.
+	// Metadata: human_task, state, how.
+	ErrorReason_ERROR_REASON_HUMAN_TASK_CLOSED ErrorReason = 71
+	// Somebody else has the human task. FAILED_PRECONDITION.
+	// Metadata: user, human_task, assignee.
+	ErrorReason_ERROR_REASON_HUMAN_TASK_TAKEN ErrorReason = 72
+	// What the human task shows has changed since it was seen. ABORTED.
+	// Metadata: human_task, current, etag.
+	ErrorReason_ERROR_REASON_HUMAN_TASK_CHANGED ErrorReason = 73
+	// It is not known who acts. UNAUTHENTICATED.
+	// Metadata: problem.
+	ErrorReason_ERROR_REASON_PERSON_UNKNOWN ErrorReason = 74
+	// The person is not asked to do this human task. PERMISSION_DENIED.
+	// Metadata: user, human_task, asked.
+	ErrorReason_ERROR_REASON_PERSON_NOT_ELIGIBLE ErrorReason = 75
+	// The person may never do this human task, whoever offers it. PERMISSION_DENIED.
+	// Metadata: user, human_task, why.
+	ErrorReason_ERROR_REASON_PERSON_EXCLUDED ErrorReason = 76
+	// The human task does not have this outcome. INVALID_ARGUMENT.
+	// Metadata: known, outcome.
+	ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ErrorReason = 77
+	// This outcome needs a reason. INVALID_ARGUMENT.
+	// Metadata: outcome.
+	ErrorReason_ERROR_REASON_REASON_MISSING ErrorReason = 78
+	// The data does not fit the form; each problem is a field violation. INVALID_ARGUMENT.
+	// Metadata: human_task, count, first.
+	ErrorReason_ERROR_REASON_DECISION_INVALID ErrorReason = 79
+	// No worker serves this action: a person does. FAILED_PRECONDITION.
+	// Metadata: action.
+	ErrorReason_ERROR_REASON_ACTION_IS_HUMAN ErrorReason = 80
+	// Only who may manage human tasks can do this for others. PERMISSION_DENIED.
+	// Metadata: user.
+	ErrorReason_ERROR_REASON_PERSON_NOT_MANAGER ErrorReason = 81
+	// There is no such absence, or it is over. NOT_FOUND.
+	// Metadata: absence.
+	ErrorReason_ERROR_REASON_ABSENCE_NOT_FOUND ErrorReason = 82
 )
 
 // Enum value maps for ErrorReason.
@@ -217,6 +256,19 @@ var (
 		47: "ERROR_REASON_SUBSCRIPTION_WRONG_STATE",
 		48: "ERROR_REASON_SUBSCRIPTION_TAKEN_OVER",
 		49: "ERROR_REASON_SUBSCRIPTION_CHANGED",
+		70: "ERROR_REASON_HUMAN_TASK_NOT_FOUND",
+		71: "ERROR_REASON_HUMAN_TASK_CLOSED",
+		72: "ERROR_REASON_HUMAN_TASK_TAKEN",
+		73: "ERROR_REASON_HUMAN_TASK_CHANGED",
+		74: "ERROR_REASON_PERSON_UNKNOWN",
+		75: "ERROR_REASON_PERSON_NOT_ELIGIBLE",
+		76: "ERROR_REASON_PERSON_EXCLUDED",
+		77: "ERROR_REASON_OUTCOME_UNKNOWN",
+		78: "ERROR_REASON_REASON_MISSING",
+		79: "ERROR_REASON_DECISION_INVALID",
+		80: "ERROR_REASON_ACTION_IS_HUMAN",
+		81: "ERROR_REASON_PERSON_NOT_MANAGER",
+		82: "ERROR_REASON_ABSENCE_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -265,6 +317,19 @@ var (
 		"ERROR_REASON_SUBSCRIPTION_WRONG_STATE": 47,
 		"ERROR_REASON_SUBSCRIPTION_TAKEN_OVER":  48,
 		"ERROR_REASON_SUBSCRIPTION_CHANGED":     49,
+		"ERROR_REASON_HUMAN_TASK_NOT_FOUND":     70,
+		"ERROR_REASON_HUMAN_TASK_CLOSED":        71,
+		"ERROR_REASON_HUMAN_TASK_TAKEN":         72,
+		"ERROR_REASON_HUMAN_TASK_CHANGED":       73,
+		"ERROR_REASON_PERSON_UNKNOWN":           74,
+		"ERROR_REASON_PERSON_NOT_ELIGIBLE":      75,
+		"ERROR_REASON_PERSON_EXCLUDED":          76,
+		"ERROR_REASON_OUTCOME_UNKNOWN":          77,
+		"ERROR_REASON_REASON_MISSING":           78,
+		"ERROR_REASON_DECISION_INVALID":         79,
+		"ERROR_REASON_ACTION_IS_HUMAN":          80,
+		"ERROR_REASON_PERSON_NOT_MANAGER":       81,
+		"ERROR_REASON_ABSENCE_NOT_FOUND":        82,
 	}
 )
 
@@ -299,7 +364,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xdb\f\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xa8\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -347,7 +412,20 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10.\x12)\n" +
 	"%ERROR_REASON_SUBSCRIPTION_WRONG_STATE\x10/\x12(\n" +
 	"$ERROR_REASON_SUBSCRIPTION_TAKEN_OVER\x100\x12%\n" +
-	"!ERROR_REASON_SUBSCRIPTION_CHANGED\x101BW\n" +
+	"!ERROR_REASON_SUBSCRIPTION_CHANGED\x101\x12%\n" +
+	"!ERROR_REASON_HUMAN_TASK_NOT_FOUND\x10F\x12\"\n" +
+	"\x1eERROR_REASON_HUMAN_TASK_CLOSED\x10G\x12!\n" +
+	"\x1dERROR_REASON_HUMAN_TASK_TAKEN\x10H\x12#\n" +
+	"\x1fERROR_REASON_HUMAN_TASK_CHANGED\x10I\x12\x1f\n" +
+	"\x1bERROR_REASON_PERSON_UNKNOWN\x10J\x12$\n" +
+	" ERROR_REASON_PERSON_NOT_ELIGIBLE\x10K\x12 \n" +
+	"\x1cERROR_REASON_PERSON_EXCLUDED\x10L\x12 \n" +
+	"\x1cERROR_REASON_OUTCOME_UNKNOWN\x10M\x12\x1f\n" +
+	"\x1bERROR_REASON_REASON_MISSING\x10N\x12!\n" +
+	"\x1dERROR_REASON_DECISION_INVALID\x10O\x12 \n" +
+	"\x1cERROR_REASON_ACTION_IS_HUMAN\x10P\x12#\n" +
+	"\x1fERROR_REASON_PERSON_NOT_MANAGER\x10Q\x12\"\n" +
+	"\x1eERROR_REASON_ABSENCE_NOT_FOUND\x10RBW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -111,6 +111,8 @@ const (
 	TaskKind_TASK_KIND_ACTION TaskKind = 1
 	// A child workflow, or one for each item.
 	TaskKind_TASK_KIND_WORKFLOW TaskKind = 2
+	// A person does it.
+	TaskKind_TASK_KIND_HUMAN TaskKind = 3
 )
 
 // Enum value maps for TaskKind.
@@ -119,11 +121,13 @@ var (
 		0: "TASK_KIND_UNSPECIFIED",
 		1: "TASK_KIND_ACTION",
 		2: "TASK_KIND_WORKFLOW",
+		3: "TASK_KIND_HUMAN",
 	}
 	TaskKind_value = map[string]int32{
 		"TASK_KIND_UNSPECIFIED": 0,
 		"TASK_KIND_ACTION":      1,
 		"TASK_KIND_WORKFLOW":    2,
+		"TASK_KIND_HUMAN":       3,
 	}
 )
 
@@ -426,11 +430,12 @@ const file_tradewind_v1_task_proto_rawDesc = "" +
 	"\x14TASK_STATE_SUCCEEDED\x10\x05\x12\x15\n" +
 	"\x11TASK_STATE_FAILED\x10\x06\x12\x18\n" +
 	"\x14TASK_STATE_CANCELLED\x10\a\x12\x16\n" +
-	"\x12TASK_STATE_SKIPPED\x10\b*S\n" +
+	"\x12TASK_STATE_SKIPPED\x10\b*h\n" +
 	"\bTaskKind\x12\x19\n" +
 	"\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10TASK_KIND_ACTION\x10\x01\x12\x16\n" +
-	"\x12TASK_KIND_WORKFLOW\x10\x02BW\n" +
+	"\x12TASK_KIND_WORKFLOW\x10\x02\x12\x13\n" +
+	"\x0fTASK_KIND_HUMAN\x10\x03BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

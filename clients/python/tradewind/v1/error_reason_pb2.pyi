@@ -204,6 +204,58 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The subscription was updated, rewound, enabled or disabled while it was consumed. UNAVAILABLE.
     Metadata: name.
     """
+    ERROR_REASON_HUMAN_TASK_NOT_FOUND: _ErrorReason.ValueType  # 70
+    """There is no such human task. NOT_FOUND.
+    Metadata: human_task.
+    """
+    ERROR_REASON_HUMAN_TASK_CLOSED: _ErrorReason.ValueType  # 71
+    """The human task has been decided, or is not needed any more. FAILED_PRECONDITION.
+    Metadata: human_task, state, how.
+    """
+    ERROR_REASON_HUMAN_TASK_TAKEN: _ErrorReason.ValueType  # 72
+    """Somebody else has the human task. FAILED_PRECONDITION.
+    Metadata: user, human_task, assignee.
+    """
+    ERROR_REASON_HUMAN_TASK_CHANGED: _ErrorReason.ValueType  # 73
+    """What the human task shows has changed since it was seen. ABORTED.
+    Metadata: human_task, current, etag.
+    """
+    ERROR_REASON_PERSON_UNKNOWN: _ErrorReason.ValueType  # 74
+    """It is not known who acts. UNAUTHENTICATED.
+    Metadata: problem.
+    """
+    ERROR_REASON_PERSON_NOT_ELIGIBLE: _ErrorReason.ValueType  # 75
+    """The person is not asked to do this human task. PERMISSION_DENIED.
+    Metadata: user, human_task, asked.
+    """
+    ERROR_REASON_PERSON_EXCLUDED: _ErrorReason.ValueType  # 76
+    """The person may never do this human task, whoever offers it. PERMISSION_DENIED.
+    Metadata: user, human_task, why.
+    """
+    ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 77
+    """The human task does not have this outcome. INVALID_ARGUMENT.
+    Metadata: known, outcome.
+    """
+    ERROR_REASON_REASON_MISSING: _ErrorReason.ValueType  # 78
+    """This outcome needs a reason. INVALID_ARGUMENT.
+    Metadata: outcome.
+    """
+    ERROR_REASON_DECISION_INVALID: _ErrorReason.ValueType  # 79
+    """The data does not fit the form; each problem is a field violation. INVALID_ARGUMENT.
+    Metadata: human_task, count, first.
+    """
+    ERROR_REASON_ACTION_IS_HUMAN: _ErrorReason.ValueType  # 80
+    """No worker serves this action: a person does. FAILED_PRECONDITION.
+    Metadata: action.
+    """
+    ERROR_REASON_PERSON_NOT_MANAGER: _ErrorReason.ValueType  # 81
+    """Only who may manage human tasks can do this for others. PERMISSION_DENIED.
+    Metadata: user.
+    """
+    ERROR_REASON_ABSENCE_NOT_FOUND: _ErrorReason.ValueType  # 82
+    """There is no such absence, or it is over. NOT_FOUND.
+    Metadata: absence.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason that the server answers with, there without the prefix
@@ -392,5 +444,57 @@ Metadata: name, consumer.
 ERROR_REASON_SUBSCRIPTION_CHANGED: ErrorReason.ValueType  # 49
 """The subscription was updated, rewound, enabled or disabled while it was consumed. UNAVAILABLE.
 Metadata: name.
+"""
+ERROR_REASON_HUMAN_TASK_NOT_FOUND: ErrorReason.ValueType  # 70
+"""There is no such human task. NOT_FOUND.
+Metadata: human_task.
+"""
+ERROR_REASON_HUMAN_TASK_CLOSED: ErrorReason.ValueType  # 71
+"""The human task has been decided, or is not needed any more. FAILED_PRECONDITION.
+Metadata: human_task, state, how.
+"""
+ERROR_REASON_HUMAN_TASK_TAKEN: ErrorReason.ValueType  # 72
+"""Somebody else has the human task. FAILED_PRECONDITION.
+Metadata: user, human_task, assignee.
+"""
+ERROR_REASON_HUMAN_TASK_CHANGED: ErrorReason.ValueType  # 73
+"""What the human task shows has changed since it was seen. ABORTED.
+Metadata: human_task, current, etag.
+"""
+ERROR_REASON_PERSON_UNKNOWN: ErrorReason.ValueType  # 74
+"""It is not known who acts. UNAUTHENTICATED.
+Metadata: problem.
+"""
+ERROR_REASON_PERSON_NOT_ELIGIBLE: ErrorReason.ValueType  # 75
+"""The person is not asked to do this human task. PERMISSION_DENIED.
+Metadata: user, human_task, asked.
+"""
+ERROR_REASON_PERSON_EXCLUDED: ErrorReason.ValueType  # 76
+"""The person may never do this human task, whoever offers it. PERMISSION_DENIED.
+Metadata: user, human_task, why.
+"""
+ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 77
+"""The human task does not have this outcome. INVALID_ARGUMENT.
+Metadata: known, outcome.
+"""
+ERROR_REASON_REASON_MISSING: ErrorReason.ValueType  # 78
+"""This outcome needs a reason. INVALID_ARGUMENT.
+Metadata: outcome.
+"""
+ERROR_REASON_DECISION_INVALID: ErrorReason.ValueType  # 79
+"""The data does not fit the form; each problem is a field violation. INVALID_ARGUMENT.
+Metadata: human_task, count, first.
+"""
+ERROR_REASON_ACTION_IS_HUMAN: ErrorReason.ValueType  # 80
+"""No worker serves this action: a person does. FAILED_PRECONDITION.
+Metadata: action.
+"""
+ERROR_REASON_PERSON_NOT_MANAGER: ErrorReason.ValueType  # 81
+"""Only who may manage human tasks can do this for others. PERMISSION_DENIED.
+Metadata: user.
+"""
+ERROR_REASON_ABSENCE_NOT_FOUND: ErrorReason.ValueType  # 82
+"""There is no such absence, or it is over. NOT_FOUND.
+Metadata: absence.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

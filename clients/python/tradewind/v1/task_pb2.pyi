@@ -82,6 +82,8 @@ class _TaskKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskKind.Val
     """An action, or one for each item."""
     TASK_KIND_WORKFLOW: _TaskKind.ValueType  # 2
     """A child workflow, or one for each item."""
+    TASK_KIND_HUMAN: _TaskKind.ValueType  # 3
+    """A person does it."""
 
 class TaskKind(_TaskKind, metaclass=_TaskKindEnumTypeWrapper):
     """TaskKind says what a task calls."""
@@ -92,6 +94,8 @@ TASK_KIND_ACTION: TaskKind.ValueType  # 1
 """An action, or one for each item."""
 TASK_KIND_WORKFLOW: TaskKind.ValueType  # 2
 """A child workflow, or one for each item."""
+TASK_KIND_HUMAN: TaskKind.ValueType  # 3
+"""A person does it."""
 Global___TaskKind: _TypeAlias = TaskKind  # noqa: Y015
 
 @_typing.final

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tradewind_server.lang.analysis import calls, joins, outcomes, shadows, variables, waits
+from tradewind_server.lang.analysis import calls, human_tasks, joins, outcomes, shadows, variables, waits
 from tradewind_server.lang.analysis.flow import Flow
 from tradewind_server.lang.analysis.subjects import Action, Workflow
 
@@ -31,5 +31,6 @@ def analyse(workflows: Sequence[Workflow], actions: Sequence[Action], is_deploye
         variables.check(workflow, flow)
         shadows.check_workflow(workflow)
         waits.check(workflow)
+        human_tasks.check(workflow)
         if workflow.is_whole:
             joins.check(workflow, flow)

@@ -59,7 +59,7 @@ def check_workflow(workflow: Workflow, known: Known) -> None:
                 given = _given(task) or ()
                 place = (*path, "action")
                 _check_action_name(workflow.reader, place, callee, workflow.spec.workbook, known, given)
-            else:
+            elif task.kind == "workflow":
                 _check_workflow_name(workflow, task, callee, known)
         _check_asked_tasks(workflow, task)
 

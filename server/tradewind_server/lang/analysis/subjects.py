@@ -11,7 +11,7 @@ from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.reader import Reader
-from tradewind_server.lang.specs import AdhocActionSpec, OnClause, Retry, TaskSpec, WorkflowSpec
+from tradewind_server.lang.specs import AdhocActionSpec, HumanSpec, OnClause, Retry, TaskSpec, WorkflowSpec
 
 #: When a template of a task is evaluated: with the loop variables, before the task, at its end, or after publishing.
 Moment: TypeAlias = Literal["item", "before", "publish", "after"]
@@ -65,12 +65,15 @@ class Use:
 _BEFORE = (
     "concurrency", "wait_before", "wait_after", "timeout", "pause_before", "target", "keep_result", "safe_rerun",
 )  # fmt: skip
+_HUMAN = ("title", "description", "show", "users", "groups", "priority")
 _PUBLISHING = ("publish", "publish_on_error", "publish_on_skip")
 
 
 def _uses(workflow: Workflow, task: TaskSpec) -> Iterator[Use]:
     """Give every template of a task."""
     path = workflow.task_path(task.name)
+    if task.human is not None:
+        yield from _uses_of_human((*path, "human"), task.human)
     yield Use("item", (*path, task.kind), task.callee)
     for template in task.parameters.values():
         yield Use("item", (*path, task.kind), template)
@@ -87,7 +90,19 @@ def _uses(workflow: Workflow, task: TaskSpec) -> Iterator[Use]:
         yield from _uses_of_clause(workflow, path, keyword, clause)
 
 
-def _uses_of_fields(moment: Moment, path: Path, spec: TaskSpec | Retry, fields: tuple[str, ...]) -> Iterator[Use]:
+def _uses_of_human(path: Path, human: HumanSpec) -> Iterator[Use]:
+    yield from _uses_of_fields("item", path, human, _HUMAN)
+    for field in ("users", "groups"):
+        fallback = getattr(human, f"fallback_{field}")
+        if fallback is not None:
+            yield Use("item", (*path, "fallback", field), fallback)
+    for template in human.separate_from.users:
+        yield Use("item", (*path, "separate_from"), template)
+
+
+def _uses_of_fields(
+    moment: Moment, path: Path, spec: TaskSpec | Retry | HumanSpec, fields: tuple[str, ...]
+) -> Iterator[Use]:
     for field in fields:
         template = getattr(spec, field)
         if template is not None:

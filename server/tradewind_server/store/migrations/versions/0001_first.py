@@ -10,6 +10,21 @@ down_revision = None
 def upgrade() -> None:
     """Create all tables."""
     op.create_table(
+        "absences",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
+        sa.Column("substitute", sa.Text(), nullable=False),
+        sa.Column("starts_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("absences_by_begin", "absences", ["namespace", "starts_at", "id"], unique=False)
+    op.create_index("absences_by_substitute", "absences", ["namespace", "substitute", "ends_at"], unique=False)
+    op.create_table(
         "action_queue",
         sa.Column("execution_id", sa.String(length=64), nullable=False),
         sa.Column("action_id", sa.BigInteger(), nullable=False),
@@ -220,6 +235,49 @@ def upgrade() -> None:
     op.create_index("executions_by_root", "executions", ["root_id", "id"], unique=False)
     op.create_index("executions_by_state", "executions", ["namespace", "state", "id"], unique=False)
     op.create_index("executions_by_workflow", "executions", ["namespace", "workflow", "id"], unique=False)
+    op.create_table(
+        "human_tasks",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("task_id", sa.BigInteger(), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("workflow", sa.Text(), nullable=False),
+        sa.Column("business_key", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("priority", sa.BigInteger(), nullable=False),
+        sa.Column("assignee", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("etag", sa.Text(), nullable=False),
+        sa.Column("done_by", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("comment_count", sa.BigInteger(), nullable=False),
+        sa.Column("shown_revision", sa.BigInteger(), nullable=False),
+        sa.Column("draft_revision", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "action_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("human_tasks_by_namespace", "human_tasks", ["namespace", "execution_id", "action_id"], unique=False)
+    op.create_index(
+        "human_tasks_by_state", "human_tasks", ["namespace", "state", "execution_id", "action_id"], unique=False
+    )
+    op.create_table(
+        "inbox",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("rank", sa.BigInteger(), nullable=False),
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "principal", "rank", "execution_id", "action_id", "revision"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("inbox_by_human_task", "inbox", ["execution_id", "action_id"], unique=False)
     op.create_table(
         "installation",
         sa.Column("name", sa.Text(), nullable=False),

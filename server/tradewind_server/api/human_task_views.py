@@ -1,0 +1,136 @@
+"""Human tasks as callers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import sqlalchemy as sa
+
+from tradewind.v1 import human_task_pb2
+from tradewind.v1 import human_task_service_pb2 as pb
+from tradewind_server.api import convert
+from tradewind_server.api.caller import person
+from tradewind_server.engine import events as e
+from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.commands import Person
+from tradewind_server.store import absences, reads
+from tradewind_server.store.absences import Absence
+from tradewind_server.store.human_tasks import For
+from tradewind_server.store.projection import HumanTaskDetail
+from tradewind_server.store.records import StoredEvent
+from tradewind_server.store.statements import Dialect
+
+_detail = msgspec.json.Decoder(HumanTaskDetail).decode
+
+
+def asking(scope: pb.HumanTaskScope.ValueType) -> Person | None:
+    """Return the person whose *scope* it is; None if it is nobody's, but all of the namespace.
+
+    Raises:
+        PersonUnknown: nobody knows who calls.
+    """
+    return None if scope == pb.HUMAN_TASK_SCOPE_UNSPECIFIED else person()
+
+
+def inbox_of(
+    connection: sa.Connection, namespace: str, who: Person, scope: pb.HumanTaskScope.ValueType, at: int
+) -> For:
+    """Return what *scope* is for somebody at a moment, microseconds."""
+    if scope == pb.HUMAN_TASK_SCOPE_MINE:
+        return For(who.user, (f"assignee:{who.user}",))
+    if scope == pb.HUMAN_TASK_SCOPE_DELEGATED:
+        return For(who.user, (f"owner:{who.user}",))
+    absent = sorted(absences.absent_for(connection, namespace, who.user, at))
+    users = (f"user:{user}" for user in (who.user, *absent))
+    return For(who.user, (f"assignee:{who.user}", *users, *(f"group:{group}" for group in sorted(who.groups))))
+
+
+def messages(
+    connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
+) -> list[human_task_pb2.HumanTask]:
+    """Return rows of human tasks as messages, with what they show if *full*."""
+    keys = {(row.execution_id, n) for row in rows for n in (row.shown_revision, row.draft_revision) if n and full}
+    bodies = reads.events_at(connection, dialect, list(keys)) if keys else {}
+    return [_message(row, bodies, full=full) for row in rows]
+
+
+def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool) -> human_task_pb2.HumanTask:
+    detail = _detail(bytes(row.detail))
+    message = human_task_pb2.HumanTask(
+        id=f"{row.execution_id}/a{row.action_id}",
+        namespace=row.namespace,
+        execution_id=row.execution_id,
+        task_id=f"t{row.task_id}",
+        task=row.task,
+        workflow=row.workflow,
+        business_key=row.business_key,
+        title=row.title,
+        state=human_task_pb2.HumanTaskState.Value(f"HUMAN_TASK_STATE_{row.state}"),
+        priority=row.priority,
+        users=detail.users,
+        groups=detail.groups,
+        excluded=[human_task_pb2.ExcludedPerson(user=user, reason=why) for user, why in detail.excluded.items()],
+        assignee=row.assignee,
+        owner=row.owner,
+        etag=row.etag,
+        done_by=row.done_by,
+        outcome=row.outcome,
+        comment_count=row.comment_count,
+        created_at=convert.timestamp(row.created_at),
+        updated_at=convert.timestamp(row.updated_at),
+        revision=row.revision,
+    )
+    if full:
+        _fill(message, row, bodies)
+    return message
+
+
+def _fill(message: human_task_pb2.HumanTask, row: Any, bodies: Mapping[tuple[str, int], e.Event]) -> None:
+    event = bodies[row.execution_id, row.shown_revision]
+    shown = event.show if isinstance(event, e.HumanTaskChanged) else cast("e.ActionScheduled", event).input
+    message.title, message.description = shown["title"], shown["description"]
+    message.show.CopyFrom(convert.payload(shown["show"]))
+    if shown["form"] is not None:
+        message.form.CopyFrom(convert.payload(shown["form"]))
+    for outcome in shown["outcomes"]:
+        message.outcomes.add(name=outcome["name"], reason_required=outcome["reason"] == "required")
+    if row.draft_revision and row.state == "CLAIMED":
+        draft = cast("e.HumanTaskDraftSaved", bodies[row.execution_id, row.draft_revision])
+        message.draft.CopyFrom(convert.payload(draft.data))
+
+
+# --- the audit trail -----------------------------------------------------------------------------
+
+
+def entry(stored: StoredEvent) -> human_task_pb2.HumanTaskEntry:
+    """Return one thing that happened to a human task."""
+    event: Any = decode_event(stored.type, stored.type_version, stored.body)
+    by = getattr(event, "by", "")
+    return human_task_pb2.HumanTaskEntry(
+        revision=stored.revision,
+        at=convert.timestamp(stored.at),
+        type=stored.type,
+        by=by,
+        to=getattr(event, "to", "") or getattr(event, "back_to", ""),
+        outcome=getattr(event, "outcome", ""),
+        text=next((text for name in ("reason", "note", "text", "message") if (text := getattr(event, name, ""))), ""),
+        etag=getattr(event, "etag", ""),
+    )
+
+
+# --- absences ------------------------------------------------------------------------------------
+
+
+def absence(found: Absence) -> human_task_pb2.Absence:
+    """Return an absence as a message."""
+    return human_task_pb2.Absence(
+        id=found.id,
+        user=found.user,
+        substitute=found.substitute,
+        starts_at=convert.timestamp(found.starts_at),
+        ends_at=convert.timestamp(found.ends_at),
+        note=found.note,
+        created_by=found.created_by,
+    )

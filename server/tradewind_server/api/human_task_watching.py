@@ -1,0 +1,147 @@
+"""WatchHumanTasks: a list of human tasks and everything that becomes of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from tradewind.v1 import human_task_service_pb2 as pb
+from tradewind_server.api import convert, human_task_views
+from tradewind_server.api.caller import namespace_of, person
+from tradewind_server.clock import to_microseconds
+from tradewind_server.errors import ServerDraining
+from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.tail import Follower
+from tradewind_server.store import human_tasks, log
+from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
+from tradewind_server.store.human_tasks import For
+from tradewind_server.store.log import Place
+
+#: A quiet stream says that it is alive this often.
+_ALIVE_SECONDS = 15.0
+_PAGE = 200
+#: What begins the type of every event of a human task.
+_TYPE = "HumanTask"
+
+
+class HumanTaskWatching:
+    """Follows lists of human tasks for callers."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def watch(self, request: pb.WatchHumanTasksRequest) -> AsyncIterator[pb.WatchHumanTasksResponse]:
+        """Yield the list, then its changes, until the caller has enough.
+
+        Raises:
+            FilterInvalid, PersonUnknown, StreamsExhausted, ServerDraining.
+        """
+        self._runtime.check_streams()
+        watch = _Watch(self._runtime, request)
+        follower = self._runtime.tails.follow(watch.namespace)
+        try:
+            place = await watch.start()
+            async for message in watch.begin():
+                yield message
+            async for message in watch.follow(follower, place):
+                yield message
+        finally:
+            follower.close()
+
+
+class _Watch:
+    """One caller's watch."""
+
+    def __init__(self, runtime: Runtime, request: pb.WatchHumanTasksRequest) -> None:
+        self._runtime = runtime
+        self.namespace = namespace_of(request.namespace)
+        self._terms = parse_filter(request.filter, HUMAN_TASK_FIELDS)
+        self._scope = request.scope or pb.HUMAN_TASK_SCOPE_INBOX
+        self._who = person()
+        #: Whose entries are in the list; it changes when an absence begins or ends.
+        self._inbox = For(self._who.user, ())
+        #: What the caller has been sent and not been told to forget.
+        self._sent: set[tuple[str, int]] = set()
+
+    async def start(self) -> Place:
+        """Return where in the log the list is at least."""
+        return await self._runtime.read(lambda c, _: log.newest(self._runtime.database, c, self.namespace))
+
+    async def begin(self) -> AsyncIterator[pb.WatchHumanTasksResponse]:
+        """Yield the list as it is now."""
+        self._inbox = await self._runtime.read(lambda c, _: self._inbox_now(c))
+        after: human_tasks.Place | None = None
+        while True:
+            rows, message = await self._runtime.read(functools.partial(self._page, after))
+            message.is_complete = len(rows) < _PAGE
+            yield message
+            if message.is_complete:
+                return
+            after = human_tasks.place_of(rows[-1])
+
+    def _inbox_now(self, connection: Any) -> For:
+        now = to_microseconds(self._runtime.clock.now())
+        return human_task_views.inbox_of(connection, self.namespace, self._who, self._scope, now)
+
+    def _page(self, after: human_tasks.Place | None, connection: Any, dialect: Any) -> tuple[Sequence[Any], Any]:
+        rows = human_tasks.inbox(connection, self.namespace, self._inbox, self._terms, _PAGE, after)
+        self._sent.update((row.execution_id, row.action_id) for row in rows)
+        found = human_task_views.messages(connection, dialect, rows, full=False)
+        return rows, pb.WatchHumanTasksResponse(human_tasks=found)
+
+    async def follow(self, follower: Follower, place: Place) -> AsyncIterator[pb.WatchHumanTasksResponse]:
+        """Yield what changes after *place*, for ever.
+
+        Raises:
+            ServerDraining: the server goes down.
+        """
+        clock = self._runtime.clock
+        due = clock.monotonic() + _ALIVE_SECONDS
+        while True:
+            if self._runtime.is_draining:
+                raise ServerDraining
+            keys, place, is_cut = await self._changed(follower, place)
+            message = await self._runtime.read(functools.partial(self._news, keys)) if keys else None
+            if message is not None:
+                yield message
+                due = clock.monotonic() + _ALIVE_SECONDS
+            elif clock.monotonic() >= due:
+                if self._inbox != await self._runtime.read(lambda c, _: self._inbox_now(c)):
+                    async for message in self._anew():
+                        yield message
+                yield pb.WatchHumanTasksResponse(alive_at=convert.moment(clock.now()))
+                due = clock.monotonic() + _ALIVE_SECONDS
+            if not keys and not is_cut:
+                await follower.wait(due - clock.monotonic())
+
+    async def _anew(self) -> AsyncIterator[pb.WatchHumanTasksResponse]:
+        """Yield the list after an absence has begun or ended, and what is in it no more."""
+        before, self._sent = self._sent, set()
+        async for message in self.begin():
+            message.is_complete = False
+            yield message
+        gone = [f"{execution_id}/a{action_id}" for execution_id, action_id in sorted(before - self._sent)]
+        yield pb.WatchHumanTasksResponse(removed_ids=gone)
+
+    async def _changed(self, follower: Follower, place: Place) -> tuple[list[tuple[str, int]], Place, bool]:
+        """Return which human tasks changed after *place*, where that ends, and whether there is more."""
+        events, end, is_cut = await follower.next(place)
+        changed = {(event.execution_id, event.action_id): None for event in events if event.type.startswith(_TYPE)}
+        return list(changed), end, is_cut
+
+    def _news(
+        self, keys: Sequence[tuple[str, int]], connection: Any, dialect: Any
+    ) -> pb.WatchHumanTasksResponse | None:
+        """Return what the caller must hear of *keys*, None for nothing."""
+        rows = human_tasks.listed(connection, self.namespace, self._inbox, self._terms, keys)
+        there = {(row.execution_id, row.action_id) for row in rows}
+        removed = [key for key in keys if key in self._sent and key not in there]
+        self._sent -= set(removed)
+        self._sent |= there
+        if not rows and not removed:
+            return None
+        return pb.WatchHumanTasksResponse(
+            human_tasks=human_task_views.messages(connection, dialect, rows, full=False),
+            removed_ids=[f"{execution_id}/a{action_id}" for execution_id, action_id in removed],
+        )

@@ -1,0 +1,90 @@
+"""A form asked field by field on a terminal, each answer checked before the next question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from tradewind import values
+from tradewind_server.lang.forms import faults_of
+
+_YES_NO = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}
+
+
+def choose(outcomes: Mapping[str, bool]) -> str:
+    """Ask for one of the outcomes."""
+    known = list(outcomes)
+    while True:
+        answer = str(typer.prompt(f"Outcome ({', '.join(known)})", default=known[0] if len(known) == 1 else None))
+        if answer in known:
+            return answer
+        typer.echo(f"Expected one of {', '.join(known)}.")
+
+
+def fill_in(form: Mapping[str, Any], draft: values.Value) -> dict[str, values.Value]:
+    """Ask for each property of *form*; what a *draft* holds is offered. Empty leaves an optional one out."""
+    known = draft if isinstance(draft, dict) else {}
+    properties = form.get("properties") or {}
+    data: dict[str, values.Value] = {}
+    for name, schema in properties.items():
+        is_required = name in form.get("required", ())
+        value = _ask(name, schema if isinstance(schema, dict) else {}, known.get(name), is_required=is_required)
+        if value is not None:
+            data[name] = value
+    return data
+
+
+def _ask(name: str, schema: dict[str, Any], default: values.Value, *, is_required: bool) -> values.Value:
+    default = schema.get("default") if default is None else default
+    question = _question(name, schema, is_required)
+    while True:
+        text = str(
+            typer.prompt(question, default="" if default is None else _text(default), show_default=bool(default))
+        )
+        if not text.strip():
+            if not is_required:
+                return None
+            typer.echo("Expected an answer.")
+            continue
+        value, problem = _read(text.strip(), schema)
+        faults = [] if problem else faults_of(_alone(name, schema), {name: value})
+        if not problem and not faults:
+            return value
+        typer.echo(problem or faults[0][1])
+
+
+def _question(name: str, schema: dict[str, Any], is_required: bool) -> str:
+    title = str(schema.get("title") or name)
+    hints = [str(schema["description"])] if schema.get("description") else []
+    if isinstance(schema.get("enum"), list):
+        hints.append(", ".join(_text(item) for item in schema["enum"]))
+    hints += [] if is_required else ["optional"]
+    return f"{title} ({'; '.join(hints)})" if hints else title
+
+
+def _alone(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: schema}}
+
+
+def _read(text: str, schema: dict[str, Any]) -> tuple[values.Value, str]:
+    """Return the value that *text* means, or what is wrong with it."""
+    type_ = schema.get("type")
+    if type_ == "string":
+        return text, ""
+    if type_ == "boolean":
+        word = _YES_NO.get(text.lower())
+        return word, "" if word is not None else "Expected yes or no."
+    try:
+        return values.decode(text.encode()), ""
+    except values.NotCarried:
+        if type_ is None:
+            return text, ""
+        return None, f"Expected {'a number' if type_ in ('number', 'integer') else 'JSON'}."
+
+
+def _text(value: values.Value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else values.encode(value).decode()

@@ -1,0 +1,286 @@
+"""Commands for people: what they are asked to do, and how they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tradewind import Client, TradewindError, values
+from tradewind.people import HumanTask, InboxUpdate
+from tradewind_server.cli import form_asking, records
+from tradewind_server.cli.given import read_object
+from tradewind_server.cli.output import Output
+from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
+
+app = typer.Typer(help="Do what you are asked to do.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the human task, as the inbox shows it.")]
+Note = Annotated[str, typer.Option(help="Why.")]
+_COLUMNS = ("ID", "PRIORITY", "TITLE", "WORKFLOW", "STATE", "WHO", "SINCE")
+
+
+def add_to(main: typer.Typer) -> None:
+    """Add the commands."""
+    main.command()(inbox)
+    main.add_typer(app, name="task")
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+@on_server
+def inbox(
+    session: Session,
+    scope: Annotated[str, typer.Option(help="inbox, mine, delegated, or all of the namespace.")] = "inbox",
+    filter: Annotated[str, typer.Option(help="E.g. 'workflow = salary AND priority >= 5'.")] = "",
+    follow: Annotated[bool, typer.Option(help="Go on and show what comes and goes, until interrupted.")] = False,
+) -> None:
+    """List what you are asked to do."""
+    if scope not in ("inbox", "mine", "delegated", "all"):
+        raise Unusable(f"Expected --scope to be inbox, mine, delegated or all, but got '{scope}'.")
+    with session.client() as client:
+        if follow:
+            _follow(session.output, client, scope, filter)
+            return
+        found = list(client.people.list(scope, filter))
+    session.output.table([records.human_task(item) for item in found], _COLUMNS, [_cells(item) for item in found])
+
+
+def _cells(item: HumanTask) -> tuple[str, ...]:
+    who = item.done_by or item.assignee or ", ".join([*item.users, *item.groups])
+    since = item.created_at.strftime("%Y-%m-%d %H:%M")
+    return (item.id, str(item.priority), item.title, item.workflow, item.state, who, since)
+
+
+def _follow(output: Output, client: Client, scope: str, filter: str) -> None:
+    updates = client.people.watch(scope, filter)
+    if output.is_live:
+        _live(output, updates)
+        return
+    for update in updates:
+        for item in update.human_tasks:
+            output.record(records.human_task(item), f"+ {item.id} {item.state} {item.title}")
+        for id_ in update.removed:
+            output.record({"id": id_, "removed": True}, f"- {id_}")
+
+
+def _live(output: Output, updates: Any) -> None:
+    there: dict[str, HumanTask] = {}
+    with Live(console=output.console, auto_refresh=False) as live:
+        for update in updates:
+            _apply(there, update)
+            live.update(_picture(list(there.values())), refresh=True)
+
+
+def _apply(there: dict[str, HumanTask], update: InboxUpdate) -> None:
+    there.update({item.id: item for item in update.human_tasks})
+    for id_ in update.removed:
+        there.pop(id_, None)
+
+
+def _picture(items: list[HumanTask]) -> Table | Text:
+    if not items:
+        return Text("Nothing to do.")
+    table = Table(*_COLUMNS, box=None, pad_edge=False, header_style="bold")
+    for item in sorted(items, key=lambda each: (-each.priority, each.id)):
+        table.add_row(*_cells(item))
+    return table
+
+
+# --- one -----------------------------------------------------------------------------------------
+
+
+@app.command()
+@on_server
+def show(session: Session, id: Id) -> None:
+    """Show a human task with all that there is to decide on, and what happened to it."""
+    with session.client() as client:
+        item, entries = client.people.get(id), list(client.people.entries(id))
+    lines = [
+        f"{each.at:%Y-%m-%d %H:%M:%S}  {each.type.removeprefix('HumanTask').lower()}"
+        f"{f' by {each.by}' if each.by else ''}{f' to {each.to}' if each.to else ''}"
+        f"{f': {each.outcome}' if each.outcome else ''}{f'  ({each.text})' if each.text else ''}"
+        for each in entries
+    ]
+    record = {**records.human_task(item), "entries": [records.human_task_entry(each) for each in entries]}
+    session.output.record(record, Group(_shown(item), "", *lines))
+
+
+def _shown(item: HumanTask) -> Group:
+    lines: list[RenderableType] = [Text(item.title, "bold"), f"{item.id}  {item.state}  {item.workflow}/{item.task}"]
+    lines += [item.description] if item.description else []
+    for name, value in item.show.items() if isinstance(item.show, dict) else ():
+        lines.append(f"  {name}: {value if isinstance(value, str) else values.encode(value).decode()}")
+    ways = [f"{name}{' (with a reason)' if needs else ''}" for name, needs in item.outcomes.items()]
+    lines.append(f"Outcomes: {', '.join(ways)}")
+    return Group(*lines)
+
+
+def _does(session: Session, call: Callable[[Client], HumanTask], said: str) -> None:
+    with session.client() as client:
+        item = call(client)
+    session.output.record(records.human_task(item), said.format(item=item))
+
+
+@app.command()
+@on_server
+def claim(session: Session, id: Id) -> None:
+    """Take a human task, so that nobody else works on it."""
+    _does(session, lambda client: client.people.claim(id), "It is yours now: {item.title}")
+
+
+@app.command()
+@on_server
+def release(session: Session, id: Id, note: Note = "") -> None:
+    """Give a human task back."""
+    _does(session, lambda client: client.people.release(id, note), "It is {item.state} now: {item.title}")
+
+
+@app.command()
+@on_server
+def assign(
+    session: Session,
+    id: Id,
+    to: Annotated[str, typer.Argument(metavar="USER", help="Who is to do it.")],
+    note: Note = "",
+) -> None:
+    """Give a human task to a user; for those who may manage human tasks."""
+    _does(session, lambda client: client.people.assign(id, to, note), "{item.assignee} has it now: {item.title}")
+
+
+@app.command()
+@on_server
+def delegate(
+    session: Session,
+    id: Id,
+    to: Annotated[str, typer.Argument(metavar="USER", help="Who is to do it.")],
+    note: Note = "",
+) -> None:
+    """Let another user do it; you stay accountable."""
+    _does(session, lambda client: client.people.delegate(id, to, note), "{item.assignee} has it now: {item.title}")
+
+
+@app.command()
+@on_server
+def comment(session: Session, id: Id, text: Annotated[str, typer.Argument(help="What you have to say.")]) -> None:
+    """Say something about a human task."""
+    _does(session, lambda client: client.people.comment(id, text), "It is said: {item.title}")
+
+
+@app.command()
+@on_server
+def draft(
+    session: Session, id: Id, data: Annotated[str, typer.Argument(metavar="JSON|@FILE|-", help="A JSON object.")]
+) -> None:
+    """Keep what you have filled in so far."""
+    given = read_object(data, "the draft")
+    _does(session, lambda client: client.people.save_draft(id, given), "It is kept: {item.title}")
+
+
+@app.command()
+@on_server
+def submit(
+    session: Session,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of human tasks; several need no form.")],
+    outcome: Annotated[str, typer.Option(help="The decision; on a terminal it is asked for.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; some outcomes need it.")] = "",
+    data: Annotated[
+        str, typer.Option(metavar="JSON|@FILE|-", help="What the form asks for; on a terminal it is asked for.")
+    ] = "",
+) -> None:
+    """Decide human tasks."""
+    given = read_object(data, "--data") if data else None
+    with session.client() as client:
+        seen = [client.people.get(id) for id in ids]
+        if len(seen) > 1:
+            if data or not outcome:
+                raise Unusable("Expected --outcome and no --data for several human tasks: each form is its own.")
+            _submit_many(session, client, seen, outcome, reason)
+            return
+        _submit(session, client, seen[0], outcome, reason, given)
+
+
+@app.command()
+@on_server
+def absent(
+    session: Session,
+    substitute: Annotated[str, typer.Argument(metavar="USER", help="Who stands in.")],
+    until: Annotated[datetime, typer.Option(help="The end, in the time of this machine.")],
+    since: Annotated[datetime | None, typer.Option("--from", help="The begin; default now.")] = None,
+    who: Annotated[str, typer.Option(help="Who is absent; default you.")] = "",
+    note: Note = "",
+) -> None:
+    """Say who stands in while you are away."""
+    begin = (since or datetime.now().astimezone()).astimezone()
+    with session.client() as client:
+        item = client.people.add_absence(substitute, begin, until.astimezone(), user=who, note=note)
+    session.output.record(records.absence(item), f"{item.substitute} stands in for {item.user} until {item.ends_at}.")
+
+
+@app.command()
+@on_server
+def absences(session: Session, who: Annotated[str, typer.Option(help="Only of this user.")] = "") -> None:
+    """List who stands in for whom."""
+    with session.client() as client:
+        found = list(client.people.absences(who))
+    session.output.table(
+        [records.absence(item) for item in found],
+        ("ID", "USER", "SUBSTITUTE", "FROM", "UNTIL", "NOTE"),
+        [(i.id, i.user, i.substitute, f"{i.starts_at:%Y-%m-%d %H:%M}", f"{i.ends_at:%Y-%m-%d %H:%M}", i.note)
+         for i in found],
+    )  # fmt: skip
+
+
+@app.command()
+@on_server
+def back(session: Session, id: Annotated[str, typer.Argument(metavar="ID", help="Id of the absence.")]) -> None:
+    """End an absence."""
+    with session.client() as client:
+        client.people.remove_absence(id)
+    session.output.record({"id": id}, "The absence is over.")
+
+
+@app.command("return")
+@on_server
+def return_(
+    session: Session, id: Id, reason: Annotated[str, typer.Option(help="What is to be corrected.")] = ""
+) -> None:
+    """Send it back for correction: decide 'return', where that is an outcome."""
+    with session.client() as client:
+        _submit(session, client, client.people.get(id), "return", reason, None)
+
+
+def _submit(session: Session, client: Client, seen: HumanTask, outcome: str, reason: str, data: values.Value) -> None:
+    output = session.output
+    if output.is_live:
+        output.text(_shown(seen))
+        outcome = outcome or form_asking.choose(seen.outcomes)
+        if data is None and isinstance(seen.form, dict):
+            data = form_asking.fill_in(seen.form, seen.draft)
+        if not reason and seen.outcomes.get(outcome):
+            reason = typer.prompt("Reason")
+    if not outcome:
+        raise Unusable(f"Expected --outcome: {', '.join(seen.outcomes)}.")
+    done = client.people.submit(seen, outcome, reason=reason, data=data)
+    output.record(records.human_task(done), f"{done.outcome}: {done.title}")
+
+
+def _submit_many(session: Session, client: Client, seen: list[HumanTask], outcome: str, reason: str) -> None:
+    results = client.people.submit_many(seen, outcome, reason=reason)
+    is_refused = False
+    for item, result in zip(seen, results, strict=True):
+        if isinstance(result, TradewindError):
+            is_refused = True
+            refusal: records.Record = {"id": item.id, "reason": result.reason, "message": str(result)}
+            session.output.record(refusal, Text(f"refused: {item.title}: {result}", "red"))
+        else:
+            session.output.record(records.human_task(result), f"{result.outcome}: {result.title}")
+    if is_refused:
+        raise typer.Exit(NOT_DONE)

@@ -1,0 +1,356 @@
+"""Human tasks: who is asked, who may do what, and what a decision is.
+
+A human task is an action that no worker serves: it is scheduled, withdrawn and cancelled as one, and a decision is its
+result. Each rule about people stands here once; whatever a client shows, this decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from tradewind_server.engine import commands as c
+from tradewind_server.engine import events as e
+from tradewind_server.engine.codec import encode_event
+from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.policies import TASK_ERRORS, TaskError, dictionary, whole_number
+from tradewind_server.engine.scopes import task_scope
+from tradewind_server.engine.state import HumanTask, HumanTaskState, Task
+from tradewind_server.errors import (
+    DecisionInvalid,
+    HumanTaskChanged,
+    HumanTaskClosed,
+    HumanTaskNotFound,
+    HumanTaskTaken,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    PersonExcluded,
+    PersonNotEligible,
+    PersonNotManager,
+    ReasonMissing,
+)
+from tradewind_server.lang.expressions import Scope, Template
+from tradewind_server.lang.forms import faults_of
+from tradewind_server.lang.human_tasks import MAX_PRIORITY
+from tradewind_server.lang.specs import HumanSpec, TaskSpec
+from tradewind_server.lang.values import encode, to_text
+
+#: Name of the action.
+NAME = "human"
+#: Asked by name; more are a group.
+_MOST_NAMES = 200
+#: A form that was not given takes nothing.
+_NO_FORM: Mapping[str, object] = {"type": "object", "additionalProperties": False}
+
+
+# --- asking --------------------------------------------------------------------------------------
+
+
+def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> None:
+    """Ask people to do item *index* of *task*.
+
+    Raises:
+        TaskError: the definition asks for something impossible, or nobody may do it.
+    """
+    human = spec.human
+    assert human is not None
+    shown = _shown(human, scope)
+    excluded = _excluded(d, human, scope)
+    users, groups, is_fallback = _asked(task, human, scope, excluded)
+    priority = whole_number(human.priority, scope, "priority")
+    if priority > MAX_PRIORITY:
+        raise TaskError(f"priority must be at most {MAX_PRIORITY}, but is {priority}")
+    timeout = whole_number(spec.timeout, scope, "timeout")
+    action = d.state.last_action + 1
+    d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
+    d.emit(e.HumanTaskOffered(action, task.id, users, groups, _etag(shown), excluded, priority, is_fallback))
+
+
+def _shown(human: HumanSpec, scope: Scope) -> dict[str, object]:
+    """Return everything that the person sees, which is the action's input."""
+    return {
+        "title": to_text(human.title.evaluate(scope)),
+        "description": "" if human.description is None else to_text(human.description.evaluate(scope)),
+        "show": dictionary(human.show, scope, "show"),
+        "form": human.form,
+        "outcomes": [{"name": o.name, "reason": "required" if o.needs_reason else "optional"} for o in human.outcomes],
+    }
+
+
+def _etag(shown: Mapping[str, object]) -> str:
+    return hashlib.sha256(encode(shown)).hexdigest()[:16]
+
+
+def _excluded(d: Decision, human: HumanSpec, scope: Scope) -> dict[str, str]:
+    """Return who may never do it, whatever happens: user -> why."""
+    separate, excluded = human.separate_from, {}
+    if separate.initiator and d.state.initiator:
+        excluded[d.state.initiator] = "who started the process"
+    for template in separate.users:
+        excluded.update(dict.fromkeys(_names(template, scope, "separate_from"), "named in 'separate_from'"))
+    return excluded
+
+
+def _asked(
+    task: Task, human: HumanSpec, scope: Scope, excluded: Mapping[str, str]
+) -> tuple[list[str], list[str], bool]:
+    """Return users, groups and whether they are the fallback.
+
+    Raises:
+        TaskError: nobody is left.
+    """
+    users, groups = _names(human.users, scope, "users"), _names(human.groups, scope, "groups")
+    allowed = [user for user in users if user not in excluded]
+    if allowed or groups:
+        return allowed, groups, False
+    fallback = _names(human.fallback_users, scope, "fallback: users")
+    groups = _names(human.fallback_groups, scope, "fallback: groups")
+    allowed = [user for user in fallback if user not in excluded]
+    if allowed or groups:
+        return allowed, groups, True
+    named = [*users, *fallback]
+    why = "; ".join(f"'{user}' is excluded: {excluded[user]}" for user in named) or "no user and no group is named"
+    raise TaskError(f"Nobody may do '{task.name}': {why}.")
+
+
+def _names(template: Template | None, scope: Scope, what: str) -> list[str]:
+    """Return names in order, each once; nothing for null.
+
+    Raises:
+        TaskError: the value is something else.
+    """
+    value = None if template is None else template.evaluate(scope)
+    values = [] if value is None else value if isinstance(value, list) else [value]
+    if len(values) > _MOST_NAMES:
+        raise TaskError(f"{what} must give at most {_MOST_NAMES} names, but gives {len(values)}")
+    for name in values:
+        if not isinstance(name, str) or not name or "\0" in name or len(name) > 255:
+            raise TaskError(f"{what} must give names, but gives {type(name).__name__} {name!r:.40}")
+    return list(dict.fromkeys(values))
+
+
+def follow_up(d: Decision) -> None:
+    """Close the human tasks whose actions have ended otherwise, and show the others what has changed."""
+    for event in list(d.events):
+        if isinstance(event, e.ActionCancelled | e.ActionFailed):
+            human_task = d.state.human_tasks.get(event.action)
+            if human_task is not None and human_task.is_open:
+                d.emit(e.HumanTaskClosed(human_task.id, human_task.task, event.message))
+    if any(getattr(event, "globals", None) for event in d.events):
+        _review(d)
+
+
+def _review(d: Decision) -> None:
+    """See whether what open human tasks show has changed by a global variable: who has seen it must look again."""
+    for human_task in [h for h in d.state.human_tasks.values() if h.is_open]:
+        task, action = d.state.tasks[human_task.task], d.state.actions[human_task.id]
+        spec = d.task_spec(task)
+        assert spec.human is not None
+        names = [variable for variable, _ in spec.with_items]
+        values = task.items.values[action.index] if task.items is not None else []
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, dict(zip(names, values, strict=False)))
+        try:
+            shown = _shown(spec.human, scope)
+        except TASK_ERRORS:
+            # what was shown when it was offered still stands
+            continue
+        if (etag := _etag(shown)) != human_task.etag:
+            d.emit(e.HumanTaskChanged(human_task.id, task.id, shown, etag))
+
+
+# --- who may -------------------------------------------------------------------------------------
+
+
+def _open(d: Decision, action: int) -> HumanTask:
+    human_task = d.state.human_tasks.get(action)
+    if human_task is None:
+        raise HumanTaskNotFound(human_task=f"{d.state.id}/a{action}")
+    if not human_task.is_open:
+        how = f"{human_task.outcome} by {human_task.done_by}" if human_task.done_by else "without a decision"
+        raise HumanTaskClosed(human_task=_id(d, human_task), state=human_task.state, how=how)
+    return human_task
+
+
+def _id(d: Decision, human_task: HumanTask) -> str:
+    return f"{d.state.id}/a{human_task.id}"
+
+
+def _check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:
+    """Four eyes: see that *user* may do it at all, whoever offers it to him.
+
+    Raises:
+        PersonExcluded: he may not.
+    """
+    why = human_task.excluded.get(user) or _did_other(d, human_task, user)
+    if why:
+        raise PersonExcluded(user=user, human_task=_id(d, human_task), why=why)
+
+
+def _did_other(d: Decision, human_task: HumanTask, user: str) -> str:
+    """Return which task that this one is to be separate from *user* has done or has in hand; "" for none.
+
+    Separation holds in both directions, whichever of the two is done first.
+    """
+    mine = d.state.tasks[human_task.task].name
+    for other in d.state.human_tasks.values():
+        name = d.state.tasks[other.task].name
+        if name == mine or user not in (other.done_by, other.owner if other.done_by else "", other.assignee):
+            continue
+        if name in _separate_tasks(d, mine) or mine in _separate_tasks(d, name):
+            return f"who {'did' if other.done_by else 'has'} task '{name}'"
+    return ""
+
+
+def _separate_tasks(d: Decision, name: str) -> tuple[str, ...]:
+    human = d.spec.tasks[name].human
+    return human.separate_from.tasks if human is not None else ()
+
+
+def _check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str:
+    """See that *person* is asked; return whom he stands for, "" for himself.
+
+    Raises:
+        PersonExcluded, PersonNotEligible: he may not do it.
+    """
+    _check_excluded(d, human_task, person.user)
+    if person.user in human_task.users or not person.groups.isdisjoint(human_task.groups):
+        return ""
+    for absent in sorted(person.stands_for):
+        if absent in human_task.users:
+            return absent
+    raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked=_people(human_task))
+
+
+def _people(human_task: HumanTask) -> str:
+    users = [f"user {name}" for name in human_task.users]
+    return ", ".join([*users, *(f"group {name}" for name in human_task.groups)])
+
+
+def _check_assignee(d: Decision, human_task: HumanTask, person: c.Person) -> None:
+    if human_task.assignee != person.user:
+        raise HumanTaskTaken(human_task=_id(d, human_task), assignee=human_task.assignee or "nobody", user=person.user)
+
+
+def _is_concerned(d: Decision, human_task: HumanTask, person: c.Person) -> bool:
+    """Tell whether *person* may say something about it: also who may not do it, such as who started the process."""
+    named = {*human_task.users, human_task.assignee, human_task.owner, d.state.initiator}
+    by_group = not person.groups.isdisjoint(human_task.groups)
+    return person.may_manage or by_group or person.user in named or not person.stands_for.isdisjoint(named)
+
+
+# --- what people do ------------------------------------------------------------------------------
+
+
+def claim(d: Decision, command: c.ClaimHumanTask) -> None:
+    """Take it; who has it already keeps it."""
+    human_task, person = _open(d, command.action), command.person
+    if human_task.assignee == person.user:
+        return
+    if human_task.state is HumanTaskState.CLAIMED:
+        _check_assignee(d, human_task, person)
+    stands_for = _check_eligible(d, human_task, person)
+    d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, person.user, stands_for))
+
+
+def release(d: Decision, command: c.ReleaseHumanTask) -> None:
+    """Give it back: to who delegated it, else to all who may do it."""
+    human_task, person = _open(d, command.action), command.person
+    if human_task.state is HumanTaskState.OFFERED:
+        return
+    if not person.may_manage:
+        _check_assignee(d, human_task, person)
+    owner = human_task.owner if human_task.assignee == person.user else ""
+    d.emit(e.HumanTaskReleased(human_task.id, human_task.task, person.user, command.note, owner))
+
+
+def assign(d: Decision, command: c.AssignHumanTask) -> None:
+    """Give it to somebody, also to one who was not asked; never to one who is excluded."""
+    human_task, person = _open(d, command.action), command.person
+    if not person.may_manage:
+        raise PersonNotManager(user=person.user)
+    _check_excluded(d, human_task, command.to)
+    if human_task.assignee == command.to and not human_task.owner:
+        return
+    d.emit(e.HumanTaskAssigned(human_task.id, human_task.task, person.user, command.to, command.note))
+
+
+def delegate(d: Decision, command: c.DelegateHumanTask) -> None:
+    """Let somebody else do it; who delegates first stays accountable."""
+    human_task, person = _open(d, command.action), command.person
+    if human_task.state is HumanTaskState.CLAIMED:
+        _check_assignee(d, human_task, person)
+    else:
+        _check_eligible(d, human_task, person)
+    _check_excluded(d, human_task, command.to)
+    if command.to == person.user:
+        return
+    owner = human_task.owner or person.user
+    d.emit(
+        e.HumanTaskDelegated(
+            human_task.id, human_task.task, person.user, command.to, "" if owner == command.to else owner, command.note
+        )
+    )
+
+
+def save_draft(d: Decision, command: c.SaveHumanTaskDraft) -> None:
+    """Keep what has been filled in; whether it is complete is looked at when it is submitted."""
+    human_task = _open(d, command.action)
+    _check_assignee(d, human_task, command.person)
+    draft = e.HumanTaskDraftSaved(human_task.id, human_task.task, command.person.user, command.data)
+    _check_size(d, draft)
+    d.emit(draft)
+
+
+def comment(d: Decision, command: c.CommentHumanTask) -> None:
+    """Say something; who is concerned may, also if he may not decide."""
+    human_task, person = _open(d, command.action), command.person
+    if not _is_concerned(d, human_task, person):
+        raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked=_people(human_task))
+    d.emit(e.HumanTaskCommented(human_task.id, human_task.task, person.user, command.text))
+
+
+def submit(d: Decision, command: c.SubmitHumanTask) -> None:
+    """Decide: the events say who, how and on what; the result of the action is the decision."""
+    human_task, person = _open(d, command.action), command.person
+    if human_task.state is HumanTaskState.CLAIMED:
+        _check_assignee(d, human_task, person)
+    _check_excluded(d, human_task, person.user)
+    stands_for = "" if human_task.assignee else _check_eligible(d, human_task, person)
+    if command.etag != human_task.etag:
+        raise HumanTaskChanged(human_task=_id(d, human_task), etag=command.etag, current=human_task.etag, field="etag")
+    human = d.task_spec(d.state.tasks[human_task.task]).human
+    assert human is not None
+    _check_decision(d, human_task, human, command)
+    result: dict[str, object] = {
+        "outcome": command.outcome,
+        "reason": command.reason,
+        "data": {} if command.data is None else command.data,
+        "by": person.user,
+        "owner": human_task.owner or person.user,
+    }
+    succeeded = e.ActionSucceeded(human_task.id, human_task.task, result)
+    _check_size(d, succeeded)
+    if not human_task.assignee:
+        d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, person.user, stands_for))
+    done = e.HumanTaskCompleted(
+        human_task.id, human_task.task, person.user, command.outcome, command.etag, command.reason, human_task.owner
+    )
+    d.emit(done)
+    d.emit(succeeded)
+
+
+def _check_decision(d: Decision, human_task: HumanTask, human: HumanSpec, command: c.SubmitHumanTask) -> None:
+    outcome = next((each for each in human.outcomes if each.name == command.outcome), None)
+    if outcome is None:
+        raise OutcomeUnknown(outcome=command.outcome, known=", ".join(o.name for o in human.outcomes), field="outcome")
+    if outcome.needs_reason and not command.reason.strip():
+        raise ReasonMissing(outcome=command.outcome, field="reason")
+    faults = faults_of(human.form or _NO_FORM, {} if command.data is None else command.data)
+    if faults:
+        raise DecisionInvalid(faults, human_task=_id(d, human_task))
+
+
+def _check_size(d: Decision, event: e.Event) -> None:
+    limit, size = d.library.max_payload_bytes, len(encode_event(event))
+    if size > limit:
+        raise PayloadTooLarge(what="data", limit=limit, setting="max_payload_bytes", size=size, field="data")

@@ -1,0 +1,113 @@
+"""Human tasks: who may do them at all, and what follows each of their outcomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tradewind_server.lang.analysis.subjects import Workflow, transition_paths
+from tradewind_server.lang.documents import Path
+from tradewind_server.lang.expressions import Template
+from tradewind_server.lang.graph import clauses
+from tradewind_server.lang.specs import HumanSpec, TaskSpec
+
+#: A comparison of an outcome with a name, in YAQL or Jinja.
+_COMPARISON = re.compile(r"\boutcome\s*(?:==?|!=)\s*(?:'([\w-]+)'|\"([\w-]+)\"|([\w-]+))")
+_WORD = re.compile(r"[\w-]+")
+#: A guard with one of these speaks of outcomes that it does not name.
+_NEGATION = re.compile(r"!=|\bnot\b")
+_FOLLOWS_A_DECISION = ("on-success", "on-complete")
+
+
+def check(workflow: Workflow) -> None:
+    """Report what is odd about the human tasks of *workflow*."""
+    human = [task for task in workflow.spec.tasks.values() if task.human is not None]
+    if not human:
+        return
+    words = frozenset(word for text in _expressions(workflow) for word in _WORD.findall(text))
+    for task in human:
+        assert task.human is not None
+        path = (*workflow.task_path(task.name), "human")
+        _check_separation(workflow, task, task.human, path)
+        _check_guards(workflow, task, task.human)
+        _check_handled(workflow, task, task.human, path, words)
+
+
+def _expressions(workflow: Workflow) -> Iterator[str]:
+    """Give every text with an expression in it."""
+    templates = [use.template for uses in workflow.uses.values() for use in uses]
+    templates += [each for each in (workflow.spec.output, workflow.spec.output_on_error) if each is not None]
+    for template in templates:
+        for _, text in template.texts():
+            yield str(text.source)
+
+
+def _check_separation(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path) -> None:
+    tasks = workflow.spec.tasks
+    for name in human.separate_from.tasks:
+        if name not in tasks or tasks[name].human is None or name == task.name:
+            what = "is the task itself" if name == task.name else "is none" if name in tasks else "does not exist"
+            message = f"Expected another human task to be separate from, but '{name}' {what}."
+            known = [other.name for other in tasks.values() if other.human is not None and other is not task]
+            workflow.reader.report_name(
+                "unknown-separation",
+                (*path, "separate_from"),
+                name,
+                message,
+                workflow.reader.problems.suggest(name, known),
+            )
+    users = _constant_names(human.users)
+    excluded = {name for template in human.separate_from.users for name in _constant_names(template)}
+    if users and users <= excluded and human.groups is None and not _has_fallback(human):
+        message = f"Expected somebody who may do '{task.name}', but all its users are excluded by 'separate_from'."
+        workflow.reader.report("impossible-separation", (*path, "separate_from"), message)
+
+
+def _constant_names(template: Template | None) -> set[str]:
+    if template is None or not template.is_constant:
+        return set()
+    source = template.source
+    return {source} if isinstance(source, str) else {name for name in source} if isinstance(source, list) else set()
+
+
+def _has_fallback(human: HumanSpec) -> bool:
+    return human.fallback_users is not None or human.fallback_groups is not None
+
+
+def _check_guards(workflow: Workflow, task: TaskSpec, human: HumanSpec) -> None:
+    known = [outcome.name for outcome in human.outcomes]
+    path = workflow.task_path(task.name)
+    for keyword, clause in clauses(task):
+        places = transition_paths(workflow, path, keyword, clause)
+        for transition, place in zip(clause.next, places, strict=True):
+            for match in _COMPARISON.finditer(_text(transition.guard)):
+                name = next(filter(None, match.groups()))
+                if name not in known:
+                    message = f"Expected an outcome of '{task.name}', but '{name}' is none."
+                    fix = workflow.reader.problems.suggest(name, known)
+                    workflow.reader.report("unknown-outcome", place, message, fix, offset=match.start())
+
+
+def _text(template: Template | None) -> str:
+    return template.source if template is not None and isinstance(template.source, str) else ""
+
+
+def _check_handled(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path, words: frozenset[str]) -> None:
+    """Report outcomes after which nothing happens that would not happen after another."""
+    if len(human.outcomes) < 2 or workflow.spec.type == "reverse":
+        return
+    guards = [
+        _text(transition.guard)
+        for keyword, clause in clauses(task)
+        if keyword in _FOLLOWS_A_DECISION
+        for transition in clause.next
+    ]
+    if any(_NEGATION.search(guard) for guard in guards) or ("" in guards and "outcome" in words):
+        return
+    for outcome in human.outcomes:
+        if outcome.name not in words:
+            message = (
+                f"Expected something to follow the outcome '{outcome.name}' of '{task.name}', but nothing asks for it."
+            )
+            fix = f"Add to 'on-success': \"- TASK: <% task().result.outcome = '{outcome.name}' %>\"."
+            workflow.reader.report("unhandled-outcome", (*path, "outcomes"), message, fix, at_value=False)

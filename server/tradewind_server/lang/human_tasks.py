@@ -1,0 +1,164 @@
+"""`human`: a task that a person does. Its keywords and how they become a `HumanSpec`.
+
+This is Tradewind's own addition to the language.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tradewind_server.lang.documents import Path
+from tradewind_server.lang.expressions import Template
+from tradewind_server.lang.forms import FormInvalid, check_form
+from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
+from tradewind_server.lang.shapes import (
+    COUNT,
+    TEMPLATES,
+    TEXT,
+    TEXT_SCHEMA,
+    TEXT_TEMPLATE,
+    is_text,
+    report_repeats,
+)
+from tradewind_server.lang.specs import HumanSpec, Outcome, Separation
+
+MAX_PRIORITY = 100
+_OUTCOME_NAME = re.compile(r"[\w-]{1,64}")
+_INITIATOR = "initiator"
+
+
+def _read_names(reader: Reader, value: object, path: Path) -> object:
+    if is_text(value) or (isinstance(value, list) and value and all(map(is_text, value))):
+        return reader.template(value, path)
+    return reader.wrong(path, value, _NAMES.expected)
+
+
+_NAMES = Shape(
+    "a name, a list of names, or an expression that gives one of these",
+    _read_names,
+    {"anyOf": [TEXT_SCHEMA, {"type": "array", "minItems": 1, "items": TEXT_SCHEMA}]},
+)
+_WHO = {"users": Keyword(_NAMES), "groups": Keyword(_NAMES)}
+
+
+def _read_form(reader: Reader, value: object, path: Path) -> object:
+    if not isinstance(value, dict) or not value:
+        return reader.wrong(path, value, _FORM.expected)
+    try:
+        check_form(value)
+    except FormInvalid as problem:
+        message = f"Expected a JSON Schema of an object, but {problem}."
+        reader.report("form", path, message)
+        return None
+    return value
+
+
+_FORM = Shape("a JSON Schema of an object", _read_form, {"type": "object", "required": ["type"]})
+
+
+def _read_outcomes(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, list) and value:
+        report_repeats(reader, path, value)
+        pairs: list[tuple[object, object, Path]] = [(item, None, (*path, n)) for n, item in enumerate(value)]
+    elif isinstance(value, dict) and value:
+        pairs = [(name, detail, (*path, name)) for name, detail in value.items()]
+    else:
+        return reader.wrong(path, value, _OUTCOMES.expected)
+    found = [_read_outcome(reader, name, detail, place) for name, detail, place in pairs]
+    return tuple(outcome for outcome in found if outcome is not None)
+
+
+def _read_outcome(reader: Reader, name: object, detail: object, path: Path) -> Outcome | None:
+    if not isinstance(name, str) or not _OUTCOME_NAME.fullmatch(name):
+        reader.wrong(path, name, "an outcome's name of at most 64 letters, digits, '_' and '-'")
+        return None
+    if detail is None:
+        return Outcome(name)
+    parts = reader.table(detail, path, _OUTCOME, "an outcome")
+    return Outcome(name, parts.get("reason") == "required")
+
+
+def _read_reason(reader: Reader, value: object, path: Path) -> object:
+    return value if value in ("required", "optional") else reader.wrong(path, value, "'required' or 'optional'")
+
+
+_OUTCOME = {"reason": Keyword(Shape("'required' or 'optional'", _read_reason, {"enum": ["required", "optional"]}))}
+_OUTCOMES = Shape(
+    "a list of outcomes, or a mapping with the details of each",
+    _read_outcomes,
+    {
+        "anyOf": [
+            {"type": "array", "minItems": 1, "uniqueItems": True, "items": TEXT_SCHEMA},
+            {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": {"anyOf": [{"type": "null"}, table_schema(_OUTCOME)]},
+            },
+        ]
+    },
+)
+
+
+def _read_separation(reader: Reader, value: object, path: Path) -> object:
+    entries = value if isinstance(value, list) and value else [value]
+    initiator, tasks, users = False, [], []
+    for n, entry in enumerate(entries):
+        place = (*path, n) if isinstance(value, list) else path
+        if entry == _INITIATOR:
+            initiator = True
+        elif isinstance(entry, dict) and len(entry) == 1:
+            parts: dict[str, Any] = reader.table(entry, place, _SEPARATED, "a separation")
+            tasks += [parts["task"]] if "task" in parts else []
+            users += [parts["user"]] if "user" in parts else []
+        else:
+            reader.wrong(place, entry, _SEPARATION.expected)
+    return Separation(initiator, tuple(tasks), tuple(users))
+
+
+_SEPARATED = {"task": Keyword(TEXT), "user": Keyword(_NAMES)}
+_SEPARATION_SCHEMA: Schema = {"anyOf": [{"const": _INITIATOR}, table_schema(_SEPARATED)]}
+_SEPARATION = Shape(
+    "'initiator', 'task: NAME' or 'user: NAME', or a list of these",
+    _read_separation,
+    {"anyOf": [_SEPARATION_SCHEMA, {"type": "array", "minItems": 1, "items": _SEPARATION_SCHEMA}]},
+)
+
+
+def _read_fallback(reader: Reader, value: object, path: Path) -> object:
+    return reader.table(value, path, _WHO, "a fallback") or None
+
+
+_FALLBACK = Shape("'users' and 'groups'", _read_fallback, table_schema(_WHO))
+
+HUMAN = {
+    "title": Keyword(TEXT_TEMPLATE, required=True),
+    "description": Keyword(TEXT_TEMPLATE),
+    "show": Keyword(TEMPLATES),
+    "form": Keyword(_FORM),
+    **_WHO,
+    "fallback": Keyword(_FALLBACK),
+    "separate_from": Keyword(_SEPARATION),
+    "outcomes": Keyword(_OUTCOMES),
+    "priority": Keyword(COUNT),
+}
+
+
+def _read_human(reader: Reader, value: object, path: Path) -> object:
+    parts: dict[str, Any] = reader.table(value, path, HUMAN, "a human task")
+    if isinstance(value, dict) and value and not value.keys() & _WHO.keys():
+        message = "Expected 'users' or 'groups' in a human task, or nobody can do it."
+        reader.report("missing-keyword", path, message, "Add 'groups: …'.", at_value=False)
+    _check_priority(reader, parts.get("priority"), path)
+    if "title" not in parts:
+        return None
+    fallback = parts.pop("fallback", {})
+    return HumanSpec(**parts, fallback_users=fallback.get("users"), fallback_groups=fallback.get("groups"))
+
+
+def _check_priority(reader: Reader, priority: Template | None, path: Path) -> None:
+    if priority is not None and isinstance(priority.source, int) and priority.source > MAX_PRIORITY:
+        reader.wrong((*path, "priority"), priority.source, f"at most {MAX_PRIORITY}")
+
+
+HUMAN_SHAPE = Shape("the keywords of a human task", _read_human, table_schema(HUMAN))

@@ -1,0 +1,140 @@
+"""Reading human tasks: one, a list of them, and inboxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from tradewind_server.store import schema
+from tradewind_server.store.filters import Term
+from tradewind_server.store.reads import filtered
+
+#: Place in an inbox: rank, execution, action.
+Place: TypeAlias = tuple[int, str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class For:
+    """Whose inbox it is."""
+
+    user: str
+    #: See the table.
+    principals: Sequence[str]
+
+
+_h, _i = schema.human_tasks, schema.inbox
+_PLACE = (_i.c.rank, _i.c.execution_id, _i.c.action_id)
+
+
+def get(connection: sa.Connection, namespace: str, execution_id: str, action_id: int) -> Any:
+    """Return the row of one, or None."""
+    query = sa.select(_h).where(
+        _h.c.execution_id == execution_id, _h.c.action_id == action_id, _h.c.namespace == namespace
+    )
+    return connection.execute(query).one_or_none()
+
+
+def get_many(connection: sa.Connection, namespace: str, keys: Sequence[tuple[str, int]]) -> Sequence[Any]:
+    """Return the rows of *keys* that are there, (execution, action)."""
+    key = sa.tuple_(_h.c.execution_id, _h.c.action_id)
+    return connection.execute(sa.select(_h).where(key.in_(list(keys)), _h.c.namespace == namespace)).all()
+
+
+def page(
+    connection: sa.Connection, namespace: str, terms: Sequence[Term], limit: int, before: tuple[str, int] | None
+) -> Sequence[Any]:
+    """Return human tasks of a namespace, newest first, those before the key *before*."""
+    key = (_h.c.execution_id, _h.c.action_id)
+    query = filtered(sa.select(_h).where(_h.c.namespace == namespace), _h, terms)
+    if before is not None:
+        query = query.where(sa.tuple_(*key) < sa.tuple_(*map(sa.literal, before)))
+    return connection.execute(query.order_by(*(column.desc() for column in key)).limit(limit)).all()
+
+
+def inbox(
+    connection: sa.Connection,
+    namespace: str,
+    for_: For,
+    terms: Sequence[Term],
+    limit: int,
+    after: Place | None,
+) -> Sequence[Any]:
+    """Return open human tasks in an inbox, by priority and age, those after the place *after*.
+
+    Each row also has its `rank`. Each principal's entries are read in their own order, at most *limit* of them.
+    """
+    lists = [_entries(connection, namespace, principal, for_, terms, limit, after) for principal in for_.principals]
+    found: dict[tuple[str, int], Any] = {}
+    for row in heapq.merge(*lists, key=place_of):
+        found.setdefault((row.execution_id, row.action_id), row)
+        if len(found) == limit:
+            break
+    return list(found.values())
+
+
+def _may(for_: For) -> sa.ColumnElement[bool]:
+    """Leave out what the user is excluded from, although his group is asked."""
+    x = schema.inbox.alias()
+    same = (x.c.rank == _i.c.rank, x.c.execution_id == _i.c.execution_id, x.c.action_id == _i.c.action_id)
+    excluded = sa.select(sa.literal(1)).where(
+        x.c.namespace == _i.c.namespace, x.c.principal == f"excluded:{for_.user}", *same
+    )
+    return ~excluded.exists()
+
+
+def place_of(row: Any) -> Place:
+    """Return the place in an inbox of a row that `inbox` gave."""
+    return (row.rank, row.execution_id, row.action_id)
+
+
+def _entries(
+    connection: sa.Connection,
+    namespace: str,
+    principal: str,
+    for_: For,
+    terms: Sequence[Term],
+    limit: int,
+    after: Place | None,
+) -> Sequence[Any]:
+    joined = sa.and_(_h.c.execution_id == _i.c.execution_id, _h.c.action_id == _i.c.action_id)
+    query = sa.select(_h, _i.c.rank).join(_i, joined)
+    query = query.where(_i.c.namespace == namespace, _i.c.principal == principal, _may(for_))
+    if after is not None:
+        query = query.where(sa.tuple_(*_PLACE) > sa.tuple_(*map(sa.literal, after)))
+    return connection.execute(filtered(query, _h, terms).order_by(*_PLACE).limit(limit)).all()
+
+
+def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], most: int) -> int:
+    """Return how many there are, *most* at most."""
+    query = filtered(sa.select(sa.literal(1)).where(_h.c.namespace == namespace), _h, terms).limit(most)
+    return int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one())
+
+
+def count_inbox(connection: sa.Connection, namespace: str, for_: For, terms: Sequence[Term], most: int) -> int:
+    """Return how many open human tasks there are in an inbox, *most* at most."""
+    joined = sa.and_(_h.c.execution_id == _i.c.execution_id, _h.c.action_id == _i.c.action_id)
+    keys = sa.select(_i.c.execution_id, _i.c.action_id).distinct()
+    if terms:
+        keys = filtered(keys.join(_h, joined), _h, terms)
+    keys = keys.where(_i.c.namespace == namespace, _i.c.principal.in_(for_.principals), _may(for_)).limit(most)
+    return int(connection.execute(sa.select(sa.func.count()).select_from(keys.subquery())).scalar_one())
+
+
+def listed(
+    connection: sa.Connection,
+    namespace: str,
+    for_: For,
+    terms: Sequence[Term],
+    keys: Sequence[tuple[str, int]],
+) -> Sequence[Any]:
+    """Return those of *keys* that are in an inbox."""
+    key = sa.tuple_(_i.c.execution_id, _i.c.action_id)
+    entries = sa.select(_i.c.execution_id, _i.c.action_id).where(
+        key.in_(list(keys)), _i.c.namespace == namespace, _i.c.principal.in_(for_.principals), _may(for_)
+    )
+    query = sa.select(_h).where(sa.tuple_(_h.c.execution_id, _h.c.action_id).in_(entries))
+    return connection.execute(filtered(query, _h, terms)).all()

@@ -1,0 +1,74 @@
+"""What people do in a scenario, and what can be told of the human tasks that they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.state import HumanTask
+from tradewind_server.lang.reader import Keyword
+from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXTS
+
+
+def person_of(how: dict[str, Any]) -> c.Person:
+    """Return who acts in a step."""
+    groups, stands_for = frozenset(how.get("groups", ())), frozenset(how.get("stands_for", ()))
+    return c.Person(how["by"], groups, how.get("manages", False), stands_for)
+
+
+def command_of(kind: str, how: dict[str, Any], at: datetime, human_task: HumanTask) -> c.HumanTaskCommand:
+    """Return what the step *kind* asks of a human task; who submits has seen what it shows now, unless he says else."""
+    return _COMMANDS[kind](at, human_task, person_of(how), how)
+
+
+_Make = Callable[[datetime, HumanTask, c.Person, dict[str, Any]], c.HumanTaskCommand]
+_COMMANDS: dict[str, _Make] = {
+    "claim": lambda at, h, person, how: c.ClaimHumanTask(at, h.id, person),
+    "release": lambda at, h, person, how: c.ReleaseHumanTask(at, h.id, person, how.get("note", "")),
+    "assign": lambda at, h, person, how: c.AssignHumanTask(at, h.id, person, how["to"], how.get("note", "")),
+    "delegate": lambda at, h, person, how: c.DelegateHumanTask(at, h.id, person, how["to"], how.get("note", "")),
+    "draft": lambda at, h, person, how: c.SaveHumanTaskDraft(at, h.id, person, how.get("data")),
+    "comment": lambda at, h, person, how: c.CommentHumanTask(at, h.id, person, how["text"]),
+    "submit": lambda at, h, person, how: c.SubmitHumanTask(
+        at, h.id, person, how["outcome"], how.get("etag", h.etag), how.get("reason", ""), how.get("data")
+    ),
+}
+
+
+def told(human_task: HumanTask) -> dict[str, Any]:
+    """Return a human task as `people` of an expectation speaks of it."""
+    h = human_task
+    return {
+        "state": str(h.state),
+        "users": list(h.users),
+        "groups": list(h.groups),
+        "excluded": dict(h.excluded),
+        "priority": h.priority,
+        "assignee": h.assignee,
+        "owner": h.owner,
+        "done_by": h.done_by,
+        "outcome": h.outcome,
+        "comments": h.comment_count,
+    }
+
+
+_DO = {"by": Keyword(TEXT, required=True), "groups": Keyword(TEXTS), "stands_for": Keyword(TEXTS)}
+_TO = {"to": Keyword(TEXT, required=True), "note": Keyword(TEXT)}
+#: Step -> what it takes beside the task. Where somebody acts who may manage human tasks, he says so.
+STEPS: dict[str, dict[str, Keyword]] = {
+    "claim": _DO,
+    "release": {**_DO, "note": Keyword(TEXT), "manages": Keyword(ANYTHING)},
+    "assign": {**_DO, **_TO, "manages": Keyword(ANYTHING)},
+    "delegate": {**_DO, **_TO},
+    "draft": {**_DO, "data": Keyword(ANYTHING)},
+    "comment": {**_DO, "text": Keyword(TEXT, required=True)},
+    "submit": {
+        **_DO,
+        "outcome": Keyword(TEXT, required=True),
+        "reason": Keyword(ANYTHING),
+        "data": Keyword(ANYTHING),
+        "etag": Keyword(TEXT),
+    },
+}

@@ -1,0 +1,157 @@
+"""`tradewind inbox` and `tradewind task`, against a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tests.cli.test_check as command_line
+from tests.docs.story import Story
+from tradewind_server.cli import form_asking
+
+TEXT = """
+version: '2.0'
+bonus:
+  input: [amount]
+  tasks:
+    approve:
+      human:
+        title: Approve <% $.amount %>
+        show: {amount: <% $.amount %>}
+        form: {type: object, properties: {comment: {type: string}}}
+        groups: heads
+        separate_from: initiator
+        outcomes: {approve: , reject: {reason: required}, return: {reason: required}}
+      on-success:
+        - noop: <% task().result.outcome in [approve, reject, return] %>
+"""
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """A server of the module, with one workflow deployed."""
+    folder = tmp_path_factory.mktemp("people")
+    (folder / "bonus.yaml").write_text(TEXT)
+    with Story(folder) as story:
+        story.start("tradewind server")
+        story.run("tradewind deploy bonus.yaml")
+        yield story
+
+
+def run(story: Story, user: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line as a user of the group heads."""
+    who = ("--user", user, "--groups", "heads", "--address", story.address)
+    return command_line.tradewind(*arguments, *who)
+
+
+def answer(story: Story, user: str, *arguments: str) -> Any:
+    """Run a command that must succeed, and return its JSON."""
+    done = run(story, user, *arguments, "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout, parse_float=Decimal)
+
+
+def begin(story: Story, amount: str) -> str:
+    """Start a process as eve, and return the id of its human task."""
+    id_: str = answer(story, "eve", "start", "bonus", "--input", f'{{"amount": {amount}}}')["id"]
+    return f"{id_}/a1"
+
+
+@pytest.mark.slow
+def test_what_is_in_the_inbox_is_shown_claimed_and_decided(story: Story) -> None:
+    id_ = begin(story, "10.50")
+    assert id_ in {item["id"] for item in answer(story, "alice", "inbox")}
+    assert id_ not in {item["id"] for item in answer(story, "eve", "inbox")}
+    assert answer(story, "alice", "task", "claim", id_)["assignee"] == "alice"
+    answer(story, "alice", "task", "draft", id_, '{"comment": "so"}')
+    answer(story, "alice", "task", "comment", id_, "looks fine")
+    shown = answer(story, "alice", "task", "show", id_)
+    assert (shown["show"], shown["draft"]) == ({"amount": Decimal("10.50")}, {"comment": "so"})
+    assert [entry["type"] for entry in shown["entries"]][-1] == "HumanTaskCommented"
+    assert b"10.50" in run(story, "alice", "task", "show", id_).stdout
+
+    assert answer(story, "alice", "task", "delegate", id_, "fred", "--note", "yours")["owner"] == "alice"
+    assert answer(story, "fred", "task", "release", id_)["assignee"] == "alice"
+    assert answer(story, "chief", "task", "assign", id_, "gil")["assignee"] == "gil"
+    done = answer(story, "gil", "task", "submit", id_, "--outcome", "approve", "--data", '{"comment": "ok"}')
+    assert (done["done_by"], done["outcome"]) == ("gil", "approve")
+    assert id_ not in {item["id"] for item in answer(story, "alice", "inbox")}
+    assert id_ in {item["id"] for item in answer(story, "alice", "inbox", "--scope", "all")}
+
+
+@pytest.mark.slow
+def test_many_are_decided_at_once_and_refusals_are_told(story: Story) -> None:
+    ids = [begin(story, str(n)) for n in range(2)]
+    answer(story, "fred", "task", "claim", ids[1])
+    done = run(story, "alice", "task", "submit", *ids, "--outcome", "approve", "--json")
+    assert done.returncode == 1
+    first, second = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (first["outcome"], second["reason"]) == ("approve", "HUMAN_TASK_TAKEN")
+
+
+@pytest.mark.slow
+def test_a_return_says_what_is_to_be_corrected(story: Story) -> None:
+    id_ = begin(story, "1")
+    assert b"REASON_MISSING" in run(story, "alice", "task", "return", id_).stderr
+    assert answer(story, "alice", "task", "return", id_, "--reason", "wrong month")["outcome"] == "return"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("inbox", "--scope", "mien"), "Expected --scope"),
+        (("task", "submit", "1/a1", "2/a1"), "HUMAN_TASK_NOT_FOUND"),
+        (("task", "show", "nonsense"), "FIELD_INVALID"),
+    ],
+)
+def test_what_cannot_be_done_is_said(story: Story, arguments: tuple[str, ...], said: str) -> None:
+    done = run(story, "alice", *arguments)
+    assert done.returncode != 0
+    assert said in done.stderr.decode()
+
+
+@pytest.mark.slow
+def test_who_is_away_names_a_substitute(story: Story) -> None:
+    added = answer(story, "alice", "task", "absent", "gil", "--until", "2099-01-01")
+    assert (added["user"], added["substitute"]) == ("alice", "gil")
+    assert added in answer(story, "alice", "task", "absences", "--who", "alice")
+    answer(story, "alice", "task", "back", added["id"])
+    assert answer(story, "alice", "task", "absences", "--who", "alice") == []
+
+
+FORM = {
+    "type": "object",
+    "required": ["amount", "kind"],
+    "properties": {
+        "amount": {"type": "number", "title": "Amount", "minimum": 0},
+        "kind": {"enum": ["yearly", "once"]},
+        "paid": {"type": "boolean", "default": False},
+        "comment": {"type": "string", "maxLength": 5},
+        "more": {"type": "integer"},
+    },
+}
+
+
+def test_a_form_is_asked_field_by_field_until_each_answer_fits() -> None:
+    lines = ["-1", "much", "10.50", "", "weekly", "once", "maybe", "y", "too long", "ok", ""]
+    with CliRunner().isolation(input="\n".join([*lines, ""])) as (out, *_):
+        data = form_asking.fill_in(FORM, {"comment": "so"})
+        said = out.getvalue().decode()
+    assert data == {"amount": Decimal("10.50"), "kind": "once", "paid": True, "comment": "ok"}
+    assert "Amount: " in said
+    assert "kind (yearly, once): " in said
+    assert "comment (optional) [so]: " in said
+
+
+def test_a_draft_is_offered_and_an_outcome_chosen() -> None:
+    with CliRunner().isolation(input="\nno\nreject\n") as _:
+        form = {"type": "object", "properties": {"comment": {"type": "string"}}}
+        assert form_asking.fill_in(form, {"comment": "so"}) == {"comment": "so"}
+        assert form_asking.choose({"approve": False, "reject": True}) == "reject"
