@@ -18,6 +18,7 @@ from tradewind_server.cli import form_asking, records
 from tradewind_server.cli.given import read_object
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
+from tradewind_server.clock import SystemClock
 
 app = typer.Typer(help="Do what you are asked to do.", no_args_is_help=True)
 
@@ -218,7 +219,7 @@ def absent(
     note: Note = "",
 ) -> None:
     """Say who stands in while you are away."""
-    begin = (since or datetime.now().astimezone()).astimezone()
+    begin = since.astimezone() if since is not None else SystemClock().now()
     with session.client() as client:
         item = client.people.add_absence(substitute, begin, until.astimezone(), user=who, note=note)
     session.output.record(records.absence(item), f"{item.substitute} stands in for {item.user} until {item.ends_at}.")
