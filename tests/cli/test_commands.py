@@ -136,6 +136,33 @@ def test_ps_filters(story: Story) -> None:
     assert answer(story, "ps", "--business-key", "k-2") == []
 
 
+def test_ps_finds_by_tag_age_and_text(story: Story) -> None:
+    """Ages are of the start; a text is looked for in the last day unless it is said where."""
+    execution_id = start(story, "--tag", "blue", "--description", "Mira's September book")
+
+    def found(*arguments: str) -> list[str]:
+        return [item["id"] for item in answer(story, "ps", *arguments)]
+
+    assert found("--tag", "blue") == [execution_id]
+    assert found("--tag", "blue", "--since", "1h") == [execution_id]
+    assert found("--tag", "blue", "--until", "1h") == []
+    assert found("--search", "SEPTEMBER") == [execution_id]
+    assert found("--search", "october") == []
+
+
+def test_count_groups(story: Story) -> None:
+    """By state, or by what is asked for."""
+    start(story, "--tag", "green", "--tag", "light")
+    found = answer(story, "count", "--by", "workflow,tags", "--filter", "tags:green")
+    assert found["total"] == 1
+    assert [group["values"] for group in found["groups"]] == [
+        {"workflow": "book", "tags": "green"},
+        {"workflow": "book", "tags": "light"},
+    ]
+    shown = tradewind(story, "count", "--tag", "green").stdout.decode().splitlines()
+    assert [line.split() for line in shown] == [["STATE", "COUNT"], ["RUNNING", "1"], ["1", "in", "all"]]
+
+
 def test_start_waits_and_fails_at_its_timeout(story: Story) -> None:
     """Exit 1, with the execution as it is."""
     done = tradewind(story, "start", "book", "--input", '{"amount": 1}', "--wait", "--timeout", "0.3", "--json")
@@ -160,6 +187,8 @@ def test_replay_agrees_with_the_server(story: Story, started: str) -> None:
         (("start", "book", "--input", "{"), (2, "UNUSABLE_INPUT")),
         (("show", "00000000-0000-7000-8000-000000000000"), (1, "EXECUTION_NOT_FOUND")),
         (("ps", "--filter", "colour = 1"), (1, "FILTER_INVALID")),
+        (("ps", "--filter", "text:abc"), (1, "SEARCH_UNBOUNDED")),
+        (("count", "--by", "colour"), (1, "FIELD_INVALID")),
     ],
 )
 def test_refusal_has_a_reason_and_an_exit_code(

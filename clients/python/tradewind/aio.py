@@ -24,6 +24,7 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    Groups,
     LogUpdate,
     Page,
     Problem,
@@ -225,6 +226,10 @@ class Client:
     async def count(self, filter: str = "") -> dict[str, int]:
         """Count executions by state."""
         return await self._send(calls.count(self.namespace, filter))
+
+    async def count_by(self, *by: str, filter: str = "") -> Groups:
+        """Count executions by state, workflow, definition_version, error_kind, error_code or tags, three at most."""
+        return await self._send(calls.count_by(self.namespace, by, filter))
 
     def tasks(self, execution_id: str, filter: str = "", *, min_revision: int = 0) -> AsyncIterator[Task]:
         """List the tasks of an execution in the order in which they came to be."""

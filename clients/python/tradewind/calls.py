@@ -23,6 +23,7 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    Groups,
     Page,
     Problem,
     ServerInfo,
@@ -359,6 +360,17 @@ def count(namespace: str, filter_: str) -> Call[dict[str, int]]:
     def read(response: execution_service_pb2.CountExecutionsResponse) -> dict[str, int]:
         name = execution_pb2.ExecutionState.Name
         return {name(item.state).removeprefix("EXECUTION_STATE_"): item.count for item in response.counts}
+
+    return Call("ExecutionService", "CountExecutions", request, read)
+
+
+def count_by(namespace: str, by: Sequence[str], filter_: str) -> Call[Groups]:
+    """Count executions by what they have in common."""
+    request = execution_service_pb2.CountExecutionsRequest(namespace=namespace, filter=filter_, group_by=by)
+
+    def read(response: execution_service_pb2.CountExecutionsResponse) -> Groups:
+        groups = tuple((tuple(group.values), group.count) for group in response.groups)
+        return Groups(response.total, groups, response.groups_cut)
 
     return Call("ExecutionService", "CountExecutions", request, read)
 

@@ -443,6 +443,17 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """How many executions there are, by what they have in common."""
+
+    total: int
+    #: What they have in common, in the order that was asked for, and how many; the largest groups first.
+    groups: tuple[tuple[tuple[str, ...], int], ...]
+    #: Whether there are more groups than these.
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """Some of the items, and the token that gets the next ones; "" on the last page."""
 

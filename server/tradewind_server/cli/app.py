@@ -14,6 +14,7 @@ from tradewind_server.cli import (
     environments,
     executions,
     graph,
+    listing,
     replaying,
     running,
     serving,
@@ -46,7 +47,7 @@ def options(
     """Run, steer and watch business processes."""
 
 
-for room in (serving, definitions, testing, graph, running, executions, watching, replaying, tokens):
+for room in (serving, definitions, testing, graph, running, executions, listing, watching, replaying, tokens):
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")

@@ -87,6 +87,7 @@ class Rows(msgspec.Struct, gc=False):
     """The rows of state that a batch writes: whole ones of what is new, else the columns that change and the key."""
 
     new_executions: list[Row]
+    tags: list[Row]
     #: Of executions that go on, `PROGRESS`; of those whose state changes, `TURN`.
     progress: list[Row]
     turns: list[Row]
@@ -98,7 +99,10 @@ class Rows(msgspec.Struct, gc=False):
 
 #: Columns that change with every step of an execution, and those that change with its state.
 PROGRESS = ("revision", "xid", "updated_at", "detail")
-TURN = (*PROGRESS, "state", "message", "failure", "finished_at", "output_revision", "env_revision")
+TURN = (
+    *PROGRESS, "state", "message", "failure", "error_kind", "error_code", "finished_at", "output_revision",
+    "env_revision",
+)  # fmt: skip
 TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
 ACTION_CHANGES = ("cancelling", "state", "result_revision", "updated_at", "worker")
 
@@ -186,11 +190,13 @@ class Changes:
 
     def rows(self) -> Rows:
         """Return the rows of state to write."""
-        rows = Rows([], [], [], [], [], [], [])
+        rows = Rows([], [], [], [], [], [], [], [])
         for id_, touched in self._touched.items():
             live, state = touched.live, touched.live.state
             if touched.is_new:
                 rows.new_executions.append(_new_execution(live, self.xid))
+                # a tag given twice is one
+                rows.tags.extend((live.envelope.namespace, tag, id_) for tag in dict.fromkeys(live.envelope.tags))
             elif touched.turned:
                 rows.turns.append((*_turn(state, self.xid), id_))
             else:
@@ -370,14 +376,13 @@ _stored = StoredEvent._make
 def _new_execution(live: Live, xid: int) -> Row:
     """Return the row of an execution, in the order of the table's columns."""
     envelope, state = live.envelope, live.state
-    revision, xid, updated, detail, *turn = _turn(state, xid)
-    word, message, failure, finished_at, output_revision, env_revision = turn
+    revision, xid, updated, detail, word, message, failure, kind, code, *rest = _turn(state, xid)
     return (
         envelope.id, envelope.namespace, envelope.workflow, envelope.workflow_namespace, envelope.definition_version,
         envelope.registry_revision, envelope.semantics_version, envelope.root_id, envelope.parent_id,
         envelope.parent_task, envelope.parent_action, envelope.external_id, envelope.business_key,
         "\n".join(envelope.tags), envelope.description, envelope.created_by, to_microseconds(envelope.created_at),
-        word, message, failure, revision, xid, updated, finished_at, output_revision, env_revision, detail,
+        word, message, failure, kind, code, revision, xid, updated, *rest, detail,
     )  # fmt: skip
 
 
@@ -397,9 +402,10 @@ def _turn(state: Execution, xid: int) -> Row:
     """Return the columns `TURN`."""
     progress = _progress(state, xid)
     finished_at = _finished_at(state, progress[2])
-    failure = _encode_detail(state.failure) if state.failure is not None else None
+    cause = state.failure
+    failure = (_encode_detail(cause), cause.kind, cause.code) if cause is not None else (None, "", "")
     revisions = (state.output_revision, state.env_revision)
-    return (*progress, state.state.value, state.message, failure, finished_at, *revisions)
+    return (*progress, state.state.value, state.message, *failure, finished_at, *revisions)
 
 
 def _finished_at(state: Execution, updated: int) -> int | None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
-from tradewind_server.store import schema
+from tradewind_server.store import listing, schema
 from tradewind_server.store.filters import Term
 from tradewind_server.store.loading import read_events
 from tradewind_server.store.records import StoredEvent
@@ -61,29 +61,10 @@ def executions_by_ids(connection: sa.Connection, ids: Sequence[str]) -> Sequence
 
 def open_ids(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -> list[str]:
     """Return the ids of all executions that have not ended, newest first. *terms* may name an execution by its id."""
-    table = schema.executions
-    query = sa.select(table.c.id).where(table.c.namespace == namespace, table.c.state.in_(_OPEN))
+    x = schema.executions.c
     terms = [dataclasses.replace(t, column="id") if t.column == "execution_id" else t for t in terms]
-    return list(connection.execute(_filtered(query, table, terms).order_by(table.c.id.desc())).scalars())
-
-
-def executions(
-    connection: sa.Connection, namespace: str, terms: Sequence[Term], limit: int, before: str
-) -> Sequence[Any]:
-    """Return executions, newest first, those before the id *before*."""
-    table = schema.executions
-    query = _filtered(sa.select(table).where(table.c.namespace == namespace), table, terms)
-    if before:
-        query = query.where(table.c.id < before)
-    return connection.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
-
-
-def count(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -> dict[str, int]:
-    """Return how many executions there are, by state."""
-    table = schema.executions
-    query = sa.select(table.c.state, sa.func.count()).where(table.c.namespace == namespace)
-    rows = connection.execute(_filtered(query, table, terms).group_by(table.c.state))
-    return {state: number for state, number in rows}
+    query = sa.select(x.id).where(x.namespace == namespace, x.state.in_(_OPEN), *listing.matching(terms))
+    return list(connection.execute(query.order_by(x.id.desc())).scalars())
 
 
 def _filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
@@ -93,10 +74,6 @@ def _filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
             query = query.where(column == term.value)
         elif term.operator == "!=":
             query = query.where(column != term.value)
-        elif term.operator == ":":
-            # tags: one per line
-            mark = sa.literal("\n")
-            query = query.where((mark + column + mark).contains(f"\n{term.value}\n", autoescape=True))
         else:
             query = query.where(column.op(term.operator)(term.value))
     return query

@@ -95,6 +95,9 @@ executions = sa.Table(
     sa.Column("message", _text),
     #: Kind, code and task, while it is FAILED.
     sa.Column("failure", _bytes),
+    #: Kind and code once more, for lists; "" while it is not FAILED.
+    sa.Column("error_kind", _text, nullable=False),
+    sa.Column("error_code", _text, nullable=False),
     sa.Column("revision", _int, nullable=False),
     #: Transaction that wrote the row last; see DESIGN of watching: a batch touches it only with a later one.
     sa.Column("xid", _int, nullable=False),
@@ -104,12 +107,27 @@ executions = sa.Table(
     sa.Column("env_revision", _int, nullable=False),
     #: Origins of the variables, held transitions, counters.
     sa.Column("detail", _bytes, nullable=False),
-    sa.Index("executions_by_namespace", "namespace", "id"),
+    # each ends in the order of a list; one that lacks the state is read once for each state (store/listing.py)
     sa.Index("executions_by_state", "namespace", "state", "id"),
-    sa.Index("executions_by_workflow", "namespace", "workflow", "id"),
-    sa.Index("executions_by_business_key", "namespace", "business_key", "id"),
-    sa.Index("executions_by_parent", "parent_id", "id"),
+    sa.Index("executions_by_workflow", "namespace", "workflow", "state", "id"),
+    sa.Index("executions_by_version", "namespace", "workflow", "definition_version", "state", "id"),
+    _partial("executions_by_end", "finished_at IS NOT NULL", "namespace", "state", "finished_at", "id"),
+    _partial("executions_by_error_kind", "error_kind <> ''", "namespace", "error_kind", "id"),
+    _partial("executions_by_error_code", "error_code <> ''", "namespace", "error_code", "id"),
+    _partial("executions_by_business_key", "business_key <> ''", "namespace", "business_key", "id"),
+    _partial("executions_by_external_id", "external_id <> ''", "namespace", "external_id", "id"),
+    _partial("executions_by_parent", "parent_id <> ''", "parent_id", "id"),
     sa.Index("executions_by_root", "root_id", "id"),
+    sqlite_with_rowid=False,
+)
+
+#: Which executions have a tag, in the order of lists.
+execution_tags = sa.Table(
+    "execution_tags",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("tag", _text, primary_key=True),
+    sa.Column("execution_id", _id, primary_key=True),
     sqlite_with_rowid=False,
 )
 

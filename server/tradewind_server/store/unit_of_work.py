@@ -51,6 +51,7 @@ class Locked:
 
 
 _insert_executions = insert(schema.executions)
+_insert_tags = insert(schema.execution_tags)
 _update_progress = update(schema.executions, PROGRESS)
 _update_turns = update(schema.executions, TURN)
 _insert_events = insert(schema.events)
@@ -430,6 +431,7 @@ class Transaction:
                 (_insert_batches, [(self.batch, self._server_id, self.at)]),
                 (_insert_events, changes.events),
                 (_insert_executions, rows.new_executions),
+                (_insert_tags, rows.tags),
                 (_update_progress, rows.progress),
                 (_update_turns, rows.turns),
                 (_insert_tasks, rows.new_tasks),

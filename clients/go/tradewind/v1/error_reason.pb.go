@@ -151,6 +151,9 @@ const (
 	// The token is not for this namespace. PERMISSION_DENIED.
 	// Metadata: caller, namespace.
 	ErrorReason_ERROR_REASON_NAMESPACE_DENIED ErrorReason = 40
+	// A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
+	// Metadata: days, problem.
+	ErrorReason_ERROR_REASON_SEARCH_UNBOUNDED ErrorReason = 60
 )
 
 // Enum value maps for ErrorReason.
@@ -197,6 +200,7 @@ var (
 		38: "ERROR_REASON_CURSOR_LOST",
 		39: "ERROR_REASON_UNAUTHENTICATED",
 		40: "ERROR_REASON_NAMESPACE_DENIED",
+		60: "ERROR_REASON_SEARCH_UNBOUNDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -240,6 +244,7 @@ var (
 		"ERROR_REASON_CURSOR_LOST":           38,
 		"ERROR_REASON_UNAUTHENTICATED":       39,
 		"ERROR_REASON_NAMESPACE_DENIED":      40,
+		"ERROR_REASON_SEARCH_UNBOUNDED":      60,
 	}
 )
 
@@ -274,7 +279,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\x90\v\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xb3\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -317,7 +322,8 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_CURSOR_INVALID\x10%\x12\x1c\n" +
 	"\x18ERROR_REASON_CURSOR_LOST\x10&\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10'\x12!\n" +
-	"\x1dERROR_REASON_NAMESPACE_DENIED\x10(BW\n" +
+	"\x1dERROR_REASON_NAMESPACE_DENIED\x10(\x12!\n" +
+	"\x1dERROR_REASON_SEARCH_UNBOUNDED\x10<BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -843,8 +843,12 @@ type ListExecutionsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. The next_page_token of the page before; all other fields must be as then.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Optional. Comparisons joined by AND over state, workflow, workflow_namespace, external_id, business_key, root_id,
-	// parent_id, tag, created_at and updated_at, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all.
+	// Optional. Comparisons joined by AND, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all. Fields: state,
+	// workflow, workflow_namespace, external_id, business_key, root_id, parent_id, error_kind (a FailureKind without its
+	// prefix) and error_code, each with = and !=; definition_version with =, next to a workflow; tags with ":"; created_at
+	// (of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
+	// looked for in business key, external id, description, state message and tags, next to bounds on created_at at most
+	// 31 days apart.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. Default BASIC.
 	View          ExecutionView `protobuf:"varint,5,opt,name=view,proto3,enum=tradewind.v1.ExecutionView" json:"view,omitempty"`
@@ -978,7 +982,10 @@ type CountExecutionsRequest struct {
 	// Optional. The tenant; default "default".
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Optional. As in ListExecutionsRequest.
-	Filter        string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
+	// execution with several tags is in the group of each, one without in none. Empty means by state.
+	GroupBy       []string `protobuf:"bytes,3,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1027,13 +1034,24 @@ func (x *CountExecutionsRequest) GetFilter() string {
 	return ""
 }
 
+func (x *CountExecutionsRequest) GetGroupBy() []string {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
 // CountExecutionsResponse holds the counts.
 type CountExecutionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All together.
 	Total int64 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
-	// Those that there are, by state.
-	Counts        []*ExecutionStateCount `protobuf:"bytes,2,rep,name=counts,proto3" json:"counts,omitempty"`
+	// Those that there are, by state; empty if the request has group_by.
+	Counts []*ExecutionStateCount `protobuf:"bytes,2,rep,name=counts,proto3" json:"counts,omitempty"`
+	// Those that there are, by group_by, the largest groups first; at most 100.
+	Groups []*ExecutionGroup `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Whether there are more groups than these.
+	GroupsCut     bool `protobuf:"varint,4,opt,name=groups_cut,json=groupsCut,proto3" json:"groups_cut,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1082,6 +1100,75 @@ func (x *CountExecutionsResponse) GetCounts() []*ExecutionStateCount {
 	return nil
 }
 
+func (x *CountExecutionsResponse) GetGroups() []*ExecutionGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *CountExecutionsResponse) GetGroupsCut() bool {
+	if x != nil {
+		return x.GroupsCut
+	}
+	return false
+}
+
+// ExecutionGroup counts the executions that have something in common.
+type ExecutionGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. What they have in common, in the order of group_by; states and kinds without their prefixes.
+	Values []string `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	// Output only. How many there are.
+	Count         int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutionGroup) Reset() {
+	*x = ExecutionGroup{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutionGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutionGroup) ProtoMessage() {}
+
+func (x *ExecutionGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutionGroup.ProtoReflect.Descriptor instead.
+func (*ExecutionGroup) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ExecutionGroup) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *ExecutionGroup) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // ExecutionStateCount counts the executions in one state.
 type ExecutionStateCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1095,7 +1182,7 @@ type ExecutionStateCount struct {
 
 func (x *ExecutionStateCount) Reset() {
 	*x = ExecutionStateCount{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1194,7 @@ func (x *ExecutionStateCount) String() string {
 func (*ExecutionStateCount) ProtoMessage() {}
 
 func (x *ExecutionStateCount) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1207,7 @@ func (x *ExecutionStateCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionStateCount.ProtoReflect.Descriptor instead.
 func (*ExecutionStateCount) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{13}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExecutionStateCount) GetState() ExecutionState {
@@ -1160,7 +1247,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1259,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1272,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{14}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTasksRequest) GetNamespace() string {
@@ -1250,7 +1337,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1349,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1362,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{15}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -1316,7 +1403,7 @@ type ListActionsRequest struct {
 
 func (x *ListActionsRequest) Reset() {
 	*x = ListActionsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1415,7 @@ func (x *ListActionsRequest) String() string {
 func (*ListActionsRequest) ProtoMessage() {}
 
 func (x *ListActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1428,7 @@ func (x *ListActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListActionsRequest.ProtoReflect.Descriptor instead.
 func (*ListActionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{16}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListActionsRequest) GetNamespace() string {
@@ -1406,7 +1493,7 @@ type ListActionsResponse struct {
 
 func (x *ListActionsResponse) Reset() {
 	*x = ListActionsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1505,7 @@ func (x *ListActionsResponse) String() string {
 func (*ListActionsResponse) ProtoMessage() {}
 
 func (x *ListActionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1518,7 @@ func (x *ListActionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListActionsResponse.ProtoReflect.Descriptor instead.
 func (*ListActionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{17}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListActionsResponse) GetActions() []*Action {
@@ -1467,7 +1554,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1566,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1579,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{18}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListEventsRequest) GetNamespace() string {
@@ -1545,7 +1632,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1644,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1657,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{19}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -1611,7 +1698,7 @@ type PauseExecutionRequest struct {
 
 func (x *PauseExecutionRequest) Reset() {
 	*x = PauseExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1710,7 @@ func (x *PauseExecutionRequest) String() string {
 func (*PauseExecutionRequest) ProtoMessage() {}
 
 func (x *PauseExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1723,7 @@ func (x *PauseExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseExecutionRequest.ProtoReflect.Descriptor instead.
 func (*PauseExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{20}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PauseExecutionRequest) GetNamespace() string {
@@ -1678,7 +1765,7 @@ type PauseExecutionResponse struct {
 
 func (x *PauseExecutionResponse) Reset() {
 	*x = PauseExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1777,7 @@ func (x *PauseExecutionResponse) String() string {
 func (*PauseExecutionResponse) ProtoMessage() {}
 
 func (x *PauseExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1790,7 @@ func (x *PauseExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseExecutionResponse.ProtoReflect.Descriptor instead.
 func (*PauseExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{21}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PauseExecutionResponse) GetExecution() *Execution {
@@ -1730,7 +1817,7 @@ type ResumeExecutionRequest struct {
 
 func (x *ResumeExecutionRequest) Reset() {
 	*x = ResumeExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +1829,7 @@ func (x *ResumeExecutionRequest) String() string {
 func (*ResumeExecutionRequest) ProtoMessage() {}
 
 func (x *ResumeExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +1842,7 @@ func (x *ResumeExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{22}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResumeExecutionRequest) GetNamespace() string {
@@ -1797,7 +1884,7 @@ type ResumeExecutionResponse struct {
 
 func (x *ResumeExecutionResponse) Reset() {
 	*x = ResumeExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1896,7 @@ func (x *ResumeExecutionResponse) String() string {
 func (*ResumeExecutionResponse) ProtoMessage() {}
 
 func (x *ResumeExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1909,7 @@ func (x *ResumeExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{23}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeExecutionResponse) GetExecution() *Execution {
@@ -1849,7 +1936,7 @@ type CancelExecutionRequest struct {
 
 func (x *CancelExecutionRequest) Reset() {
 	*x = CancelExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1948,7 @@ func (x *CancelExecutionRequest) String() string {
 func (*CancelExecutionRequest) ProtoMessage() {}
 
 func (x *CancelExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1961,7 @@ func (x *CancelExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{24}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CancelExecutionRequest) GetNamespace() string {
@@ -1916,7 +2003,7 @@ type CancelExecutionResponse struct {
 
 func (x *CancelExecutionResponse) Reset() {
 	*x = CancelExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2015,7 @@ func (x *CancelExecutionResponse) String() string {
 func (*CancelExecutionResponse) ProtoMessage() {}
 
 func (x *CancelExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2028,7 @@ func (x *CancelExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExecutionResponse.ProtoReflect.Descriptor instead.
 func (*CancelExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{25}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelExecutionResponse) GetExecution() *Execution {
@@ -1977,7 +2064,7 @@ type RerunTaskRequest struct {
 
 func (x *RerunTaskRequest) Reset() {
 	*x = RerunTaskRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2076,7 @@ func (x *RerunTaskRequest) String() string {
 func (*RerunTaskRequest) ProtoMessage() {}
 
 func (x *RerunTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2089,7 @@ func (x *RerunTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunTaskRequest.ProtoReflect.Descriptor instead.
 func (*RerunTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{26}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RerunTaskRequest) GetNamespace() string {
@@ -2096,7 +2183,7 @@ type RerunTaskResponse struct {
 
 func (x *RerunTaskResponse) Reset() {
 	*x = RerunTaskResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2195,7 @@ func (x *RerunTaskResponse) String() string {
 func (*RerunTaskResponse) ProtoMessage() {}
 
 func (x *RerunTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2208,7 @@ func (x *RerunTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunTaskResponse.ProtoReflect.Descriptor instead.
 func (*RerunTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{27}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RerunTaskResponse) GetExecution() *Execution {
@@ -2160,7 +2247,7 @@ type SkipTaskRequest struct {
 
 func (x *SkipTaskRequest) Reset() {
 	*x = SkipTaskRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2259,7 @@ func (x *SkipTaskRequest) String() string {
 func (*SkipTaskRequest) ProtoMessage() {}
 
 func (x *SkipTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2272,7 @@ func (x *SkipTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipTaskRequest.ProtoReflect.Descriptor instead.
 func (*SkipTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{28}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SkipTaskRequest) GetNamespace() string {
@@ -2265,7 +2352,7 @@ type SkipTaskResponse struct {
 
 func (x *SkipTaskResponse) Reset() {
 	*x = SkipTaskResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2364,7 @@ func (x *SkipTaskResponse) String() string {
 func (*SkipTaskResponse) ProtoMessage() {}
 
 func (x *SkipTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2377,7 @@ func (x *SkipTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipTaskResponse.ProtoReflect.Descriptor instead.
 func (*SkipTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{29}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SkipTaskResponse) GetExecution() *Execution {
@@ -2327,7 +2414,7 @@ type WatchExecutionRequest struct {
 
 func (x *WatchExecutionRequest) Reset() {
 	*x = WatchExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2426,7 @@ func (x *WatchExecutionRequest) String() string {
 func (*WatchExecutionRequest) ProtoMessage() {}
 
 func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2439,7 @@ func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionRequest.ProtoReflect.Descriptor instead.
 func (*WatchExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{30}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchExecutionRequest) GetNamespace() string {
@@ -2431,7 +2518,7 @@ type WatchExecutionResponse struct {
 
 func (x *WatchExecutionResponse) Reset() {
 	*x = WatchExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2530,7 @@ func (x *WatchExecutionResponse) String() string {
 func (*WatchExecutionResponse) ProtoMessage() {}
 
 func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2543,7 @@ func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionResponse.ProtoReflect.Descriptor instead.
 func (*WatchExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{31}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchExecutionResponse) GetEvents() []*Event {
@@ -2507,7 +2594,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2606,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2619,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{32}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Snapshot) GetExecution() *Execution {
@@ -2565,7 +2652,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2664,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2677,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{33}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Checkpoint) GetAt() *timestamppb.Timestamp {
@@ -2640,7 +2727,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2739,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2752,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchEventsRequest) GetNamespace() string {
@@ -2772,7 +2859,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +2871,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +2884,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -2857,7 +2944,7 @@ type ExplainExecutionRequest struct {
 
 func (x *ExplainExecutionRequest) Reset() {
 	*x = ExplainExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +2956,7 @@ func (x *ExplainExecutionRequest) String() string {
 func (*ExplainExecutionRequest) ProtoMessage() {}
 
 func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +2969,7 @@ func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExplainExecutionRequest) GetNamespace() string {
@@ -2921,7 +3008,7 @@ type ExplainExecutionResponse struct {
 
 func (x *ExplainExecutionResponse) Reset() {
 	*x = ExplainExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2933,7 +3020,7 @@ func (x *ExplainExecutionResponse) String() string {
 func (*ExplainExecutionResponse) ProtoMessage() {}
 
 func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2946,7 +3033,7 @@ func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExplainExecutionResponse) GetExecution() *Execution {
@@ -2997,7 +3084,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3096,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3109,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Wait) GetKind() WaitKind {
@@ -3150,13 +3237,20 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\n" +
 	"executions\x18\x01 \x03(\v2\x17.tradewind.v1.ExecutionR\n" +
 	"executions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"N\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"i\n" +
 	"\x16CountExecutionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
-	"\x06filter\x18\x02 \x01(\tR\x06filter\"j\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x19\n" +
+	"\bgroup_by\x18\x03 \x03(\tR\agroupBy\"\xbf\x01\n" +
 	"\x17CountExecutionsResponse\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x03R\x05total\x129\n" +
-	"\x06counts\x18\x02 \x03(\v2!.tradewind.v1.ExecutionStateCountR\x06counts\"_\n" +
+	"\x06counts\x18\x02 \x03(\v2!.tradewind.v1.ExecutionStateCountR\x06counts\x124\n" +
+	"\x06groups\x18\x03 \x03(\v2\x1c.tradewind.v1.ExecutionGroupR\x06groups\x12\x1d\n" +
+	"\n" +
+	"groups_cut\x18\x04 \x01(\bR\tgroupsCut\">\n" +
+	"\x0eExecutionGroup\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\"_\n" +
 	"\x13ExecutionStateCount\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.tradewind.v1.ExecutionStateR\x05state\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\"\xfb\x01\n" +
@@ -3347,7 +3441,7 @@ func file_tradewind_v1_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(BusinessKeyPolicy)(0),           // 0: tradewind.v1.BusinessKeyPolicy
 	(WaitKind)(0),                    // 1: tradewind.v1.WaitKind
@@ -3364,130 +3458,132 @@ var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(*ListExecutionsResponse)(nil),   // 12: tradewind.v1.ListExecutionsResponse
 	(*CountExecutionsRequest)(nil),   // 13: tradewind.v1.CountExecutionsRequest
 	(*CountExecutionsResponse)(nil),  // 14: tradewind.v1.CountExecutionsResponse
-	(*ExecutionStateCount)(nil),      // 15: tradewind.v1.ExecutionStateCount
-	(*ListTasksRequest)(nil),         // 16: tradewind.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),        // 17: tradewind.v1.ListTasksResponse
-	(*ListActionsRequest)(nil),       // 18: tradewind.v1.ListActionsRequest
-	(*ListActionsResponse)(nil),      // 19: tradewind.v1.ListActionsResponse
-	(*ListEventsRequest)(nil),        // 20: tradewind.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 21: tradewind.v1.ListEventsResponse
-	(*PauseExecutionRequest)(nil),    // 22: tradewind.v1.PauseExecutionRequest
-	(*PauseExecutionResponse)(nil),   // 23: tradewind.v1.PauseExecutionResponse
-	(*ResumeExecutionRequest)(nil),   // 24: tradewind.v1.ResumeExecutionRequest
-	(*ResumeExecutionResponse)(nil),  // 25: tradewind.v1.ResumeExecutionResponse
-	(*CancelExecutionRequest)(nil),   // 26: tradewind.v1.CancelExecutionRequest
-	(*CancelExecutionResponse)(nil),  // 27: tradewind.v1.CancelExecutionResponse
-	(*RerunTaskRequest)(nil),         // 28: tradewind.v1.RerunTaskRequest
-	(*RerunTaskResponse)(nil),        // 29: tradewind.v1.RerunTaskResponse
-	(*SkipTaskRequest)(nil),          // 30: tradewind.v1.SkipTaskRequest
-	(*SkipTaskResponse)(nil),         // 31: tradewind.v1.SkipTaskResponse
-	(*WatchExecutionRequest)(nil),    // 32: tradewind.v1.WatchExecutionRequest
-	(*WatchExecutionResponse)(nil),   // 33: tradewind.v1.WatchExecutionResponse
-	(*Snapshot)(nil),                 // 34: tradewind.v1.Snapshot
-	(*Checkpoint)(nil),               // 35: tradewind.v1.Checkpoint
-	(*WatchEventsRequest)(nil),       // 36: tradewind.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 37: tradewind.v1.WatchEventsResponse
-	(*ExplainExecutionRequest)(nil),  // 38: tradewind.v1.ExplainExecutionRequest
-	(*ExplainExecutionResponse)(nil), // 39: tradewind.v1.ExplainExecutionResponse
-	(*Wait)(nil),                     // 40: tradewind.v1.Wait
-	(*Payload)(nil),                  // 41: tradewind.v1.Payload
-	(*Execution)(nil),                // 42: tradewind.v1.Execution
-	(*Refusal)(nil),                  // 43: tradewind.v1.Refusal
-	(*durationpb.Duration)(nil),      // 44: google.protobuf.Duration
-	(ExecutionView)(0),               // 45: tradewind.v1.ExecutionView
-	(ExecutionState)(0),              // 46: tradewind.v1.ExecutionState
-	(*Task)(nil),                     // 47: tradewind.v1.Task
-	(*Action)(nil),                   // 48: tradewind.v1.Action
-	(*Event)(nil),                    // 49: tradewind.v1.Event
-	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
+	(*ExecutionGroup)(nil),           // 15: tradewind.v1.ExecutionGroup
+	(*ExecutionStateCount)(nil),      // 16: tradewind.v1.ExecutionStateCount
+	(*ListTasksRequest)(nil),         // 17: tradewind.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 18: tradewind.v1.ListTasksResponse
+	(*ListActionsRequest)(nil),       // 19: tradewind.v1.ListActionsRequest
+	(*ListActionsResponse)(nil),      // 20: tradewind.v1.ListActionsResponse
+	(*ListEventsRequest)(nil),        // 21: tradewind.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 22: tradewind.v1.ListEventsResponse
+	(*PauseExecutionRequest)(nil),    // 23: tradewind.v1.PauseExecutionRequest
+	(*PauseExecutionResponse)(nil),   // 24: tradewind.v1.PauseExecutionResponse
+	(*ResumeExecutionRequest)(nil),   // 25: tradewind.v1.ResumeExecutionRequest
+	(*ResumeExecutionResponse)(nil),  // 26: tradewind.v1.ResumeExecutionResponse
+	(*CancelExecutionRequest)(nil),   // 27: tradewind.v1.CancelExecutionRequest
+	(*CancelExecutionResponse)(nil),  // 28: tradewind.v1.CancelExecutionResponse
+	(*RerunTaskRequest)(nil),         // 29: tradewind.v1.RerunTaskRequest
+	(*RerunTaskResponse)(nil),        // 30: tradewind.v1.RerunTaskResponse
+	(*SkipTaskRequest)(nil),          // 31: tradewind.v1.SkipTaskRequest
+	(*SkipTaskResponse)(nil),         // 32: tradewind.v1.SkipTaskResponse
+	(*WatchExecutionRequest)(nil),    // 33: tradewind.v1.WatchExecutionRequest
+	(*WatchExecutionResponse)(nil),   // 34: tradewind.v1.WatchExecutionResponse
+	(*Snapshot)(nil),                 // 35: tradewind.v1.Snapshot
+	(*Checkpoint)(nil),               // 36: tradewind.v1.Checkpoint
+	(*WatchEventsRequest)(nil),       // 37: tradewind.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 38: tradewind.v1.WatchEventsResponse
+	(*ExplainExecutionRequest)(nil),  // 39: tradewind.v1.ExplainExecutionRequest
+	(*ExplainExecutionResponse)(nil), // 40: tradewind.v1.ExplainExecutionResponse
+	(*Wait)(nil),                     // 41: tradewind.v1.Wait
+	(*Payload)(nil),                  // 42: tradewind.v1.Payload
+	(*Execution)(nil),                // 43: tradewind.v1.Execution
+	(*Refusal)(nil),                  // 44: tradewind.v1.Refusal
+	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
+	(ExecutionView)(0),               // 46: tradewind.v1.ExecutionView
+	(ExecutionState)(0),              // 47: tradewind.v1.ExecutionState
+	(*Task)(nil),                     // 48: tradewind.v1.Task
+	(*Action)(nil),                   // 49: tradewind.v1.Action
+	(*Event)(nil),                    // 50: tradewind.v1.Event
+	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
 }
 var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.StartExecutionRequest.business_key_policy:type_name -> tradewind.v1.BusinessKeyPolicy
-	41, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
-	41, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
-	41, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
-	42, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	42, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
+	42, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
+	42, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
+	43, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
 	2,  // 5: tradewind.v1.StartExecutionsRequest.requests:type_name -> tradewind.v1.StartExecutionRequest
 	6,  // 6: tradewind.v1.StartExecutionsResponse.results:type_name -> tradewind.v1.StartResult
 	3,  // 7: tradewind.v1.StartResult.started:type_name -> tradewind.v1.StartExecutionResponse
-	43, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
+	44, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
 	2,  // 9: tradewind.v1.StartAndWaitRequest.start:type_name -> tradewind.v1.StartExecutionRequest
-	44, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
-	42, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
-	42, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 14: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	42, // 15: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
-	15, // 16: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
-	46, // 17: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
-	45, // 18: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
-	47, // 19: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
-	45, // 20: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	48, // 21: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
-	49, // 22: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
-	42, // 23: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	41, // 24: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
-	42, // 25: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	42, // 26: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	41, // 27: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
-	42, // 28: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
-	47, // 29: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
-	42, // 30: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
-	47, // 31: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
-	49, // 32: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
-	34, // 33: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
-	35, // 34: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	42, // 35: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
-	47, // 36: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
-	50, // 37: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
-	44, // 38: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
-	49, // 39: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
-	42, // 40: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
-	35, // 41: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	42, // 42: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	40, // 43: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
-	1,  // 44: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
-	50, // 45: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	50, // 46: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	2,  // 47: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
-	4,  // 48: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
-	7,  // 49: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
-	9,  // 50: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
-	11, // 51: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
-	13, // 52: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
-	16, // 53: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
-	18, // 54: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
-	20, // 55: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
-	22, // 56: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
-	24, // 57: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
-	26, // 58: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
-	28, // 59: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
-	30, // 60: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
-	32, // 61: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
-	36, // 62: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
-	38, // 63: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
-	3,  // 64: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
-	5,  // 65: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
-	8,  // 66: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
-	10, // 67: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
-	12, // 68: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
-	14, // 69: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
-	17, // 70: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
-	19, // 71: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
-	21, // 72: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
-	23, // 73: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
-	25, // 74: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
-	27, // 75: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
-	29, // 76: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
-	31, // 77: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
-	33, // 78: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
-	37, // 79: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
-	39, // 80: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
-	64, // [64:81] is the sub-list for method output_type
-	47, // [47:64] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	45, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	43, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
+	46, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
+	43, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	46, // 14: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	43, // 15: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
+	16, // 16: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
+	15, // 17: tradewind.v1.CountExecutionsResponse.groups:type_name -> tradewind.v1.ExecutionGroup
+	47, // 18: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
+	46, // 19: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
+	48, // 20: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
+	46, // 21: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	49, // 22: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
+	50, // 23: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
+	43, // 24: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	42, // 25: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
+	43, // 26: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	43, // 27: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	42, // 28: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
+	43, // 29: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
+	48, // 30: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
+	43, // 31: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
+	48, // 32: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
+	50, // 33: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
+	35, // 34: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
+	36, // 35: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	43, // 36: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
+	48, // 37: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
+	51, // 38: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
+	45, // 39: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
+	50, // 40: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
+	43, // 41: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
+	36, // 42: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	43, // 43: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	41, // 44: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
+	1,  // 45: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
+	51, // 46: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	51, // 47: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	2,  // 48: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
+	4,  // 49: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
+	7,  // 50: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
+	9,  // 51: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
+	11, // 52: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
+	13, // 53: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
+	17, // 54: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
+	19, // 55: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
+	21, // 56: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
+	23, // 57: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
+	25, // 58: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
+	27, // 59: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
+	29, // 60: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
+	31, // 61: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
+	33, // 62: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
+	37, // 63: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
+	39, // 64: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
+	3,  // 65: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
+	5,  // 66: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
+	8,  // 67: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
+	10, // 68: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
+	12, // 69: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
+	14, // 70: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
+	18, // 71: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
+	20, // 72: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
+	22, // 73: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
+	24, // 74: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
+	26, // 75: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
+	28, // 76: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
+	30, // 77: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
+	32, // 78: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
+	34, // 79: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
+	38, // 80: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
+	40, // 81: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
+	65, // [65:82] is the sub-list for method output_type
+	48, // [48:65] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_service_proto_init() }
@@ -3509,19 +3605,19 @@ func file_tradewind_v1_execution_service_proto_init() {
 		(*StartResult_Started)(nil),
 		(*StartResult_Refusal)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[26].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[27].OneofWrappers = []any{
 		(*RerunTaskRequest_TaskId)(nil),
 		(*RerunTaskRequest_TaskName)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[28].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[29].OneofWrappers = []any{
 		(*SkipTaskRequest_TaskId)(nil),
 		(*SkipTaskRequest_TaskName)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[30].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[31].OneofWrappers = []any{
 		(*WatchExecutionRequest_AfterRevision)(nil),
 		(*WatchExecutionRequest_WithSnapshot)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[34].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[35].OneofWrappers = []any{
 		(*WatchEventsRequest_Cursor)(nil),
 		(*WatchEventsRequest_FromBeginning)(nil),
 		(*WatchEventsRequest_WithSnapshot)(nil),
@@ -3532,7 +3628,7 @@ func file_tradewind_v1_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_execution_service_proto_rawDesc), len(file_tradewind_v1_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -72,13 +72,14 @@ type ExecutionServiceClient interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
 	GetExecution(ctx context.Context, in *GetExecutionRequest, opts ...grpc.CallOption) (*GetExecutionResponse, error)
-	// ListExecutions lists executions, newest first.
+	// ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 	//
-	// Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
 	ListExecutions(ctx context.Context, in *ListExecutionsRequest, opts ...grpc.CallOption) (*ListExecutionsResponse, error)
-	// CountExecutions counts executions by state.
+	// CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+	// it takes a good part of a second.
 	//
-	// Errors: FILTER_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
 	CountExecutions(ctx context.Context, in *CountExecutionsRequest, opts ...grpc.CallOption) (*CountExecutionsResponse, error)
 	// ListTasks lists the tasks of an execution in the order in which they came to be.
 	//
@@ -376,13 +377,14 @@ type ExecutionServiceServer interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
 	GetExecution(context.Context, *GetExecutionRequest) (*GetExecutionResponse, error)
-	// ListExecutions lists executions, newest first.
+	// ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 	//
-	// Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
 	ListExecutions(context.Context, *ListExecutionsRequest) (*ListExecutionsResponse, error)
-	// CountExecutions counts executions by state.
+	// CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+	// it takes a good part of a second.
 	//
-	// Errors: FILTER_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
 	CountExecutions(context.Context, *CountExecutionsRequest) (*CountExecutionsResponse, error)
 	// ListTasks lists the tasks of an execution in the order in which they came to be.
 	//

@@ -184,6 +184,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The token is not for this namespace. PERMISSION_DENIED.
     Metadata: caller, namespace.
     """
+    ERROR_REASON_SEARCH_UNBOUNDED: _ErrorReason.ValueType  # 60
+    """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
+    Metadata: days, problem.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason that the server answers with, there without the prefix
@@ -352,5 +356,9 @@ Metadata: problem.
 ERROR_REASON_NAMESPACE_DENIED: ErrorReason.ValueType  # 40
 """The token is not for this namespace. PERMISSION_DENIED.
 Metadata: caller, namespace.
+"""
+ERROR_REASON_SEARCH_UNBOUNDED: ErrorReason.ValueType  # 60
+"""A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
+Metadata: days, problem.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

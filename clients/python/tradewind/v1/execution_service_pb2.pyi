@@ -433,8 +433,12 @@ class ListExecutionsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
-    """Optional. Comparisons joined by AND over state, workflow, workflow_namespace, external_id, business_key, root_id,
-    parent_id, tag, created_at and updated_at, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all.
+    """Optional. Comparisons joined by AND, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all. Fields: state,
+    workflow, workflow_namespace, external_id, business_key, root_id, parent_id, error_kind (a FailureKind without its
+    prefix) and error_code, each with = and !=; definition_version with =, next to a workflow; tags with ":"; created_at
+    (of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
+    looked for in business key, external id, description, state message and tags, next to bounds on created_at at most
+    31 days apart.
     """
     view: _execution_pb2.ExecutionView.ValueType
     """Optional. Default BASIC."""
@@ -491,19 +495,27 @@ class CountExecutionsRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     filter: _builtins.str
     """Optional. As in ListExecutionsRequest."""
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
+        execution with several tags is in the group of each, one without in none. Empty means by state.
+        """
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         filter: _builtins.str = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,25 +529,63 @@ class CountExecutionsResponse(_message.Message):
 
     TOTAL_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    GROUPS_CUT_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """All together."""
+    groups_cut: _builtins.bool
+    """Whether there are more groups than these."""
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionStateCount]:
-        """Those that there are, by state."""
+        """Those that there are, by state; empty if the request has group_by."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionGroup]:
+        """Those that there are, by group_by, the largest groups first; at most 100."""
 
     def __init__(
         self,
         *,
         total: _builtins.int = ...,
         counts: _abc.Iterable[Global___ExecutionStateCount] | None = ...,
+        groups: _abc.Iterable[Global___ExecutionGroup] | None = ...,
+        groups_cut: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "groups", b"groups", "groups_cut", b"groups_cut", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountExecutionsResponse: _TypeAlias = CountExecutionsResponse  # noqa: Y015
+
+@_typing.final
+class ExecutionGroup(_message.Message):
+    """ExecutionGroup counts the executions that have something in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Output only. How many there are."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. What they have in common, in the order of group_by; states and kinds without their prefixes."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionGroup: _TypeAlias = ExecutionGroup  # noqa: Y015
 
 @_typing.final
 class ExecutionStateCount(_message.Message):

@@ -178,18 +178,19 @@ class ExecutionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListExecutions(self, request, context):
-        """ListExecutions lists executions, newest first.
+        """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-        Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CountExecutions(self, request, context):
-        """CountExecutions counts executions by state.
+        """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+        it takes a good part of a second.
 
-        Errors: FILTER_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,14 +65,15 @@ class ExecutionServiceStub:
     Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
     """
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]
-    """ListExecutions lists executions, newest first.
+    """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-    Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
     """
     CountExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]
-    """CountExecutions counts executions by state.
+    """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+    it takes a good part of a second.
 
-    Errors: FILTER_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListTasksRequest, _execution_service_pb2.ListTasksResponse]
     """ListTasks lists the tasks of an execution in the order in which they came to be.
@@ -189,14 +190,15 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
     """
     ListExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
-    """ListExecutions lists executions, newest first.
+    """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-    Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
     """
     CountExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]  # type: ignore[assignment]
-    """CountExecutions counts executions by state.
+    """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+    it takes a good part of a second.
 
-    Errors: FILTER_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListTasksRequest, _execution_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """ListTasks lists the tasks of an execution in the order in which they came to be.
@@ -340,9 +342,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.ListExecutionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ListExecutionsResponse, _abc.Awaitable[_execution_service_pb2.ListExecutionsResponse]]:
-        """ListExecutions lists executions, newest first.
+        """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-        Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod
@@ -351,9 +353,10 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.CountExecutionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.CountExecutionsResponse, _abc.Awaitable[_execution_service_pb2.CountExecutionsResponse]]:
-        """CountExecutions counts executions by state.
+        """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+        it takes a good part of a second.
 
-        Errors: FILTER_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
         """
 
     @_abc_1.abstractmethod
