@@ -42,6 +42,8 @@ GROUPS: dict[str, sa.ColumnElement[Any]] = {
     "error_code": _x.c.error_code,
     "tags": _t.c.tag,
 }
+#: Those that every execution is in one group of.
+_GROUPS_OF_ALL = frozenset({"state", "workflow", "definition_version"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ def executions(
 
 
 def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], group_by: Sequence[str]) -> Counted:
-    """Count executions by all of *group_by*, names of `GROUPS`. One with several tags is in the group of each.
+    """Count executions by all of *group_by*, names of `GROUPS`.
+
+    One with several tags is in the group of each; one without a tag or an error is in no group of these.
 
     Raises:
         FilterInvalid, SearchUnbounded: as in `executions`.
@@ -88,13 +92,14 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], grou
     if "tags" in group_by:  # all tags of what passes, not only the one that is asked for
         source = _t.join(_x, _x.c.id == _t.c.execution_id)
         where = [_t.c.namespace == namespace, *_where(namespace, terms, _x)]
+    where += [column != _EMPTY for name, column in GROUPS.items() if name in group_by and name.startswith("error_")]
     number = sa.func.count()
     query = sa.select(*by, number).select_from(source).where(*where).group_by(*by)
     rows = connection.execute(query.order_by(number.desc(), *by).limit(MOST_GROUPS + 1)).all()
     groups = [(tuple(str(value) for value in row[:-1]), int(row[-1])) for row in rows[:MOST_GROUPS]]
     is_cut = len(rows) > MOST_GROUPS
     total = sum(n for _, n in groups)
-    if is_cut or "tags" in group_by:
+    if is_cut or any(name not in _GROUPS_OF_ALL for name in group_by):
         source = _source(terms)
         everything = sa.select(sa.func.count()).select_from(source).where(*_where(namespace, terms, source))
         total = int(connection.execute(everything).scalar_one())
@@ -150,6 +155,10 @@ def _ways(namespace: str, terms: Sequence[Term], after: Sequence[object]) -> lis
     """Return the stretches that a list is merged from, as queries for the columns of its order."""
     order, source = order_of(terms), _source(terms)
     columns = [_id_of(source) if name == "id" else _x.c[name] for name in order]
+    if after:
+        # whatever follows is below the bounds already, and SQLite seeks only the first of two
+        first = {"finished_at": "finished_at", "id": "created_at"}[order[0]]
+        terms = [term for term in terms if term.column != first or not term.operator.startswith("<")]
     where = _where(namespace, terms, source)
     if after:
         place = [sa.literal(value, column.type) for value, column in zip(after, columns, strict=True)]
