@@ -417,7 +417,7 @@ class Deployment:
 class Wait:
     """One thing that an execution waits for."""
 
-    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE" or "WORKER_ABSENT".
+    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE", "WORKER_ABSENT" or "MESSAGE".
     kind: str
     task: str
     action: str
@@ -426,6 +426,8 @@ class Wait:
     since: datetime | None
     until: datetime | None
     detail: str
+    #: Of a join: the tasks from which a branch has not arrived.
+    missing_tasks: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, proto: execution_service_pb2.Wait) -> Wait:
@@ -439,6 +441,7 @@ class Wait:
             _moment(proto, "since"),
             _moment(proto, "until"),
             proto.detail,
+            tuple(proto.missing_tasks),
         )
 
 

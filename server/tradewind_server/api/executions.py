@@ -248,7 +248,7 @@ class Executions(service.ExecutionServiceServicer):
         def work(connection: Any, dialect: Any) -> pb.ExplainExecutionResponse:
             row = self._row(connection, request)
             execution = views.executions(connection, dialect, [row], full=False)[0]
-            waits = explain.waits(connection, row, self._runtime.desk)
+            waits = explain.waits(connection, dialect, row, self._runtime.desk)
             return pb.ExplainExecutionResponse(execution=execution, waits=waits[:100], waits_total=len(waits))
 
         return await self._runtime.read(work)

@@ -150,7 +150,7 @@ def tasks(
     for action in reads.actions_of(connection, execution_id, [row.task_id for row in rows]):
         actions.setdefault(action.task_id, []).append(action)
     timers = {timer.task_id: timer.due_at for timer in reads.timers_of(connection, execution_id)}
-    details = {row.task_id: _detail(bytes(row.detail)) for row in rows}
+    details = {row.task_id: detail_of(row) for row in rows}
     wanted = {detail.items_revision for detail in details.values()}
     for row in rows:
         wanted.update(
@@ -159,6 +159,11 @@ def tasks(
         wanted.add(row.published_revision if full else 0)
     bodies = reads.events_at(connection, dialect, [(execution_id, revision) for revision in wanted if revision])
     return [_task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows]
+
+
+def detail_of(row: Any) -> TaskDetail:
+    """Return the engine's part of a task's row."""
+    return _detail(bytes(row.detail))
 
 
 def _task(

@@ -319,7 +319,7 @@ class WorkStream:
             self._runtime.desk.settled(self._session.id, holding.name)
 
     def _drain(self, _: pb.Drain) -> None:
-        self._runtime.close_session(self._session.id)
+        self._runtime.drain_session(self._session.id)
 
     def _check_count(self, items: Sequence[Any], most: int = offers.MOST_TOKENS) -> None:
         if len(items) > most:

@@ -98,6 +98,7 @@ def wait(item: Wait) -> Record:
         "since": moment(item.since),
         "until": moment(item.until),
         "detail": item.detail,
+        "missing_tasks": list(item.missing_tasks),
     }
 
 

@@ -241,6 +241,11 @@ class Runtime:
         self.desk.close(session_id)
         self._links.pop(session_id, None)
 
+    def drain_session(self, session_id: str) -> None:
+        """Give a worker nothing more."""
+        self.desk.drain(session_id)
+        self._links.pop(session_id, None)
+
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
         self.desk.grant(session_id, more)

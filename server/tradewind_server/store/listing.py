@@ -92,7 +92,8 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], grou
     if "tags" in group_by:  # all tags of what passes, not only the one that is asked for
         source = _t.join(_x, _x.c.id == _t.c.execution_id)
         where = [_t.c.namespace == namespace, *_where(namespace, terms, _x)]
-    where += [column != _EMPTY for name, column in GROUPS.items() if name in group_by and name.startswith("error_")]
+    if "error_kind" in group_by or "error_code" in group_by:
+        where.append(_x.c.error_kind != _EMPTY)
     number = sa.func.count()
     query = sa.select(*by, number).select_from(source).where(*where).group_by(*by)
     rows = connection.execute(query.order_by(number.desc(), *by).limit(MOST_GROUPS + 1)).all()

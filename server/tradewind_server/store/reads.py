@@ -178,20 +178,73 @@ def history(connection: sa.Connection, execution_id: str, after: int, limit: int
     return read_events(connection, execution_id, after, limit)
 
 
+def newest_event(connection: sa.Connection, execution_id: str, type_: str) -> Any:
+    """Return the newest event of a type, or None."""
+    e_ = schema.events
+    query = sa.select(e_).where(e_.c.execution_id == execution_id, e_.c.type == type_)
+    return connection.execute(query.order_by(e_.c.revision.desc()).limit(1)).one_or_none()
+
+
+def arrived(connection: sa.Connection, execution_id: str) -> dict[int, set[str]]:
+    """Return for each join the names of the tasks from which a branch has arrived."""
+    a, t = schema.arrivals.c, schema.tasks.c
+    query = sa.select(a.task_id, t.name).where(a.execution_id == execution_id, t.execution_id == execution_id)
+    found: dict[int, set[str]] = {}
+    for task_id, name in connection.execute(query.where(t.task_id == a.parent_id)):
+        found.setdefault(task_id, set()).add(name)
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ItemCounts:
+    """How far a task with items is."""
+
+    total: int
+    begun: int
+    done: int
+
+
+def item_counts(
+    connection: sa.Connection, dialect: Dialect, execution_id: str, tasks: Mapping[int, tuple[int, int, int]]
+) -> dict[int, ItemCounts]:
+    """Count the items of tasks, given as (attempt, attempt since which results are kept, revision of the items)."""
+    bodies = events_at(connection, dialect, [(execution_id, revision) for _, _, revision in tasks.values()])
+    found = {}
+    for task_id, (attempt, base, revision) in tasks.items():
+        a = schema.actions.c
+        counts = (a.task_attempt == attempt) | ((a.state == "SUCCEEDED") & (a.task_attempt >= base))
+        is_open = sa.case((schema.IS_OPEN, 1), else_=0)
+        query = sa.select(sa.func.count(sa.distinct(a.item_index)), sa.func.coalesce(sa.func.sum(is_open), 0))
+        begun, open_ = connection.execute(
+            query.where(a.execution_id == execution_id, a.task_id == task_id, counts)
+        ).one()
+        started = bodies[execution_id, revision]
+        assert isinstance(started, e.TaskStarted)
+        found[task_id] = ItemCounts(len(started.items or []), begun, begun - int(open_))
+    return found
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Waits:
     """What an open execution waits for, as rows."""
 
     timers: Sequence[Any]
     actions: Sequence[Any]
+    #: To the execution.
+    messages: Sequence[Any]
+    #: State of child executions that are there, by id.
+    children: Mapping[str, str]
 
 
 def waits(connection: sa.Connection, namespace: str, execution_id: str, limit: int) -> Waits:
-    """Return the timers and open actions of an execution."""
-    t = schema.timers
+    """Return the timers, open actions and messages of an execution."""
+    t, m, x = schema.timers, schema.messages, schema.executions.c
     timers = connection.execute(sa.select(t).where(t.c.execution_id == execution_id).limit(limit)).all()
-    terms = [Term("state", "=", "OPEN")]
-    return Waits(timers, actions(connection, namespace, execution_id, terms, limit, ("", 0)))
+    messages = connection.execute(sa.select(m).where(m.c.target == execution_id).limit(limit)).all()
+    open_ = actions(connection, namespace, execution_id, [Term("state", "=", "OPEN")], limit, ("", 0))
+    ids = [row.child_id for row in open_ if row.child_id]
+    children = {id_: state for id_, state in connection.execute(sa.select(x.id, x.state).where(x.id.in_(ids)))}
+    return Waits(timers, open_, messages, children)
 
 
 def definitions(

@@ -84,7 +84,8 @@ type WaitKind int32
 const (
 	// Never sent.
 	WaitKind_WAIT_KIND_UNSPECIFIED WaitKind = 0
-	// A join waits for other tasks, named in detail.
+	// A join waits for other tasks, named in missing_tasks; a task with items has begun as many as it may at once; or a
+	// pause-before holds a task.
 	WaitKind_WAIT_KIND_TASK WaitKind = 1
 	// A moment: a delay, a retry, a timeout.
 	WaitKind_WAIT_KIND_TIMER WaitKind = 2
@@ -94,8 +95,10 @@ const (
 	WaitKind_WAIT_KIND_CHILD WaitKind = 4
 	// Somebody who resumes it.
 	WaitKind_WAIT_KIND_PAUSE WaitKind = 5
-	// A worker that takes the action: none that is connected here does.
+	// A worker that takes the action: none that is connected here does, or only such as take nothing new.
 	WaitKind_WAIT_KIND_WORKER_ABSENT WaitKind = 6
+	// A message of its parent or of a child execution, which is written and about to be taken.
+	WaitKind_WAIT_KIND_MESSAGE WaitKind = 7
 )
 
 // Enum value maps for WaitKind.
@@ -108,6 +111,7 @@ var (
 		4: "WAIT_KIND_CHILD",
 		5: "WAIT_KIND_PAUSE",
 		6: "WAIT_KIND_WORKER_ABSENT",
+		7: "WAIT_KIND_MESSAGE",
 	}
 	WaitKind_value = map[string]int32{
 		"WAIT_KIND_UNSPECIFIED":   0,
@@ -117,6 +121,7 @@ var (
 		"WAIT_KIND_CHILD":         4,
 		"WAIT_KIND_PAUSE":         5,
 		"WAIT_KIND_WORKER_ABSENT": 6,
+		"WAIT_KIND_MESSAGE":       7,
 	}
 )
 
@@ -846,7 +851,7 @@ type ListExecutionsRequest struct {
 	// Optional. Comparisons joined by AND, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all. Fields: state,
 	// workflow, workflow_namespace, external_id, business_key, root_id, parent_id, error_kind (a FailureKind without its
 	// prefix) and error_code, each with = and !=; definition_version with =, next to a workflow; tags with ":"; created_at
-	// (of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
+	// (compared in whole milliseconds; of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
 	// looked for in business key, external id, description, state message and tags, next to bounds on created_at at most
 	// 31 days apart.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
@@ -984,7 +989,8 @@ type CountExecutionsRequest struct {
 	// Optional. As in ListExecutionsRequest.
 	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
-	// execution with several tags is in the group of each, one without in none. Empty means by state.
+	// execution with several tags is in the group of each; one without a tag, or that did not fail, is in no group by these.
+	// Empty means by state.
 	GroupBy       []string `protobuf:"bytes,3,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3077,7 +3083,9 @@ type Wait struct {
 	// Output only. Until when at the latest; absent if without end.
 	Until *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
 	// Output only. One sentence for people.
-	Detail        string `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	Detail string `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Output only. Of a join: names of the tasks from which a branch has not arrived, in the order of the definition.
+	MissingTasks  []string `protobuf:"bytes,10,rep,name=missing_tasks,json=missingTasks,proto3" json:"missing_tasks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3173,6 +3181,13 @@ func (x *Wait) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *Wait) GetMissingTasks() []string {
+	if x != nil {
+		return x.MissingTasks
+	}
+	return nil
 }
 
 var File_tradewind_v1_execution_service_proto protoreflect.FileDescriptor
@@ -3384,7 +3399,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x12(\n" +
 	"\x05waits\x18\x02 \x03(\v2\x12.tradewind.v1.WaitR\x05waits\x12\x1f\n" +
 	"\vwaits_total\x18\x03 \x01(\x05R\n" +
-	"waitsTotal\"\xbe\x02\n" +
+	"waitsTotal\"\xe3\x02\n" +
 	"\x04Wait\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.tradewind.v1.WaitKindR\x04kind\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x12\n" +
@@ -3394,11 +3409,13 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x12child_execution_id\x18\x06 \x01(\tR\x10childExecutionId\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail*~\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\x12#\n" +
+	"\rmissing_tasks\x18\n" +
+	" \x03(\tR\fmissingTasks*~\n" +
 	"\x11BusinessKeyPolicy\x12#\n" +
 	"\x1fBUSINESS_KEY_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBUSINESS_KEY_POLICY_REJECT\x10\x01\x12$\n" +
-	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xab\x01\n" +
+	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xc2\x01\n" +
 	"\bWaitKind\x12\x19\n" +
 	"\x15WAIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eWAIT_KIND_TASK\x10\x01\x12\x13\n" +
@@ -3406,7 +3423,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x10WAIT_KIND_ACTION\x10\x03\x12\x13\n" +
 	"\x0fWAIT_KIND_CHILD\x10\x04\x12\x13\n" +
 	"\x0fWAIT_KIND_PAUSE\x10\x05\x12\x1b\n" +
-	"\x17WAIT_KIND_WORKER_ABSENT\x10\x062\x9e\f\n" +
+	"\x17WAIT_KIND_WORKER_ABSENT\x10\x06\x12\x15\n" +
+	"\x11WAIT_KIND_MESSAGE\x10\a2\x9e\f\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +

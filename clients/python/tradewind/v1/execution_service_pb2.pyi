@@ -60,7 +60,9 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     WAIT_KIND_UNSPECIFIED: _WaitKind.ValueType  # 0
     """Never sent."""
     WAIT_KIND_TASK: _WaitKind.ValueType  # 1
-    """A join waits for other tasks, named in detail."""
+    """A join waits for other tasks, named in missing_tasks; a task with items has begun as many as it may at once; or a
+    pause-before holds a task.
+    """
     WAIT_KIND_TIMER: _WaitKind.ValueType  # 2
     """A moment: a delay, a retry, a timeout."""
     WAIT_KIND_ACTION: _WaitKind.ValueType  # 3
@@ -70,7 +72,9 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     WAIT_KIND_PAUSE: _WaitKind.ValueType  # 5
     """Somebody who resumes it."""
     WAIT_KIND_WORKER_ABSENT: _WaitKind.ValueType  # 6
-    """A worker that takes the action: none that is connected here does."""
+    """A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+    WAIT_KIND_MESSAGE: _WaitKind.ValueType  # 7
+    """A message of its parent or of a child execution, which is written and about to be taken."""
 
 class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
     """WaitKind says what sort of thing is waited for."""
@@ -78,7 +82,9 @@ class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
 WAIT_KIND_UNSPECIFIED: WaitKind.ValueType  # 0
 """Never sent."""
 WAIT_KIND_TASK: WaitKind.ValueType  # 1
-"""A join waits for other tasks, named in detail."""
+"""A join waits for other tasks, named in missing_tasks; a task with items has begun as many as it may at once; or a
+pause-before holds a task.
+"""
 WAIT_KIND_TIMER: WaitKind.ValueType  # 2
 """A moment: a delay, a retry, a timeout."""
 WAIT_KIND_ACTION: WaitKind.ValueType  # 3
@@ -88,7 +94,9 @@ WAIT_KIND_CHILD: WaitKind.ValueType  # 4
 WAIT_KIND_PAUSE: WaitKind.ValueType  # 5
 """Somebody who resumes it."""
 WAIT_KIND_WORKER_ABSENT: WaitKind.ValueType  # 6
-"""A worker that takes the action: none that is connected here does."""
+"""A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+WAIT_KIND_MESSAGE: WaitKind.ValueType  # 7
+"""A message of its parent or of a child execution, which is written and about to be taken."""
 Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
 
 @_typing.final
@@ -436,7 +444,7 @@ class ListExecutionsRequest(_message.Message):
     """Optional. Comparisons joined by AND, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all. Fields: state,
     workflow, workflow_namespace, external_id, business_key, root_id, parent_id, error_kind (a FailureKind without its
     prefix) and error_code, each with = and !=; definition_version with =, next to a workflow; tags with ":"; created_at
-    (of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
+    (compared in whole milliseconds; of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
     looked for in business key, external id, description, state message and tags, next to bounds on created_at at most
     31 days apart.
     """
@@ -503,7 +511,8 @@ class CountExecutionsRequest(_message.Message):
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
-        execution with several tags is in the group of each, one without in none. Empty means by state.
+        execution with several tags is in the group of each; one without a tag, or that did not fail, is in no group by these.
+        Empty means by state.
         """
 
     def __init__(
@@ -1487,6 +1496,7 @@ class Wait(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    MISSING_TASKS_FIELD_NUMBER: _builtins.int
     kind: Global___WaitKind.ValueType
     """Output only. What sort of thing."""
     task_id: _builtins.str
@@ -1509,6 +1519,10 @@ class Wait(_message.Message):
     def until(self) -> _timestamp_pb2.Timestamp:
         """Output only. Until when at the latest; absent if without end."""
 
+    @_builtins.property
+    def missing_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Of a join: names of the tasks from which a branch has not arrived, in the order of the definition."""
+
     def __init__(
         self,
         *,
@@ -1521,10 +1535,11 @@ class Wait(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         detail: _builtins.str = ...,
+        missing_tasks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_id", b"action_id", "child_execution_id", b"child_execution_id", "detail", b"detail", "kind", b"kind", "since", b"since", "task", b"task", "task_id", b"task_id", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_id", b"action_id", "child_execution_id", b"child_execution_id", "detail", b"detail", "kind", b"kind", "missing_tasks", b"missing_tasks", "since", b"since", "task", b"task", "task_id", b"task_id", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
