@@ -261,6 +261,15 @@ func (c *Client) History(ctx context.Context, executionID string, afterRevision 
 	})
 }
 
+// Progress estimates how far an execution is, and how long it may take.
+func (c *Client) Progress(ctx context.Context, executionID string) (*tradewindv1.Progress, error) {
+	response, err := send(ctx, c, c.executions.GetExecution, &tradewindv1.GetExecutionRequest{
+		Namespace: c.options.Namespace, ExecutionId: executionID, WithProgress: true,
+		View: tradewindv1.ExecutionView_EXECUTION_VIEW_BASIC,
+	})
+	return response.GetProgress(), err
+}
+
 // Explain says what an open execution waits for, oldest first; nothing if it has ended.
 func (c *Client) Explain(ctx context.Context, executionID string) ([]*tradewindv1.Wait, error) {
 	response, err := send(ctx, c, c.executions.ExplainExecution, &tradewindv1.ExplainExecutionRequest{

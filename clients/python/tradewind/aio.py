@@ -28,6 +28,7 @@ from tradewind.models import (
     LogUpdate,
     Page,
     Problem,
+    Progress,
     ServerInfo,
     Task,
     Update,
@@ -246,6 +247,10 @@ class Client:
     async def explain(self, execution_id: str) -> list[Wait]:
         """Ask what an execution waits for."""
         return await self._send(calls.explain(self.namespace, execution_id))
+
+    async def progress(self, execution_id: str) -> Progress:
+        """Ask how far an execution is, and how long it may take."""
+        return await self._send(calls.progress(self.namespace, execution_id))
 
     async def pause(self, execution_id: str, message: str = "") -> Execution:
         """Let an execution start nothing new."""

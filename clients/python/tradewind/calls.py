@@ -26,6 +26,7 @@ from tradewind.models import (
     Groups,
     Page,
     Problem,
+    Progress,
     ServerInfo,
     Task,
     Wait,
@@ -337,6 +338,18 @@ def get(namespace: str, execution_id: str, min_revision: int) -> Call[Execution]
 
     def read(response: execution_service_pb2.GetExecutionResponse) -> Execution:
         return Execution.read(response.execution)
+
+    return Call("ExecutionService", "GetExecution", request, read)
+
+
+def progress(namespace: str, execution_id: str) -> Call[Progress]:
+    """Ask how far an execution is."""
+    request = execution_service_pb2.GetExecutionRequest(
+        namespace=namespace, execution_id=execution_id, view=BASIC, with_progress=True
+    )
+
+    def read(response: execution_service_pb2.GetExecutionResponse) -> Progress:
+        return Progress.read(response.progress)
 
     return Call("ExecutionService", "GetExecution", request, read)
 

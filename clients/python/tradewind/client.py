@@ -23,6 +23,7 @@ from tradewind.models import (
     LogUpdate,
     Page,
     Problem,
+    Progress,
     ServerInfo,
     Task,
     Update,
@@ -238,6 +239,10 @@ class Client:
     def explain(self, execution_id: str) -> list[Wait]:
         """Ask what an execution waits for."""
         return self._send(calls.explain(self.namespace, execution_id))
+
+    def progress(self, execution_id: str) -> Progress:
+        """Ask how far an execution is, and how long it may take."""
+        return self._send(calls.progress(self.namespace, execution_id))
 
     def pause(self, execution_id: str, message: str = "") -> Execution:
         """Let an execution start nothing new."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -454,6 +454,69 @@ class Groups:
     groups: tuple[tuple[tuple[str, ...], int], ...]
     #: Whether there are more groups than these.
     is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How long executions of the same version have taken."""
+
+    #: How many it is taken from.
+    sample_count: int
+    #: Half of them, and nine in ten, took no longer.
+    p50: timedelta
+    p90: timedelta
+    #: When the execution ends if it takes as long; None once it has ended.
+    finish_p50: datetime | None
+    finish_p90: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an execution is: an estimate."""
+
+    #: Tasks that have ended, that somebody works on, that wait, and that were skipped.
+    done: int
+    running: int
+    waiting: int
+    skipped: int
+    #: Tasks still to come if nothing goes wrong, and if errors are handled, too; None if the definition is gone.
+    left: int | None
+    left_at_most: int | None
+    #: Whether a loop may run some of them again.
+    open_ended: bool
+    #: Of the open tasks that have items.
+    items_total: int
+    items_done: int
+    #: None if less than five executions of the same version have succeeded.
+    expected: Expected | None
+    proto: execution_pb2.Progress = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: execution_pb2.Progress) -> Progress:
+        """Read the message."""
+        return cls(
+            proto.done,
+            proto.running,
+            proto.waiting,
+            proto.skipped,
+            proto.left if proto.HasField("left") else None,
+            proto.left_at_most if proto.HasField("left_at_most") else None,
+            proto.open_ended,
+            proto.items_total,
+            proto.items_done,
+            _expected(proto.expected) if proto.HasField("expected") else None,
+            proto,
+        )
+
+
+def _expected(proto: execution_pb2.ExpectedDuration) -> Expected:
+    return Expected(
+        proto.sample_count,
+        proto.p50.ToTimedelta(),
+        proto.p90.ToTimedelta(),
+        _moment(proto, "finish_p50"),
+        _moment(proto, "finish_p90"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

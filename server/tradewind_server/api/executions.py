@@ -10,7 +10,7 @@ from typing import Any
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
-from tradewind_server.api import convert, explain, log_watching, views, watching
+from tradewind_server.api import convert, explain, log_watching, progress, views, watching
 from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
@@ -127,11 +127,13 @@ class Executions(service.ExecutionServiceServicer):
         """Return one."""
         full = request.view != execution_pb2.EXECUTION_VIEW_BASIC
 
-        def work(connection: Any, dialect: Any) -> execution_pb2.Execution:
+        def work(connection: Any, dialect: Any) -> pb.GetExecutionResponse:
             row = self._row(connection, request)
-            return views.executions(connection, dialect, [row], full=full)[0]
+            [execution] = views.executions(connection, dialect, [row], full=full)
+            how_far = progress.progress(connection, dialect, row) if request.with_progress else None
+            return pb.GetExecutionResponse(execution=execution, progress=how_far)
 
-        return pb.GetExecutionResponse(execution=await self._runtime.read(work))
+        return await self._runtime.read(work)
 
     def _row(self, connection: Any, request: Any) -> Any:
         """Return the row that a request is about, at the revision that it asks for.

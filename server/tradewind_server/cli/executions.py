@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.text import Text
 
 from tradewind import Client, Execution, calls, values
 from tradewind_server.cli import records
 from tradewind_server.cli.given import read_object
 from tradewind_server.cli.output import state_text
-from tradewind_server.cli.picture import event_line, execution_picture, gather
+from tradewind_server.cli.picture import event_line, execution_picture, gather, progress_text
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the execution.")]
@@ -93,7 +94,10 @@ def show(session: Session, execution_id: Id) -> None:
     """Show an execution with its tasks, child executions and what it waits for."""
     with session.client() as client:
         view = gather(client, execution_id)
-    session.output.record(view.record(), execution_picture(view))
+    picture = execution_picture(view)
+    if view.progress and not view.execution.is_final:
+        picture = Group(picture, Text(progress_text(view.progress), "dim"))
+    session.output.record(view.record(), picture)
 
 
 @on_server

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from tradewind import values
-from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Task, Wait
+from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Progress, Task, Wait
 
 Record = dict[str, values.Value]
 
@@ -99,6 +100,31 @@ def wait(item: Wait) -> Record:
         "until": moment(item.until),
         "detail": item.detail,
         "missing_tasks": list(item.missing_tasks),
+    }
+
+
+def progress(item: Progress) -> Record:
+    """Return how far an execution is."""
+    expected = item.expected
+    return {
+        "done": item.done,
+        "running": item.running,
+        "waiting": item.waiting,
+        "skipped": item.skipped,
+        "left": item.left,
+        "left_at_most": item.left_at_most,
+        "open_ended": item.open_ended,
+        "items_total": item.items_total,
+        "items_done": item.items_done,
+        "expected": None
+        if expected is None
+        else {
+            "sample_count": expected.sample_count,
+            "p50_seconds": Decimal(str(expected.p50.total_seconds())),
+            "p90_seconds": Decimal(str(expected.p90.total_seconds())),
+            "finish_p50": moment(expected.finish_p50),
+            "finish_p90": moment(expected.finish_p90),
+        },
     }
 
 

@@ -107,6 +107,14 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], grou
     return Counted(total, groups, is_cut)
 
 
+def durations(connection: sa.Connection, execution: Any, limit: int) -> list[int]:
+    """Return how long the newest executions took that ran the same version and succeeded, microseconds."""
+    same = ("namespace", "workflow", "workflow_namespace", "definition_version")
+    query = sa.select(_x.c.finished_at - _x.c.created_at).where(_x.c.state == "SUCCEEDED")
+    query = query.where(*(_x.c[name] == getattr(execution, name) for name in same))
+    return list(connection.execute(query.order_by(_x.c.id.desc()).limit(limit)).scalars())
+
+
 def check(terms: Sequence[Term]) -> None:
     """Refuse what no index could answer.
 

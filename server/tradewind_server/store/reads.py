@@ -119,6 +119,21 @@ def task_counts(connection: sa.Connection, execution_ids: Sequence[str]) -> dict
     return counts
 
 
+def task_names(connection: sa.Connection, execution_id: str) -> set[str]:
+    """Return the names of the tasks that an execution has."""
+    t = schema.tasks.c
+    return set(connection.execute(sa.select(t.name).distinct().where(t.execution_id == execution_id)).scalars())
+
+
+def tasks_at_work(connection: sa.Connection, execution_id: str) -> set[int]:
+    """Return the tasks of which a worker has an action, or that a child execution runs for."""
+    a, q = schema.actions, schema.queue
+    joined = a.outerjoin(q, sa.and_(a.c.execution_id == q.c.execution_id, a.c.action_id == q.c.action_id))
+    query = sa.select(a.c.task_id).distinct().select_from(joined)
+    query = query.where(a.c.execution_id == execution_id, schema.IS_OPEN)
+    return set(connection.execute(query.where((a.c.child_id != "") | (q.c.stage > 0))).scalars())
+
+
 def _has_items(connection: sa.Connection, detail: sa.Column[bytes]) -> sa.ColumnElement[bool]:
     """Tell whether the task with this *detail* has items."""
     if connection.dialect.name == "sqlite":  # whose LIKE finds nothing in a blob

@@ -730,7 +730,9 @@ type GetExecutionRequest struct {
 	// Optional. The answer shows at least this revision, or is REVISION_AHEAD. Default 0: what is committed now.
 	MinRevision int64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// Optional. Default FULL.
-	View          ExecutionView `protobuf:"varint,4,opt,name=view,proto3,enum=tradewind.v1.ExecutionView" json:"view,omitempty"`
+	View ExecutionView `protobuf:"varint,4,opt,name=view,proto3,enum=tradewind.v1.ExecutionView" json:"view,omitempty"`
+	// Optional. Whether to estimate its progress, which takes a few reads more.
+	WithProgress  bool `protobuf:"varint,5,opt,name=with_progress,json=withProgress,proto3" json:"with_progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -793,11 +795,20 @@ func (x *GetExecutionRequest) GetView() ExecutionView {
 	return ExecutionView_EXECUTION_VIEW_UNSPECIFIED
 }
 
+func (x *GetExecutionRequest) GetWithProgress() bool {
+	if x != nil {
+		return x.WithProgress
+	}
+	return false
+}
+
 // GetExecutionResponse holds the execution.
 type GetExecutionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The execution.
-	Execution     *Execution `protobuf:"bytes,1,opt,name=execution,proto3" json:"execution,omitempty"`
+	Execution *Execution `protobuf:"bytes,1,opt,name=execution,proto3" json:"execution,omitempty"`
+	// How far it is, as of the same moment; present if it was asked for.
+	Progress      *Progress `protobuf:"bytes,2,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -835,6 +846,13 @@ func (*GetExecutionResponse) Descriptor() ([]byte, []int) {
 func (x *GetExecutionResponse) GetExecution() *Execution {
 	if x != nil {
 		return x.Execution
+	}
+	return nil
+}
+
+func (x *GetExecutionResponse) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
 	}
 	return nil
 }
@@ -3233,14 +3251,16 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x14StartAndWaitResponse\x125\n" +
 	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x12\x1a\n" +
 	"\bfinished\x18\x02 \x01(\bR\bfinished\x12\x1a\n" +
-	"\bexisting\x18\x03 \x01(\bR\bexisting\"\xaa\x01\n" +
+	"\bexisting\x18\x03 \x01(\bR\bexisting\"\xcf\x01\n" +
 	"\x13GetExecutionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12!\n" +
 	"\fmin_revision\x18\x03 \x01(\x03R\vminRevision\x12/\n" +
-	"\x04view\x18\x04 \x01(\x0e2\x1b.tradewind.v1.ExecutionViewR\x04view\"M\n" +
+	"\x04view\x18\x04 \x01(\x0e2\x1b.tradewind.v1.ExecutionViewR\x04view\x12#\n" +
+	"\rwith_progress\x18\x05 \x01(\bR\fwithProgress\"\x81\x01\n" +
 	"\x14GetExecutionResponse\x125\n" +
-	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\"\xba\x01\n" +
+	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x122\n" +
+	"\bprogress\x18\x02 \x01(\v2\x16.tradewind.v1.ProgressR\bprogress\"\xba\x01\n" +
 	"\x15ListExecutionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -3508,11 +3528,12 @@ var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(*Refusal)(nil),                  // 44: tradewind.v1.Refusal
 	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
 	(ExecutionView)(0),               // 46: tradewind.v1.ExecutionView
-	(ExecutionState)(0),              // 47: tradewind.v1.ExecutionState
-	(*Task)(nil),                     // 48: tradewind.v1.Task
-	(*Action)(nil),                   // 49: tradewind.v1.Action
-	(*Event)(nil),                    // 50: tradewind.v1.Event
-	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
+	(*Progress)(nil),                 // 47: tradewind.v1.Progress
+	(ExecutionState)(0),              // 48: tradewind.v1.ExecutionState
+	(*Task)(nil),                     // 49: tradewind.v1.Task
+	(*Action)(nil),                   // 50: tradewind.v1.Action
+	(*Event)(nil),                    // 51: tradewind.v1.Event
+	(*timestamppb.Timestamp)(nil),    // 52: google.protobuf.Timestamp
 }
 var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.StartExecutionRequest.business_key_policy:type_name -> tradewind.v1.BusinessKeyPolicy
@@ -3529,79 +3550,80 @@ var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	43, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
 	46, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
 	43, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	46, // 14: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	43, // 15: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
-	16, // 16: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
-	15, // 17: tradewind.v1.CountExecutionsResponse.groups:type_name -> tradewind.v1.ExecutionGroup
-	47, // 18: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
-	46, // 19: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
-	48, // 20: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
-	46, // 21: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	49, // 22: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
-	50, // 23: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
-	43, // 24: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	42, // 25: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
-	43, // 26: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	43, // 27: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	42, // 28: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
-	43, // 29: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
-	48, // 30: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
-	43, // 31: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
-	48, // 32: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
-	50, // 33: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
-	35, // 34: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
-	36, // 35: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	43, // 36: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
-	48, // 37: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
-	51, // 38: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
-	45, // 39: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
-	50, // 40: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
-	43, // 41: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
-	36, // 42: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	43, // 43: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	41, // 44: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
-	1,  // 45: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
-	51, // 46: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	51, // 47: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	2,  // 48: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
-	4,  // 49: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
-	7,  // 50: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
-	9,  // 51: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
-	11, // 52: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
-	13, // 53: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
-	17, // 54: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
-	19, // 55: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
-	21, // 56: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
-	23, // 57: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
-	25, // 58: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
-	27, // 59: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
-	29, // 60: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
-	31, // 61: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
-	33, // 62: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
-	37, // 63: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
-	39, // 64: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
-	3,  // 65: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
-	5,  // 66: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
-	8,  // 67: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
-	10, // 68: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
-	12, // 69: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
-	14, // 70: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
-	18, // 71: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
-	20, // 72: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
-	22, // 73: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
-	24, // 74: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
-	26, // 75: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
-	28, // 76: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
-	30, // 77: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
-	32, // 78: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
-	34, // 79: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
-	38, // 80: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
-	40, // 81: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
-	65, // [65:82] is the sub-list for method output_type
-	48, // [48:65] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	47, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
+	46, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	43, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
+	16, // 17: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
+	15, // 18: tradewind.v1.CountExecutionsResponse.groups:type_name -> tradewind.v1.ExecutionGroup
+	48, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
+	46, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
+	49, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
+	46, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	50, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
+	51, // 24: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
+	43, // 25: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	42, // 26: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
+	43, // 27: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	43, // 28: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	42, // 29: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
+	43, // 30: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
+	49, // 31: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
+	43, // 32: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
+	49, // 33: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
+	51, // 34: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
+	35, // 35: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
+	36, // 36: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	43, // 37: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
+	49, // 38: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
+	52, // 39: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
+	45, // 40: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
+	51, // 41: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
+	43, // 42: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
+	36, // 43: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	43, // 44: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	41, // 45: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
+	1,  // 46: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
+	52, // 47: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	52, // 48: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	2,  // 49: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
+	4,  // 50: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
+	7,  // 51: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
+	9,  // 52: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
+	11, // 53: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
+	13, // 54: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
+	17, // 55: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
+	19, // 56: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
+	21, // 57: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
+	23, // 58: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
+	25, // 59: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
+	27, // 60: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
+	29, // 61: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
+	31, // 62: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
+	33, // 63: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
+	37, // 64: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
+	39, // 65: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
+	3,  // 66: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
+	5,  // 67: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
+	8,  // 68: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
+	10, // 69: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
+	12, // 70: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
+	14, // 71: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
+	18, // 72: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
+	20, // 73: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
+	22, // 74: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
+	24, // 75: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
+	26, // 76: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
+	28, // 77: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
+	30, // 78: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
+	32, // 79: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
+	34, // 80: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
+	38, // 81: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
+	40, // 82: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
+	66, // [66:83] is the sub-list for method output_type
+	49, // [49:66] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_service_proto_init() }

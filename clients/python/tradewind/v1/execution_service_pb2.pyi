@@ -375,6 +375,7 @@ class GetExecutionRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    WITH_PROGRESS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     execution_id: _builtins.str
@@ -383,6 +384,8 @@ class GetExecutionRequest(_message.Message):
     """Optional. The answer shows at least this revision, or is REVISION_AHEAD. Default 0: what is committed now."""
     view: _execution_pb2.ExecutionView.ValueType
     """Optional. Default FULL."""
+    with_progress: _builtins.bool
+    """Optional. Whether to estimate its progress, which takes a few reads more."""
     def __init__(
         self,
         *,
@@ -390,10 +393,11 @@ class GetExecutionRequest(_message.Message):
         execution_id: _builtins.str = ...,
         min_revision: _builtins.int = ...,
         view: _execution_pb2.ExecutionView.ValueType = ...,
+        with_progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "min_revision", b"min_revision", "namespace", b"namespace", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "min_revision", b"min_revision", "namespace", b"namespace", "view", b"view", "with_progress", b"with_progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -406,18 +410,24 @@ class GetExecutionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTION_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def execution(self) -> _execution_pb2.Execution:
         """The execution."""
+
+    @_builtins.property
+    def progress(self) -> _execution_pb2.Progress:
+        """How far it is, as of the same moment; present if it was asked for."""
 
     def __init__(
         self,
         *,
         execution: _execution_pb2.Execution | None = ...,
+        progress: _execution_pb2.Progress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
