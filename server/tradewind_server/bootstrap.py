@@ -22,6 +22,8 @@ from tradewind.v1 import (
     environment_service_pb2_grpc,
     execution_service_pb2,
     execution_service_pb2_grpc,
+    retention_service_pb2,
+    retention_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
 )
@@ -35,6 +37,7 @@ from tradewind_server.api.executions import Executions
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
 from tradewind_server.api.pages import Pages
+from tradewind_server.api.retention import Retention
 from tradewind_server.api.tokens import Tokens, UnusableTokens
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import SystemIds
@@ -51,6 +54,7 @@ _SERVICES = (
     (environment_service_pb2, "EnvironmentService"),
     (execution_service_pb2, "ExecutionService"),
     (action_callback_pb2, "ActionCallback"),
+    (retention_service_pb2, "RetentionService"),
     (server_service_pb2, "ServerService"),
 )
 
@@ -120,6 +124,7 @@ class Server:
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
         environment_service_pb2_grpc.add_EnvironmentServiceServicer_to_server(Environments(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
+        retention_service_pb2_grpc.add_RetentionServiceServicer_to_server(Retention(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]

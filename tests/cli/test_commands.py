@@ -163,6 +163,20 @@ def test_count_groups(story: Story) -> None:
     assert [line.split() for line in shown] == [["STATE", "COUNT"], ["RUNNING", "1"], ["1", "in", "all"]]
 
 
+def test_retention_is_set_listed_and_removed(story: Story) -> None:
+    """Of a workflow or of all others; what has no rule is kept for ever."""
+    assert answer(story, "retention", "list") == []
+    assert answer(story, "retention", "set", "90d")["keep_seconds"] == 90 * 86_400
+    assert answer(story, "retention", "set", "ever", "--workflow", "book")["keep_seconds"] is None
+    shown = tradewind(story, "retention", "list").stdout.decode().splitlines()
+    assert [line.split("  ")[0].strip() for line in shown] == ["WORKFLOW", "(all others)", "book"]
+    answer(story, "retention", "delete")
+    assert [rule["workflow"] for rule in answer(story, "retention", "list")] == ["book"]
+    answer(story, "retention", "delete", "--workflow", "book")
+    assert refusal(story, "retention", "set", "soon") == (2, "UNUSABLE_INPUT")
+    assert refusal(story, "retention", "set", "1s") == (1, "FIELD_INVALID")
+
+
 def test_start_waits_and_fails_at_its_timeout(story: Story) -> None:
     """Exit 1, with the execution as it is."""
     done = tradewind(story, "start", "book", "--input", '{"amount": 1}', "--wait", "--timeout", "0.3", "--json")

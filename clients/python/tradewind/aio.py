@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -29,6 +30,7 @@ from tradewind.models import (
     Page,
     Problem,
     Progress,
+    RetentionRule,
     ServerInfo,
     Task,
     Update,
@@ -40,6 +42,7 @@ from tradewind.v1 import (
     definition_service_pb2_grpc,
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
+    retention_service_pb2_grpc,
     server_service_pb2_grpc,
 )
 from tradewind.watching import Following, GapFound, LogOptions, LogWatch, Watch
@@ -84,6 +87,7 @@ class Client:
             "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
+            "RetentionService": retention_service_pb2_grpc.RetentionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
         }
         self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -156,6 +160,20 @@ class Client:
     async def delete_environment(self, name: str, *, etag: str = "") -> None:
         """Remove a stored environment; what was started with it keeps its copy."""
         await self._send(calls.delete_environment(self.namespace, name, etag))
+
+    # --- retention
+
+    async def put_retention(self, keep: timedelta | None, *, workflow: str = "") -> RetentionRule:
+        """Say how long executions are kept after their end (None: for ever), of one workflow or of all others."""
+        return await self._send(calls.put_retention(self.namespace, keep, workflow))
+
+    async def retention_rules(self) -> list[RetentionRule]:
+        """List the rules of how long executions are kept; without any they are kept for ever."""
+        return await self._send(calls.retention_rules(self.namespace))
+
+    async def delete_retention(self, *, workflow: str = "") -> None:
+        """Remove a rule."""
+        await self._send(calls.delete_retention(self.namespace, workflow))
 
     # --- executions
 

@@ -27,6 +27,7 @@ from tradewind.models import (
     Page,
     Problem,
     Progress,
+    RetentionRule,
     ServerInfo,
     Task,
     Wait,
@@ -41,6 +42,8 @@ from tradewind.v1 import (
     execution_service_pb2,
     failure_pb2,
     payload_pb2,
+    retention_pb2,
+    retention_service_pb2,
     server_service_pb2,
 )
 
@@ -239,6 +242,38 @@ def delete_environment(namespace: str, name: str, etag: str) -> Call[None]:
         namespace=namespace, name=name, etag=etag, allow_missing=True
     )
     return Call("EnvironmentService", "DeleteEnvironment", request, lambda response: None)
+
+
+# --- retention -----------------------------------------------------------------------------------
+
+
+def put_retention(namespace: str, keep: timedelta | None, workflow: str) -> Call[RetentionRule]:
+    """Say how long executions are kept."""
+    rule = retention_pb2.RetentionRule(workflow=workflow)
+    if keep is not None:
+        rule.keep.FromTimedelta(keep)
+    request = retention_service_pb2.PutRetentionRuleRequest(namespace=namespace, rule=rule)
+
+    def read(response: retention_service_pb2.PutRetentionRuleResponse) -> RetentionRule:
+        return RetentionRule.read(response.rule)
+
+    return Call("RetentionService", "PutRetentionRule", request, read)
+
+
+def retention_rules(namespace: str) -> Call[list[RetentionRule]]:
+    """List the rules."""
+    request = retention_service_pb2.ListRetentionRulesRequest(namespace=namespace)
+
+    def read(response: retention_service_pb2.ListRetentionRulesResponse) -> list[RetentionRule]:
+        return [RetentionRule.read(rule) for rule in response.rules]
+
+    return Call("RetentionService", "ListRetentionRules", request, read)
+
+
+def delete_retention(namespace: str, workflow: str) -> Call[None]:
+    """Remove a rule."""
+    request = retention_service_pb2.DeleteRetentionRuleRequest(namespace=namespace, workflow=workflow)
+    return Call("RetentionService", "DeleteRetentionRule", request, lambda response: None)
 
 
 def _kind(kind: str) -> definition_pb2.DefinitionKind.ValueType:

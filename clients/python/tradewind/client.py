@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -24,6 +25,7 @@ from tradewind.models import (
     Page,
     Problem,
     Progress,
+    RetentionRule,
     ServerInfo,
     Task,
     Update,
@@ -35,6 +37,7 @@ from tradewind.v1 import (
     definition_service_pb2_grpc,
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
+    retention_service_pb2_grpc,
     server_service_pb2_grpc,
 )
 from tradewind.watching import Following, GapFound, LogOptions, LogWatch, Watch
@@ -79,6 +82,7 @@ class Client:
             "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
+            "RetentionService": retention_service_pb2_grpc.RetentionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
         }
         self._sleep: Callable[[float], None] = time.sleep
@@ -149,6 +153,20 @@ class Client:
     def delete_environment(self, name: str, *, etag: str = "") -> None:
         """Remove a stored environment; what was started with it keeps its copy."""
         self._send(calls.delete_environment(self.namespace, name, etag))
+
+    # --- retention
+
+    def put_retention(self, keep: timedelta | None, *, workflow: str = "") -> RetentionRule:
+        """Say how long executions are kept after their end (None: for ever), of one workflow or of all others."""
+        return self._send(calls.put_retention(self.namespace, keep, workflow))
+
+    def retention_rules(self) -> list[RetentionRule]:
+        """List the rules of how long executions are kept; without any they are kept for ever."""
+        return self._send(calls.retention_rules(self.namespace))
+
+    def delete_retention(self, *, workflow: str = "") -> None:
+        """Remove a rule."""
+        self._send(calls.delete_retention(self.namespace, workflow))
 
     # --- executions
 

@@ -25,6 +25,7 @@ from tradewind.v1 import (
     execution_service_pb2,
     failure_pb2,
     payload_pb2,
+    retention_pb2,
     task_pb2,
 )
 
@@ -367,6 +368,24 @@ class Environment:
         """Read the message."""
         variables = _value(proto, "variables")
         return cls(proto.name, proto.description, variables, proto.etag, _moment(proto, "updated_at"), proto)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """How long executions are kept after their end."""
+
+    #: Of their root; "" stands for all workflows without a rule of their own.
+    workflow: str
+    #: None: for ever.
+    keep: timedelta | None
+    updated_at: datetime | None
+    proto: retention_pb2.RetentionRule = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: retention_pb2.RetentionRule) -> RetentionRule:
+        """Read the message."""
+        keep = proto.keep.ToTimedelta() if proto.HasField("keep") else None
+        return cls(proto.workflow, keep, _moment(proto, "updated_at"), proto)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ class _Watch:
         self.namespace = namespace_of(request.namespace)
         self._terms = parse_filter(request.filter, EVENT_FIELDS)
         self._tags: dict[str, str] = {}
+        #: It has been where nothing of the log is removed, and is to be told if that is no longer so.
+        self._is_whole = False
         #: What the snapshot showed of an execution, as long as its events up to there may still come.
         self._shown: dict[str, int] = {}
 
@@ -84,12 +86,14 @@ class _Watch:
             CursorInvalid, CursorLost: the cursor is no good.
         """
         which = self._request.WhichOneof("start")
+        self._is_whole = True
         if which == "cursor":
             place = self._place(self._request.cursor)
             if not await self._runtime.read(lambda c, _: log.holds(c, self.namespace, place)):
                 raise CursorLost(execution=place.execution_id, revision=place.revision, field="cursor")
             return place
         if which == "from_beginning" and self._request.from_beginning:
+            self._is_whole = False
             return BEGINNING
         return await self._runtime.read(lambda c, _: log.newest(self._runtime.database, c, self.namespace))
 
@@ -160,7 +164,14 @@ class _Watch:
         if known is not None:
             return (*known, False)
         database, namespace = self._runtime.database, self.namespace
-        stretch = await self._runtime.read(lambda c, _: log.read(database, c, namespace, place, COMMANDS))
+
+        def work(connection: Any, _: Any) -> tuple[log.Stretch, Place]:
+            return log.read(database, connection, namespace, place, COMMANDS), log.floor(connection, namespace)
+
+        stretch, lowest = await self._runtime.read(work)
+        if self._is_whole and place < lowest:
+            raise CursorLost(execution=place.execution_id, revision=place.revision, field="cursor")
+        self._is_whole = self._is_whole or stretch.end >= lowest
         return stretch.events, stretch.end, stretch.is_cut
 
     async def _wanted(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:

@@ -16,6 +16,7 @@ from tradewind_server.cli import (
     graph,
     listing,
     replaying,
+    retention,
     running,
     serving,
     testing,
@@ -51,6 +52,7 @@ for room in (serving, definitions, testing, graph, running, executions, listing,
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")
+app.add_typer(retention.app, name="retention")
 
 
 def main() -> None:

@@ -77,10 +77,14 @@ def _filter(
 
 def _moment(given: str, now: datetime) -> str:
     """Return an instant as the API takes it; *given* is one, or how long ago it was."""
-    ago = re.fullmatch(r"(\d{1,9})([smhd])", given)
-    if ago is None:
-        return given
-    return (now - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])).isoformat()
+    ago = seconds_of(given)
+    return given if ago is None else (now - timedelta(seconds=ago)).isoformat()
+
+
+def seconds_of(given: str) -> int | None:
+    """Return the seconds of a span such as 15m; None if it is none."""
+    span = re.fullmatch(r"(\d{1,9})([smhd])", given)
+    return None if span is None else int(span[1]) * _UNITS[span[2]]
 
 
 @on_server

@@ -6,7 +6,19 @@ from datetime import datetime
 from decimal import Decimal
 
 from tradewind import values
-from tradewind.models import Action, Definition, Environment, Event, Execution, Failure, Problem, Progress, Task, Wait
+from tradewind.models import (
+    Action,
+    Definition,
+    Environment,
+    Event,
+    Execution,
+    Failure,
+    Problem,
+    Progress,
+    RetentionRule,
+    Task,
+    Wait,
+)
 
 Record = dict[str, values.Value]
 
@@ -179,6 +191,15 @@ def definition(item: Definition) -> Record:
         "inputs": list(item.inputs),
         "file": item.file,
         "deployed_at": moment(item.deployed_at),
+    }
+
+
+def retention(item: RetentionRule) -> Record:
+    """Return how long executions are kept."""
+    return {
+        "workflow": item.workflow,
+        "keep_seconds": None if item.keep is None else int(item.keep.total_seconds()),
+        "updated_at": moment(item.updated_at),
     }
 
 

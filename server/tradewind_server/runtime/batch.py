@@ -460,6 +460,9 @@ class Batch:
         self._tx.has_written = True
         return revision
 
+    def _tidy(self, request: r.Tidy) -> object:
+        return request.work(self._tx, {each.target for each in self._requests} | self._lives.keys())
+
     # --- environments ----------------------------------------------------------------------------
 
     def _put_environment(self, request: r.PutEnvironment) -> object:
@@ -535,4 +538,5 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.DeleteDefinition: Batch._delete_definition,
     r.PutEnvironment: Batch._put_environment,
     r.DeleteEnvironment: Batch._delete_environment,
+    r.Tidy: Batch._tidy,
 }

@@ -25,6 +25,7 @@ from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer, CommitterThread
 from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
+from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
@@ -86,6 +87,7 @@ class Runtime:
         self.desk = Desk()
         self.hub = Hub()
         self.tails = Tails(database, self.read)
+        self.pruner = Pruner(self.read, self.ask, clock, settings)
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
@@ -126,6 +128,8 @@ class Runtime:
         self._tasks.append(asyncio.create_task(self._ring()))
         self._repeat(_SCAN_SECONDS, lambda: self._scan(LATE_SECONDS))
         self._repeat(_SWEEP_SECONDS, self._sweep)
+        if self.settings.retention_seconds:
+            self._repeat(self.settings.retention_seconds, self._prune)
         if self._bulletin is not None:
             self._bulletin.start(self._loop)
 
@@ -391,6 +395,10 @@ class Runtime:
             return
         with contextlib.suppress(QueueFull):
             await self.ask(r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=self.clock.now()))
+
+    async def _prune(self) -> None:
+        if self._is_fit:
+            await self.pruner.run()
 
     async def correct_clock(self) -> None:
         """Learn the database's time."""

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
+from tradewind_server.errors import ExecutionNotFound
 from tradewind_server.store import listing, schema
 from tradewind_server.store.filters import Term
 from tradewind_server.store.loading import read_events
@@ -48,9 +49,16 @@ def execution(connection: sa.Connection, namespace: str, id_: str) -> Any:
 
 
 def execution_by_id(connection: sa.Connection, id_: str) -> Any:
-    """Return the row of an execution that exists."""
+    """Return the row of an execution that exists, or did until now.
+
+    Raises:
+        ExecutionNotFound: it is no longer kept.
+    """
     table = schema.executions
-    return connection.execute(sa.select(table).where(table.c.id == id_)).one()
+    row = connection.execute(sa.select(table).where(table.c.id == id_)).one_or_none()
+    if row is None:
+        raise ExecutionNotFound(execution=id_, field="execution_id")
+    return row
 
 
 def executions_by_ids(connection: sa.Connection, ids: Sequence[str]) -> Sequence[Any]:

@@ -310,6 +310,38 @@ batches = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: How long ended executions are kept; by the workflow of their root, or "" for all others.
+retention_rules = sa.Table(
+    "retention_rules",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("workflow", _text, primary_key=True),
+    #: NULL: for ever.
+    sa.Column("keep_seconds", _int),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Executions that are gone, of which rows are still to be deleted.
+removals = sa.Table(
+    "removals",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Up to which place the log of a namespace may lack events that were removed.
+log_floors = sa.Table(
+    "log_floors",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("xid", _int, nullable=False),
+    sa.Column("position", _int, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 
 #: What the partial indexes are of. Written out, since a database does not look into parameters when it plans.
 IS_OPEN = actions.c.state == sa.literal_column("'OPEN'")

@@ -56,7 +56,7 @@ type ExecutionServiceClient interface {
 	//
 	// Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-	// content), BUSINESS_KEY_IN_USE.
+	// content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
 	StartExecution(ctx context.Context, in *StartExecutionRequest, opts ...grpc.CallOption) (*StartExecutionResponse, error)
 	// StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
 	// item by item, by the items' own request ids.
@@ -361,7 +361,7 @@ type ExecutionServiceServer interface {
 	//
 	// Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-	// content), BUSINESS_KEY_IN_USE.
+	// content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
 	StartExecution(context.Context, *StartExecutionRequest) (*StartExecutionResponse, error)
 	// StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
 	// item by item, by the items' own request ids.

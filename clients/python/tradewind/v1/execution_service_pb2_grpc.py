@@ -142,7 +142,7 @@ class ExecutionServiceServicer(object):
 
         Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
         PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-        content), BUSINESS_KEY_IN_USE.
+        content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class ExecutionServiceStub:
 
     Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
     PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-    content), BUSINESS_KEY_IN_USE.
+    content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
     """
     StartExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.StartExecutionsRequest, _execution_service_pb2.StartExecutionsResponse]
     """StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
@@ -170,7 +170,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
 
     Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
     PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-    content), BUSINESS_KEY_IN_USE.
+    content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
     """
     StartExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.StartExecutionsRequest, _execution_service_pb2.StartExecutionsResponse]  # type: ignore[assignment]
     """StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
@@ -298,7 +298,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
         PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-        content), BUSINESS_KEY_IN_USE.
+        content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
         """
 
     @_abc_1.abstractmethod

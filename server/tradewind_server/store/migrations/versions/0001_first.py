@@ -288,6 +288,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "log_floors",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("xid", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "messages",
         sa.Column("target", sa.String(length=64), nullable=False),
         sa.Column("source", sa.String(length=64), nullable=False),
@@ -305,6 +313,23 @@ def upgrade() -> None:
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("namespace"),
+    )
+    op.create_table(
+        "removals",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "retention_rules",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("workflow", sa.Text(), nullable=False),
+        sa.Column("keep_seconds", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "workflow"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "tasks",
