@@ -130,6 +130,24 @@ async def test_list_by_end_goes_on_from_page_to_page(served: Served) -> None:
     assert (answer.total, answer.groups_cut) == (5, False)
 
 
+async def test_large_execution_is_exported_whole(served: Served) -> None:
+    """In messages that a client can take, none of them twice; the cursor comes with the last."""
+    await served.deploy(HEAVY)
+    id_ = await served.start("heavy", {"text": "x" * 900_000})
+    await served.ended(id_)
+    found = execution_service_pb2.ExportExecutionsResponse()
+    async for message in served.executions.ExportExecutions(execution_service_pb2.ExportExecutionsRequest()):
+        assert message.ByteSize() < 4 * 1024 * 1024
+        assert not found.cursor
+        found.MergeFrom(message)
+    assert found.cursor
+    assert found.execution == await served.get(id_)
+    assert [event.revision for event in found.events] == list(range(1, found.execution.revision + 1))
+    assert [action.id for action in found.actions] == [f"a{n}" for n in range(1, 8)]
+    assert [task.name for task in found.tasks] == ["t"]
+    assert all(len(action.result.data) > 900_000 for action in found.actions)
+
+
 FAILS = """
 version: '2.0'
 fails:

@@ -163,6 +163,29 @@ def test_count_groups(story: Story) -> None:
     assert [line.split() for line in shown] == [["STATE", "COUNT"], ["RUNNING", "1"], ["1", "in", "all"]]
 
 
+def test_export_writes_whole_executions_and_goes_on_after_a_cursor(story: Story) -> None:
+    """One line each, with all digits; what was written does not come again."""
+    ids = [start(story, "--tag", "exported") for _ in range(3)]
+    answer(story, "actions", "complete", ids[0], "ask", "--result", "1.00")
+    tradewind(story, "watch", ids[0])
+
+    def lines(*arguments: str) -> list[Any]:
+        done = tradewind(story, "export", "--tag", "exported", *arguments)
+        assert done.returncode == 0, done
+        return [json.loads(line, parse_float=Decimal) for line in done.stdout.splitlines()]
+
+    found = lines()
+    assert [item["id"] for item in found] == ids[::-1]
+    whole = found[-1]
+    assert str(whole["output"]) == "{'amount': Decimal('10.50'), 'answer': Decimal('1.00')}"
+    assert [event["revision"] for event in whole["events"]] == list(range(1, whole["revision"] + 1))
+    assert [task["name"] for task in whole["tasks"]] == ["ask"]
+    assert [action["state"] for action in whole["actions"]] == ["SUCCEEDED"]
+    assert [item["id"] for item in lines("--cursor", found[0]["cursor"])] == ids[1::-1]
+    assert lines("--cursor", whole["cursor"]) == []
+    assert refusal(story, "export", "--cursor", whole["cursor"]) == (1, "CURSOR_INVALID")
+
+
 def test_retention_is_set_listed_and_removed(story: Story) -> None:
     """Of a workflow or of all others; what has no rule is kept for ever."""
     assert answer(story, "retention", "list") == []

@@ -25,6 +25,7 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    Exported,
     Groups,
     LogUpdate,
     Page,
@@ -45,7 +46,7 @@ from tradewind.v1 import (
     retention_service_pb2_grpc,
     server_service_pb2_grpc,
 )
-from tradewind.watching import Following, GapFound, LogOptions, LogWatch, Watch
+from tradewind.watching import Export, Following, GapFound, LogOptions, LogWatch, Watch
 
 T = TypeVar("T")
 
@@ -241,6 +242,13 @@ class Client:
     def executions(self, filter: str = "", *, full: bool = False) -> AsyncIterator[Execution]:
         """List executions, newest first, page by page as they are read; *full* adds their payloads."""
         return self._pages(lambda token: calls.executions(self.namespace, filter, full, PAGE, token))
+
+    def export(self, filter: str = "", *, cursor: str = "") -> AsyncIterator[Exported]:
+        """Give whole executions with tasks, actions and events, in the order of lists, over restarts of the server.
+
+        *cursor* is that of the last one that was kept: it goes on after that, with the same filter.
+        """
+        return self._follow(Export(self.namespace, filter, cursor), None)
 
     async def count(self, filter: str = "") -> dict[str, int]:
         """Count executions by state."""

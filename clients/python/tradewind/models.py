@@ -330,6 +330,18 @@ class LogUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """A whole execution."""
+
+    execution: Execution
+    tasks: tuple[Task, ...]
+    actions: tuple[Action, ...]
+    events: tuple[Event, ...]
+    #: Where to resume after it.
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a definition."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
-from tradewind_server.api import convert, explain, log_watching, progress, views, watching
+from tradewind_server.api import convert, explain, export, log_watching, progress, views, watching
 from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
@@ -263,6 +263,11 @@ class Executions(service.ExecutionServiceServicer):
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> Any:
         """Follow many."""
         async for message in self._log_watching.watch(request):
+            yield message
+
+    async def ExportExecutions(self, request: pb.ExportExecutionsRequest, context: Any) -> Any:
+        """Give whole ones."""
+        async for message in export.export(self._runtime, self._pages, request):
             yield message
 
     # --- steering --------------------------------------------------------------------------------

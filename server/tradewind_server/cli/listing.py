@@ -1,4 +1,4 @@
-"""The commands ps and count: which executions there are."""
+"""The commands ps, count and export: which executions there are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (ps, count):
+    for command in (ps, count, export):
         app.command()(command)
 
 
@@ -83,8 +83,26 @@ def _moment(given: str, now: datetime) -> str:
 
 def seconds_of(given: str) -> int | None:
     """Return the seconds of a span such as 15m; None if it is none."""
-    span = re.fullmatch(r"(\d{1,9})([smhd])", given)
+    span = re.fullmatch(r"(\d{1,5})([smhd])", given)
     return None if span is None else int(span[1]) * _UNITS[span[2]]
+
+
+@on_server
+def export(
+    session: Session,
+    cursor: Annotated[str, typer.Option(help="Go on after the execution that had this cursor; same filter.")] = "",
+    state: State = "",
+    workflow: Workflow = "",
+    business_key: str = "",
+    tag: str = "",
+    error: Error = "",
+    filter: Filter = "",
+) -> None:
+    """Write whole executions as JSON lines, each with its tasks, actions, events, and the cursor to go on after it."""
+    text = _filter(state, workflow, business_key, tag, error, "", "", "", filter)
+    with session.client() as client:
+        for item in client.export(text, cursor=cursor):
+            session.output.json(records.exported(item))
 
 
 @on_server

@@ -12,6 +12,7 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    Exported,
     Failure,
     Problem,
     Progress,
@@ -178,6 +179,18 @@ def event(item: Event) -> Record:
         "action_state": item.action_state,
         "body": item.body,
     }
+
+
+def exported(item: Exported) -> Record:
+    """Return a whole execution."""
+    whole = execution(item.execution)
+    whole["env"] = item.execution.env
+    whole["definition_version"] = item.execution.proto.definition_version
+    whole["tasks"] = [task(one) for one in item.tasks]
+    whole["actions"] = [action(one) for one in item.actions]
+    whole["events"] = [event(one) for one in item.events]
+    whole["cursor"] = item.cursor
+    return whole
 
 
 def definition(item: Definition) -> Record:

@@ -196,6 +196,19 @@ def events_at(
     return {(row[0], row[1]): decode_event(row[2], row[3], bytes(row[4])) for row in rows}
 
 
+def actions_after(connection: sa.Connection, execution_id: str, after: int, limit: int) -> Sequence[Any]:
+    """Return actions of an execution after an id, in order."""
+    namespace = execution_by_id(connection, execution_id).namespace
+    return actions(connection, namespace, execution_id, [], limit, (execution_id, after))
+
+
+def revisions(connection: sa.Connection, execution_id: str, after: int, limit: int) -> Sequence[Any]:
+    """Return the keys of events of an execution after a revision, in order."""
+    e_ = schema.events.c
+    query = sa.select(e_.execution_id, e_.revision).where(e_.execution_id == execution_id, e_.revision > after)
+    return connection.execute(query.order_by(e_.revision).limit(limit)).all()
+
+
 def history(connection: sa.Connection, execution_id: str, after: int, limit: int) -> list[StoredEvent]:
     """Return events of an execution after a revision, in order."""
     return read_events(connection, execution_id, after, limit)

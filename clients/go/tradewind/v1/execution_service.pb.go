@@ -2953,6 +2953,152 @@ func (x *WatchEventsResponse) GetCoalesced() int64 {
 	return 0
 }
 
+// ExportExecutionsRequest says which executions to export.
+type ExportExecutionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. As in ListExecutionsRequest.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Optional. After the execution that had this cursor; default: from the first.
+	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportExecutionsRequest) Reset() {
+	*x = ExportExecutionsRequest{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportExecutionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportExecutionsRequest) ProtoMessage() {}
+
+func (x *ExportExecutionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportExecutionsRequest.ProtoReflect.Descriptor instead.
+func (*ExportExecutionsRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ExportExecutionsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ExportExecutionsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ExportExecutionsRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// ExportExecutionsResponse is an execution, or a part of one.
+type ExportExecutionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The execution with its payloads; in the first message of each.
+	Execution *Execution `protobuf:"bytes,1,opt,name=execution,proto3" json:"execution,omitempty"`
+	// Its tasks with their payloads, in the order in which they came to be.
+	Tasks []*Task `protobuf:"bytes,2,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// Its actions with their payloads, in the order in which they came to be.
+	Actions []*Action `protobuf:"bytes,3,rep,name=actions,proto3" json:"actions,omitempty"`
+	// Its events, by revision, up to that of the execution.
+	Events []*Event `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	// Where to resume; in the last message of each execution.
+	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportExecutionsResponse) Reset() {
+	*x = ExportExecutionsResponse{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportExecutionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportExecutionsResponse) ProtoMessage() {}
+
+func (x *ExportExecutionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportExecutionsResponse.ProtoReflect.Descriptor instead.
+func (*ExportExecutionsResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ExportExecutionsResponse) GetExecution() *Execution {
+	if x != nil {
+		return x.Execution
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetActions() []*Action {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 // ExplainExecutionRequest names an execution.
 type ExplainExecutionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2968,7 +3114,7 @@ type ExplainExecutionRequest struct {
 
 func (x *ExplainExecutionRequest) Reset() {
 	*x = ExplainExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3126,7 @@ func (x *ExplainExecutionRequest) String() string {
 func (*ExplainExecutionRequest) ProtoMessage() {}
 
 func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3139,7 @@ func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExplainExecutionRequest) GetNamespace() string {
@@ -3032,7 +3178,7 @@ type ExplainExecutionResponse struct {
 
 func (x *ExplainExecutionResponse) Reset() {
 	*x = ExplainExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3190,7 @@ func (x *ExplainExecutionResponse) String() string {
 func (*ExplainExecutionResponse) ProtoMessage() {}
 
 func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3203,7 @@ func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExplainExecutionResponse) GetExecution() *Execution {
@@ -3110,7 +3256,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3122,7 +3268,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3135,7 +3281,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Wait) GetKind() WaitKind {
@@ -3410,7 +3556,17 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x05 \x01(\v2\x18.tradewind.v1.CheckpointR\n" +
 	"checkpoint\x12\x1c\n" +
-	"\tcoalesced\x18\x06 \x01(\x03R\tcoalesced\"}\n" +
+	"\tcoalesced\x18\x06 \x01(\x03R\tcoalesced\"g\n" +
+	"\x17ExportExecutionsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\"\xf0\x01\n" +
+	"\x18ExportExecutionsResponse\x125\n" +
+	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x12(\n" +
+	"\x05tasks\x18\x02 \x03(\v2\x12.tradewind.v1.TaskR\x05tasks\x12.\n" +
+	"\aactions\x18\x03 \x03(\v2\x14.tradewind.v1.ActionR\aactions\x12+\n" +
+	"\x06events\x18\x04 \x03(\v2\x13.tradewind.v1.EventR\x06events\x12\x16\n" +
+	"\x06cursor\x18\x05 \x01(\tR\x06cursor\"}\n" +
 	"\x17ExplainExecutionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12!\n" +
@@ -3444,7 +3600,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x0fWAIT_KIND_CHILD\x10\x04\x12\x13\n" +
 	"\x0fWAIT_KIND_PAUSE\x10\x05\x12\x1b\n" +
 	"\x17WAIT_KIND_WORKER_ABSENT\x10\x06\x12\x15\n" +
-	"\x11WAIT_KIND_MESSAGE\x10\a2\x9e\f\n" +
+	"\x11WAIT_KIND_MESSAGE\x10\a2\x88\r\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +
@@ -3462,7 +3618,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\tRerunTask\x12\x1e.tradewind.v1.RerunTaskRequest\x1a\x1f.tradewind.v1.RerunTaskResponse\x12I\n" +
 	"\bSkipTask\x12\x1d.tradewind.v1.SkipTaskRequest\x1a\x1e.tradewind.v1.SkipTaskResponse\x12]\n" +
 	"\x0eWatchExecution\x12#.tradewind.v1.WatchExecutionRequest\x1a$.tradewind.v1.WatchExecutionResponse0\x01\x12T\n" +
-	"\vWatchEvents\x12 .tradewind.v1.WatchEventsRequest\x1a!.tradewind.v1.WatchEventsResponse0\x01\x12f\n" +
+	"\vWatchEvents\x12 .tradewind.v1.WatchEventsRequest\x1a!.tradewind.v1.WatchEventsResponse0\x01\x12h\n" +
+	"\x10ExportExecutions\x12%.tradewind.v1.ExportExecutionsRequest\x1a&.tradewind.v1.ExportExecutionsResponse\"\x03\x90\x02\x010\x01\x12f\n" +
 	"\x10ExplainExecution\x12%.tradewind.v1.ExplainExecutionRequest\x1a&.tradewind.v1.ExplainExecutionResponse\"\x03\x90\x02\x01BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
@@ -3479,7 +3636,7 @@ func file_tradewind_v1_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(BusinessKeyPolicy)(0),           // 0: tradewind.v1.BusinessKeyPolicy
 	(WaitKind)(0),                    // 1: tradewind.v1.WaitKind
@@ -3520,110 +3677,118 @@ var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(*Checkpoint)(nil),               // 36: tradewind.v1.Checkpoint
 	(*WatchEventsRequest)(nil),       // 37: tradewind.v1.WatchEventsRequest
 	(*WatchEventsResponse)(nil),      // 38: tradewind.v1.WatchEventsResponse
-	(*ExplainExecutionRequest)(nil),  // 39: tradewind.v1.ExplainExecutionRequest
-	(*ExplainExecutionResponse)(nil), // 40: tradewind.v1.ExplainExecutionResponse
-	(*Wait)(nil),                     // 41: tradewind.v1.Wait
-	(*Payload)(nil),                  // 42: tradewind.v1.Payload
-	(*Execution)(nil),                // 43: tradewind.v1.Execution
-	(*Refusal)(nil),                  // 44: tradewind.v1.Refusal
-	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
-	(ExecutionView)(0),               // 46: tradewind.v1.ExecutionView
-	(*Progress)(nil),                 // 47: tradewind.v1.Progress
-	(ExecutionState)(0),              // 48: tradewind.v1.ExecutionState
-	(*Task)(nil),                     // 49: tradewind.v1.Task
-	(*Action)(nil),                   // 50: tradewind.v1.Action
-	(*Event)(nil),                    // 51: tradewind.v1.Event
-	(*timestamppb.Timestamp)(nil),    // 52: google.protobuf.Timestamp
+	(*ExportExecutionsRequest)(nil),  // 39: tradewind.v1.ExportExecutionsRequest
+	(*ExportExecutionsResponse)(nil), // 40: tradewind.v1.ExportExecutionsResponse
+	(*ExplainExecutionRequest)(nil),  // 41: tradewind.v1.ExplainExecutionRequest
+	(*ExplainExecutionResponse)(nil), // 42: tradewind.v1.ExplainExecutionResponse
+	(*Wait)(nil),                     // 43: tradewind.v1.Wait
+	(*Payload)(nil),                  // 44: tradewind.v1.Payload
+	(*Execution)(nil),                // 45: tradewind.v1.Execution
+	(*Refusal)(nil),                  // 46: tradewind.v1.Refusal
+	(*durationpb.Duration)(nil),      // 47: google.protobuf.Duration
+	(ExecutionView)(0),               // 48: tradewind.v1.ExecutionView
+	(*Progress)(nil),                 // 49: tradewind.v1.Progress
+	(ExecutionState)(0),              // 50: tradewind.v1.ExecutionState
+	(*Task)(nil),                     // 51: tradewind.v1.Task
+	(*Action)(nil),                   // 52: tradewind.v1.Action
+	(*Event)(nil),                    // 53: tradewind.v1.Event
+	(*timestamppb.Timestamp)(nil),    // 54: google.protobuf.Timestamp
 }
 var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.StartExecutionRequest.business_key_policy:type_name -> tradewind.v1.BusinessKeyPolicy
-	42, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
-	42, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
-	42, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
-	43, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	44, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
+	44, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
+	44, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
+	45, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
 	2,  // 5: tradewind.v1.StartExecutionsRequest.requests:type_name -> tradewind.v1.StartExecutionRequest
 	6,  // 6: tradewind.v1.StartExecutionsResponse.results:type_name -> tradewind.v1.StartResult
 	3,  // 7: tradewind.v1.StartResult.started:type_name -> tradewind.v1.StartExecutionResponse
-	44, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
+	46, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
 	2,  // 9: tradewind.v1.StartAndWaitRequest.start:type_name -> tradewind.v1.StartExecutionRequest
-	45, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
-	43, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
-	46, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
-	43, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	47, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
-	46, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	43, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
+	47, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	45, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
+	48, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
+	45, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	49, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
+	48, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	45, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
 	16, // 17: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
 	15, // 18: tradewind.v1.CountExecutionsResponse.groups:type_name -> tradewind.v1.ExecutionGroup
-	48, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
-	46, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
-	49, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
-	46, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	50, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
-	51, // 24: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
-	43, // 25: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	42, // 26: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
-	43, // 27: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	43, // 28: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	42, // 29: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
-	43, // 30: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
-	49, // 31: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
-	43, // 32: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
-	49, // 33: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
-	51, // 34: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
+	50, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
+	48, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
+	51, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
+	48, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	52, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
+	53, // 24: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
+	45, // 25: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	44, // 26: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
+	45, // 27: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	45, // 28: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	44, // 29: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
+	45, // 30: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
+	51, // 31: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
+	45, // 32: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
+	51, // 33: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
+	53, // 34: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
 	35, // 35: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
 	36, // 36: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	43, // 37: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
-	49, // 38: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
-	52, // 39: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
-	45, // 40: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
-	51, // 41: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
-	43, // 42: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
+	45, // 37: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
+	51, // 38: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
+	54, // 39: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
+	47, // 40: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
+	53, // 41: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
+	45, // 42: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
 	36, // 43: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	43, // 44: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	41, // 45: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
-	1,  // 46: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
-	52, // 47: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	52, // 48: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	2,  // 49: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
-	4,  // 50: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
-	7,  // 51: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
-	9,  // 52: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
-	11, // 53: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
-	13, // 54: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
-	17, // 55: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
-	19, // 56: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
-	21, // 57: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
-	23, // 58: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
-	25, // 59: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
-	27, // 60: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
-	29, // 61: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
-	31, // 62: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
-	33, // 63: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
-	37, // 64: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
-	39, // 65: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
-	3,  // 66: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
-	5,  // 67: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
-	8,  // 68: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
-	10, // 69: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
-	12, // 70: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
-	14, // 71: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
-	18, // 72: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
-	20, // 73: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
-	22, // 74: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
-	24, // 75: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
-	26, // 76: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
-	28, // 77: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
-	30, // 78: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
-	32, // 79: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
-	34, // 80: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
-	38, // 81: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
-	40, // 82: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
-	66, // [66:83] is the sub-list for method output_type
-	49, // [49:66] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	45, // 44: tradewind.v1.ExportExecutionsResponse.execution:type_name -> tradewind.v1.Execution
+	51, // 45: tradewind.v1.ExportExecutionsResponse.tasks:type_name -> tradewind.v1.Task
+	52, // 46: tradewind.v1.ExportExecutionsResponse.actions:type_name -> tradewind.v1.Action
+	53, // 47: tradewind.v1.ExportExecutionsResponse.events:type_name -> tradewind.v1.Event
+	45, // 48: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	43, // 49: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
+	1,  // 50: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
+	54, // 51: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	54, // 52: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	2,  // 53: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
+	4,  // 54: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
+	7,  // 55: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
+	9,  // 56: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
+	11, // 57: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
+	13, // 58: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
+	17, // 59: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
+	19, // 60: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
+	21, // 61: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
+	23, // 62: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
+	25, // 63: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
+	27, // 64: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
+	29, // 65: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
+	31, // 66: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
+	33, // 67: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
+	37, // 68: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
+	39, // 69: tradewind.v1.ExecutionService.ExportExecutions:input_type -> tradewind.v1.ExportExecutionsRequest
+	41, // 70: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
+	3,  // 71: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
+	5,  // 72: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
+	8,  // 73: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
+	10, // 74: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
+	12, // 75: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
+	14, // 76: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
+	18, // 77: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
+	20, // 78: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
+	22, // 79: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
+	24, // 80: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
+	26, // 81: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
+	28, // 82: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
+	30, // 83: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
+	32, // 84: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
+	34, // 85: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
+	38, // 86: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
+	40, // 87: tradewind.v1.ExecutionService.ExportExecutions:output_type -> tradewind.v1.ExportExecutionsResponse
+	42, // 88: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
+	71, // [71:89] is the sub-list for method output_type
+	53, // [53:71] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_service_proto_init() }
@@ -3668,7 +3833,7 @@ func file_tradewind_v1_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_execution_service_proto_rawDesc), len(file_tradewind_v1_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

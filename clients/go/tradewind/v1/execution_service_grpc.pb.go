@@ -37,6 +37,7 @@ const (
 	ExecutionService_SkipTask_FullMethodName         = "/tradewind.v1.ExecutionService/SkipTask"
 	ExecutionService_WatchExecution_FullMethodName   = "/tradewind.v1.ExecutionService/WatchExecution"
 	ExecutionService_WatchEvents_FullMethodName      = "/tradewind.v1.ExecutionService/WatchEvents"
+	ExecutionService_ExportExecutions_FullMethodName = "/tradewind.v1.ExecutionService/ExportExecutions"
 	ExecutionService_ExplainExecution_FullMethodName = "/tradewind.v1.ExecutionService/ExplainExecution"
 )
 
@@ -143,6 +144,14 @@ type ExecutionServiceClient interface {
 	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
 	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
+	// ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+	// events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+	// does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+	// finished_at leaves those out. The stream ends with OK after the last one.
+	//
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+	// SERVER_DRAINING (resume, on another server if there is one).
+	ExportExecutions(ctx context.Context, in *ExportExecutionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportExecutionsResponse], error)
 	// ExplainExecution says what an open execution waits for.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
@@ -335,6 +344,25 @@ func (c *executionServiceClient) WatchEvents(ctx context.Context, in *WatchEvent
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
 
+func (c *executionServiceClient) ExportExecutions(ctx context.Context, in *ExportExecutionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportExecutionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutionService_ServiceDesc.Streams[2], ExecutionService_ExportExecutions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportExecutionsRequest, ExportExecutionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_ExportExecutionsClient = grpc.ServerStreamingClient[ExportExecutionsResponse]
+
 func (c *executionServiceClient) ExplainExecution(ctx context.Context, in *ExplainExecutionRequest, opts ...grpc.CallOption) (*ExplainExecutionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainExecutionResponse)
@@ -448,6 +476,14 @@ type ExecutionServiceServer interface {
 	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
 	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
+	// ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+	// events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+	// does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+	// finished_at leaves those out. The stream ends with OK after the last one.
+	//
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+	// SERVER_DRAINING (resume, on another server if there is one).
+	ExportExecutions(*ExportExecutionsRequest, grpc.ServerStreamingServer[ExportExecutionsResponse]) error
 	// ExplainExecution says what an open execution waits for.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
@@ -509,6 +545,9 @@ func (UnimplementedExecutionServiceServer) WatchExecution(*WatchExecutionRequest
 }
 func (UnimplementedExecutionServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method WatchEvents not implemented")
+}
+func (UnimplementedExecutionServiceServer) ExportExecutions(*ExportExecutionsRequest, grpc.ServerStreamingServer[ExportExecutionsResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method ExportExecutions not implemented")
 }
 func (UnimplementedExecutionServiceServer) ExplainExecution(context.Context, *ExplainExecutionRequest) (*ExplainExecutionResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ExplainExecution not implemented")
@@ -808,6 +847,17 @@ func _ExecutionService_WatchEvents_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
 
+func _ExecutionService_ExportExecutions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportExecutionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ExecutionServiceServer).ExportExecutions(m, &grpc.GenericServerStream[ExportExecutionsRequest, ExportExecutionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_ExportExecutionsServer = grpc.ServerStreamingServer[ExportExecutionsResponse]
+
 func _ExecutionService_ExplainExecution_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainExecutionRequest)
 	if err := dec(in); err != nil {
@@ -903,6 +953,11 @@ var ExecutionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchEvents",
 			Handler:       _ExecutionService_WatchEvents_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExportExecutions",
+			Handler:       _ExecutionService_ExportExecutions_Handler,
 			ServerStreams: true,
 		},
 	},

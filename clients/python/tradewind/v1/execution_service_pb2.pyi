@@ -1428,6 +1428,82 @@ class WatchEventsResponse(_message.Message):
 Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
 
 @_typing.final
+class ExportExecutionsRequest(_message.Message):
+    """ExportExecutionsRequest says which executions to export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    filter: _builtins.str
+    """Optional. As in ListExecutionsRequest."""
+    cursor: _builtins.str
+    """Optional. After the execution that had this cursor; default: from the first."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportExecutionsRequest: _TypeAlias = ExportExecutionsRequest  # noqa: Y015
+
+@_typing.final
+class ExportExecutionsResponse(_message.Message):
+    """ExportExecutionsResponse is an execution, or a part of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to resume; in the last message of each execution."""
+    @_builtins.property
+    def execution(self) -> _execution_pb2.Execution:
+        """The execution with its payloads; in the first message of each."""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
+        """Its tasks with their payloads, in the order in which they came to be."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Action]:
+        """Its actions with their payloads, in the order in which they came to be."""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """Its events, by revision, up to that of the execution."""
+
+    def __init__(
+        self,
+        *,
+        execution: _execution_pb2.Execution | None = ...,
+        tasks: _abc.Iterable[_task_pb2.Task] | None = ...,
+        actions: _abc.Iterable[_action_pb2.Action] | None = ...,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "cursor", b"cursor", "events", b"events", "execution", b"execution", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportExecutionsResponse: _TypeAlias = ExportExecutionsResponse  # noqa: Y015
+
+@_typing.final
 class ExplainExecutionRequest(_message.Message):
     """ExplainExecutionRequest names an execution."""
 

@@ -147,6 +147,15 @@ class ExecutionServiceStub:
     event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
     snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
     """
+    ExportExecutions: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionsRequest, _execution_service_pb2.ExportExecutionsResponse]
+    """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+    events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+    does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+    finished_at leaves those out. The stream ends with OK after the last one.
+
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+    SERVER_DRAINING (resume, on another server if there is one).
+    """
     ExplainExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainExecutionRequest, _execution_service_pb2.ExplainExecutionResponse]
     """ExplainExecution says what an open execution waits for.
 
@@ -271,6 +280,15 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
     event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
     snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+    """
+    ExportExecutions: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionsRequest, _execution_service_pb2.ExportExecutionsResponse]  # type: ignore[assignment]
+    """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+    events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+    does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+    finished_at leaves those out. The stream ends with OK after the last one.
+
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+    SERVER_DRAINING (resume, on another server if there is one).
     """
     ExplainExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainExecutionRequest, _execution_service_pb2.ExplainExecutionResponse]  # type: ignore[assignment]
     """ExplainExecution says what an open execution waits for.
@@ -489,6 +507,21 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
         event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
         snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+        """
+
+    @_abc_1.abstractmethod
+    def ExportExecutions(
+        self,
+        request: _execution_service_pb2.ExportExecutionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.ExportExecutionsResponse], _abc.AsyncIterator[_execution_service_pb2.ExportExecutionsResponse]]:
+        """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+        events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+        does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+        finished_at leaves those out. The stream ends with OK after the last one.
+
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+        SERVER_DRAINING (resume, on another server if there is one).
         """
 
     @_abc_1.abstractmethod
