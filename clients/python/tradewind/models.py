@@ -223,6 +223,8 @@ class Action:
     #: Whether it waits for `complete_action` or `fail_action`.
     asynchronous: bool
     created_at: datetime
+    #: When its last attempt was handed to a worker.
+    started_at: datetime | None
     finished_at: datetime | None
     proto: action_pb2.Action = field(repr=False, compare=False)
 
@@ -243,6 +245,7 @@ class Action:
             proto.worker,
             proto.asynchronous,
             _at(proto.created_at),
+            _moment(proto, "started_at"),
             _moment(proto, "finished_at"),
             proto,
         )

@@ -272,10 +272,11 @@ def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
         task_id=f"t{row.task_id}",
         task=row.task,
         name=row.name,
-        attempt=row.queue_attempt or 1,
+        attempt=row.queue_attempt or row.attempt,
         task_attempt=row.task_attempt,
         state=_ENDED.get(row.state, state),
         worker=row.queue_worker or row.worker,
+        worker_build=row.queue_worker_build or row.worker_build,
         child_execution_id=row.child_id,
         asynchronous=bool(row.asynchronous),
         deliveries=row.queue_deliveries or 0,
@@ -289,6 +290,9 @@ def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
         message.item_index = row.item_index
     if row.queue_lease_until and not is_queued:
         message.lease_expires_at.CopyFrom(convert.timestamp(row.queue_lease_until))
+    started_at = row.started_at or (0 if is_queued else row.queue_offered_at)
+    if started_at:
+        message.started_at.CopyFrom(convert.timestamp(started_at))
     if row.state != "OPEN":
         message.finished_at.CopyFrom(convert.timestamp(row.updated_at))
     result = bodies.get((row.execution_id, row.result_revision))

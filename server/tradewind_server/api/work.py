@@ -130,6 +130,7 @@ class WorkStream:
         hello = first.hello
         session = self._session
         session.worker = convert.required("worker_id", hello.worker_id)
+        session.build = convert.name_of("build", hello.build)
         session.namespace = namespace_of(hello.namespace)
         session.limits = capabilities(hello.actions)
         session.targets = targets(session.worker, hello.actions)

@@ -152,12 +152,16 @@ def action(item: Action) -> Record:
         "attempt": item.attempt,
         "state": item.state,
         "asynchronous": item.asynchronous,
+        "task_attempt": item.proto.task_attempt,
         "worker": item.worker,
+        "worker_build": item.proto.worker_build,
+        "child_execution_id": item.proto.child_execution_id,
         "progress": item.proto.progress_message,
         "input": item.input,
         "result": item.result,
         "error": failure(item.failure),
         "created_at": moment(item.created_at),
+        "started_at": moment(item.started_at),
         "finished_at": moment(item.finished_at),
     }
 

@@ -26,6 +26,8 @@ class Session:
     limits: Mapping[str, int]
     #: Action name -> the targets it answers to.
     targets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    #: Version of its program, or "".
+    build: str = ""
     #: Actions it may still be given.
     room: int = 0
     #: Actions of each name that it holds.

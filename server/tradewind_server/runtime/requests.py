@@ -121,6 +121,7 @@ class Claim(Request, kw_only=True):
 
     session: str
     worker: str
+    build: str = ""
     namespace: str
     #: (action name, target or "", how many)
     wanted: Sequence[tuple[str, str, int]]

@@ -267,6 +267,7 @@ class Runtime:
                 provenance=Provenance("system:claims", "ClaimActions"),
                 session=session.id,
                 worker=session.worker,
+                build=session.build,
                 namespace=session.namespace,
                 wanted=wanted,
             )

@@ -17,7 +17,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
 from tradewind_server.engine.state import Action, Execution, Task
 from tradewind_server.lang.values import encode
-from tradewind_server.store.records import QUEUED, Live, Message, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.records import QUEUED, Answered, Live, Message, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.statements import Row
 
 #: A new action ranks by when it became ready; a unit of priority is worth this much, microseconds.
@@ -68,6 +68,8 @@ class OfferDetail(msgspec.Struct, omit_defaults=True, gc=False):
     task_id: int = 0
 
 
+#: An action that is open, or that ended without an answer.
+_NOBODY = Answered("", "", 1, None)
 _encode_detail = msgspec.json.Encoder().encode
 
 
@@ -104,7 +106,9 @@ TURN = (
     "env_revision",
 )  # fmt: skip
 TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
-ACTION_CHANGES = ("cancelling", "state", "result_revision", "updated_at", "worker")
+ACTION_CHANGES = (
+    "cancelling", "state", "result_revision", "updated_at", "worker", "worker_build", "attempt", "started_at",
+)  # fmt: skip
 
 
 class Changes:
@@ -123,7 +127,7 @@ class Changes:
         self.ended_timers: list[tuple[str, int]] = []
         self.arrivals: list[Row] = []
         #: Who ended an action.
-        self.workers: dict[tuple[str, int], str] = {}
+        self.answered: dict[tuple[str, int], Answered] = {}
         #: Business keys of executions that ended: (namespace, workflow, key, execution).
         self.freed_keys: list[tuple[str, str, str, str]] = []
         self._touched: dict[str, _Touched] = {}
@@ -208,11 +212,11 @@ class Changes:
                 else:
                     rows.tasks.append((*_task_changes(task), id_, task_id))
             for action_id in touched.actions:
-                action, worker = state.actions[action_id], self.workers.get((id_, action_id), "")
+                action, by = state.actions[action_id], self.answered.get((id_, action_id), _NOBODY)
                 if action_id > touched.known_actions:
-                    rows.new_actions.append(_new_action(live, action, worker))
+                    rows.new_actions.append(_new_action(live, action, by))
                 else:
-                    rows.actions.append((*_action_changes(action, worker), id_, action_id))
+                    rows.actions.append((*_action_changes(action, by), id_, action_id))
         return rows
 
 
@@ -254,9 +258,9 @@ def _schedule(
         task.id if event.posted else 0,
     )  # fmt: skip
     changes.queued[envelope.id, event.action] = QueueRow(
-        envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, 0, 0,
-        event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision, "",
-        None, _encode_detail(detail), encode(event.input),
+        envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, "", 0,
+        0, 0, event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision,
+        "", None, _encode_detail(detail), encode(event.input),
     )  # fmt: skip
 
 
@@ -448,19 +452,19 @@ def _task_changes(task: Task) -> Row:
     return (task.state.value, task.attempt, task.message, updated, task.published_revision, _encode_detail(detail))
 
 
-def _new_action(live: Live, action: Action, worker: str) -> Row:
+def _new_action(live: Live, action: Action, by: Answered) -> Row:
     """Return the row of an action, in the order of the table's columns."""
     envelope, task = live.envelope, live.state.tasks[action.task]
-    cancelling, word, result_revision, updated, worker = _action_changes(action, worker)
+    cancelling, word, result_revision, updated, *answered = _action_changes(action, by)
     return (
         envelope.id, action.id, envelope.namespace, action.task, task.name, action.task_attempt, action.index,
         action.name, action.kind, "\n".join(action.wrappers), int(action.asynchronous), action.child,
         cancelling, word, action.scheduled_revision, result_revision, to_microseconds(action.created_at), updated,
-        worker,
+        *answered,
     )  # fmt: skip
 
 
-def _action_changes(action: Action, worker: str) -> Row:
+def _action_changes(action: Action, by: Answered) -> Row:
     """Return the columns `ACTION_CHANGES`."""
     updated = to_microseconds(action.updated_at)
-    return (int(action.cancelling), action.state.value, action.result_revision, updated, worker)
+    return (int(action.cancelling), action.state.value, action.result_revision, updated, *by)

@@ -185,7 +185,10 @@ _OPEN_STATES: dict[Any, sa.ColumnElement[bool]] = {
     "QUEUED": sa.and_(schema.IS_OPEN, schema.IS_QUEUED),
     "RUNNING": sa.and_(schema.IS_OPEN, schema.queue.c.stage.is_distinct_from(0)),
 }
-_DELIVERY = ("stage", "target", "attempt", "worker", "lease_until", "deliveries", "ready_at", "progress")
+_DELIVERY = (
+    "stage", "target", "attempt", "worker", "worker_build", "offered_at", "lease_until", "deliveries", "ready_at",
+    "progress",
+)  # fmt: skip
 
 
 def events_at(

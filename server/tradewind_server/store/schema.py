@@ -215,7 +215,11 @@ actions = sa.Table(
     sa.Column("result_revision", _int, nullable=False),
     sa.Column("created_at", _int, nullable=False),
     sa.Column("updated_at", _int, nullable=False),
+    #: Who ended it, once it has ended by an answer: worker and its build, attempt, when that was handed out.
     sa.Column("worker", _text, nullable=False),
+    sa.Column("worker_build", _text, nullable=False),
+    sa.Column("attempt", _int, nullable=False),
+    sa.Column("started_at", _int),
     _partial("actions_open", "state = 'OPEN'", "namespace", "execution_id", "action_id"),
     sqlite_with_rowid=False,
 )
@@ -239,6 +243,9 @@ queue = sa.Table(
     #: Rises with each offer; part of the token.
     sa.Column("epoch", _int, nullable=False),
     sa.Column("worker", _text, nullable=False),
+    sa.Column("worker_build", _text, nullable=False),
+    #: When the current attempt was handed to a worker; 0 before.
+    sa.Column("offered_at", _int, nullable=False),
     sa.Column("session", _text, nullable=False),
     sa.Column("lease_until", _int, nullable=False),
     sa.Column("deliveries", _int, nullable=False),

@@ -22,6 +22,8 @@ def upgrade() -> None:
         sa.Column("attempt", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("worker_build", sa.Text(), nullable=False),
+        sa.Column("offered_at", sa.BigInteger(), nullable=False),
         sa.Column("session", sa.Text(), nullable=False),
         sa.Column("lease_until", sa.BigInteger(), nullable=False),
         sa.Column("deliveries", sa.BigInteger(), nullable=False),
@@ -73,6 +75,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("worker_build", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("execution_id", "action_id"),
         sqlite_with_rowid=False,
     )
