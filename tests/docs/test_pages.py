@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "clients").rglob("README.md"))]
 STORIES = ["README.md", "docs/quickstart.md"]
 ALONE = [
-    f"docs/{name}.md" for name in ("diagnostics", "watching", "testing", "pictures", "actions", "secrets", "language")
+    f"docs/{name}.md"
+    for name in ("diagnostics", "watching", "finding", "testing", "pictures", "actions", "secrets", "language")
 ]
 
 
