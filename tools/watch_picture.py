@@ -17,7 +17,6 @@ from rich.text import Text
 
 import tradewind
 from tradewind_server.cli.picture import execution_picture, gather, progress_picture
-from tradewind_server.cli.watching import expected_tasks
 
 ROOT = Path(__file__).resolve().parent.parent
 SALARY = ROOT / "examples" / "salary"
@@ -51,10 +50,9 @@ def draw(address: str) -> str:
             if event.task == "approve_bonus" and event.task_state == "RUNNING":
                 break
         view = gather(client, execution_id)
-        expected = expected_tasks(client, view)
     console = Console(record=True, width=112, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
     command = Text.assemble(("$ ", "dim"), f"tradewind watch {execution_id}")
-    console.print(Group(command, execution_picture(view), Text(), progress_picture(view, expected)))
+    console.print(Group(command, execution_picture(view), Text(), progress_picture(view)))
     svg = console.export_svg(title="tradewind watch", unique_id="watch")
     # the fonts of the reader's machine: no picture of ours calls a foreign host
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S)

@@ -24,6 +24,8 @@ from tradewind.v1 import (
     execution_service_pb2_grpc,
     human_task_service_pb2,
     human_task_service_pb2_grpc,
+    retention_service_pb2,
+    retention_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
     subscription_service_pb2,
@@ -44,6 +46,7 @@ from tradewind_server.api.human_tasks import HumanTasks
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
 from tradewind_server.api.pages import Pages
+from tradewind_server.api.retention import Retention
 from tradewind_server.api.subscriptions import Subscriptions
 from tradewind_server.api.tokens import Tokens, UnusableTokens
 from tradewind_server.clock import SystemClock
@@ -66,6 +69,7 @@ _SERVICES = (
     (subscription_service_pb2, "SubscriptionService"),
     (human_task_service_pb2, "HumanTaskService"),
     (action_callback_pb2, "ActionCallback"),
+    (retention_service_pb2, "RetentionService"),
     (server_service_pb2, "ServerService"),
 )
 
@@ -142,6 +146,7 @@ class Server:
         subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server(Subscriptions(runtime, pages), server)
         human_task_service_pb2_grpc.add_HumanTaskServiceServicer_to_server(HumanTasks(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
+        retention_service_pb2_grpc.add_RetentionServiceServicer_to_server(Retention(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]

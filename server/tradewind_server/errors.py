@@ -300,6 +300,17 @@ class FilterInvalid(Refusal):
     sentence = "Expected a filter like 'state = RUNNING AND workflow = \"salary\"', but {problem}. Fields: {fields}."
 
 
+class SearchUnbounded(Refusal):
+    """A text is searched for without a bounded time of creation."""
+
+    reason = "SEARCH_UNBOUNDED"
+    kind = Kind.INVALID
+    sentence = (
+        "Expected 'created_at >= ...' and 'created_at < ...' at most {days} days apart to search for a text, "
+        "but {problem}. Add or narrow them."
+    )
+
+
 class PageTokenInvalid(Refusal):
     """A page token is not of this query."""
 

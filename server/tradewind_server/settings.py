@@ -55,6 +55,10 @@ class Settings:
     queue_bytes: int = 128 * 1024 * 1024
     #: Most streams open at once.
     max_streams: int = 20_000
+    #: Seconds between two looks for executions that are no longer kept; 0: this server removes none.
+    retention_seconds: int = 60
+    #: Most rows that are removed at once, beside other commands.
+    retention_rows: int = 1_000
     #: Bytes of cached execution state.
     cache_bytes: int = 256 * 1024 * 1024
     #: Seconds an offer may stay unaccepted.

@@ -152,7 +152,7 @@ class Hand:
 
     async def open(self, names: Sequence[str], in_flight: Sequence[bytes]) -> None:
         """Say Hello, and wait for Welcome."""
-        hello = action_callback_pb2.Hello(worker_id=self.worker_id, in_flight=in_flight)
+        hello = action_callback_pb2.Hello(worker_id=self.worker_id, build="b7", in_flight=in_flight)
         hello.actions.extend(action_callback_pb2.ActionCapability(name=name) for name in names)
         await self.send(hello=hello)
         self._reader = asyncio.create_task(self._read())

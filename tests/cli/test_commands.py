@@ -136,6 +136,70 @@ def test_ps_filters(story: Story) -> None:
     assert answer(story, "ps", "--business-key", "k-2") == []
 
 
+def test_ps_finds_by_tag_age_and_text(story: Story) -> None:
+    """Ages are of the start; a text is looked for in the last day unless it is said where."""
+    execution_id = start(story, "--tag", "blue", "--description", "Mira's September book")
+
+    def found(*arguments: str) -> list[str]:
+        return [item["id"] for item in answer(story, "ps", *arguments)]
+
+    assert found("--tag", "blue") == [execution_id]
+    assert found("--tag", "blue", "--since", "1h") == [execution_id]
+    assert found("--tag", "blue", "--until", "1h") == []
+    assert found("--search", "SEPTEMBER") == [execution_id]
+    assert found("--search", "october") == []
+
+
+def test_count_groups(story: Story) -> None:
+    """By state, or by what is asked for."""
+    start(story, "--tag", "green", "--tag", "light")
+    found = answer(story, "count", "--by", "workflow,tags", "--filter", "tags:green")
+    assert found["total"] == 1
+    assert [group["values"] for group in found["groups"]] == [
+        {"workflow": "book", "tags": "green"},
+        {"workflow": "book", "tags": "light"},
+    ]
+    shown = tradewind(story, "count", "--tag", "green").stdout.decode().splitlines()
+    assert [line.split() for line in shown] == [["STATE", "COUNT"], ["RUNNING", "1"], ["1", "in", "all"]]
+
+
+def test_export_writes_whole_executions_and_goes_on_after_a_cursor(story: Story) -> None:
+    """One line each, with all digits; what was written does not come again."""
+    ids = [start(story, "--tag", "exported") for _ in range(3)]
+    answer(story, "actions", "complete", ids[0], "ask", "--result", "1.00")
+    tradewind(story, "watch", ids[0])
+
+    def lines(*arguments: str) -> list[Any]:
+        done = tradewind(story, "export", "--tag", "exported", *arguments)
+        assert done.returncode == 0, done
+        return [json.loads(line, parse_float=Decimal) for line in done.stdout.splitlines()]
+
+    found = lines()
+    assert [item["id"] for item in found] == ids[::-1]
+    whole = found[-1]
+    assert str(whole["output"]) == "{'amount': Decimal('10.50'), 'answer': Decimal('1.00')}"
+    assert [event["revision"] for event in whole["events"]] == list(range(1, whole["revision"] + 1))
+    assert [task["name"] for task in whole["tasks"]] == ["ask"]
+    assert [action["state"] for action in whole["actions"]] == ["SUCCEEDED"]
+    assert [item["id"] for item in lines("--cursor", found[0]["cursor"])] == ids[1::-1]
+    assert lines("--cursor", whole["cursor"]) == []
+    assert refusal(story, "export", "--cursor", whole["cursor"]) == (1, "CURSOR_INVALID")
+
+
+def test_retention_is_set_listed_and_removed(story: Story) -> None:
+    """Of a workflow or of all others; what has no rule is kept for ever."""
+    assert answer(story, "retention", "list") == []
+    assert answer(story, "retention", "set", "90d")["keep_seconds"] == 90 * 86_400
+    assert answer(story, "retention", "set", "ever", "--workflow", "book")["keep_seconds"] is None
+    shown = tradewind(story, "retention", "list").stdout.decode().splitlines()
+    assert [line.split("  ")[0].strip() for line in shown] == ["WORKFLOW", "(all others)", "book"]
+    answer(story, "retention", "delete")
+    assert [rule["workflow"] for rule in answer(story, "retention", "list")] == ["book"]
+    answer(story, "retention", "delete", "--workflow", "book")
+    assert refusal(story, "retention", "set", "soon") == (2, "UNUSABLE_INPUT")
+    assert refusal(story, "retention", "set", "1s") == (1, "FIELD_INVALID")
+
+
 def test_start_waits_and_fails_at_its_timeout(story: Story) -> None:
     """Exit 1, with the execution as it is."""
     done = tradewind(story, "start", "book", "--input", '{"amount": 1}', "--wait", "--timeout", "0.3", "--json")
@@ -160,6 +224,8 @@ def test_replay_agrees_with_the_server(story: Story, started: str) -> None:
         (("start", "book", "--input", "{"), (2, "UNUSABLE_INPUT")),
         (("show", "00000000-0000-7000-8000-000000000000"), (1, "EXECUTION_NOT_FOUND")),
         (("ps", "--filter", "colour = 1"), (1, "FILTER_INVALID")),
+        (("ps", "--filter", "text:abc"), (1, "SEARCH_UNBOUNDED")),
+        (("count", "--by", "colour"), (1, "FIELD_INVALID")),
     ],
 )
 def test_refusal_has_a_reason_and_an_exit_code(

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tradewind import values
-from tradewind.models import Execution, Task, Wait
+from tradewind.models import Execution, Progress, Task, Wait
 from tradewind.v1 import execution_pb2, execution_service_pb2, failure_pb2, task_pb2
 from tradewind_server.cli.picture import View, execution_picture, progress_picture
 
@@ -80,14 +80,33 @@ def test_child_executions_hang_below_their_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "expected", "shown"),
+    ("fields", "shown"),
     [
-        ("RUNNING", {"a", "b", "c", "d"}, "25 % 1 done, 1 open, 2 left"),
-        ("FAILED", {"a", "b", "c", "d"}, "50 % 1 done, 1 open, 0 left"),
-        ("RUNNING", set(), "50 % 1 done, 1 open, 0 left"),
+        ({"done": 1, "running": 1, "left": 2, "left_at_most": 2}, "25 % 1 done, 1 running, 0 waiting, 2 left"),
+        (
+            {"done": 1, "waiting": 1, "skipped": 1, "left": 1, "left_at_most": 3, "open_ended": True},
+            "50 % 1 done, 0 running, 1 waiting, 1 skipped, 1 left (at most 3), in a loop",
+        ),
+        ({"done": 1, "running": 1}, "50 % 1 done, 1 running, 0 waiting"),
+        (
+            {"running": 1, "left": 0, "left_at_most": 0, "items_total": 9, "items_done": 4},
+            "0 % 0 done, 1 running, 0 waiting, 0 left, 4/9 items",
+        ),
     ],
 )
-def test_bar_counts_what_is_left(state: str, expected: set[str], shown: str) -> None:
-    """Nothing is left of an execution that has ended."""
-    view = View(execution(state), (task(1, "a", "SUCCEEDED", 1), task(2, "b", "RUNNING", None)), ())
-    assert text_of(progress_picture(view, frozenset(expected))).endswith(shown)
+def test_bar_counts_what_is_left(fields: dict[str, object], shown: str) -> None:
+    """As the server estimates it; without the definition nobody knows."""
+    progress = Progress.read(execution_pb2.Progress(**fields))  # type: ignore[arg-type]
+    view = View(execution("RUNNING"), (), (), progress=progress)
+    assert text_of(progress_picture(view)).endswith(shown)
+
+
+def test_bar_tells_how_long_it_usually_takes() -> None:
+    """And when it would end so."""
+    proto = execution_pb2.Progress(done=1, left=0, left_at_most=0)
+    proto.expected.p50.FromTimedelta(timedelta(seconds=90))
+    proto.expected.p90.FromTimedelta(timedelta(minutes=7))
+    proto.expected.finish_p50.FromDatetime(BEGAN)
+    view = View(execution("RUNNING"), (), (), progress=Progress.read(proto))
+    wanted = "0 left; usually 90 s in all, 9 in 10 within 7 min 00 s, until 09:00:00 UTC"
+    assert text_of(progress_picture(view)).endswith(wanted)

@@ -23,6 +23,7 @@ ALONE = [
         "diagnostics",
         "watching",
         "subscriptions",
+        "finding",
         "testing",
         "pictures",
         "actions",

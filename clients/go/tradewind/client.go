@@ -27,6 +27,7 @@ type Client struct {
 	definitions  tradewindv1.DefinitionServiceClient
 	environments tradewindv1.EnvironmentServiceClient
 	executions   tradewindv1.ExecutionServiceClient
+	retention    tradewindv1.RetentionServiceClient
 	server       tradewindv1.ServerServiceClient
 }
 
@@ -45,6 +46,7 @@ func Connect(options Options) (*Client, error) {
 		definitions:  tradewindv1.NewDefinitionServiceClient(connection),
 		environments: tradewindv1.NewEnvironmentServiceClient(connection),
 		executions:   tradewindv1.NewExecutionServiceClient(connection),
+		retention:    tradewindv1.NewRetentionServiceClient(connection),
 		server:       tradewindv1.NewServerServiceClient(connection),
 	}, nil
 }

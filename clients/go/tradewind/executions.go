@@ -199,6 +199,38 @@ func (c *Client) Count(ctx context.Context, filter string) (map[ExecutionState]i
 	return counts, nil
 }
 
+// Groups says how many executions there are, by what they have in common.
+type Groups struct {
+	// Total counts all of them.
+	Total int64
+	// Groups are the largest ones, at most 100, the largest first.
+	Groups []Group
+	// IsCut says that there are more.
+	IsCut bool
+}
+
+// Group counts the executions that have something in common.
+type Group struct {
+	// Values are in the order that was asked for.
+	Values []string
+	// Count is how many there are.
+	Count int64
+}
+
+// CountBy counts executions by up to three of state, workflow, definition_version, error_kind, error_code and tags.
+func (c *Client) CountBy(ctx context.Context, filter string, by ...string) (*Groups, error) {
+	response, err := send(ctx, c, c.executions.CountExecutions, &tradewindv1.CountExecutionsRequest{
+		Namespace: c.options.Namespace, Filter: filter, GroupBy: by,
+	})
+	if err != nil {
+		return nil, err
+	}
+	groups := each(response.GetGroups(), func(group *tradewindv1.ExecutionGroup) Group {
+		return Group{Values: group.GetValues(), Count: group.GetCount()}
+	})
+	return &Groups{Total: response.GetTotal(), Groups: groups, IsCut: response.GetGroupsCut()}, nil
+}
+
 // Tasks lists the tasks of an execution with their values, in the order in which they came to be.
 func (c *Client) Tasks(ctx context.Context, executionID, filter string) iter.Seq2[*Task, error] {
 	return pages(func(token string) ([]*Task, string, error) {
@@ -227,6 +259,15 @@ func (c *Client) History(ctx context.Context, executionID string, afterRevision 
 		})
 		return each(response.GetEvents(), readEvent), response.GetNextPageToken(), err
 	})
+}
+
+// Progress estimates how far an execution is, and how long it may take.
+func (c *Client) Progress(ctx context.Context, executionID string) (*tradewindv1.Progress, error) {
+	response, err := send(ctx, c, c.executions.GetExecution, &tradewindv1.GetExecutionRequest{
+		Namespace: c.options.Namespace, ExecutionId: executionID, WithProgress: true,
+		View: tradewindv1.ExecutionView_EXECUTION_VIEW_BASIC,
+	})
+	return response.GetProgress(), err
 }
 
 // Explain says what an open execution waits for, oldest first; nothing if it has ended.

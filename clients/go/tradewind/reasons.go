@@ -56,6 +56,8 @@ const (
 	ReasonFieldInvalid Reason = "FIELD_INVALID"
 	// ReasonFilterInvalid: a list filter cannot be understood.
 	ReasonFilterInvalid Reason = "FILTER_INVALID"
+	// ReasonSearchUnbounded: a text is searched for without a bounded time of creation.
+	ReasonSearchUnbounded Reason = "SEARCH_UNBOUNDED"
 	// ReasonPageTokenInvalid: a page token is not of this query.
 	ReasonPageTokenInvalid Reason = "PAGE_TOKEN_INVALID"
 	// ReasonRevisionAhead: a watch or read asks for a revision that the execution has not reached.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -26,9 +26,13 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    Exported,
+    Groups,
     LogUpdate,
     Page,
     Problem,
+    Progress,
+    RetentionRule,
     ServerInfo,
     Subscription,
     Task,
@@ -45,10 +49,11 @@ from tradewind.v1 import (
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
     human_task_service_pb2_grpc,
+    retention_service_pb2_grpc,
     server_service_pb2_grpc,
     subscription_service_pb2_grpc,
 )
-from tradewind.watching import Following, GapFound, LogOptions, LogWatch, Watch
+from tradewind.watching import Export, Following, GapFound, LogOptions, LogWatch, Watch
 
 T = TypeVar("T")
 
@@ -97,6 +102,7 @@ class Client:
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
             "HumanTaskService": human_task_service_pb2_grpc.HumanTaskServiceStub(self._channel),
+            "RetentionService": retention_service_pb2_grpc.RetentionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
             "SubscriptionService": subscription_service_pb2_grpc.SubscriptionServiceStub(self._channel),
         }
@@ -178,6 +184,20 @@ class Client:
         """Human tasks, as the user whom the connection stands for."""
         return AioPeople(self.namespace, self._send, self._pages, self._follow)
 
+    # --- retention
+
+    async def put_retention(self, keep: timedelta | None, *, workflow: str = "") -> RetentionRule:
+        """Say how long executions are kept after their end (None: for ever), of one workflow or of all others."""
+        return await self._send(calls.put_retention(self.namespace, keep, workflow))
+
+    async def retention_rules(self) -> list[RetentionRule]:
+        """List the rules of how long executions are kept; without any they are kept for ever."""
+        return await self._send(calls.retention_rules(self.namespace))
+
+    async def delete_retention(self, *, workflow: str = "") -> None:
+        """Remove a rule."""
+        await self._send(calls.delete_retention(self.namespace, workflow))
+
     # --- executions
 
     async def start(self, workflow: str, input: values.Value = None, **options: Unpack[StartOptions]) -> Execution:
@@ -245,9 +265,20 @@ class Client:
         """List executions, newest first, page by page as they are read; *full* adds their payloads."""
         return self._pages(lambda token: calls.executions(self.namespace, filter, full, PAGE, token))
 
+    def export(self, filter: str = "", *, cursor: str = "") -> AsyncIterator[Exported]:
+        """Give whole executions with tasks, actions and events, in the order of lists, over restarts of the server.
+
+        *cursor* is that of the last one that was kept: it goes on after that, with the same filter.
+        """
+        return self._follow(Export(self.namespace, filter, cursor), None)
+
     async def count(self, filter: str = "") -> dict[str, int]:
         """Count executions by state."""
         return await self._send(calls.count(self.namespace, filter))
+
+    async def count_by(self, *by: str, filter: str = "") -> Groups:
+        """Count executions by state, workflow, definition_version, error_kind, error_code or tags, three at most."""
+        return await self._send(calls.count_by(self.namespace, by, filter))
 
     def tasks(self, execution_id: str, filter: str = "", *, min_revision: int = 0) -> AsyncIterator[Task]:
         """List the tasks of an execution in the order in which they came to be."""
@@ -264,6 +295,10 @@ class Client:
     async def explain(self, execution_id: str) -> list[Wait]:
         """Ask what an execution waits for."""
         return await self._send(calls.explain(self.namespace, execution_id))
+
+    async def progress(self, execution_id: str) -> Progress:
+        """Ask how far an execution is, and how long it may take."""
+        return await self._send(calls.progress(self.namespace, execution_id))
 
     async def pause(self, execution_id: str, message: str = "") -> Execution:
         """Let an execution start nothing new."""

@@ -23,8 +23,11 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    Groups,
     Page,
     Problem,
+    Progress,
+    RetentionRule,
     ServerInfo,
     Task,
     Wait,
@@ -39,6 +42,8 @@ from tradewind.v1 import (
     execution_service_pb2,
     failure_pb2,
     payload_pb2,
+    retention_pb2,
+    retention_service_pb2,
     server_service_pb2,
 )
 
@@ -239,6 +244,38 @@ def delete_environment(namespace: str, name: str, etag: str) -> Call[None]:
     return Call("EnvironmentService", "DeleteEnvironment", request, lambda response: None)
 
 
+# --- retention -----------------------------------------------------------------------------------
+
+
+def put_retention(namespace: str, keep: timedelta | None, workflow: str) -> Call[RetentionRule]:
+    """Say how long executions are kept."""
+    rule = retention_pb2.RetentionRule(workflow=workflow)
+    if keep is not None:
+        rule.keep.FromTimedelta(keep)
+    request = retention_service_pb2.PutRetentionRuleRequest(namespace=namespace, rule=rule)
+
+    def read(response: retention_service_pb2.PutRetentionRuleResponse) -> RetentionRule:
+        return RetentionRule.read(response.rule)
+
+    return Call("RetentionService", "PutRetentionRule", request, read)
+
+
+def retention_rules(namespace: str) -> Call[list[RetentionRule]]:
+    """List the rules."""
+    request = retention_service_pb2.ListRetentionRulesRequest(namespace=namespace)
+
+    def read(response: retention_service_pb2.ListRetentionRulesResponse) -> list[RetentionRule]:
+        return [RetentionRule.read(rule) for rule in response.rules]
+
+    return Call("RetentionService", "ListRetentionRules", request, read)
+
+
+def delete_retention(namespace: str, workflow: str) -> Call[None]:
+    """Remove a rule."""
+    request = retention_service_pb2.DeleteRetentionRuleRequest(namespace=namespace, workflow=workflow)
+    return Call("RetentionService", "DeleteRetentionRule", request, lambda response: None)
+
+
 def _kind(kind: str) -> definition_pb2.DefinitionKind.ValueType:
     return definition_pb2.DefinitionKind.Value(f"DEFINITION_KIND_{kind}")
 
@@ -340,6 +377,18 @@ def get(namespace: str, execution_id: str, min_revision: int) -> Call[Execution]
     return Call("ExecutionService", "GetExecution", request, read)
 
 
+def progress(namespace: str, execution_id: str) -> Call[Progress]:
+    """Ask how far an execution is."""
+    request = execution_service_pb2.GetExecutionRequest(
+        namespace=namespace, execution_id=execution_id, view=BASIC, with_progress=True
+    )
+
+    def read(response: execution_service_pb2.GetExecutionResponse) -> Progress:
+        return Progress.read(response.progress)
+
+    return Call("ExecutionService", "GetExecution", request, read)
+
+
 def executions(namespace: str, filter_: str, full: bool, size: int, token: str) -> Call[Page[Execution]]:
     """List executions, newest first."""
     request = execution_service_pb2.ListExecutionsRequest(
@@ -359,6 +408,17 @@ def count(namespace: str, filter_: str) -> Call[dict[str, int]]:
     def read(response: execution_service_pb2.CountExecutionsResponse) -> dict[str, int]:
         name = execution_pb2.ExecutionState.Name
         return {name(item.state).removeprefix("EXECUTION_STATE_"): item.count for item in response.counts}
+
+    return Call("ExecutionService", "CountExecutions", request, read)
+
+
+def count_by(namespace: str, by: Sequence[str], filter_: str) -> Call[Groups]:
+    """Count executions by what they have in common."""
+    request = execution_service_pb2.CountExecutionsRequest(namespace=namespace, filter=filter_, group_by=by)
+
+    def read(response: execution_service_pb2.CountExecutionsResponse) -> Groups:
+        groups = tuple((tuple(group.values), group.count) for group in response.groups)
+        return Groups(response.total, groups, response.groups_cut)
 
     return Call("ExecutionService", "CountExecutions", request, read)
 

@@ -25,6 +25,7 @@ from tradewind.v1 import (
     execution_service_pb2,
     failure_pb2,
     payload_pb2,
+    retention_pb2,
     subscription_pb2,
     task_pb2,
 )
@@ -223,6 +224,8 @@ class Action:
     #: Whether it waits for `complete_action` or `fail_action`.
     asynchronous: bool
     created_at: datetime
+    #: When its last attempt was handed to a worker.
+    started_at: datetime | None
     finished_at: datetime | None
     proto: action_pb2.Action = field(repr=False, compare=False)
 
@@ -243,6 +246,7 @@ class Action:
             proto.worker,
             proto.asynchronous,
             _at(proto.created_at),
+            _moment(proto, "started_at"),
             _moment(proto, "finished_at"),
             proto,
         )
@@ -327,6 +331,18 @@ class LogUpdate:
     #: How long ago something happened that the server may not send yet, seconds, and what holds it back.
     lag: float = 0.0
     held_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A whole execution."""
+
+    execution: Execution
+    tasks: tuple[Task, ...]
+    actions: tuple[Action, ...]
+    events: tuple[Event, ...]
+    #: Where to resume after it.
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,6 +506,24 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """How long executions are kept after their end."""
+
+    #: Of their root; "" stands for all workflows without a rule of their own.
+    workflow: str
+    #: None: for ever.
+    keep: timedelta | None
+    updated_at: datetime | None
+    proto: retention_pb2.RetentionRule = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: retention_pb2.RetentionRule) -> RetentionRule:
+        """Read the message."""
+        keep = proto.keep.ToTimedelta() if proto.HasField("keep") else None
+        return cls(proto.workflow, keep, _moment(proto, "updated_at"), proto)
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """One version of a workflow or action."""
 
@@ -537,7 +571,7 @@ class Deployment:
 class Wait:
     """One thing that an execution waits for."""
 
-    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE" or "WORKER_ABSENT".
+    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE", "WORKER_ABSENT" or "MESSAGE".
     kind: str
     task: str
     action: str
@@ -546,6 +580,8 @@ class Wait:
     since: datetime | None
     until: datetime | None
     detail: str
+    #: Of a join: the tasks from which a branch has not arrived.
+    missing_tasks: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, proto: execution_service_pb2.Wait) -> Wait:
@@ -559,7 +595,82 @@ class Wait:
             _moment(proto, "since"),
             _moment(proto, "until"),
             proto.detail,
+            tuple(proto.missing_tasks),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """How many executions there are, by what they have in common."""
+
+    total: int
+    #: What they have in common, in the order that was asked for, and how many; the largest groups first.
+    groups: tuple[tuple[tuple[str, ...], int], ...]
+    #: Whether there are more groups than these.
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How long executions of the same version have taken."""
+
+    #: How many it is taken from.
+    sample_count: int
+    #: Half of them, and nine in ten, took no longer.
+    p50: timedelta
+    p90: timedelta
+    #: When the execution ends if it takes as long; None once it has ended.
+    finish_p50: datetime | None
+    finish_p90: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an execution is: an estimate."""
+
+    #: Tasks that have ended, that somebody works on, that wait, and that were skipped.
+    done: int
+    running: int
+    waiting: int
+    skipped: int
+    #: Tasks still to come if nothing goes wrong, and if errors are handled, too; None if the definition is gone.
+    left: int | None
+    left_at_most: int | None
+    #: Whether a loop may run some of them again.
+    open_ended: bool
+    #: Of the open tasks that have items.
+    items_total: int
+    items_done: int
+    #: None if less than five executions of the same version have succeeded.
+    expected: Expected | None
+    proto: execution_pb2.Progress = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: execution_pb2.Progress) -> Progress:
+        """Read the message."""
+        return cls(
+            proto.done,
+            proto.running,
+            proto.waiting,
+            proto.skipped,
+            proto.left if proto.HasField("left") else None,
+            proto.left_at_most if proto.HasField("left_at_most") else None,
+            proto.open_ended,
+            proto.items_total,
+            proto.items_done,
+            _expected(proto.expected) if proto.HasField("expected") else None,
+            proto,
+        )
+
+
+def _expected(proto: execution_pb2.ExpectedDuration) -> Expected:
+    return Expected(
+        proto.sample_count,
+        proto.p50.ToTimedelta(),
+        proto.p90.ToTimedelta(),
+        _moment(proto, "finish_p50"),
+        _moment(proto, "finish_p90"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypedDict, TypeVar
 
-from tradewind.models import Event, Execution, LogUpdate, Snapshot, Task, Update
+from tradewind.models import Action, Event, Execution, Exported, LogUpdate, Snapshot, Task, Update
 from tradewind.v1 import event_pb2, execution_service_pb2
 
 T_co = TypeVar("T_co", covariant=True)
@@ -166,3 +166,44 @@ class LogWatch:
         if shown and event.revision >= shown:
             del self._shown[event.execution_id]
         return event.revision > shown
+
+
+class Export:
+    """How far an export has come.
+
+    Attributes:
+        cursor: where to resume; "" before the first execution is whole.
+    """
+
+    service = "ExecutionService"
+    method = "ExportExecutions"
+    #: A stream that ends well has sent all.
+    ends = True
+
+    def __init__(self, namespace: str, filter: str, cursor: str) -> None:
+        self._request = execution_service_pb2.ExportExecutionsRequest(namespace=namespace, filter=filter)
+        self._whole = execution_service_pb2.ExportExecutionsResponse()
+        self.cursor = cursor
+
+    def request(self) -> execution_service_pb2.ExportExecutionsRequest:
+        """Build the request that continues after the last whole execution, and forget half of one."""
+        self._whole.Clear()
+        self._request.cursor = self.cursor
+        return self._request
+
+    def receive(self, response: execution_service_pb2.ExportExecutionsResponse) -> Exported | None:
+        """Take one response; return an execution when it is whole."""
+        whole = self._whole
+        whole.MergeFrom(response)
+        if not response.cursor:
+            return None
+        self.cursor = response.cursor
+        exported = Exported(
+            Execution.read(whole.execution),
+            tuple(map(Task.read, whole.tasks)),
+            tuple(map(Action.read, whole.actions)),
+            tuple(map(Event.read, whole.events)),
+            self.cursor,
+        )
+        self._whole = execution_service_pb2.ExportExecutionsResponse()
+        return exported

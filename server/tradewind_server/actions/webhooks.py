@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender
 from tradewind_server.clock import to_microseconds
-from tradewind_server.errors import FilterInvalid, Refusal
+from tradewind_server.errors import CursorLost, FilterInvalid, Refusal
 from tradewind_server.runtime import subscriptions as r
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.runtime.notify import PREFIX, NotifyRoute
@@ -164,11 +164,13 @@ class Pump:
         runtime.consumers.enter(key, row.epoch, self._lose, follower.wake)
         try:
             self._route = _route(row, runtime)
-            if not await runtime.read(lambda c, _: events_log.holds(c, row.namespace, row.place)):
-                self._disable = "CURSOR_LOST: the log does not have the event of its cursor. Rewind it, and enable it."
-                await self._write()
+            follower.is_whole = row.place != events_log.BEGINNING
+            if follower.is_whole and not await runtime.read(lambda c, _: events_log.holds(c, row.namespace, row.place)):
+                await self._give_up()
             while not self._is_lost:
                 await self._step(follower)
+        except CursorLost:
+            await self._give_up()
         except (Refusal, Broken, sa.exc.DBAPIError) as problem:
             log.warning("webhook '%s' of '%s' is interrupted: %s", row.name, row.namespace, problem)
         except FilterInvalid as problem:
@@ -182,6 +184,10 @@ class Pump:
             for task in self._busy.values():
                 task.cancel()
             self._let_go()
+
+    async def _give_up(self) -> None:
+        self._disable = "CURSOR_LOST: the log does not have the event of its cursor. Rewind it, and enable it."
+        await self._write()
 
     def _let_go(self) -> None:
         """Free the lease, so that another server need not wait for its end."""

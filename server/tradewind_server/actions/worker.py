@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from tradewind_server import __version__
 from tradewind_server.actions.catalogue import BuiltIn
 from tradewind_server.actions.outcome import ActionError, After, Caller
 from tradewind_server.engine import commands as c
@@ -57,7 +58,7 @@ class BuiltInWorker:
 
     def _open(self, namespace: str) -> None:
         runtime, limits = self._runtime, dict.fromkeys(self._actions, 0)
-        session = Session(runtime.ids.opaque(), f"{WORKER}@{runtime.server_id}", namespace, limits)
+        session = Session(runtime.ids.opaque(), f"{WORKER}@{runtime.server_id}", namespace, limits, build=__version__)
         self._sessions[namespace] = session
         runtime.open_session(session, self)
         runtime.grant(session.id, _ROOM)

@@ -63,6 +63,7 @@ class Callback(service.ActionCallbackServicer):
             namespace_of(request.namespace),
             capabilities(request.actions),
             targets(request.worker_id, request.actions),
+            convert.name_of("build", request.build),
         )
         wait = request.wait.seconds + request.wait.nanos / 1e9 if request.HasField("wait") else _DEFAULT_WAIT_SECONDS
         remaining = context.time_remaining()

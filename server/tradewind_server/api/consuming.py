@@ -33,7 +33,7 @@ from tradewind_server.runtime.selection import Selection
 from tradewind_server.runtime.tail import COMMANDS, Follower
 from tradewind_server.store import log
 from tradewind_server.store import subscriptions as store
-from tradewind_server.store.log import Place
+from tradewind_server.store.log import BEGINNING, Place
 from tradewind_server.store.records import Provenance, StoredEvent
 from tradewind_server.store.subscriptions import Subscription
 
@@ -141,6 +141,7 @@ class ConsumeStream:
 
     async def _follow(self, follower: Follower) -> AsyncIterator[pb.ConsumeResponse]:
         clock = self._runtime.clock
+        follower.is_whole = self._sent != BEGINNING
         place, due = self._sent, clock.monotonic() + CHECKPOINT_SECONDS
         while not self._is_over:
             await self._check()

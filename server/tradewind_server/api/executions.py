@@ -9,7 +9,7 @@ from typing import Any
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
-from tradewind_server.api import convert, explain, log_watching, views, watching
+from tradewind_server.api import convert, explain, export, log_watching, progress, views, watching
 from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
@@ -19,10 +19,11 @@ from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import reads
+from tradewind_server.store import listing, reads
 from tradewind_server.store.filters import ACTION_FIELDS, EXECUTION_FIELDS, TASK_FIELDS, parse_filter
 
 _MOST_STARTS = 1000
+_MOST_GROUPED = 3
 
 
 class Executions(service.ExecutionServiceServicer):
@@ -131,11 +132,13 @@ class Executions(service.ExecutionServiceServicer):
         """Return one."""
         full = request.view != execution_pb2.EXECUTION_VIEW_BASIC
 
-        def work(connection: Any, dialect: Any) -> execution_pb2.Execution:
+        def work(connection: Any, dialect: Any) -> pb.GetExecutionResponse:
             row = self._row(connection, request)
-            return views.executions(connection, dialect, [row], full=full)[0]
+            [execution] = views.executions(connection, dialect, [row], full=full)
+            how_far = progress.progress(connection, dialect, row) if request.with_progress else None
+            return pb.GetExecutionResponse(execution=execution, progress=how_far)
 
-        return pb.GetExecutionResponse(execution=await self._runtime.read(work))
+        return await self._runtime.read(work)
 
     def _row(self, connection: Any, request: Any) -> Any:
         """Return the row that a request is about, at the revision that it asks for.
@@ -159,30 +162,30 @@ class Executions(service.ExecutionServiceServicer):
         terms = parse_filter(request.filter, EXECUTION_FIELDS)
         size = convert.page_size_of(request.page_size)
         query = ("executions", namespace, request.filter)
-        position = self._pages.position(query, request.page_token)
-        before = str(position[0]) if position else ""
+        after = self._pages.position(query, request.page_token)
+        order = listing.order_of(terms)
         full = request.view == execution_pb2.EXECUTION_VIEW_FULL
 
         def work(connection: Any, dialect: Any) -> pb.ListExecutionsResponse:
-            rows = reads.executions(connection, namespace, terms, size + 1, before)
+            rows = listing.executions(connection, namespace, terms, size + 1, after)
             found = fill(rows, lambda some: views.executions(connection, dialect, some, full=full), size)
-            token = self._pages.next(query, rows, len(found), lambda row: (row.id,))
+            token = self._pages.next(query, rows, len(found), lambda row: [getattr(row, name) for name in order])
             return pb.ListExecutionsResponse(executions=found, next_page_token=token)
 
         return await self._runtime.read(work)
 
     async def CountExecutions(self, request: pb.CountExecutionsRequest, context: Any) -> Any:
-        """Count executions by state."""
+        """Count executions by state, or by what the request says."""
         namespace = namespace_of(request.namespace)
         terms = parse_filter(request.filter, EXECUTION_FIELDS)
-        counts = await self._runtime.read(lambda connection, _: reads.count(connection, namespace, terms))
-        return pb.CountExecutionsResponse(
-            total=sum(counts.values()),
-            counts=[
-                pb.ExecutionStateCount(state=convert.execution_state(state), count=number)
-                for state, number in sorted(counts.items())
-            ],
-        )
+        by = _groups(request.group_by)
+        found = await self._runtime.read(lambda connection, _: listing.count(connection, namespace, terms, by))
+        if request.group_by:
+            groups = [pb.ExecutionGroup(values=values, count=number) for values, number in found.groups]
+            return pb.CountExecutionsResponse(total=found.total, groups=groups, groups_cut=found.is_cut)
+        states = sorted(found.groups)
+        counts = [pb.ExecutionStateCount(state=convert.execution_state(name), count=n) for (name,), n in states]
+        return pb.CountExecutionsResponse(total=found.total, counts=counts)
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> Any:
         """Return the tasks of an execution."""
@@ -252,7 +255,7 @@ class Executions(service.ExecutionServiceServicer):
         def work(connection: Any, dialect: Any) -> pb.ExplainExecutionResponse:
             row = self._row(connection, request)
             execution = views.executions(connection, dialect, [row], full=False)[0]
-            waits = explain.waits(connection, row, self._runtime.desk)
+            waits = explain.waits(connection, dialect, row, self._runtime.desk)
             return pb.ExplainExecutionResponse(execution=execution, waits=waits[:100], waits_total=len(waits))
 
         return await self._runtime.read(work)
@@ -265,6 +268,11 @@ class Executions(service.ExecutionServiceServicer):
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> Any:
         """Follow many."""
         async for message in self._log_watching.watch(request):
+            yield message
+
+    async def ExportExecutions(self, request: pb.ExportExecutionsRequest, context: Any) -> Any:
+        """Give whole ones."""
+        async for message in export.export(self._runtime, self._pages, request):
             yield message
 
     # --- steering --------------------------------------------------------------------------------
@@ -337,3 +345,16 @@ def _task_reference(request: Any) -> tuple[int, str]:
     if which == "task_id":
         return convert.number_of("task_id", request.task_id, "t"), ""
     return 0, convert.required("task_name", request.task_name)
+
+
+def _groups(given: Sequence[str]) -> Sequence[str]:
+    """Return what to group by.
+
+    Raises:
+        FieldInvalid: it is too much, or not what executions are grouped by.
+    """
+    wrong = [name for name in given if name not in listing.GROUPS] or list(given[_MOST_GROUPED:])
+    if wrong or len(set(given)) < len(given):
+        expected = f"at most {_MOST_GROUPED} of {', '.join(listing.GROUPS)}, each once"
+        raise FieldInvalid(name="group_by", expected=expected, problem=f"it is {', '.join(given)}", field="group_by")
+    return given or ("state",)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
+from tradewind.v1 import actor_pb2
 from tradewind.v1 import execution_service_pb2 as pb
-from tradewind_server.api import convert
+from tradewind_server.api import convert, views
+from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.runtime.desk import Desk
-from tradewind_server.store import reads
+from tradewind_server.store import definitions, reads
+from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
+from tradewind_server.store.statements import Dialect
 
 _MOST = 1000
 _TIMERS = {
@@ -19,27 +24,51 @@ _TIMERS = {
     "timeout": "It fails when this time is over.",
     "cancel-grace": "Running work has until then to answer the cancellation.",
 }
+#: Who a message is from, by its kind; the other kinds are of children.
+_OF_PARENT = frozenset({"start", "pause", "resume", "cancel"})
 
 
-def waits(connection: sa.Connection, row: Any, desk: Desk) -> list[pb.Wait]:
+def waits(connection: sa.Connection, dialect: Dialect, row: Any, desk: Desk) -> list[pb.Wait]:
     """Return what keeps the execution in *row* open, what can be acted on first."""
     if row.finished_at is not None:
         return []
-    found = [_pause(row)] if row.state == "PAUSED" else []
+    found = [_pause(connection, row)] if row.state == "PAUSED" else []
     open_ = reads.waits(connection, row.namespace, row.id, _MOST)
-    found += [_action(action, desk) for action in open_.actions]
-    names = {task.task_id: task for task in reads.open_tasks(connection, row.id)}
-    found += [_timer(timer, names) for timer in open_.timers]
-    found += [_task(task) for task in names.values() if task.state in ("WAITING", "PAUSED")]
+    found += [_action(action, open_.children, desk) for action in open_.actions]
+    tasks = {task.task_id: task for task in reads.open_tasks(connection, row.id)}
+    found += [_timer(timer, tasks) for timer in open_.timers]
+    found += _tasks(connection, dialect, row, tasks)
+    found += [_message(message) for message in open_.messages]
     return found
 
 
-def _pause(row: Any) -> pb.Wait:
-    detail = row.message or "It is paused; resume it."
-    return pb.Wait(kind=pb.WAIT_KIND_PAUSE, since=convert.timestamp(row.updated_at), detail=detail)
+def _pause(connection: sa.Connection, row: Any) -> pb.Wait:
+    event = reads.newest_event(connection, row.id, "ExecutionPaused")
+    detail = "It is paused. Resume it."
+    if event is not None and event.actor.startswith("parent:"):  # which is to be resumed instead
+        detail = f"It was paused by {_name(event.actor)}."
+    elif event is not None:
+        detail = f"It was paused by {_name(event.actor)}{f': {row.message}' if row.message else ''}. Resume it."
+    return pb.Wait(
+        kind=pb.WAIT_KIND_PAUSE, since=convert.timestamp(event.at if event else row.updated_at), detail=detail
+    )
 
 
-def _action(row: Any, desk: Desk) -> pb.Wait:
+def _name(stored: str) -> str:
+    """Return an actor for people."""
+    actor = convert.actor(stored)
+    kind = actor_pb2.ActorKind.Name(actor.kind).removeprefix("ACTOR_KIND_").lower()
+    if actor.kind == actor_pb2.ACTOR_KIND_ANONYMOUS:
+        return "somebody unnamed"
+    if actor.kind in (actor_pb2.ACTOR_KIND_PARENT, actor_pb2.ACTOR_KIND_CHILD):
+        return f"its {kind} execution {actor.name}"
+    return f"{kind} '{actor.name}'"
+
+
+# --- actions -------------------------------------------------------------------------------------
+
+
+def _action(row: Any, children: Mapping[str, str], desk: Desk) -> pb.Wait:
     wait = pb.Wait(
         kind=pb.WAIT_KIND_ACTION,
         task_id=f"t{row.task_id}",
@@ -50,32 +79,104 @@ def _action(row: Any, desk: Desk) -> pb.Wait:
     )
     if row.child_id:
         wait.kind, wait.child_execution_id = pb.WAIT_KIND_CHILD, row.child_id
-        wait.detail = f"Its sub-workflow '{row.name}' is open."
+        state = children.get(row.child_id)
+        wait.detail = f"Its sub-workflow '{row.name}' is {state or 'about to start'}."
+    elif row.queue_stage == QUEUED:
+        wait.kind, wait.detail = _queued(row, desk)
     elif row.asynchronous:
         wait.detail = "Its result comes from outside: complete or fail the action."
-    elif row.queue_stage == QUEUED and not desk.serves((row.namespace, row.name, row.queue_target)):
-        wait.kind = pb.WAIT_KIND_WORKER_ABSENT
-        meant = f" for the target '{row.queue_target}'" if row.queue_target else ""
-        wait.detail = f"No worker of this server serves '{row.name}'{meant}. Start one."
-    elif row.queue_stage == QUEUED:
-        wait.detail = "It is queued; the workers are busy."
     else:
         wait.detail = f"Worker '{row.queue_worker}' works on it."
+        if row.queue_progress:
+            wait.detail += f" It says: {row.queue_progress}"
+    if row.cancelling:
+        wait.detail += " It has been told to stop."
     return wait
 
 
-def _timer(row: Any, tasks: dict[int, Any]) -> pb.Wait:
+def _queued(row: Any, desk: Desk) -> tuple[pb.WaitKind.ValueType, str]:
+    """Tell why a queued action is not with a worker."""
+    staff = desk.staff((row.namespace, row.name, row.queue_target))
+    meant = f" for the target '{row.queue_target}'" if row.queue_target else ""
+    if not staff.serving and staff.leaving:
+        return pb.WAIT_KIND_WORKER_ABSENT, (
+            f"The only workers of this server that serve '{row.name}'{meant} are draining ({staff.leaving}). Start one."
+        )
+    if not staff.serving:
+        return pb.WAIT_KIND_WORKER_ABSENT, f"No worker of this server serves '{row.name}'{meant}. Start one."
+    if not staff.free:
+        return pb.WAIT_KIND_ACTION, f"It is queued; the workers that serve '{row.name}' are busy ({staff.serving})."
+    return pb.WAIT_KIND_ACTION, "It is queued, and a worker has room: it is about to be handed out."
+
+
+# --- tasks, timers, messages ---------------------------------------------------------------------
+
+
+def _tasks(connection: sa.Connection, dialect: Dialect, row: Any, tasks: Mapping[int, Any]) -> Iterator[pb.Wait]:
+    """Give the tasks that wait for something else than an action or a moment."""
+    is_joining = any(task.state == "WAITING" for task in tasks.values())
+    spec = definitions.workflow_of(connection, row) if is_joining else None
+    arrived = reads.arrived(connection, row.id) if is_joining else {}
+    details = {id_: views.detail_of(task) for id_, task in tasks.items()}
+    limited = {id_: d for id_, d in details.items() if d.concurrency and tasks[id_].state == "RUNNING"}
+    wanted = {id_: (tasks[id_].attempt, d.base_attempt, d.items_revision) for id_, d in limited.items()}
+    counts = reads.item_counts(connection, dialect, row.id, wanted)
+    for id_, task in tasks.items():
+        if task.state == "WAITING":
+            yield _join(task, spec, arrived.get(id_, set()))
+        elif task.state == "PAUSED":
+            yield _of_task(task, task.message or "It is held; resume the execution.")
+        elif id_ in counts and counts[id_].begun < counts[id_].total:
+            yield _items(task, counts[id_], details[id_])
+
+
+def _of_task(task: Any, detail: str) -> pb.Wait:
+    since = convert.timestamp(task.updated_at)
+    return pb.Wait(kind=pb.WAIT_KIND_TASK, task_id=f"t{task.task_id}", task=task.name, since=since, detail=detail)
+
+
+def _join(task: Any, spec: WorkflowSpec | None, arrived: set[str]) -> pb.Wait:
+    if spec is None or task.name not in spec.tasks:
+        return _of_task(task, "It waits for its other branches.")
+    wanted = spec.tasks[task.name]
+    missing = [name for name in spec.inbound[task.name] if name not in arrived]
+    names = ", ".join(f"'{name}'" for name in missing)
+    if isinstance(wanted.join, int):
+        detail = f"It waits for {wanted.join - len(arrived)} more of the branches from {names}."
+    else:
+        detail = f"It waits for the {'branch' if len(missing) == 1 else 'branches'} from {names}."
+    wait = _of_task(task, detail)
+    wait.missing_tasks.extend(missing)
+    return wait
+
+
+def _items(task: Any, counts: reads.ItemCounts, detail: TaskDetail) -> pb.Wait:
+    left = counts.total - counts.begun
+    return _of_task(
+        task,
+        f"{counts.done} of its {counts.total} items have ended; at most {detail.concurrency} run at once, "
+        f"and {left} {'has' if left == 1 else 'have'} not begun.",
+    )
+
+
+def _timer(row: Any, tasks: Mapping[int, Any]) -> pb.Wait:
     task = tasks.get(row.task_id)
+    # a task that is delayed says itself what for: wait-before, wait-after, another attempt
+    own = task.message if task is not None and row.purpose in ("start", "end") else ""
     return pb.Wait(
         kind=pb.WAIT_KIND_TIMER,
         task_id=f"t{row.task_id}" if row.task_id else "",
         task=task.name if task is not None else "",
         until=convert.timestamp(row.due_at),
-        detail=_TIMERS.get(row.purpose, "It goes on by itself."),
+        detail=own or _TIMERS.get(row.purpose, "It goes on by itself."),
     )
 
 
-def _task(row: Any) -> pb.Wait:
-    what = "It waits for its other branches." if row.state == "WAITING" else row.message or "It is held; resume."
-    since = convert.timestamp(row.updated_at)
-    return pb.Wait(kind=pb.WAIT_KIND_TASK, task_id=f"t{row.task_id}", task=row.name, since=since, detail=what)
+def _message(row: Any) -> pb.Wait:
+    whose = "its parent" if row.kind in _OF_PARENT else f"its child execution {row.source}"
+    return pb.Wait(
+        kind=pb.WAIT_KIND_MESSAGE,
+        since=convert.timestamp(row.created_at),
+        child_execution_id="" if row.kind in _OF_PARENT else row.source,
+        detail=f"A message of {whose} is about to be taken: {row.kind}.",
+    )

@@ -50,6 +50,7 @@ class LogWatching:
         follower = runtime.tails.follow(watch.namespace)
         try:
             place = await watch.start()
+            follower.is_whole = watch.is_whole
             if request.with_snapshot:
                 async for message in watch.snapshot(place):
                     yield message
@@ -71,6 +72,8 @@ class _Watch:
         self._request = request
         self.namespace = namespace_of(request.namespace)
         self._selection = Selection(request.filter, runtime.read)
+        #: It begins where nothing of the log is removed, and is to be told if that is no longer so.
+        self.is_whole = False
         #: What the snapshot showed of an execution, as long as its events up to there may still come.
         self._shown: dict[str, int] = {}
 
@@ -81,12 +84,14 @@ class _Watch:
             CursorInvalid, CursorLost: the cursor is no good.
         """
         which = self._request.WhichOneof("start")
+        self.is_whole = True
         if which == "cursor":
             place = cursors.place(self._pages, self.namespace, self._request.cursor)
             if not await self._runtime.read(lambda c, _: log.holds(c, self.namespace, place)):
                 raise CursorLost(execution=place.execution_id, revision=place.revision, field="cursor")
             return place
         if which == "from_beginning" and self._request.from_beginning:
+            self.is_whole = False
             return BEGINNING
         return await self._runtime.read(lambda c, _: log.newest(self._runtime.database, c, self.namespace))
 

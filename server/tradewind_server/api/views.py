@@ -150,7 +150,7 @@ def tasks(
     for action in reads.actions_of(connection, execution_id, [row.task_id for row in rows]):
         actions.setdefault(action.task_id, []).append(action)
     timers = {timer.task_id: timer.due_at for timer in reads.timers_of(connection, execution_id)}
-    details = {row.task_id: _detail(bytes(row.detail)) for row in rows}
+    details = {row.task_id: detail_of(row) for row in rows}
     wanted = {detail.items_revision for detail in details.values()}
     for row in rows:
         wanted.update(
@@ -159,6 +159,11 @@ def tasks(
         wanted.add(row.published_revision if full else 0)
     bodies = reads.events_at(connection, dialect, [(execution_id, revision) for revision in wanted if revision])
     return [_task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows]
+
+
+def detail_of(row: Any) -> TaskDetail:
+    """Return the engine's part of a task's row."""
+    return _detail(bytes(row.detail))
 
 
 def _task(
@@ -266,10 +271,11 @@ def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
         task_id=f"t{row.task_id}",
         task=row.task,
         name=row.name,
-        attempt=row.queue_attempt or 1,
+        attempt=row.queue_attempt or row.attempt,
         task_attempt=row.task_attempt,
         state=_ENDED.get(row.state, state),
         worker=row.queue_worker or row.worker,
+        worker_build=row.queue_worker_build or row.worker_build,
         child_execution_id=row.child_id,
         asynchronous=bool(row.asynchronous),
         deliveries=row.queue_deliveries or 0,
@@ -283,6 +289,9 @@ def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
         message.item_index = row.item_index
     if row.queue_lease_until and not is_queued:
         message.lease_expires_at.CopyFrom(convert.timestamp(row.queue_lease_until))
+    started_at = row.started_at or (0 if is_queued else row.queue_offered_at)
+    if started_at:
+        message.started_at.CopyFrom(convert.timestamp(started_at))
     if row.state != "OPEN":
         message.finished_at.CopyFrom(convert.timestamp(row.updated_at))
     result = bodies.get((row.execution_id, row.result_revision))

@@ -130,6 +130,7 @@ class WorkStream:
         hello = first.hello
         session = self._session
         session.worker = convert.required("worker_id", hello.worker_id)
+        session.build = convert.name_of("build", hello.build)
         session.namespace = namespace_of(hello.namespace)
         session.limits = capabilities(hello.actions)
         session.targets = targets(session.worker, hello.actions)
@@ -319,7 +320,7 @@ class WorkStream:
             self._runtime.desk.settled(self._session.id, holding.name)
 
     def _drain(self, _: pb.Drain) -> None:
-        self._runtime.close_session(self._session.id)
+        self._runtime.drain_session(self._session.id)
 
     def _check_count(self, items: Sequence[Any], most: int = offers.MOST_TOKENS) -> None:
         if len(items) > most:

@@ -14,8 +14,10 @@ from tradewind_server.cli import (
     environments,
     executions,
     graph,
+    listing,
     people,
     replaying,
+    retention,
     running,
     serving,
     subscriptions,
@@ -48,11 +50,13 @@ def options(
     """Run, steer and watch business processes."""
 
 
-for room in (serving, definitions, testing, graph, running, executions, watching, people, replaying, tokens):
+ROOMS = (serving, definitions, testing, graph, running, executions, listing, watching, people, replaying, tokens)
+for room in ROOMS:
     room.add_to(app)
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")
 app.add_typer(subscriptions.app, name="subscriptions")
+app.add_typer(retention.app, name="retention")
 
 
 def main() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.text import Text
 
 from tradewind import Client, Execution, calls, values
 from tradewind_server.cli import records
 from tradewind_server.cli.given import read_object
 from tradewind_server.cli.output import state_text
-from tradewind_server.cli.picture import event_line, execution_picture, gather
+from tradewind_server.cli.picture import event_line, execution_picture, gather, progress_text
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the execution.")]
@@ -22,7 +23,7 @@ TaskName = Annotated[str, typer.Argument(metavar="[TASK]", help="Name of the tas
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (start, ps, show, history, pause, resume, cancel, rerun, skip):
+    for command in (start, show, history, pause, resume, cancel, rerun, skip):
         app.command()(command)
 
 
@@ -89,44 +90,14 @@ def _line(execution: Execution) -> Text:
 
 
 @on_server
-def ps(
-    session: Session,
-    state: Annotated[str, typer.Option(help="E.g. RUNNING.")] = "",
-    workflow: Annotated[str, typer.Option(help="Name of the workflow.")] = "",
-    business_key: str = "",
-    tag: str = "",
-    filter: Annotated[str, typer.Option(help="Further comparisons, e.g. 'parent_id = \"...\"'.")] = "",
-    limit: Annotated[int, typer.Option(help="Most lines.", min=1)] = 50,
-) -> None:
-    """List executions, newest first."""
-    matches = {"workflow": workflow, "business_key": business_key, "tag": tag}
-    parts = [f"state = {state.upper()}"] if state else []
-    parts += [f"{name} = {_quoted(value)}" for name, value in matches.items() if value]
-    parts += [filter] if filter else []
-    with session.client() as client:
-        found = [item for item, _ in zip(client.executions(" AND ".join(parts)), range(limit), strict=False)]
-    cells = []
-    for item in found:
-        done = sum(item.task_counts.get(name, 0) for name in ("succeeded", "failed", "cancelled", "skipped"))
-        started = item.created_at.strftime("%Y-%m-%d %H:%M:%S")
-        tasks = f"{done}/{sum(item.task_counts.values())}"
-        cells.append((item.id, item.workflow, state_text(item.state), item.business_key, tasks, started))
-    session.output.table(
-        [records.execution(item) for item in found], ("ID", "WORKFLOW", "STATE", "KEY", "TASKS", "STARTED (UTC)"), cells
-    )
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-@on_server
 def show(session: Session, execution_id: Id) -> None:
     """Show an execution with its tasks, child executions and what it waits for."""
     with session.client() as client:
         view = gather(client, execution_id)
-    session.output.record(view.record(), execution_picture(view))
+    picture = execution_picture(view)
+    if view.progress and not view.execution.is_final:
+        picture = Group(picture, Text(progress_text(view.progress), "dim"))
+    session.output.record(view.record(), picture)
 
 
 @on_server

@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tradewind import Client, values
-from tradewind.models import Event, Execution, Task, Wait
+from tradewind.models import Event, Execution, Progress, Task, Wait
 from tradewind_server.cli import records
 from tradewind_server.cli.output import COLOURS, state_text
 
@@ -34,16 +34,19 @@ class View:
     tasks: tuple[Task, ...]
     waits: tuple[Wait, ...]
     children: dict[str, View] = field(default_factory=dict)
+    #: Only of the one that was asked for.
+    progress: Progress | None = None
 
     def record(self) -> records.Record:
         """Return it as JSON."""
         tasks = []
         for task in self.tasks:
-            record = records.task(task)
+            of_task = records.task(task)
             below = [self.children[id_].record() for id_ in task.child_execution_ids if id_ in self.children]
-            tasks.append({**record, "children": below} if below else record)
+            tasks.append({**of_task, "children": below} if below else of_task)
         waiting = [records.wait(item) for item in self.waits]
-        return {**records.execution(self.execution), "waiting_for": waiting, "tasks": tasks}
+        whole: records.Record = {**records.execution(self.execution), "waiting_for": waiting, "tasks": tasks}
+        return {**whole, "progress": records.progress(self.progress)} if self.progress else whole
 
     @property
     def has_open_children(self) -> bool:
@@ -60,7 +63,7 @@ def gather(client: Client, execution_id: str, min_revision: int = 0, level: int 
     for task in tasks:
         for child in task.child_execution_ids[:_CHILDREN] if level < _LEVELS else ():
             children[child] = gather(client, child, level=level + 1)
-    return View(execution, tasks, waits, children)
+    return View(execution, tasks, waits, children, None if level else client.progress(execution_id))
 
 
 def execution_picture(view: View, now: datetime | None = None) -> RenderableType:
@@ -120,7 +123,10 @@ def _task_text(task: Task, waits: Iterable[Wait], now: datetime) -> Text:
 
 
 def _duration(start: datetime, end: datetime) -> str:
-    seconds = max(0.0, (end - start).total_seconds())
+    return _span(max(0.0, (end - start).total_seconds()))
+
+
+def _span(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 120:
@@ -134,19 +140,35 @@ def _short(value: values.Value) -> str:
     return text if len(text) <= _TEXT_LENGTH else f"{text[:_TEXT_LENGTH]}…"
 
 
-def progress_picture(view: View, expected: frozenset[str]) -> RenderableType:
-    """Return a bar of how far it is; *expected* are the tasks that run when nothing goes wrong.
-
-    A guess where branches depend on guards: tasks that are not taken count as left until the end.
-    """
-    done = sum(task.state in FINAL_TASKS for task in view.tasks)
-    running = len(view.tasks) - done
-    left = 0 if view.execution.is_final else len(expected - {task.name for task in view.tasks})
-    total = max(1, done + running + left)
+def progress_picture(view: View) -> RenderableType:
+    """Return a bar of how far it is: a guess where guards decide, as what is not taken counts as left until the end."""
+    progress = view.progress
+    if progress is None:
+        return Text()
+    open_ = progress.running + progress.waiting
+    done = progress.done + progress.skipped
+    total = max(1, done + open_ + (progress.left or 0))
     bar = ProgressBar(total=total, completed=done, width=40)
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(bar, f"{100 * done // total} %", f"{done} done, {running} open, {left} left")
+    grid.add_row(bar, f"{100 * done // total} %", progress_text(progress))
     return grid
+
+
+def progress_text(progress: Progress) -> str:
+    """Return how far it is and how long it may take, in words."""
+    parts = [f"{progress.done} done", f"{progress.running} running", f"{progress.waiting} waiting"]
+    parts += [f"{progress.skipped} skipped"] if progress.skipped else []
+    if progress.left is not None:
+        more = f" (at most {progress.left_at_most})" if progress.left_at_most != progress.left else ""
+        parts.append(f"{progress.left} left{more}{', in a loop' if progress.open_ended else ''}")
+    parts += [f"{progress.items_done}/{progress.items_total} items"] if progress.items_total else []
+    text = ", ".join(parts)
+    expected = progress.expected
+    if expected is None:
+        return text
+    usual, most = (_span(took.total_seconds()) for took in (expected.p50, expected.p90))
+    until = f", until {expected.finish_p50:%H:%M:%S} UTC" if expected.finish_p50 else ""
+    return f"{text}; usually {usual} in all, 9 in 10 within {most}{until}"
 
 
 def event_line(event: Event) -> Text:

@@ -13,8 +13,11 @@ from tradewind.models import (
     Environment,
     Event,
     Execution,
+    Exported,
     Failure,
     Problem,
+    Progress,
+    RetentionRule,
     Subscription,
     Task,
     Wait,
@@ -144,6 +147,32 @@ def wait(item: Wait) -> Record:
         "since": moment(item.since),
         "until": moment(item.until),
         "detail": item.detail,
+        "missing_tasks": list(item.missing_tasks),
+    }
+
+
+def progress(item: Progress) -> Record:
+    """Return how far an execution is."""
+    expected = item.expected
+    return {
+        "done": item.done,
+        "running": item.running,
+        "waiting": item.waiting,
+        "skipped": item.skipped,
+        "left": item.left,
+        "left_at_most": item.left_at_most,
+        "open_ended": item.open_ended,
+        "items_total": item.items_total,
+        "items_done": item.items_done,
+        "expected": None
+        if expected is None
+        else {
+            "sample_count": expected.sample_count,
+            "p50_seconds": Decimal(str(expected.p50.total_seconds())),
+            "p90_seconds": Decimal(str(expected.p90.total_seconds())),
+            "finish_p50": moment(expected.finish_p50),
+            "finish_p90": moment(expected.finish_p90),
+        },
     }
 
 
@@ -158,12 +187,16 @@ def action(item: Action) -> Record:
         "attempt": item.attempt,
         "state": item.state,
         "asynchronous": item.asynchronous,
+        "task_attempt": item.proto.task_attempt,
         "worker": item.worker,
+        "worker_build": item.proto.worker_build,
+        "child_execution_id": item.proto.child_execution_id,
         "progress": item.proto.progress_message,
         "input": item.input,
         "result": item.result,
         "error": failure(item.failure),
         "created_at": moment(item.created_at),
+        "started_at": moment(item.started_at),
         "finished_at": moment(item.finished_at),
     }
 
@@ -187,6 +220,18 @@ def event(item: Event) -> Record:
     }
 
 
+def exported(item: Exported) -> Record:
+    """Return a whole execution."""
+    whole = execution(item.execution)
+    whole["env"] = item.execution.env
+    whole["definition_version"] = item.execution.proto.definition_version
+    whole["tasks"] = [task(one) for one in item.tasks]
+    whole["actions"] = [action(one) for one in item.actions]
+    whole["events"] = [event(one) for one in item.events]
+    whole["cursor"] = item.cursor
+    return whole
+
+
 def definition(item: Definition) -> Record:
     """Return a definition."""
     return {
@@ -198,6 +243,15 @@ def definition(item: Definition) -> Record:
         "inputs": list(item.inputs),
         "file": item.file,
         "deployed_at": moment(item.deployed_at),
+    }
+
+
+def retention(item: RetentionRule) -> Record:
+    """Return how long executions are kept."""
+    return {
+        "workflow": item.workflow,
+        "keep_seconds": None if item.keep is None else int(item.keep.total_seconds()),
+        "updated_at": moment(item.updated_at),
     }
 
 

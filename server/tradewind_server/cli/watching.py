@@ -13,12 +13,9 @@ from rich.text import Text
 
 from tradewind import Client, TradewindError
 from tradewind_server.cli import records
-from tradewind_server.cli.definitions import executed_workflow
 from tradewind_server.cli.executions import Id
 from tradewind_server.cli.picture import View, event_line, execution_picture, gather, progress_picture
-from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
-from tradewind_server.lang.graph import clauses
-from tradewind_server.lang.specs import WorkflowSpec
+from tradewind_server.cli.session import NOT_DONE, Session, on_server
 
 #: Seconds between two pictures while nothing happens, so that durations move.
 _TICK = 0.5
@@ -69,14 +66,13 @@ def events(
 
 def _live(session: Session, client: Client, execution_id: str) -> View:
     view = gather(client, execution_id)
-    expected = expected_tasks(client, view)
     news = _News(client, execution_id, view.execution.revision)
     threading.Thread(target=news.follow, daemon=True).start()
     with Live(console=session.output.console, auto_refresh=False) as live:
         while True:
             # The clock of this machine only moves running durations.
             picture = execution_picture(view, datetime.now(UTC))
-            live.update(Group(picture, progress_picture(view, expected)), refresh=True)
+            live.update(Group(picture, progress_picture(view)), refresh=True)
             if view.execution.is_final:
                 return view
             if news.wait(_TICK) or view.has_open_children:
@@ -109,25 +105,3 @@ class _News:
         if self._error is not None:
             raise self._error
         return happened
-
-
-def expected_tasks(client: Client, view: View) -> frozenset[str]:
-    """Return the names of the tasks that run if nothing goes wrong; empty if the definition cannot be read."""
-    try:
-        return _without_errors(executed_workflow(client, view.execution))
-    except (Unusable, TradewindError):  # deleted meanwhile: the bar then counts what it sees
-        return frozenset()
-
-
-def _without_errors(workflow: WorkflowSpec) -> frozenset[str]:
-    found: set[str] = set()
-    pending = list(workflow.start_tasks or workflow.tasks)
-    while pending:
-        name = pending.pop()
-        if name in found or name not in workflow.tasks:
-            continue
-        found.add(name)
-        for keyword, clause in clauses(workflow.tasks[name]):
-            if keyword in ("on-success", "on-complete"):
-                pending += [transition.target for transition in clause.next if transition.command is None]
-    return frozenset(found)

@@ -47,6 +47,7 @@ from tradewind_server.store import absences, definitions, environments, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
+    Answered,
     Envelope,
     Live,
     Message,
@@ -358,17 +359,18 @@ class Batch:
         key = (request.target, request.action_id)
         if action.state is not ActionState.OPEN:
             return _already(live, action, request)
+        by = Answered(request.worker, "", 1, None)
         if not request.epoch:
             if not action.asynchronous:
                 raise ActionWithWorker(action=f"a{action.id}", name=action.name)
         else:
-            holder = self._delivery.check_lease(request)
+            by = self._delivery.check_lease(request)
             if not request.worker:
                 # by a bare token: the lease knows whose it is
-                request.worker = holder
-                request.provenance = msgspec.structs.replace(request.provenance, actor=f"worker:{holder}")
+                request.worker = by.worker
+                request.provenance = msgspec.structs.replace(request.provenance, actor=f"worker:{by.worker}")
         self._decide(live, self._within_limit(live, request.command), request.provenance)
-        self._changes.workers[key] = request.worker
+        self._changes.answered[key] = by._replace(worker=request.worker)
         self._delivery.ended(key)
         return r.Recorded(request.target, live.state.revision, is_new=True)
 
@@ -494,6 +496,9 @@ class Batch:
         self._registry_changed(request)
         return revision
 
+    def _tidy(self, request: r.Tidy) -> object:
+        return request.work(self._tx, {each.target for each in self._requests} | self._lives.keys())
+
     # --- environments ----------------------------------------------------------------------------
 
     def _put_environment(self, request: r.PutEnvironment) -> object:
@@ -595,4 +600,5 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     **dict.fromkeys(KINDS, lambda batch, request: batch._subscriptions.carry_out(request)),
     r.AddAbsence: Batch._add_absence,
     r.RemoveAbsence: Batch._remove_absence,
+    r.Tidy: Batch._tidy,
 }

@@ -20,7 +20,7 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Desk, QueueName
 from tradewind_server.settings import Settings
 from tradewind_server.store.projection import Changes
-from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, QueueRow
+from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Answered, QueueRow
 from tradewind_server.store.unit_of_work import Transaction
 
 #: Expired leases handled in one batch, and rows of each kind that are cleaned up.
@@ -85,8 +85,8 @@ class Delivery:
                 self._saved[key] = row
         return frozenset(idle)
 
-    def check_lease(self, request: r.Result) -> str:
-        """Compare what a result says with the lease as it is; return who holds it.
+    def check_lease(self, request: r.Result) -> Answered:
+        """Compare what a result says with the lease as it is; return who holds it, since when.
 
         Raises:
             StaleAttempt, LeaseLost: it is another one.
@@ -99,10 +99,11 @@ class Delivery:
             raise StaleAttempt(action=name, attempt=request.attempt, current=row.attempt)
         if request.epoch != row.epoch:
             raise LeaseLost(action=name)
-        return row.worker
+        return Answered(row.worker, row.worker_build, row.attempt, row.offered_at or None)
 
-    def _lease(self, row: QueueRow, session: str, worker: str) -> None:
-        row.stage, row.session, row.worker = OFFERED, session, worker
+    def _lease(self, row: QueueRow, session: str, worker: str, build: str) -> None:
+        row.stage, row.session, row.worker, row.worker_build = OFFERED, session, worker, build
+        row.offered_at = self._now_us
         row.epoch += 1
         row.lease_until = self._now_us + self._settings.delivery_lease_seconds * 1_000_000
         self._outcome.offers.append((session, row))
@@ -116,7 +117,7 @@ class Delivery:
                 self._outcome.queued.add(queue)
                 continue
             self.reserved.append((session.id, row.name))
-            self._lease(row, session.id, session.worker)
+            self._lease(row, session.id, session.worker, session.build)
 
     def claim(self, request: r.Claim) -> object:
         """Lease queued actions to a session that has room, best first."""
@@ -130,7 +131,7 @@ class Delivery:
             rows = self._best(queue, count)
             for row in rows:
                 self.reserved.append((request.session, name))
-                self._lease(row, request.session, request.worker)
+                self._lease(row, request.session, request.worker, request.build)
                 self._saved[row.execution_id, row.action_id] = row
                 leased.append(row)
             if len(rows) < count:

@@ -26,6 +26,8 @@ class Session:
     limits: Mapping[str, int]
     #: Action name -> the targets it answers to.
     targets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    #: Version of its program, or "".
+    build: str = ""
     #: Actions it may still be given.
     room: int = 0
     #: Actions of each name that it holds.
@@ -43,6 +45,17 @@ class Session:
                 yield self.namespace, name, target
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Staff:
+    """The sessions of this server that have to do with a queue."""
+
+    serving: int
+    #: Those of them with room for another action.
+    free: int
+    #: Those that would serve it but take nothing new.
+    leaving: int
+
+
 class Desk:
     """All sessions of this server. Thread-safe."""
 
@@ -50,6 +63,8 @@ class Desk:
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._by_name: dict[QueueName, collections.deque[Session]] = {}
+        #: Sessions that finish what they have and take nothing new.
+        self._leaving: dict[str, Session] = {}
         #: Queues that are known to be empty but for what this server adds: only there may a new action go straight
         #: to a worker, or it would overtake an older one.
         self._drained: set[QueueName] = set()
@@ -62,9 +77,19 @@ class Desk:
             for queue in session.queues():
                 self._by_name.setdefault(queue, collections.deque()).append(session)
 
+    def drain(self, session_id: str) -> None:
+        """Give the session nothing more; it is still here until it is closed."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+        self.close(session_id)
+        if session is not None:
+            with self._lock:
+                self._leaving[session_id] = session
+
     def close(self, session_id: str) -> None:
         """Let the session go."""
         with self._lock:
+            self._leaving.pop(session_id, None)
             session = self._sessions.pop(session_id, None)
             if session is None:
                 return
@@ -154,6 +179,14 @@ class Desk:
         """Tell whether a session of this server takes actions from *queue*."""
         with self._lock:
             return queue in self._by_name
+
+    def staff(self, queue: QueueName) -> Staff:
+        """Tell who takes actions from *queue* here."""
+        with self._lock:
+            serving = self._by_name.get(queue, ())
+            free = sum(session.free(queue[1]) > 0 for session in serving)
+            leaving = sum(queue in session.queues() for session in self._leaving.values())
+            return Staff(len(serving), free, leaving)
 
     @property
     def count(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 
 import msgspec
@@ -14,6 +14,7 @@ from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.environments import Environment
 from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.unit_of_work import Transaction
 
 #: Called on the event loop with the answer: a value of the request's kind, or an exception.
 Reply = Callable[[object], None]
@@ -123,6 +124,7 @@ class Claim(Request, kw_only=True):
 
     session: str
     worker: str
+    build: str = ""
     namespace: str
     #: (action name, target or "", how many)
     wanted: Sequence[tuple[str, str, int]]
@@ -215,6 +217,15 @@ class RemoveAbsence(Request, kw_only=True):
     id: str
     person: c.Person
     at: datetime
+
+
+class Tidy(Request, kw_only=True):
+    """Have something done in the batch's transaction that decides nothing. Answer: what it returns.
+
+    *work* gets the transaction and the ids of the executions that the batch is about, which it leaves alone.
+    """
+
+    work: Callable[[Transaction, Set[str]], object]
 
 
 KEEP, CANCEL, LOST = "keep", "cancel", "lost"

@@ -26,6 +26,7 @@ from tradewind_server.runtime.committer import Committer, CommitterThread
 from tradewind_server.runtime.consumers import Consumers
 from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
+from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
@@ -90,6 +91,7 @@ class Runtime:
         self.consumers = Consumers(self.read)
         #: Set when a webhook may have to be sent to that was not before.
         self.webhooks_changed = asyncio.Event()
+        self.pruner = Pruner(self.read, self.ask, clock, settings)
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
@@ -130,6 +132,8 @@ class Runtime:
         self._tasks.append(asyncio.create_task(self._ring()))
         self._repeat(_SCAN_SECONDS, lambda: self._scan(LATE_SECONDS))
         self._repeat(_SWEEP_SECONDS, self._sweep)
+        if self.settings.retention_seconds:
+            self._repeat(self.settings.retention_seconds, self._prune)
         if self._bulletin is not None:
             self._bulletin.start(self._loop)
 
@@ -245,6 +249,11 @@ class Runtime:
         self.desk.close(session_id)
         self._links.pop(session_id, None)
 
+    def drain_session(self, session_id: str) -> None:
+        """Give a worker nothing more."""
+        self.desk.drain(session_id)
+        self._links.pop(session_id, None)
+
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
         self.desk.grant(session_id, more)
@@ -262,6 +271,7 @@ class Runtime:
                 provenance=Provenance("system:claims", "ClaimActions"),
                 session=session.id,
                 worker=session.worker,
+                build=session.build,
                 namespace=session.namespace,
                 wanted=wanted,
             )
@@ -391,6 +401,10 @@ class Runtime:
             return
         with contextlib.suppress(QueueFull):
             await self.ask(r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=self.clock.now()))
+
+    async def _prune(self) -> None:
+        if self._is_fit:
+            await self.pruner.run()
 
     async def correct_clock(self) -> None:
         """Learn the database's time."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.errors import CursorLost, DatabaseUnavailable
 from tradewind_server.store import log as store
 from tradewind_server.store.database import Database
 from tradewind_server.store.log import Place, Stretch
@@ -162,13 +162,25 @@ class Follower:
         self._namespace = namespace
         self._tail = tail
         self._woken = asyncio.Event()
+        #: It has been where nothing of the log is removed, and is to be told if that is no longer so.
+        self.is_whole = False
         tail.join(self._woken)
 
     async def next(self, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
-        """Return what follows *place*, where that ends, and whether there is more for certain."""
+        """Return what follows *place*, where that ends, and whether there is more for certain.
+
+        Raises:
+            CursorLost: some of what followed has been removed.
+        """
         self._woken.clear()
         known = self._tail.after(place)
-        return (*known, False) if known is not None else await self._tails.look(self._namespace, place)
+        if known is not None:
+            return (*known, False)
+        stretch, floor = await self._tails.look(self._namespace, place)
+        if self.is_whole and place < floor:
+            raise CursorLost(execution=place.execution_id, revision=place.revision, field="cursor")
+        self.is_whole = self.is_whole or stretch.end >= floor
+        return stretch.events, stretch.end, stretch.is_cut
 
     def wake(self) -> None:
         """End the wait: something else than the log has changed."""
@@ -207,10 +219,15 @@ class Tails:
             tail = self._by_namespace[namespace] = Tail(namespace, self._database, self._read)
         return Follower(self, namespace, tail)
 
-    async def look(self, namespace: str, place: Place) -> tuple[Sequence[StoredEvent], Place, bool]:
-        """Read the table after *place*; return as `Follower.next` does."""
-        stretch: Stretch = await self._read(lambda c, _: store.read(self._database, c, namespace, place, COMMANDS))
-        return stretch.events, stretch.end, stretch.is_cut
+    async def look(self, namespace: str, place: Place) -> tuple[Stretch, Place]:
+        """Read the table after *place*; return that, and the place up to which events may have been removed."""
+
+        def work(connection: sa.Connection, _: Dialect) -> tuple[Stretch, Place]:
+            stretch = store.read(self._database, connection, namespace, place, COMMANDS)
+            return stretch, store.floor(connection, namespace)
+
+        found: tuple[Stretch, Place] = await self._read(work)
+        return found
 
     def tidy(self, namespace: str) -> None:
         """Give up a tail that nobody follows."""

@@ -205,6 +205,21 @@ def get_as_of(
     return definition_of(connection.execute(query.order_by(t.c.version.desc()).limit(1)).one()._mapping)
 
 
+def workflow_of(connection: sa.Connection, execution: Any) -> WorkflowSpec | None:
+    """Return what the execution of a row runs, for readers; None if the definition is gone.
+
+    A sub-workflow may stand in the default workflow namespace instead of its own.
+    """
+    for workflow_namespace in dict.fromkeys((execution.workflow_namespace, "")):
+        version, name = execution.definition_version, execution.workflow
+        found = get(connection, execution.namespace, workflow_namespace, WORKFLOW, name, version)
+        if found is not None:
+            spec = _cached_specs(found.file, found.source.decode())[WORKFLOW, name]
+            assert isinstance(spec, WorkflowSpec)
+            return spec
+    return None
+
+
 def definition_of(row: Mapping[Any, Any]) -> Definition:
     """Return a row of `definitions` as a record."""
     values = dict(row)
@@ -219,6 +234,9 @@ def _specs(file: str, text: str) -> dict[tuple[str, str], WorkflowSpec | AdhocAc
     checked = read([Source(file, text)])
     specs: list[WorkflowSpec | AdhocActionSpec] = [*checked.workflows, *checked.actions]
     return {(WORKFLOW if isinstance(s, WorkflowSpec) else ACTION, s.name): s for s in specs}
+
+
+_cached_specs = functools.lru_cache(128)(_specs)
 
 
 class Registry:

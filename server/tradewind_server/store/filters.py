@@ -45,6 +45,18 @@ def _moment(text: str) -> int:
     return to_microseconds(moment)
 
 
+def _version(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:19]) < 2**31:
+        raise ValueError(f"'{text}' is no version, which is a number from 1")
+    return int(text)
+
+
+def _searched(text: str) -> str:
+    if len(text) < 2:
+        raise ValueError("a text of two characters at least can be searched for")
+    return text
+
+
 def _flag(text: str) -> int:
     return int(str(_words("true", "false")(text)) == "true")
 
@@ -52,15 +64,24 @@ def _flag(text: str) -> int:
 _EQUALS = ("=", "!=")
 _TIMES = ("<", "<=", ">", ">=")
 
+FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
+EXECUTION_STATES = ("RUNNING", "PAUSED", "CANCELLING", *FINAL_STATES)
+#: What a failure's kind can be.
+ERROR_KINDS = ("ACTION", "TIMEOUT", "DELIVERY", "LIMIT", "CHILD", "COMMAND", "DEFINITION")
+
 EXECUTION_FIELDS: Mapping[str, Field] = {
-    "state": Field("state", _EQUALS, _words("RUNNING", "PAUSED", "CANCELLING", "SUCCEEDED", "FAILED", "CANCELLED")),
+    "state": Field("state", _EQUALS, _words(*EXECUTION_STATES)),
     "workflow": Field("workflow", _EQUALS, str),
+    "definition_version": Field("definition_version", ("=",), _version),
     "workflow_namespace": Field("workflow_namespace", _EQUALS, str),
     "business_key": Field("business_key", _EQUALS, str),
     "external_id": Field("external_id", _EQUALS, str),
     "root_id": Field("root_id", _EQUALS, str),
     "parent_id": Field("parent_id", _EQUALS, str),
     "tags": Field("tags", (":",), str),
+    "error_kind": Field("error_kind", _EQUALS, _words(*ERROR_KINDS)),
+    "error_code": Field("error_code", _EQUALS, str),
+    "text": Field("text", (":",), _searched),
     "created_at": Field("created_at", _TIMES, _moment),
     "finished_at": Field("finished_at", _TIMES, _moment),
 }

@@ -95,21 +95,33 @@ def before(database: Database, connection: sa.Connection, namespace: str, moment
 
 
 def _last(connection: sa.Connection, namespace: str, condition: sa.ColumnElement[bool]) -> Place:
-    """Return the place after the last command of which *condition* holds."""
+    """Return the place after the last command of which *condition* holds, or where the log begins."""
+    lowest = floor(connection, namespace)
     query = sa.select(_e.c.xid, _e.c.position, _e.c.execution_id, _e.c.revision, _e.c.at, _e.c.span)
     query = query.where(_e.c.namespace == namespace, schema.IS_FIRST, condition)
     row = connection.execute(query.order_by(_e.c.xid.desc(), _e.c.position.desc()).limit(1)).one_or_none()
     if row is None:
-        return BEGINNING
+        return lowest
     more = row.span - 1
     # the events of a command have its moment
-    return Place(row.xid, row.position + more, row.execution_id, row.revision + more, row.at)
+    return max(lowest, Place(row.xid, row.position + more, row.execution_id, row.revision + more, row.at))
+
+
+def floor(connection: sa.Connection, namespace: str) -> Place:
+    """Return the place up to which events may have been removed."""
+    f = schema.log_floors.c
+    found = connection.execute(sa.select(f.xid, f.position).where(f.namespace == namespace)).one_or_none()
+    return BEGINNING if found is None else Place(found.xid, found.position)
 
 
 def holds(connection: sa.Connection, namespace: str, place: Place) -> bool:
-    """Tell whether the log has the event that *place* is after."""
+    """Tell whether the log has the event that *place* is after, and all that follows it."""
+    lowest = floor(connection, namespace)
+    if place <= lowest:
+        # nothing was missed by who had seen the very last of what is gone, not even if that was all
+        return place == lowest
     if not place.execution_id:
-        # the beginning, or one that a server took where no event was: nobody else makes such a place
+        # one that a server took where no event was: nobody else makes such a place
         return True
     query = sa.select(_e.c.namespace).where(_e.c.execution_id == place.execution_id, _e.c.revision == place.revision)
     query = query.where(_e.c.xid == place.xid, _e.c.position == place.position, _e.c.at == place.at)
@@ -192,6 +204,15 @@ def horizon(database: Database, connection: sa.Connection) -> int:
         return sys.maxsize
     oldest = connection.exec_driver_sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").scalar_one()
     return int(oldest) + database.xid_offset
+
+
+def horizon_of(connection: sa.Connection, xid: int) -> int:
+    """Return the same for the transaction that the log knows by the number *xid*."""
+    if connection.dialect.name != "postgresql":
+        return sys.maxsize
+    query = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_xact_id()::text::bigint"
+    oldest, own = connection.exec_driver_sql(query).one()
+    return int(oldest) + xid - int(own)
 
 
 def _held(connection: sa.Connection, namespace: str, end: int) -> int | None:

@@ -10,10 +10,12 @@ _NAME = "xid_offset"
 
 
 def newest(connection: sa.Connection) -> int:
-    """Return the largest number in the log; 0 if it is empty."""
+    """Return the largest number that the log has or had; 0 if it was always empty."""
     e, namespace = schema.events.c, schema.registry.c.namespace
     largest = sa.select(sa.func.max(e.xid)).where(e.namespace == namespace, schema.IS_FIRST).scalar_subquery()
-    return int(connection.execute(sa.select(sa.func.max(largest))).scalar() or 0)
+    there = int(connection.execute(sa.select(sa.func.max(largest))).scalar() or 0)
+    gone = int(connection.execute(sa.select(sa.func.max(schema.log_floors.c.xid))).scalar() or 0)
+    return max(there, gone)
 
 
 def offset(connection: sa.Connection) -> int:

@@ -17,7 +17,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
 from tradewind_server.engine.state import Action, Execution, HumanTask, HumanTaskState, Task
 from tradewind_server.lang.values import encode
-from tradewind_server.store.records import QUEUED, Live, Message, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.records import QUEUED, Answered, Live, Message, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.statements import Row
 
 #: A new action ranks by when it became ready; a unit of priority is worth this much, microseconds.
@@ -68,6 +68,8 @@ class OfferDetail(msgspec.Struct, omit_defaults=True, gc=False):
     task_id: int = 0
 
 
+#: An action that is open, or that ended without an answer.
+_NOBODY = Answered("", "", 1, None)
 _encode_detail = msgspec.json.Encoder().encode
 
 
@@ -96,6 +98,7 @@ class Rows(msgspec.Struct, gc=False):
     """The rows of state that a batch writes: whole ones of what is new, else the columns that change and the key."""
 
     new_executions: list[Row]
+    tags: list[Row]
     #: Of executions that go on, `PROGRESS`; of those whose state changes, `TURN`.
     progress: list[Row]
     turns: list[Row]
@@ -112,13 +115,18 @@ class Rows(msgspec.Struct, gc=False):
 
 #: Columns that change with every step of an execution, and those that change with its state.
 PROGRESS = ("revision", "xid", "updated_at", "detail")
-TURN = (*PROGRESS, "state", "message", "failure", "finished_at", "output_revision", "env_revision")
+TURN = (
+    *PROGRESS, "state", "message", "failure", "error_kind", "error_code", "finished_at", "output_revision",
+    "env_revision",
+)  # fmt: skip
 TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
 HUMAN_TASK_CHANGES = (
     "state", "assignee", "owner", "etag", "done_by", "outcome", "comment_count", "shown_revision", "draft_revision",
     "revision", "updated_at",
 )  # fmt: skip
-ACTION_CHANGES = ("cancelling", "state", "result_revision", "updated_at", "worker")
+ACTION_CHANGES = (
+    "cancelling", "state", "result_revision", "updated_at", "worker", "worker_build", "attempt", "started_at",
+)  # fmt: skip
 
 
 class Changes:
@@ -137,7 +145,7 @@ class Changes:
         self.ended_timers: list[tuple[str, int]] = []
         self.arrivals: list[Row] = []
         #: Who ended an action.
-        self.workers: dict[tuple[str, int], str] = {}
+        self.answered: dict[tuple[str, int], Answered] = {}
         #: Business keys of executions that ended: (namespace, workflow, key, execution).
         self.freed_keys: list[tuple[str, str, str, str]] = []
         #: Of human tasks that are new.
@@ -206,11 +214,13 @@ class Changes:
 
     def rows(self) -> Rows:
         """Return the rows of state to write."""
-        rows = Rows([], [], [], [], [], [], [])
+        rows = Rows([], [], [], [], [], [], [], [])
         for id_, touched in self._touched.items():
             live, state = touched.live, touched.live.state
             if touched.is_new:
                 rows.new_executions.append(_new_execution(live, self.xid))
+                # a tag given twice is one
+                rows.tags.extend((live.envelope.namespace, tag, id_) for tag in dict.fromkeys(live.envelope.tags))
             elif touched.turned:
                 rows.turns.append((*_turn(state, self.xid), id_))
             else:
@@ -222,11 +232,11 @@ class Changes:
                 else:
                     rows.tasks.append((*_task_changes(task), id_, task_id))
             for action_id in touched.actions:
-                action, worker = state.actions[action_id], self.workers.get((id_, action_id), "")
+                action, by = state.actions[action_id], self.answered.get((id_, action_id), _NOBODY)
                 if action_id > touched.known_actions:
-                    rows.new_actions.append(_new_action(live, action, worker))
+                    rows.new_actions.append(_new_action(live, action, by))
                 else:
-                    rows.actions.append((*_action_changes(action, worker), id_, action_id))
+                    rows.actions.append((*_action_changes(action, by), id_, action_id))
             for action_id in touched.human_tasks:
                 is_new = action_id > touched.known_actions
                 _add_human_task(rows, live, state.human_tasks[action_id], self.titles, is_new=is_new)
@@ -281,9 +291,9 @@ def _schedule(
         task.id if event.posted else 0,
     )  # fmt: skip
     changes.queued[envelope.id, event.action] = QueueRow(
-        envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, 0, 0,
-        event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision, "",
-        None, _encode_detail(detail), encode(event.input),
+        envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, "", 0,
+        0, 0, event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision,
+        "", None, _encode_detail(detail), encode(event.input),
     )  # fmt: skip
 
 
@@ -421,14 +431,13 @@ _stored = StoredEvent._make
 def _new_execution(live: Live, xid: int) -> Row:
     """Return the row of an execution, in the order of the table's columns."""
     envelope, state = live.envelope, live.state
-    revision, xid, updated, detail, *turn = _turn(state, xid)
-    word, message, failure, finished_at, output_revision, env_revision = turn
+    revision, xid, updated, detail, word, message, failure, kind, code, *rest = _turn(state, xid)
     return (
         envelope.id, envelope.namespace, envelope.workflow, envelope.workflow_namespace, envelope.definition_version,
         envelope.registry_revision, envelope.semantics_version, envelope.root_id, envelope.parent_id,
         envelope.parent_task, envelope.parent_action, envelope.external_id, envelope.business_key,
         "\n".join(envelope.tags), envelope.description, envelope.created_by, to_microseconds(envelope.created_at),
-        word, message, failure, revision, xid, updated, finished_at, output_revision, env_revision, detail,
+        word, message, failure, kind, code, revision, xid, updated, *rest, detail,
     )  # fmt: skip
 
 
@@ -448,9 +457,10 @@ def _turn(state: Execution, xid: int) -> Row:
     """Return the columns `TURN`."""
     progress = _progress(state, xid)
     finished_at = _finished_at(state, progress[2])
-    failure = _encode_detail(state.failure) if state.failure is not None else None
+    cause = state.failure
+    failure = (_encode_detail(cause), cause.kind, cause.code) if cause is not None else (None, "", "")
     revisions = (state.output_revision, state.env_revision)
-    return (*progress, state.state.value, state.message, failure, finished_at, *revisions)
+    return (*progress, state.state.value, state.message, *failure, finished_at, *revisions)
 
 
 def _finished_at(state: Execution, updated: int) -> int | None:
@@ -493,22 +503,22 @@ def _task_changes(task: Task) -> Row:
     return (task.state.value, task.attempt, task.message, updated, task.published_revision, _encode_detail(detail))
 
 
-def _new_action(live: Live, action: Action, worker: str) -> Row:
+def _new_action(live: Live, action: Action, by: Answered) -> Row:
     """Return the row of an action, in the order of the table's columns."""
     envelope, task = live.envelope, live.state.tasks[action.task]
-    cancelling, word, result_revision, updated, worker = _action_changes(action, worker)
+    cancelling, word, result_revision, updated, *answered = _action_changes(action, by)
     return (
         envelope.id, action.id, envelope.namespace, action.task, task.name, action.task_attempt, action.index,
         action.name, action.kind, "\n".join(action.wrappers), int(action.asynchronous), action.child,
         cancelling, word, action.scheduled_revision, result_revision, to_microseconds(action.created_at), updated,
-        worker,
+        *answered,
     )  # fmt: skip
 
 
-def _action_changes(action: Action, worker: str) -> Row:
+def _action_changes(action: Action, by: Answered) -> Row:
     """Return the columns `ACTION_CHANGES`."""
     updated = to_microseconds(action.updated_at)
-    return (int(action.cancelling), action.state.value, action.result_revision, updated, worker)
+    return (int(action.cancelling), action.state.value, action.result_revision, updated, *by)
 
 
 # --- human tasks ---------------------------------------------------------------------------------

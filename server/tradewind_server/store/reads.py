@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
-from tradewind_server.store import schema
+from tradewind_server.errors import ExecutionNotFound
+from tradewind_server.store import listing, schema
 from tradewind_server.store.filters import Term
 from tradewind_server.store.loading import read_events, stored_event
 from tradewind_server.store.records import StoredEvent
@@ -48,9 +49,16 @@ def execution(connection: sa.Connection, namespace: str, id_: str) -> Any:
 
 
 def execution_by_id(connection: sa.Connection, id_: str) -> Any:
-    """Return the row of an execution that exists."""
+    """Return the row of an execution that exists, or did until now.
+
+    Raises:
+        ExecutionNotFound: it is no longer kept.
+    """
     table = schema.executions
-    return connection.execute(sa.select(table).where(table.c.id == id_)).one()
+    row = connection.execute(sa.select(table).where(table.c.id == id_)).one_or_none()
+    if row is None:
+        raise ExecutionNotFound(execution=id_, field="execution_id")
+    return row
 
 
 def executions_by_ids(connection: sa.Connection, ids: Sequence[str]) -> Sequence[Any]:
@@ -61,29 +69,10 @@ def executions_by_ids(connection: sa.Connection, ids: Sequence[str]) -> Sequence
 
 def open_ids(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -> list[str]:
     """Return the ids of all executions that have not ended, newest first. *terms* may name an execution by its id."""
-    table = schema.executions
-    query = sa.select(table.c.id).where(table.c.namespace == namespace, table.c.state.in_(_OPEN))
+    x = schema.executions.c
     terms = [dataclasses.replace(t, column="id") if t.column == "execution_id" else t for t in terms]
-    return list(connection.execute(filtered(query, table, terms).order_by(table.c.id.desc())).scalars())
-
-
-def executions(
-    connection: sa.Connection, namespace: str, terms: Sequence[Term], limit: int, before: str
-) -> Sequence[Any]:
-    """Return executions, newest first, those before the id *before*."""
-    table = schema.executions
-    query = filtered(sa.select(table).where(table.c.namespace == namespace), table, terms)
-    if before:
-        query = query.where(table.c.id < before)
-    return connection.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
-
-
-def count(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -> dict[str, int]:
-    """Return how many executions there are, by state."""
-    table = schema.executions
-    query = sa.select(table.c.state, sa.func.count()).where(table.c.namespace == namespace)
-    rows = connection.execute(filtered(query, table, terms).group_by(table.c.state))
-    return {state: number for state, number in rows}
+    query = sa.select(x.id).where(x.namespace == namespace, x.state.in_(_OPEN), *listing.matching(terms))
+    return list(connection.execute(query.order_by(x.id.desc())).scalars())
 
 
 def filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
@@ -94,10 +83,6 @@ def filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
             query = query.where(column == term.value)
         elif term.operator == "!=":
             query = query.where(column != term.value)
-        elif term.operator == ":":
-            # tags: one per line
-            mark = sa.literal("\n")
-            query = query.where((mark + column + mark).contains(f"\n{term.value}\n", autoescape=True))
         else:
             query = query.where(column.op(term.operator)(term.value))
     return query
@@ -143,6 +128,21 @@ def task_counts(connection: sa.Connection, execution_ids: Sequence[str]) -> dict
     return counts
 
 
+def task_names(connection: sa.Connection, execution_id: str) -> set[str]:
+    """Return the names of the tasks that an execution has."""
+    t = schema.tasks.c
+    return set(connection.execute(sa.select(t.name).distinct().where(t.execution_id == execution_id)).scalars())
+
+
+def tasks_at_work(connection: sa.Connection, execution_id: str) -> set[int]:
+    """Return the tasks of which a worker has an action, or that a child execution runs for."""
+    a, q = schema.actions, schema.queue
+    joined = a.outerjoin(q, sa.and_(a.c.execution_id == q.c.execution_id, a.c.action_id == q.c.action_id))
+    query = sa.select(a.c.task_id).distinct().select_from(joined)
+    query = query.where(a.c.execution_id == execution_id, schema.IS_OPEN)
+    return set(connection.execute(query.where((a.c.child_id != "") | (q.c.stage > 0))).scalars())
+
+
 def _has_items(connection: sa.Connection, detail: sa.Column[bytes]) -> sa.ColumnElement[bool]:
     """Tell whether the task with this *detail* has items."""
     if connection.dialect.name == "sqlite":  # whose LIKE finds nothing in a blob
@@ -186,7 +186,10 @@ _OPEN_STATES: dict[Any, sa.ColumnElement[bool]] = {
     "QUEUED": sa.and_(schema.IS_OPEN, schema.IS_QUEUED),
     "RUNNING": sa.and_(schema.IS_OPEN, schema.queue.c.stage.is_distinct_from(0)),
 }
-_DELIVERY = ("stage", "target", "attempt", "worker", "lease_until", "deliveries", "ready_at", "progress")
+_DELIVERY = (
+    "stage", "target", "attempt", "worker", "worker_build", "offered_at", "lease_until", "deliveries", "ready_at",
+    "progress",
+)  # fmt: skip
 
 
 def events_at(
@@ -195,6 +198,19 @@ def events_at(
     """Return the events at (execution, revision)."""
     rows = _bodies.run(connection, dialect, sorted(set(keys)))
     return {(row[0], row[1]): decode_event(row[2], row[3], bytes(row[4])) for row in rows}
+
+
+def actions_after(connection: sa.Connection, execution_id: str, after: int, limit: int) -> Sequence[Any]:
+    """Return actions of an execution after an id, in order."""
+    namespace = execution_by_id(connection, execution_id).namespace
+    return actions(connection, namespace, execution_id, [], limit, (execution_id, after))
+
+
+def revisions(connection: sa.Connection, execution_id: str, after: int, limit: int) -> Sequence[Any]:
+    """Return the keys of events of an execution after a revision, in order."""
+    e_ = schema.events.c
+    query = sa.select(e_.execution_id, e_.revision).where(e_.execution_id == execution_id, e_.revision > after)
+    return connection.execute(query.order_by(e_.revision).limit(limit)).all()
 
 
 def history(connection: sa.Connection, execution_id: str, after: int, limit: int) -> list[StoredEvent]:
@@ -212,20 +228,73 @@ def events_of_human_task(
     return [stored_event(row) for row in connection.execute(query.order_by(t.c.revision).limit(limit))]
 
 
+def newest_event(connection: sa.Connection, execution_id: str, type_: str) -> Any:
+    """Return the newest event of a type, or None."""
+    e_ = schema.events
+    query = sa.select(e_).where(e_.c.execution_id == execution_id, e_.c.type == type_)
+    return connection.execute(query.order_by(e_.c.revision.desc()).limit(1)).one_or_none()
+
+
+def arrived(connection: sa.Connection, execution_id: str) -> dict[int, set[str]]:
+    """Return for each join the names of the tasks from which a branch has arrived."""
+    a, t = schema.arrivals.c, schema.tasks.c
+    query = sa.select(a.task_id, t.name).where(a.execution_id == execution_id, t.execution_id == execution_id)
+    found: dict[int, set[str]] = {}
+    for task_id, name in connection.execute(query.where(t.task_id == a.parent_id)):
+        found.setdefault(task_id, set()).add(name)
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ItemCounts:
+    """How far a task with items is."""
+
+    total: int
+    begun: int
+    done: int
+
+
+def item_counts(
+    connection: sa.Connection, dialect: Dialect, execution_id: str, tasks: Mapping[int, tuple[int, int, int]]
+) -> dict[int, ItemCounts]:
+    """Count the items of tasks, given as (attempt, attempt since which results are kept, revision of the items)."""
+    bodies = events_at(connection, dialect, [(execution_id, revision) for _, _, revision in tasks.values()])
+    found = {}
+    for task_id, (attempt, base, revision) in tasks.items():
+        a = schema.actions.c
+        counts = (a.task_attempt == attempt) | ((a.state == "SUCCEEDED") & (a.task_attempt >= base))
+        is_open = sa.case((schema.IS_OPEN, 1), else_=0)
+        query = sa.select(sa.func.count(sa.distinct(a.item_index)), sa.func.coalesce(sa.func.sum(is_open), 0))
+        begun, open_ = connection.execute(
+            query.where(a.execution_id == execution_id, a.task_id == task_id, counts)
+        ).one()
+        started = bodies[execution_id, revision]
+        assert isinstance(started, e.TaskStarted)
+        found[task_id] = ItemCounts(len(started.items or []), begun, begun - int(open_))
+    return found
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Waits:
     """What an open execution waits for, as rows."""
 
     timers: Sequence[Any]
     actions: Sequence[Any]
+    #: To the execution.
+    messages: Sequence[Any]
+    #: State of child executions that are there, by id.
+    children: Mapping[str, str]
 
 
 def waits(connection: sa.Connection, namespace: str, execution_id: str, limit: int) -> Waits:
-    """Return the timers and open actions of an execution."""
-    t = schema.timers
+    """Return the timers, open actions and messages of an execution."""
+    t, m, x = schema.timers, schema.messages, schema.executions.c
     timers = connection.execute(sa.select(t).where(t.c.execution_id == execution_id).limit(limit)).all()
-    terms = [Term("state", "=", "OPEN")]
-    return Waits(timers, actions(connection, namespace, execution_id, terms, limit, ("", 0)))
+    messages = connection.execute(sa.select(m).where(m.c.target == execution_id).limit(limit)).all()
+    open_ = actions(connection, namespace, execution_id, [Term("state", "=", "OPEN")], limit, ("", 0))
+    ids = [row.child_id for row in open_ if row.child_id]
+    children = {id_: state for id_, state in connection.execute(sa.select(x.id, x.state).where(x.id.in_(ids)))}
+    return Waits(timers, open_, messages, children)
 
 
 def definitions(

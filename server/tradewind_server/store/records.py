@@ -85,6 +85,8 @@ class QueueRow(msgspec.Struct, gc=False):
     attempt: int
     epoch: int
     worker: str
+    worker_build: str
+    offered_at: int
     session: str
     lease_until: int
     deliveries: int
@@ -98,6 +100,16 @@ class QueueRow(msgspec.Struct, gc=False):
     detail: bytes
     #: The input, when it is at hand; not a column.
     input: bytes | None = None
+
+
+class Answered(NamedTuple):
+    """Who ended an action by an answer."""
+
+    worker: str
+    worker_build: str
+    attempt: int
+    #: When that was handed out, microseconds; None if it never was.
+    started_at: int | None
 
 
 #: Stages of a queue row.

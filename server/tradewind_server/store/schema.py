@@ -95,6 +95,9 @@ executions = sa.Table(
     sa.Column("message", _text),
     #: Kind, code and task, while it is FAILED.
     sa.Column("failure", _bytes),
+    #: Kind and code once more, for lists; "" while it is not FAILED.
+    sa.Column("error_kind", _text, nullable=False),
+    sa.Column("error_code", _text, nullable=False),
     sa.Column("revision", _int, nullable=False),
     #: Transaction that wrote the row last; see DESIGN of watching: a batch touches it only with a later one.
     sa.Column("xid", _int, nullable=False),
@@ -104,12 +107,27 @@ executions = sa.Table(
     sa.Column("env_revision", _int, nullable=False),
     #: Origins of the variables, held transitions, counters.
     sa.Column("detail", _bytes, nullable=False),
-    sa.Index("executions_by_namespace", "namespace", "id"),
+    # each ends in the order of a list; one that lacks the state is read once for each state (store/listing.py)
     sa.Index("executions_by_state", "namespace", "state", "id"),
-    sa.Index("executions_by_workflow", "namespace", "workflow", "id"),
-    sa.Index("executions_by_business_key", "namespace", "business_key", "id"),
-    sa.Index("executions_by_parent", "parent_id", "id"),
+    sa.Index("executions_by_workflow", "namespace", "workflow", "state", "id"),
+    sa.Index("executions_by_version", "namespace", "workflow", "definition_version", "state", "id"),
+    _partial("executions_by_end", "finished_at IS NOT NULL", "namespace", "state", "finished_at", "id"),
+    _partial("executions_by_error_kind", "error_kind <> ''", "namespace", "error_kind", "id"),
+    _partial("executions_by_error_code", "error_code <> ''", "namespace", "error_code", "id"),
+    _partial("executions_by_business_key", "business_key <> ''", "namespace", "business_key", "id"),
+    _partial("executions_by_external_id", "external_id <> ''", "namespace", "external_id", "id"),
+    _partial("executions_by_parent", "parent_id <> ''", "parent_id", "id"),
     sa.Index("executions_by_root", "root_id", "id"),
+    sqlite_with_rowid=False,
+)
+
+#: Which executions have a tag, in the order of lists.
+execution_tags = sa.Table(
+    "execution_tags",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("tag", _text, primary_key=True),
+    sa.Column("execution_id", _id, primary_key=True),
     sqlite_with_rowid=False,
 )
 
@@ -197,7 +215,11 @@ actions = sa.Table(
     sa.Column("result_revision", _int, nullable=False),
     sa.Column("created_at", _int, nullable=False),
     sa.Column("updated_at", _int, nullable=False),
+    #: Who ended it, once it has ended by an answer: worker and its build, attempt, when that was handed out.
     sa.Column("worker", _text, nullable=False),
+    sa.Column("worker_build", _text, nullable=False),
+    sa.Column("attempt", _int, nullable=False),
+    sa.Column("started_at", _int),
     _partial("actions_open", "state = 'OPEN'", "namespace", "execution_id", "action_id"),
     sqlite_with_rowid=False,
 )
@@ -288,6 +310,9 @@ queue = sa.Table(
     #: Rises with each offer; part of the token.
     sa.Column("epoch", _int, nullable=False),
     sa.Column("worker", _text, nullable=False),
+    sa.Column("worker_build", _text, nullable=False),
+    #: When the current attempt was handed to a worker; 0 before.
+    sa.Column("offered_at", _int, nullable=False),
     sa.Column("session", _text, nullable=False),
     sa.Column("lease_until", _int, nullable=False),
     sa.Column("deliveries", _int, nullable=False),
@@ -398,6 +423,7 @@ parked = sa.Table(
     #: When it became a dead letter; 0: it is tried again.
     sa.Column("given_up_at", _int, nullable=False),
     sa.Column("message", _text, nullable=False),
+    sa.Index("parked_by_execution", "execution_id"),
     _partial("parked_due", "given_up_at = 0", "namespace", "subscription", "next_at"),
     sqlite_with_rowid=False,
 )
@@ -410,6 +436,38 @@ batches = sa.Table(
     sa.Column("server", _text, nullable=False),
     sa.Column("at", _int, nullable=False),
     sa.Index("batches_old", "at"),
+    sqlite_with_rowid=False,
+)
+
+#: How long ended executions are kept; by the workflow of their root, or "" for all others.
+retention_rules = sa.Table(
+    "retention_rules",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("workflow", _text, primary_key=True),
+    #: NULL: for ever.
+    sa.Column("keep_seconds", _int),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Executions that are gone, of which rows are still to be deleted.
+removals = sa.Table(
+    "removals",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Up to which place the log of a namespace may lack events that were removed.
+log_floors = sa.Table(
+    "log_floors",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("xid", _int, nullable=False),
+    sa.Column("position", _int, nullable=False),
     sqlite_with_rowid=False,
 )
 

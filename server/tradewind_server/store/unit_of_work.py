@@ -51,6 +51,7 @@ class Locked:
 
 
 _insert_executions = insert(schema.executions)
+_insert_tags = insert(schema.execution_tags)
 _update_progress = update(schema.executions, PROGRESS)
 _update_turns = update(schema.executions, TURN)
 _insert_events = insert(schema.events)
@@ -78,8 +79,8 @@ _insert_queue = insert(schema.queue)
 _delete_queue = delete(schema.queue, ("execution_id", "action_id"))
 _update_queue = update(
     schema.queue,
-    ("ready_at", "stage", "attempt", "epoch", "worker", "session", "lease_until", "deliveries", "losses", "cancelling",
-     "progress", "checkpoint"),
+    ("ready_at", "stage", "attempt", "epoch", "worker", "worker_build", "offered_at", "session", "lease_until",
+     "deliveries", "losses", "cancelling", "progress", "checkpoint"),
 )  # fmt: skip
 _select_claims = Select(schema.claims, CLAIM_KEY, tuple(c.name for c in schema.claims.columns))
 _select_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"))
@@ -116,16 +117,17 @@ def queue_row(row: Sequence[object]) -> QueueRow:
 def _queue_tuple(row: QueueRow) -> Row:
     return (
         row.execution_id, row.action_id, row.namespace, row.name, row.target, row.rank, row.ready_at, row.stage,
-        row.attempt, row.epoch, row.worker, row.session, row.lease_until, row.deliveries, row.losses,
-        int(row.safe_rerun), row.timeout_at, int(row.cancelling), row.input_revision, row.progress, row.checkpoint,
-        row.detail,
+        row.attempt, row.epoch, row.worker, row.worker_build, row.offered_at, row.session, row.lease_until,
+        row.deliveries, row.losses, int(row.safe_rerun), row.timeout_at, int(row.cancelling), row.input_revision,
+        row.progress, row.checkpoint, row.detail,
     )  # fmt: skip
 
 
 def _queue_changes(row: QueueRow) -> Row:
     return (
-        row.ready_at, row.stage, row.attempt, row.epoch, row.worker, row.session, row.lease_until, row.deliveries,
-        row.losses, int(row.cancelling), row.progress, row.checkpoint, row.execution_id, row.action_id,
+        row.ready_at, row.stage, row.attempt, row.epoch, row.worker, row.worker_build, row.offered_at, row.session,
+        row.lease_until, row.deliveries, row.losses, int(row.cancelling), row.progress, row.checkpoint,
+        row.execution_id, row.action_id,
     )  # fmt: skip
 
 
@@ -442,6 +444,7 @@ class Transaction:
                 (_insert_batches, [(self.batch, self._server_id, self.at)]),
                 (_insert_events, changes.events),
                 (_insert_executions, rows.new_executions),
+                (_insert_tags, rows.tags),
                 (_update_progress, rows.progress),
                 (_update_turns, rows.turns),
                 (_insert_tasks, rows.new_tasks),

@@ -132,14 +132,16 @@ type Action struct {
 	ProgressMessage string `protobuf:"bytes,19,opt,name=progress_message,json=progressMessage,proto3" json:"progress_message,omitempty"`
 	// Output only. When it came to be.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	// Output only. When a worker accepted its current attempt; absent before.
+	// Output only. When its last attempt was handed to a worker; absent before, and if it ended without an answer.
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// Output only. When it ended; absent before.
 	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// Output only. Name of the workflow of its execution.
 	Workflow string `protobuf:"bytes,23,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	// Output only. Business key of its execution; empty if it has none.
-	BusinessKey   string `protobuf:"bytes,24,opt,name=business_key,json=businessKey,proto3" json:"business_key,omitempty"`
+	BusinessKey string `protobuf:"bytes,24,opt,name=business_key,json=businessKey,proto3" json:"business_key,omitempty"`
+	// Output only. Version of that worker's program, as it said; empty if it said nothing.
+	WorkerBuild   string `protobuf:"bytes,25,opt,name=worker_build,json=workerBuild,proto3" json:"worker_build,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,11 +344,18 @@ func (x *Action) GetBusinessKey() string {
 	return ""
 }
 
+func (x *Action) GetWorkerBuild() string {
+	if x != nil {
+		return x.WorkerBuild
+	}
+	return ""
+}
+
 var File_tradewind_v1_action_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_action_proto_rawDesc = "" +
 	"\n" +
-	"\x19tradewind/v1/action.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xc0\a\n" +
+	"\x19tradewind/v1/action.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xe3\a\n" +
 	"\x06Action\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x17\n" +
@@ -378,7 +387,8 @@ const file_tradewind_v1_action_proto_rawDesc = "" +
 	"\vfinished_at\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x1a\n" +
 	"\bworkflow\x18\x17 \x01(\tR\bworkflow\x12!\n" +
-	"\fbusiness_key\x18\x18 \x01(\tR\vbusinessKeyB\r\n" +
+	"\fbusiness_key\x18\x18 \x01(\tR\vbusinessKey\x12!\n" +
+	"\fworker_build\x18\x19 \x01(\tR\vworkerBuildB\r\n" +
 	"\v_item_index*\xaf\x01\n" +
 	"\vActionState\x12\x1c\n" +
 	"\x18ACTION_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +

@@ -11,6 +11,7 @@ package tradewindv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -594,11 +595,225 @@ func (x *TaskCounts) GetSkipped() uint32 {
 	return 0
 }
 
+// Progress says how far an execution is, and how long it may take. An estimate: what guards will decide is not known.
+// Output only.
+type Progress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. Tasks that have ended, but for those that were skipped.
+	Done uint32 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// Output only. Tasks that somebody works on: a worker, or a child execution.
+	Running uint32 `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
+	// Output only. Tasks that exist and that nobody works on: they wait for other tasks, a moment, a worker, an answer from
+	// outside, or to be resumed. ExplainExecution says which for which.
+	Waiting uint32 `protobuf:"varint,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Output only. Tasks that were skipped.
+	Skipped uint32 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	// Output only. Tasks of the definition that are still to come if nothing goes wrong and every branch is taken; 0 once
+	// it has ended. Absent if the definition is gone.
+	Left *uint32 `protobuf:"varint,5,opt,name=left,proto3,oneof" json:"left,omitempty"`
+	// Output only. The same if errors are handled, too: no more can come, but for the rounds of loops. Absent if the
+	// definition is gone.
+	LeftAtMost *uint32 `protobuf:"varint,6,opt,name=left_at_most,json=leftAtMost,proto3,oneof" json:"left_at_most,omitempty"`
+	// Output only. Whether what is open or to come may run in a loop, so that no count of what is left can be right.
+	OpenEnded bool `protobuf:"varint,7,opt,name=open_ended,json=openEnded,proto3" json:"open_ended,omitempty"`
+	// Output only. Items of the open tasks that have items.
+	ItemsTotal int64 `protobuf:"varint,8,opt,name=items_total,json=itemsTotal,proto3" json:"items_total,omitempty"`
+	// Output only. Those of them that have ended.
+	ItemsDone int64 `protobuf:"varint,9,opt,name=items_done,json=itemsDone,proto3" json:"items_done,omitempty"`
+	// Output only. How long it takes from start to end, by the last executions of the same version that succeeded; absent
+	// if there are less than five.
+	Expected      *ExpectedDuration `protobuf:"bytes,10,opt,name=expected,proto3" json:"expected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Progress) Reset() {
+	*x = Progress{}
+	mi := &file_tradewind_v1_execution_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Progress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Progress) ProtoMessage() {}
+
+func (x *Progress) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Progress.ProtoReflect.Descriptor instead.
+func (*Progress) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Progress) GetDone() uint32 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *Progress) GetRunning() uint32 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *Progress) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Progress) GetSkipped() uint32 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *Progress) GetLeft() uint32 {
+	if x != nil && x.Left != nil {
+		return *x.Left
+	}
+	return 0
+}
+
+func (x *Progress) GetLeftAtMost() uint32 {
+	if x != nil && x.LeftAtMost != nil {
+		return *x.LeftAtMost
+	}
+	return 0
+}
+
+func (x *Progress) GetOpenEnded() bool {
+	if x != nil {
+		return x.OpenEnded
+	}
+	return false
+}
+
+func (x *Progress) GetItemsTotal() int64 {
+	if x != nil {
+		return x.ItemsTotal
+	}
+	return 0
+}
+
+func (x *Progress) GetItemsDone() int64 {
+	if x != nil {
+		return x.ItemsDone
+	}
+	return 0
+}
+
+func (x *Progress) GetExpected() *ExpectedDuration {
+	if x != nil {
+		return x.Expected
+	}
+	return nil
+}
+
+// ExpectedDuration says how long executions of a version of a workflow have taken. Output only.
+type ExpectedDuration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. How many executions it is taken from, the newest, at most 200.
+	SampleCount uint32 `protobuf:"varint,1,opt,name=sample_count,json=sampleCount,proto3" json:"sample_count,omitempty"`
+	// Output only. Half of them took no longer.
+	P50 *durationpb.Duration `protobuf:"bytes,2,opt,name=p50,proto3" json:"p50,omitempty"`
+	// Output only. Nine in ten of them took no longer.
+	P90 *durationpb.Duration `protobuf:"bytes,3,opt,name=p90,proto3" json:"p90,omitempty"`
+	// Output only. When the execution ends if it takes p50; present while it is open, also if that is past.
+	FinishP50 *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=finish_p50,json=finishP50,proto3" json:"finish_p50,omitempty"`
+	// Output only. When the execution ends if it takes p90; present while it is open, also if that is past.
+	FinishP90     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=finish_p90,json=finishP90,proto3" json:"finish_p90,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpectedDuration) Reset() {
+	*x = ExpectedDuration{}
+	mi := &file_tradewind_v1_execution_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpectedDuration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpectedDuration) ProtoMessage() {}
+
+func (x *ExpectedDuration) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpectedDuration.ProtoReflect.Descriptor instead.
+func (*ExpectedDuration) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ExpectedDuration) GetSampleCount() uint32 {
+	if x != nil {
+		return x.SampleCount
+	}
+	return 0
+}
+
+func (x *ExpectedDuration) GetP50() *durationpb.Duration {
+	if x != nil {
+		return x.P50
+	}
+	return nil
+}
+
+func (x *ExpectedDuration) GetP90() *durationpb.Duration {
+	if x != nil {
+		return x.P90
+	}
+	return nil
+}
+
+func (x *ExpectedDuration) GetFinishP50() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FinishP50
+	}
+	return nil
+}
+
+func (x *ExpectedDuration) GetFinishP90() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FinishP90
+	}
+	return nil
+}
+
 var File_tradewind_v1_execution_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_execution_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctradewind/v1/execution.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xa4\b\n" +
+	"\x1ctradewind/v1/execution.proto\x12\ftradewind.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xa4\b\n" +
 	"\tExecution\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1f\n" +
@@ -646,7 +861,33 @@ const file_tradewind_v1_execution_proto_rawDesc = "" +
 	"\tsucceeded\x18\x05 \x01(\rR\tsucceeded\x12\x16\n" +
 	"\x06failed\x18\x06 \x01(\rR\x06failed\x12\x1c\n" +
 	"\tcancelled\x18\a \x01(\rR\tcancelled\x12\x18\n" +
-	"\askipped\x18\b \x01(\rR\askipped*\xe4\x01\n" +
+	"\askipped\x18\b \x01(\rR\askipped\"\xe1\x02\n" +
+	"\bProgress\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\rR\x04done\x12\x18\n" +
+	"\arunning\x18\x02 \x01(\rR\arunning\x12\x18\n" +
+	"\awaiting\x18\x03 \x01(\rR\awaiting\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\rR\askipped\x12\x17\n" +
+	"\x04left\x18\x05 \x01(\rH\x00R\x04left\x88\x01\x01\x12%\n" +
+	"\fleft_at_most\x18\x06 \x01(\rH\x01R\n" +
+	"leftAtMost\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"open_ended\x18\a \x01(\bR\topenEnded\x12\x1f\n" +
+	"\vitems_total\x18\b \x01(\x03R\n" +
+	"itemsTotal\x12\x1d\n" +
+	"\n" +
+	"items_done\x18\t \x01(\x03R\titemsDone\x12:\n" +
+	"\bexpected\x18\n" +
+	" \x01(\v2\x1e.tradewind.v1.ExpectedDurationR\bexpectedB\a\n" +
+	"\x05_leftB\x0f\n" +
+	"\r_left_at_most\"\x85\x02\n" +
+	"\x10ExpectedDuration\x12!\n" +
+	"\fsample_count\x18\x01 \x01(\rR\vsampleCount\x12+\n" +
+	"\x03p50\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
+	"\x03p90\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p90\x129\n" +
+	"\n" +
+	"finish_p50\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tfinishP50\x129\n" +
+	"\n" +
+	"finish_p90\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tfinishP90*\xe4\x01\n" +
 	"\x0eExecutionState\x12\x1f\n" +
 	"\x1bEXECUTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17EXECUTION_STATE_RUNNING\x10\x01\x12\x1a\n" +
@@ -674,35 +915,43 @@ func file_tradewind_v1_execution_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tradewind_v1_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_tradewind_v1_execution_proto_goTypes = []any{
 	(ExecutionState)(0),           // 0: tradewind.v1.ExecutionState
 	(ExecutionView)(0),            // 1: tradewind.v1.ExecutionView
 	(*Execution)(nil),             // 2: tradewind.v1.Execution
 	(*ParentReference)(nil),       // 3: tradewind.v1.ParentReference
 	(*TaskCounts)(nil),            // 4: tradewind.v1.TaskCounts
-	(*Payload)(nil),               // 5: tradewind.v1.Payload
-	(*Failure)(nil),               // 6: tradewind.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*Actor)(nil),                 // 8: tradewind.v1.Actor
+	(*Progress)(nil),              // 5: tradewind.v1.Progress
+	(*ExpectedDuration)(nil),      // 6: tradewind.v1.ExpectedDuration
+	(*Payload)(nil),               // 7: tradewind.v1.Payload
+	(*Failure)(nil),               // 8: tradewind.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Actor)(nil),                 // 10: tradewind.v1.Actor
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
 }
 var file_tradewind_v1_execution_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.Execution.state:type_name -> tradewind.v1.ExecutionState
-	5,  // 1: tradewind.v1.Execution.input:type_name -> tradewind.v1.Payload
-	5,  // 2: tradewind.v1.Execution.output:type_name -> tradewind.v1.Payload
-	5,  // 3: tradewind.v1.Execution.env:type_name -> tradewind.v1.Payload
-	6,  // 4: tradewind.v1.Execution.failure:type_name -> tradewind.v1.Failure
+	7,  // 1: tradewind.v1.Execution.input:type_name -> tradewind.v1.Payload
+	7,  // 2: tradewind.v1.Execution.output:type_name -> tradewind.v1.Payload
+	7,  // 3: tradewind.v1.Execution.env:type_name -> tradewind.v1.Payload
+	8,  // 4: tradewind.v1.Execution.failure:type_name -> tradewind.v1.Failure
 	3,  // 5: tradewind.v1.Execution.parent:type_name -> tradewind.v1.ParentReference
-	7,  // 6: tradewind.v1.Execution.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 7: tradewind.v1.Execution.updated_at:type_name -> google.protobuf.Timestamp
-	7,  // 8: tradewind.v1.Execution.finished_at:type_name -> google.protobuf.Timestamp
-	8,  // 9: tradewind.v1.Execution.created_by:type_name -> tradewind.v1.Actor
+	9,  // 6: tradewind.v1.Execution.created_at:type_name -> google.protobuf.Timestamp
+	9,  // 7: tradewind.v1.Execution.updated_at:type_name -> google.protobuf.Timestamp
+	9,  // 8: tradewind.v1.Execution.finished_at:type_name -> google.protobuf.Timestamp
+	10, // 9: tradewind.v1.Execution.created_by:type_name -> tradewind.v1.Actor
 	4,  // 10: tradewind.v1.Execution.task_counts:type_name -> tradewind.v1.TaskCounts
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	6,  // 11: tradewind.v1.Progress.expected:type_name -> tradewind.v1.ExpectedDuration
+	11, // 12: tradewind.v1.ExpectedDuration.p50:type_name -> google.protobuf.Duration
+	11, // 13: tradewind.v1.ExpectedDuration.p90:type_name -> google.protobuf.Duration
+	9,  // 14: tradewind.v1.ExpectedDuration.finish_p50:type_name -> google.protobuf.Timestamp
+	9,  // 15: tradewind.v1.ExpectedDuration.finish_p90:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_proto_init() }
@@ -713,13 +962,14 @@ func file_tradewind_v1_execution_proto_init() {
 	file_tradewind_v1_actor_proto_init()
 	file_tradewind_v1_failure_proto_init()
 	file_tradewind_v1_payload_proto_init()
+	file_tradewind_v1_execution_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_execution_proto_rawDesc), len(file_tradewind_v1_execution_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

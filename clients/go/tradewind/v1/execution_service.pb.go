@@ -84,7 +84,8 @@ type WaitKind int32
 const (
 	// Never sent.
 	WaitKind_WAIT_KIND_UNSPECIFIED WaitKind = 0
-	// A join waits for other tasks, named in detail.
+	// A join waits for other tasks, named in missing_tasks; a task with items has begun as many as it may at once; or a
+	// pause-before holds a task.
 	WaitKind_WAIT_KIND_TASK WaitKind = 1
 	// A moment: a delay, a retry, a timeout.
 	WaitKind_WAIT_KIND_TIMER WaitKind = 2
@@ -94,8 +95,10 @@ const (
 	WaitKind_WAIT_KIND_CHILD WaitKind = 4
 	// Somebody who resumes it.
 	WaitKind_WAIT_KIND_PAUSE WaitKind = 5
-	// A worker that takes the action: none that is connected here does.
+	// A worker that takes the action: none that is connected here does, or only such as take nothing new.
 	WaitKind_WAIT_KIND_WORKER_ABSENT WaitKind = 6
+	// A message of its parent or of a child execution, which is written and about to be taken.
+	WaitKind_WAIT_KIND_MESSAGE WaitKind = 7
 )
 
 // Enum value maps for WaitKind.
@@ -108,6 +111,7 @@ var (
 		4: "WAIT_KIND_CHILD",
 		5: "WAIT_KIND_PAUSE",
 		6: "WAIT_KIND_WORKER_ABSENT",
+		7: "WAIT_KIND_MESSAGE",
 	}
 	WaitKind_value = map[string]int32{
 		"WAIT_KIND_UNSPECIFIED":   0,
@@ -117,6 +121,7 @@ var (
 		"WAIT_KIND_CHILD":         4,
 		"WAIT_KIND_PAUSE":         5,
 		"WAIT_KIND_WORKER_ABSENT": 6,
+		"WAIT_KIND_MESSAGE":       7,
 	}
 )
 
@@ -726,7 +731,9 @@ type GetExecutionRequest struct {
 	// Optional. The answer shows at least this revision, or is REVISION_AHEAD. Default 0: what is committed now.
 	MinRevision int64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// Optional. Default FULL.
-	View          ExecutionView `protobuf:"varint,4,opt,name=view,proto3,enum=tradewind.v1.ExecutionView" json:"view,omitempty"`
+	View ExecutionView `protobuf:"varint,4,opt,name=view,proto3,enum=tradewind.v1.ExecutionView" json:"view,omitempty"`
+	// Optional. Whether to estimate its progress, which takes a few reads more.
+	WithProgress  bool `protobuf:"varint,5,opt,name=with_progress,json=withProgress,proto3" json:"with_progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -789,11 +796,20 @@ func (x *GetExecutionRequest) GetView() ExecutionView {
 	return ExecutionView_EXECUTION_VIEW_UNSPECIFIED
 }
 
+func (x *GetExecutionRequest) GetWithProgress() bool {
+	if x != nil {
+		return x.WithProgress
+	}
+	return false
+}
+
 // GetExecutionResponse holds the execution.
 type GetExecutionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The execution.
-	Execution     *Execution `protobuf:"bytes,1,opt,name=execution,proto3" json:"execution,omitempty"`
+	Execution *Execution `protobuf:"bytes,1,opt,name=execution,proto3" json:"execution,omitempty"`
+	// How far it is, as of the same moment; present if it was asked for.
+	Progress      *Progress `protobuf:"bytes,2,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -835,6 +851,13 @@ func (x *GetExecutionResponse) GetExecution() *Execution {
 	return nil
 }
 
+func (x *GetExecutionResponse) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
 // ListExecutionsRequest says which executions to list.
 type ListExecutionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -844,8 +867,12 @@ type ListExecutionsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. The next_page_token of the page before; all other fields must be as then.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Optional. Comparisons joined by AND over state, workflow, workflow_namespace, external_id, business_key, root_id,
-	// parent_id, tag, created_at and updated_at, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all.
+	// Optional. Comparisons joined by AND, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all. Fields: state,
+	// workflow, workflow_namespace, external_id, business_key, root_id, parent_id, error_kind (a FailureKind without its
+	// prefix) and error_code, each with = and !=; definition_version with =, next to a workflow; tags with ":"; created_at
+	// (compared in whole milliseconds; of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
+	// looked for in business key, external id, description, state message and tags, next to bounds on created_at at most
+	// 31 days apart.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. Default BASIC.
 	View          ExecutionView `protobuf:"varint,5,opt,name=view,proto3,enum=tradewind.v1.ExecutionView" json:"view,omitempty"`
@@ -979,7 +1006,11 @@ type CountExecutionsRequest struct {
 	// Optional. The tenant; default "default".
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Optional. As in ListExecutionsRequest.
-	Filter        string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
+	// execution with several tags is in the group of each; one without a tag, or that did not fail, is in no group by these.
+	// Empty means by state.
+	GroupBy       []string `protobuf:"bytes,3,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1028,13 +1059,24 @@ func (x *CountExecutionsRequest) GetFilter() string {
 	return ""
 }
 
+func (x *CountExecutionsRequest) GetGroupBy() []string {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
 // CountExecutionsResponse holds the counts.
 type CountExecutionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All together.
 	Total int64 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
-	// Those that there are, by state.
-	Counts        []*ExecutionStateCount `protobuf:"bytes,2,rep,name=counts,proto3" json:"counts,omitempty"`
+	// Those that there are, by state; empty if the request has group_by.
+	Counts []*ExecutionStateCount `protobuf:"bytes,2,rep,name=counts,proto3" json:"counts,omitempty"`
+	// Those that there are, by group_by, the largest groups first; at most 100.
+	Groups []*ExecutionGroup `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Whether there are more groups than these.
+	GroupsCut     bool `protobuf:"varint,4,opt,name=groups_cut,json=groupsCut,proto3" json:"groups_cut,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1083,6 +1125,75 @@ func (x *CountExecutionsResponse) GetCounts() []*ExecutionStateCount {
 	return nil
 }
 
+func (x *CountExecutionsResponse) GetGroups() []*ExecutionGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *CountExecutionsResponse) GetGroupsCut() bool {
+	if x != nil {
+		return x.GroupsCut
+	}
+	return false
+}
+
+// ExecutionGroup counts the executions that have something in common.
+type ExecutionGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. What they have in common, in the order of group_by; states and kinds without their prefixes.
+	Values []string `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	// Output only. How many there are.
+	Count         int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecutionGroup) Reset() {
+	*x = ExecutionGroup{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecutionGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecutionGroup) ProtoMessage() {}
+
+func (x *ExecutionGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecutionGroup.ProtoReflect.Descriptor instead.
+func (*ExecutionGroup) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ExecutionGroup) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *ExecutionGroup) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // ExecutionStateCount counts the executions in one state.
 type ExecutionStateCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1096,7 +1207,7 @@ type ExecutionStateCount struct {
 
 func (x *ExecutionStateCount) Reset() {
 	*x = ExecutionStateCount{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1219,7 @@ func (x *ExecutionStateCount) String() string {
 func (*ExecutionStateCount) ProtoMessage() {}
 
 func (x *ExecutionStateCount) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[13]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1232,7 @@ func (x *ExecutionStateCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionStateCount.ProtoReflect.Descriptor instead.
 func (*ExecutionStateCount) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{13}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExecutionStateCount) GetState() ExecutionState {
@@ -1161,7 +1272,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1284,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[14]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1297,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{14}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTasksRequest) GetNamespace() string {
@@ -1251,7 +1362,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1374,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[15]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1387,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{15}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -1317,7 +1428,7 @@ type ListActionsRequest struct {
 
 func (x *ListActionsRequest) Reset() {
 	*x = ListActionsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1440,7 @@ func (x *ListActionsRequest) String() string {
 func (*ListActionsRequest) ProtoMessage() {}
 
 func (x *ListActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[16]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1453,7 @@ func (x *ListActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListActionsRequest.ProtoReflect.Descriptor instead.
 func (*ListActionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{16}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListActionsRequest) GetNamespace() string {
@@ -1407,7 +1518,7 @@ type ListActionsResponse struct {
 
 func (x *ListActionsResponse) Reset() {
 	*x = ListActionsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1530,7 @@ func (x *ListActionsResponse) String() string {
 func (*ListActionsResponse) ProtoMessage() {}
 
 func (x *ListActionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[17]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1543,7 @@ func (x *ListActionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListActionsResponse.ProtoReflect.Descriptor instead.
 func (*ListActionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{17}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListActionsResponse) GetActions() []*Action {
@@ -1468,7 +1579,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1591,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[18]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1604,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{18}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListEventsRequest) GetNamespace() string {
@@ -1546,7 +1657,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1669,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1682,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{19}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -1612,7 +1723,7 @@ type PauseExecutionRequest struct {
 
 func (x *PauseExecutionRequest) Reset() {
 	*x = PauseExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1735,7 @@ func (x *PauseExecutionRequest) String() string {
 func (*PauseExecutionRequest) ProtoMessage() {}
 
 func (x *PauseExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1748,7 @@ func (x *PauseExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseExecutionRequest.ProtoReflect.Descriptor instead.
 func (*PauseExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{20}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PauseExecutionRequest) GetNamespace() string {
@@ -1679,7 +1790,7 @@ type PauseExecutionResponse struct {
 
 func (x *PauseExecutionResponse) Reset() {
 	*x = PauseExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1802,7 @@ func (x *PauseExecutionResponse) String() string {
 func (*PauseExecutionResponse) ProtoMessage() {}
 
 func (x *PauseExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1815,7 @@ func (x *PauseExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseExecutionResponse.ProtoReflect.Descriptor instead.
 func (*PauseExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{21}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PauseExecutionResponse) GetExecution() *Execution {
@@ -1731,7 +1842,7 @@ type ResumeExecutionRequest struct {
 
 func (x *ResumeExecutionRequest) Reset() {
 	*x = ResumeExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1854,7 @@ func (x *ResumeExecutionRequest) String() string {
 func (*ResumeExecutionRequest) ProtoMessage() {}
 
 func (x *ResumeExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1867,7 @@ func (x *ResumeExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{22}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResumeExecutionRequest) GetNamespace() string {
@@ -1798,7 +1909,7 @@ type ResumeExecutionResponse struct {
 
 func (x *ResumeExecutionResponse) Reset() {
 	*x = ResumeExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1921,7 @@ func (x *ResumeExecutionResponse) String() string {
 func (*ResumeExecutionResponse) ProtoMessage() {}
 
 func (x *ResumeExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +1934,7 @@ func (x *ResumeExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{23}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeExecutionResponse) GetExecution() *Execution {
@@ -1850,7 +1961,7 @@ type CancelExecutionRequest struct {
 
 func (x *CancelExecutionRequest) Reset() {
 	*x = CancelExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1973,7 @@ func (x *CancelExecutionRequest) String() string {
 func (*CancelExecutionRequest) ProtoMessage() {}
 
 func (x *CancelExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1986,7 @@ func (x *CancelExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{24}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CancelExecutionRequest) GetNamespace() string {
@@ -1917,7 +2028,7 @@ type CancelExecutionResponse struct {
 
 func (x *CancelExecutionResponse) Reset() {
 	*x = CancelExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2040,7 @@ func (x *CancelExecutionResponse) String() string {
 func (*CancelExecutionResponse) ProtoMessage() {}
 
 func (x *CancelExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2053,7 @@ func (x *CancelExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExecutionResponse.ProtoReflect.Descriptor instead.
 func (*CancelExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{25}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelExecutionResponse) GetExecution() *Execution {
@@ -1978,7 +2089,7 @@ type RerunTaskRequest struct {
 
 func (x *RerunTaskRequest) Reset() {
 	*x = RerunTaskRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2101,7 @@ func (x *RerunTaskRequest) String() string {
 func (*RerunTaskRequest) ProtoMessage() {}
 
 func (x *RerunTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2114,7 @@ func (x *RerunTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunTaskRequest.ProtoReflect.Descriptor instead.
 func (*RerunTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{26}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RerunTaskRequest) GetNamespace() string {
@@ -2097,7 +2208,7 @@ type RerunTaskResponse struct {
 
 func (x *RerunTaskResponse) Reset() {
 	*x = RerunTaskResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2220,7 @@ func (x *RerunTaskResponse) String() string {
 func (*RerunTaskResponse) ProtoMessage() {}
 
 func (x *RerunTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2233,7 @@ func (x *RerunTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunTaskResponse.ProtoReflect.Descriptor instead.
 func (*RerunTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{27}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RerunTaskResponse) GetExecution() *Execution {
@@ -2161,7 +2272,7 @@ type SkipTaskRequest struct {
 
 func (x *SkipTaskRequest) Reset() {
 	*x = SkipTaskRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2284,7 @@ func (x *SkipTaskRequest) String() string {
 func (*SkipTaskRequest) ProtoMessage() {}
 
 func (x *SkipTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2297,7 @@ func (x *SkipTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipTaskRequest.ProtoReflect.Descriptor instead.
 func (*SkipTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{28}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SkipTaskRequest) GetNamespace() string {
@@ -2266,7 +2377,7 @@ type SkipTaskResponse struct {
 
 func (x *SkipTaskResponse) Reset() {
 	*x = SkipTaskResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2389,7 @@ func (x *SkipTaskResponse) String() string {
 func (*SkipTaskResponse) ProtoMessage() {}
 
 func (x *SkipTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2402,7 @@ func (x *SkipTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipTaskResponse.ProtoReflect.Descriptor instead.
 func (*SkipTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{29}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SkipTaskResponse) GetExecution() *Execution {
@@ -2328,7 +2439,7 @@ type WatchExecutionRequest struct {
 
 func (x *WatchExecutionRequest) Reset() {
 	*x = WatchExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2451,7 @@ func (x *WatchExecutionRequest) String() string {
 func (*WatchExecutionRequest) ProtoMessage() {}
 
 func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2464,7 @@ func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionRequest.ProtoReflect.Descriptor instead.
 func (*WatchExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{30}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchExecutionRequest) GetNamespace() string {
@@ -2432,7 +2543,7 @@ type WatchExecutionResponse struct {
 
 func (x *WatchExecutionResponse) Reset() {
 	*x = WatchExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2555,7 @@ func (x *WatchExecutionResponse) String() string {
 func (*WatchExecutionResponse) ProtoMessage() {}
 
 func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2568,7 @@ func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionResponse.ProtoReflect.Descriptor instead.
 func (*WatchExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{31}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchExecutionResponse) GetEvents() []*Event {
@@ -2508,7 +2619,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2631,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2644,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{32}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Snapshot) GetExecution() *Execution {
@@ -2566,7 +2677,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2689,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2702,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{33}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Checkpoint) GetAt() *timestamppb.Timestamp {
@@ -2641,7 +2752,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2764,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2777,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchEventsRequest) GetNamespace() string {
@@ -2773,7 +2884,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2896,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2909,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -2843,6 +2954,152 @@ func (x *WatchEventsResponse) GetCoalesced() int64 {
 	return 0
 }
 
+// ExportExecutionsRequest says which executions to export.
+type ExportExecutionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. As in ListExecutionsRequest.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Optional. After the execution that had this cursor; default: from the first.
+	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportExecutionsRequest) Reset() {
+	*x = ExportExecutionsRequest{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportExecutionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportExecutionsRequest) ProtoMessage() {}
+
+func (x *ExportExecutionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportExecutionsRequest.ProtoReflect.Descriptor instead.
+func (*ExportExecutionsRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ExportExecutionsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ExportExecutionsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ExportExecutionsRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// ExportExecutionsResponse is an execution, or a part of one.
+type ExportExecutionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The execution with its payloads; in the first message of each.
+	Execution *Execution `protobuf:"bytes,1,opt,name=execution,proto3" json:"execution,omitempty"`
+	// Its tasks with their payloads, in the order in which they came to be.
+	Tasks []*Task `protobuf:"bytes,2,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// Its actions with their payloads, in the order in which they came to be.
+	Actions []*Action `protobuf:"bytes,3,rep,name=actions,proto3" json:"actions,omitempty"`
+	// Its events, by revision, up to that of the execution.
+	Events []*Event `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	// Where to resume; in the last message of each execution.
+	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportExecutionsResponse) Reset() {
+	*x = ExportExecutionsResponse{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportExecutionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportExecutionsResponse) ProtoMessage() {}
+
+func (x *ExportExecutionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportExecutionsResponse.ProtoReflect.Descriptor instead.
+func (*ExportExecutionsResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ExportExecutionsResponse) GetExecution() *Execution {
+	if x != nil {
+		return x.Execution
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetActions() []*Action {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ExportExecutionsResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 // ExplainExecutionRequest names an execution.
 type ExplainExecutionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2858,7 +3115,7 @@ type ExplainExecutionRequest struct {
 
 func (x *ExplainExecutionRequest) Reset() {
 	*x = ExplainExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +3127,7 @@ func (x *ExplainExecutionRequest) String() string {
 func (*ExplainExecutionRequest) ProtoMessage() {}
 
 func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3140,7 @@ func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExplainExecutionRequest) GetNamespace() string {
@@ -2922,7 +3179,7 @@ type ExplainExecutionResponse struct {
 
 func (x *ExplainExecutionResponse) Reset() {
 	*x = ExplainExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3191,7 @@ func (x *ExplainExecutionResponse) String() string {
 func (*ExplainExecutionResponse) ProtoMessage() {}
 
 func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3204,7 @@ func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExplainExecutionResponse) GetExecution() *Execution {
@@ -2991,14 +3248,16 @@ type Wait struct {
 	// Output only. Until when at the latest; absent if without end.
 	Until *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
 	// Output only. One sentence for people.
-	Detail        string `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	Detail string `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Output only. Of a join: names of the tasks from which a branch has not arrived, in the order of the definition.
+	MissingTasks  []string `protobuf:"bytes,10,rep,name=missing_tasks,json=missingTasks,proto3" json:"missing_tasks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3269,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3282,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Wait) GetKind() WaitKind {
@@ -3089,6 +3348,13 @@ func (x *Wait) GetDetail() string {
 	return ""
 }
 
+func (x *Wait) GetMissingTasks() []string {
+	if x != nil {
+		return x.MissingTasks
+	}
+	return nil
+}
+
 var File_tradewind_v1_execution_service_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_execution_service_proto_rawDesc = "" +
@@ -3132,14 +3398,16 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x14StartAndWaitResponse\x125\n" +
 	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x12\x1a\n" +
 	"\bfinished\x18\x02 \x01(\bR\bfinished\x12\x1a\n" +
-	"\bexisting\x18\x03 \x01(\bR\bexisting\"\xaa\x01\n" +
+	"\bexisting\x18\x03 \x01(\bR\bexisting\"\xcf\x01\n" +
 	"\x13GetExecutionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12!\n" +
 	"\fmin_revision\x18\x03 \x01(\x03R\vminRevision\x12/\n" +
-	"\x04view\x18\x04 \x01(\x0e2\x1b.tradewind.v1.ExecutionViewR\x04view\"M\n" +
+	"\x04view\x18\x04 \x01(\x0e2\x1b.tradewind.v1.ExecutionViewR\x04view\x12#\n" +
+	"\rwith_progress\x18\x05 \x01(\bR\fwithProgress\"\x81\x01\n" +
 	"\x14GetExecutionResponse\x125\n" +
-	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\"\xba\x01\n" +
+	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x122\n" +
+	"\bprogress\x18\x02 \x01(\v2\x16.tradewind.v1.ProgressR\bprogress\"\xba\x01\n" +
 	"\x15ListExecutionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -3151,13 +3419,20 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\n" +
 	"executions\x18\x01 \x03(\v2\x17.tradewind.v1.ExecutionR\n" +
 	"executions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"N\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"i\n" +
 	"\x16CountExecutionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
-	"\x06filter\x18\x02 \x01(\tR\x06filter\"j\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x19\n" +
+	"\bgroup_by\x18\x03 \x03(\tR\agroupBy\"\xbf\x01\n" +
 	"\x17CountExecutionsResponse\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x03R\x05total\x129\n" +
-	"\x06counts\x18\x02 \x03(\v2!.tradewind.v1.ExecutionStateCountR\x06counts\"_\n" +
+	"\x06counts\x18\x02 \x03(\v2!.tradewind.v1.ExecutionStateCountR\x06counts\x124\n" +
+	"\x06groups\x18\x03 \x03(\v2\x1c.tradewind.v1.ExecutionGroupR\x06groups\x12\x1d\n" +
+	"\n" +
+	"groups_cut\x18\x04 \x01(\bR\tgroupsCut\">\n" +
+	"\x0eExecutionGroup\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\"_\n" +
 	"\x13ExecutionStateCount\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.tradewind.v1.ExecutionStateR\x05state\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\"\xfb\x01\n" +
@@ -3282,7 +3557,17 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x05 \x01(\v2\x18.tradewind.v1.CheckpointR\n" +
 	"checkpoint\x12\x1c\n" +
-	"\tcoalesced\x18\x06 \x01(\x03R\tcoalesced\"}\n" +
+	"\tcoalesced\x18\x06 \x01(\x03R\tcoalesced\"g\n" +
+	"\x17ExportExecutionsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\"\xf0\x01\n" +
+	"\x18ExportExecutionsResponse\x125\n" +
+	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x12(\n" +
+	"\x05tasks\x18\x02 \x03(\v2\x12.tradewind.v1.TaskR\x05tasks\x12.\n" +
+	"\aactions\x18\x03 \x03(\v2\x14.tradewind.v1.ActionR\aactions\x12+\n" +
+	"\x06events\x18\x04 \x03(\v2\x13.tradewind.v1.EventR\x06events\x12\x16\n" +
+	"\x06cursor\x18\x05 \x01(\tR\x06cursor\"}\n" +
 	"\x17ExplainExecutionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12!\n" +
@@ -3291,7 +3576,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\texecution\x18\x01 \x01(\v2\x17.tradewind.v1.ExecutionR\texecution\x12(\n" +
 	"\x05waits\x18\x02 \x03(\v2\x12.tradewind.v1.WaitR\x05waits\x12\x1f\n" +
 	"\vwaits_total\x18\x03 \x01(\x05R\n" +
-	"waitsTotal\"\xbe\x02\n" +
+	"waitsTotal\"\xe3\x02\n" +
 	"\x04Wait\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.tradewind.v1.WaitKindR\x04kind\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12\x12\n" +
@@ -3301,11 +3586,13 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x12child_execution_id\x18\x06 \x01(\tR\x10childExecutionId\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
-	"\x06detail\x18\t \x01(\tR\x06detail*~\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\x12#\n" +
+	"\rmissing_tasks\x18\n" +
+	" \x03(\tR\fmissingTasks*~\n" +
 	"\x11BusinessKeyPolicy\x12#\n" +
 	"\x1fBUSINESS_KEY_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBUSINESS_KEY_POLICY_REJECT\x10\x01\x12$\n" +
-	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xab\x01\n" +
+	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xc2\x01\n" +
 	"\bWaitKind\x12\x19\n" +
 	"\x15WAIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eWAIT_KIND_TASK\x10\x01\x12\x13\n" +
@@ -3313,7 +3600,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x10WAIT_KIND_ACTION\x10\x03\x12\x13\n" +
 	"\x0fWAIT_KIND_CHILD\x10\x04\x12\x13\n" +
 	"\x0fWAIT_KIND_PAUSE\x10\x05\x12\x1b\n" +
-	"\x17WAIT_KIND_WORKER_ABSENT\x10\x062\x9e\f\n" +
+	"\x17WAIT_KIND_WORKER_ABSENT\x10\x06\x12\x15\n" +
+	"\x11WAIT_KIND_MESSAGE\x10\a2\x88\r\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +
@@ -3331,7 +3619,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\tRerunTask\x12\x1e.tradewind.v1.RerunTaskRequest\x1a\x1f.tradewind.v1.RerunTaskResponse\x12I\n" +
 	"\bSkipTask\x12\x1d.tradewind.v1.SkipTaskRequest\x1a\x1e.tradewind.v1.SkipTaskResponse\x12]\n" +
 	"\x0eWatchExecution\x12#.tradewind.v1.WatchExecutionRequest\x1a$.tradewind.v1.WatchExecutionResponse0\x01\x12T\n" +
-	"\vWatchEvents\x12 .tradewind.v1.WatchEventsRequest\x1a!.tradewind.v1.WatchEventsResponse0\x01\x12f\n" +
+	"\vWatchEvents\x12 .tradewind.v1.WatchEventsRequest\x1a!.tradewind.v1.WatchEventsResponse0\x01\x12h\n" +
+	"\x10ExportExecutions\x12%.tradewind.v1.ExportExecutionsRequest\x1a&.tradewind.v1.ExportExecutionsResponse\"\x03\x90\x02\x010\x01\x12f\n" +
 	"\x10ExplainExecution\x12%.tradewind.v1.ExplainExecutionRequest\x1a&.tradewind.v1.ExplainExecutionResponse\"\x03\x90\x02\x01BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
@@ -3348,7 +3637,7 @@ func file_tradewind_v1_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(BusinessKeyPolicy)(0),           // 0: tradewind.v1.BusinessKeyPolicy
 	(WaitKind)(0),                    // 1: tradewind.v1.WaitKind
@@ -3365,130 +3654,142 @@ var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(*ListExecutionsResponse)(nil),   // 12: tradewind.v1.ListExecutionsResponse
 	(*CountExecutionsRequest)(nil),   // 13: tradewind.v1.CountExecutionsRequest
 	(*CountExecutionsResponse)(nil),  // 14: tradewind.v1.CountExecutionsResponse
-	(*ExecutionStateCount)(nil),      // 15: tradewind.v1.ExecutionStateCount
-	(*ListTasksRequest)(nil),         // 16: tradewind.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),        // 17: tradewind.v1.ListTasksResponse
-	(*ListActionsRequest)(nil),       // 18: tradewind.v1.ListActionsRequest
-	(*ListActionsResponse)(nil),      // 19: tradewind.v1.ListActionsResponse
-	(*ListEventsRequest)(nil),        // 20: tradewind.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 21: tradewind.v1.ListEventsResponse
-	(*PauseExecutionRequest)(nil),    // 22: tradewind.v1.PauseExecutionRequest
-	(*PauseExecutionResponse)(nil),   // 23: tradewind.v1.PauseExecutionResponse
-	(*ResumeExecutionRequest)(nil),   // 24: tradewind.v1.ResumeExecutionRequest
-	(*ResumeExecutionResponse)(nil),  // 25: tradewind.v1.ResumeExecutionResponse
-	(*CancelExecutionRequest)(nil),   // 26: tradewind.v1.CancelExecutionRequest
-	(*CancelExecutionResponse)(nil),  // 27: tradewind.v1.CancelExecutionResponse
-	(*RerunTaskRequest)(nil),         // 28: tradewind.v1.RerunTaskRequest
-	(*RerunTaskResponse)(nil),        // 29: tradewind.v1.RerunTaskResponse
-	(*SkipTaskRequest)(nil),          // 30: tradewind.v1.SkipTaskRequest
-	(*SkipTaskResponse)(nil),         // 31: tradewind.v1.SkipTaskResponse
-	(*WatchExecutionRequest)(nil),    // 32: tradewind.v1.WatchExecutionRequest
-	(*WatchExecutionResponse)(nil),   // 33: tradewind.v1.WatchExecutionResponse
-	(*Snapshot)(nil),                 // 34: tradewind.v1.Snapshot
-	(*Checkpoint)(nil),               // 35: tradewind.v1.Checkpoint
-	(*WatchEventsRequest)(nil),       // 36: tradewind.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 37: tradewind.v1.WatchEventsResponse
-	(*ExplainExecutionRequest)(nil),  // 38: tradewind.v1.ExplainExecutionRequest
-	(*ExplainExecutionResponse)(nil), // 39: tradewind.v1.ExplainExecutionResponse
-	(*Wait)(nil),                     // 40: tradewind.v1.Wait
-	(*Payload)(nil),                  // 41: tradewind.v1.Payload
-	(*Execution)(nil),                // 42: tradewind.v1.Execution
-	(*Refusal)(nil),                  // 43: tradewind.v1.Refusal
-	(*durationpb.Duration)(nil),      // 44: google.protobuf.Duration
-	(ExecutionView)(0),               // 45: tradewind.v1.ExecutionView
-	(ExecutionState)(0),              // 46: tradewind.v1.ExecutionState
-	(*Task)(nil),                     // 47: tradewind.v1.Task
-	(*Action)(nil),                   // 48: tradewind.v1.Action
-	(*Event)(nil),                    // 49: tradewind.v1.Event
-	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
+	(*ExecutionGroup)(nil),           // 15: tradewind.v1.ExecutionGroup
+	(*ExecutionStateCount)(nil),      // 16: tradewind.v1.ExecutionStateCount
+	(*ListTasksRequest)(nil),         // 17: tradewind.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 18: tradewind.v1.ListTasksResponse
+	(*ListActionsRequest)(nil),       // 19: tradewind.v1.ListActionsRequest
+	(*ListActionsResponse)(nil),      // 20: tradewind.v1.ListActionsResponse
+	(*ListEventsRequest)(nil),        // 21: tradewind.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 22: tradewind.v1.ListEventsResponse
+	(*PauseExecutionRequest)(nil),    // 23: tradewind.v1.PauseExecutionRequest
+	(*PauseExecutionResponse)(nil),   // 24: tradewind.v1.PauseExecutionResponse
+	(*ResumeExecutionRequest)(nil),   // 25: tradewind.v1.ResumeExecutionRequest
+	(*ResumeExecutionResponse)(nil),  // 26: tradewind.v1.ResumeExecutionResponse
+	(*CancelExecutionRequest)(nil),   // 27: tradewind.v1.CancelExecutionRequest
+	(*CancelExecutionResponse)(nil),  // 28: tradewind.v1.CancelExecutionResponse
+	(*RerunTaskRequest)(nil),         // 29: tradewind.v1.RerunTaskRequest
+	(*RerunTaskResponse)(nil),        // 30: tradewind.v1.RerunTaskResponse
+	(*SkipTaskRequest)(nil),          // 31: tradewind.v1.SkipTaskRequest
+	(*SkipTaskResponse)(nil),         // 32: tradewind.v1.SkipTaskResponse
+	(*WatchExecutionRequest)(nil),    // 33: tradewind.v1.WatchExecutionRequest
+	(*WatchExecutionResponse)(nil),   // 34: tradewind.v1.WatchExecutionResponse
+	(*Snapshot)(nil),                 // 35: tradewind.v1.Snapshot
+	(*Checkpoint)(nil),               // 36: tradewind.v1.Checkpoint
+	(*WatchEventsRequest)(nil),       // 37: tradewind.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 38: tradewind.v1.WatchEventsResponse
+	(*ExportExecutionsRequest)(nil),  // 39: tradewind.v1.ExportExecutionsRequest
+	(*ExportExecutionsResponse)(nil), // 40: tradewind.v1.ExportExecutionsResponse
+	(*ExplainExecutionRequest)(nil),  // 41: tradewind.v1.ExplainExecutionRequest
+	(*ExplainExecutionResponse)(nil), // 42: tradewind.v1.ExplainExecutionResponse
+	(*Wait)(nil),                     // 43: tradewind.v1.Wait
+	(*Payload)(nil),                  // 44: tradewind.v1.Payload
+	(*Execution)(nil),                // 45: tradewind.v1.Execution
+	(*Refusal)(nil),                  // 46: tradewind.v1.Refusal
+	(*durationpb.Duration)(nil),      // 47: google.protobuf.Duration
+	(ExecutionView)(0),               // 48: tradewind.v1.ExecutionView
+	(*Progress)(nil),                 // 49: tradewind.v1.Progress
+	(ExecutionState)(0),              // 50: tradewind.v1.ExecutionState
+	(*Task)(nil),                     // 51: tradewind.v1.Task
+	(*Action)(nil),                   // 52: tradewind.v1.Action
+	(*Event)(nil),                    // 53: tradewind.v1.Event
+	(*timestamppb.Timestamp)(nil),    // 54: google.protobuf.Timestamp
 }
 var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.StartExecutionRequest.business_key_policy:type_name -> tradewind.v1.BusinessKeyPolicy
-	41, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
-	41, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
-	41, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
-	42, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	44, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
+	44, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
+	44, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
+	45, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
 	2,  // 5: tradewind.v1.StartExecutionsRequest.requests:type_name -> tradewind.v1.StartExecutionRequest
 	6,  // 6: tradewind.v1.StartExecutionsResponse.results:type_name -> tradewind.v1.StartResult
 	3,  // 7: tradewind.v1.StartResult.started:type_name -> tradewind.v1.StartExecutionResponse
-	43, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
+	46, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
 	2,  // 9: tradewind.v1.StartAndWaitRequest.start:type_name -> tradewind.v1.StartExecutionRequest
-	44, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
-	42, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
-	42, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 14: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	42, // 15: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
-	15, // 16: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
-	46, // 17: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
-	45, // 18: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
-	47, // 19: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
-	45, // 20: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	48, // 21: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
-	49, // 22: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
-	42, // 23: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	41, // 24: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
-	42, // 25: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	42, // 26: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	41, // 27: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
-	42, // 28: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
-	47, // 29: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
-	42, // 30: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
-	47, // 31: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
-	49, // 32: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
-	34, // 33: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
-	35, // 34: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	42, // 35: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
-	47, // 36: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
-	50, // 37: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
-	44, // 38: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
-	49, // 39: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
-	42, // 40: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
-	35, // 41: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	42, // 42: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	40, // 43: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
-	1,  // 44: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
-	50, // 45: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	50, // 46: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	2,  // 47: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
-	4,  // 48: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
-	7,  // 49: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
-	9,  // 50: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
-	11, // 51: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
-	13, // 52: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
-	16, // 53: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
-	18, // 54: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
-	20, // 55: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
-	22, // 56: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
-	24, // 57: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
-	26, // 58: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
-	28, // 59: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
-	30, // 60: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
-	32, // 61: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
-	36, // 62: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
-	38, // 63: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
-	3,  // 64: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
-	5,  // 65: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
-	8,  // 66: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
-	10, // 67: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
-	12, // 68: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
-	14, // 69: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
-	17, // 70: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
-	19, // 71: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
-	21, // 72: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
-	23, // 73: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
-	25, // 74: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
-	27, // 75: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
-	29, // 76: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
-	31, // 77: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
-	33, // 78: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
-	37, // 79: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
-	39, // 80: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
-	64, // [64:81] is the sub-list for method output_type
-	47, // [47:64] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	47, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	45, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
+	48, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
+	45, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	49, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
+	48, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	45, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
+	16, // 17: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
+	15, // 18: tradewind.v1.CountExecutionsResponse.groups:type_name -> tradewind.v1.ExecutionGroup
+	50, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
+	48, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
+	51, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
+	48, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	52, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
+	53, // 24: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
+	45, // 25: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	44, // 26: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
+	45, // 27: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	45, // 28: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	44, // 29: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
+	45, // 30: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
+	51, // 31: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
+	45, // 32: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
+	51, // 33: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
+	53, // 34: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
+	35, // 35: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
+	36, // 36: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	45, // 37: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
+	51, // 38: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
+	54, // 39: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
+	47, // 40: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
+	53, // 41: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
+	45, // 42: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
+	36, // 43: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	45, // 44: tradewind.v1.ExportExecutionsResponse.execution:type_name -> tradewind.v1.Execution
+	51, // 45: tradewind.v1.ExportExecutionsResponse.tasks:type_name -> tradewind.v1.Task
+	52, // 46: tradewind.v1.ExportExecutionsResponse.actions:type_name -> tradewind.v1.Action
+	53, // 47: tradewind.v1.ExportExecutionsResponse.events:type_name -> tradewind.v1.Event
+	45, // 48: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	43, // 49: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
+	1,  // 50: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
+	54, // 51: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	54, // 52: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	2,  // 53: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
+	4,  // 54: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
+	7,  // 55: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
+	9,  // 56: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
+	11, // 57: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
+	13, // 58: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
+	17, // 59: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
+	19, // 60: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
+	21, // 61: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
+	23, // 62: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
+	25, // 63: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
+	27, // 64: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
+	29, // 65: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
+	31, // 66: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
+	33, // 67: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
+	37, // 68: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
+	39, // 69: tradewind.v1.ExecutionService.ExportExecutions:input_type -> tradewind.v1.ExportExecutionsRequest
+	41, // 70: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
+	3,  // 71: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
+	5,  // 72: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
+	8,  // 73: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
+	10, // 74: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
+	12, // 75: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
+	14, // 76: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
+	18, // 77: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
+	20, // 78: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
+	22, // 79: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
+	24, // 80: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
+	26, // 81: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
+	28, // 82: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
+	30, // 83: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
+	32, // 84: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
+	34, // 85: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
+	38, // 86: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
+	40, // 87: tradewind.v1.ExecutionService.ExportExecutions:output_type -> tradewind.v1.ExportExecutionsResponse
+	42, // 88: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
+	71, // [71:89] is the sub-list for method output_type
+	53, // [53:71] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_service_proto_init() }
@@ -3510,19 +3811,19 @@ func file_tradewind_v1_execution_service_proto_init() {
 		(*StartResult_Started)(nil),
 		(*StartResult_Refusal)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[26].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[27].OneofWrappers = []any{
 		(*RerunTaskRequest_TaskId)(nil),
 		(*RerunTaskRequest_TaskName)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[28].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[29].OneofWrappers = []any{
 		(*SkipTaskRequest_TaskId)(nil),
 		(*SkipTaskRequest_TaskName)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[30].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[31].OneofWrappers = []any{
 		(*WatchExecutionRequest_AfterRevision)(nil),
 		(*WatchExecutionRequest_WithSnapshot)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[34].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[35].OneofWrappers = []any{
 		(*WatchEventsRequest_Cursor)(nil),
 		(*WatchEventsRequest_FromBeginning)(nil),
 		(*WatchEventsRequest_WithSnapshot)(nil),
@@ -3533,7 +3834,7 @@ func file_tradewind_v1_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_execution_service_proto_rawDesc), len(file_tradewind_v1_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   39,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -37,6 +37,7 @@ const (
 	ExecutionService_SkipTask_FullMethodName         = "/tradewind.v1.ExecutionService/SkipTask"
 	ExecutionService_WatchExecution_FullMethodName   = "/tradewind.v1.ExecutionService/WatchExecution"
 	ExecutionService_WatchEvents_FullMethodName      = "/tradewind.v1.ExecutionService/WatchEvents"
+	ExecutionService_ExportExecutions_FullMethodName = "/tradewind.v1.ExecutionService/ExportExecutions"
 	ExecutionService_ExplainExecution_FullMethodName = "/tradewind.v1.ExecutionService/ExplainExecution"
 )
 
@@ -56,7 +57,7 @@ type ExecutionServiceClient interface {
 	//
 	// Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-	// content), BUSINESS_KEY_IN_USE.
+	// content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
 	StartExecution(ctx context.Context, in *StartExecutionRequest, opts ...grpc.CallOption) (*StartExecutionResponse, error)
 	// StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
 	// item by item, by the items' own request ids.
@@ -72,13 +73,14 @@ type ExecutionServiceClient interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
 	GetExecution(ctx context.Context, in *GetExecutionRequest, opts ...grpc.CallOption) (*GetExecutionResponse, error)
-	// ListExecutions lists executions, newest first.
+	// ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 	//
-	// Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
 	ListExecutions(ctx context.Context, in *ListExecutionsRequest, opts ...grpc.CallOption) (*ListExecutionsResponse, error)
-	// CountExecutions counts executions by state.
+	// CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+	// it takes a good part of a second.
 	//
-	// Errors: FILTER_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
 	CountExecutions(ctx context.Context, in *CountExecutionsRequest, opts ...grpc.CallOption) (*CountExecutionsResponse, error)
 	// ListTasks lists the tasks of an execution in the order in which they came to be.
 	//
@@ -142,6 +144,14 @@ type ExecutionServiceClient interface {
 	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
 	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
+	// ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+	// events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+	// does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+	// finished_at leaves those out. The stream ends with OK after the last one.
+	//
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+	// SERVER_DRAINING (resume, on another server if there is one).
+	ExportExecutions(ctx context.Context, in *ExportExecutionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportExecutionsResponse], error)
 	// ExplainExecution says what an open execution waits for.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
@@ -334,6 +344,25 @@ func (c *executionServiceClient) WatchEvents(ctx context.Context, in *WatchEvent
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
 
+func (c *executionServiceClient) ExportExecutions(ctx context.Context, in *ExportExecutionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportExecutionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutionService_ServiceDesc.Streams[2], ExecutionService_ExportExecutions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportExecutionsRequest, ExportExecutionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_ExportExecutionsClient = grpc.ServerStreamingClient[ExportExecutionsResponse]
+
 func (c *executionServiceClient) ExplainExecution(ctx context.Context, in *ExplainExecutionRequest, opts ...grpc.CallOption) (*ExplainExecutionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainExecutionResponse)
@@ -360,7 +389,7 @@ type ExecutionServiceServer interface {
 	//
 	// Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-	// content), BUSINESS_KEY_IN_USE.
+	// content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
 	StartExecution(context.Context, *StartExecutionRequest) (*StartExecutionResponse, error)
 	// StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
 	// item by item, by the items' own request ids.
@@ -376,13 +405,14 @@ type ExecutionServiceServer interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
 	GetExecution(context.Context, *GetExecutionRequest) (*GetExecutionResponse, error)
-	// ListExecutions lists executions, newest first.
+	// ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 	//
-	// Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
 	ListExecutions(context.Context, *ListExecutionsRequest) (*ListExecutionsResponse, error)
-	// CountExecutions counts executions by state.
+	// CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+	// it takes a good part of a second.
 	//
-	// Errors: FILTER_INVALID.
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
 	CountExecutions(context.Context, *CountExecutionsRequest) (*CountExecutionsResponse, error)
 	// ListTasks lists the tasks of an execution in the order in which they came to be.
 	//
@@ -446,6 +476,14 @@ type ExecutionServiceServer interface {
 	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
 	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
+	// ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+	// events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+	// does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+	// finished_at leaves those out. The stream ends with OK after the last one.
+	//
+	// Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+	// SERVER_DRAINING (resume, on another server if there is one).
+	ExportExecutions(*ExportExecutionsRequest, grpc.ServerStreamingServer[ExportExecutionsResponse]) error
 	// ExplainExecution says what an open execution waits for.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
@@ -507,6 +545,9 @@ func (UnimplementedExecutionServiceServer) WatchExecution(*WatchExecutionRequest
 }
 func (UnimplementedExecutionServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method WatchEvents not implemented")
+}
+func (UnimplementedExecutionServiceServer) ExportExecutions(*ExportExecutionsRequest, grpc.ServerStreamingServer[ExportExecutionsResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method ExportExecutions not implemented")
 }
 func (UnimplementedExecutionServiceServer) ExplainExecution(context.Context, *ExplainExecutionRequest) (*ExplainExecutionResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ExplainExecution not implemented")
@@ -806,6 +847,17 @@ func _ExecutionService_WatchEvents_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
 
+func _ExecutionService_ExportExecutions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportExecutionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ExecutionServiceServer).ExportExecutions(m, &grpc.GenericServerStream[ExportExecutionsRequest, ExportExecutionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_ExportExecutionsServer = grpc.ServerStreamingServer[ExportExecutionsResponse]
+
 func _ExecutionService_ExplainExecution_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainExecutionRequest)
 	if err := dec(in); err != nil {
@@ -901,6 +953,11 @@ var ExecutionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchEvents",
 			Handler:       _ExecutionService_WatchEvents_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExportExecutions",
+			Handler:       _ExecutionService_ExportExecutions_Handler,
 			ServerStreams: true,
 		},
 	},

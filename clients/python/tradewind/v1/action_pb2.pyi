@@ -86,6 +86,7 @@ class Action(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
     BUSINESS_KEY_FIELD_NUMBER: _builtins.int
+    WORKER_BUILD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Id, unique in its execution, e.g. "a7"."""
     execution_id: _builtins.str
@@ -120,6 +121,8 @@ class Action(_message.Message):
     """Output only. Name of the workflow of its execution."""
     business_key: _builtins.str
     """Output only. Business key of its execution; empty if it has none."""
+    worker_build: _builtins.str
+    """Output only. Version of that worker's program, as it said; empty if it said nothing."""
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """Output only. Its input. In view FULL only."""
@@ -142,7 +145,7 @@ class Action(_message.Message):
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When a worker accepted its current attempt; absent before."""
+        """Output only. When its last attempt was handed to a worker; absent before, and if it ended without an answer."""
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
@@ -175,10 +178,11 @@ class Action(_message.Message):
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         workflow: _builtins.str = ...,
         business_key: _builtins.str = ...,
+        worker_build: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "result", b"result", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "asynchronous", b"asynchronous", "attempt", b"attempt", "business_key", b"business_key", "child_execution_id", b"child_execution_id", "created_at", b"created_at", "deliveries", b"deliveries", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "idempotency_key", b"idempotency_key", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "name", b"name", "progress_message", b"progress_message", "result", b"result", "started_at", b"started_at", "state", b"state", "task", b"task", "task_attempt", b"task_attempt", "task_id", b"task_id", "worker", b"worker", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "asynchronous", b"asynchronous", "attempt", b"attempt", "business_key", b"business_key", "child_execution_id", b"child_execution_id", "created_at", b"created_at", "deliveries", b"deliveries", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "idempotency_key", b"idempotency_key", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "name", b"name", "progress_message", b"progress_message", "result", b"result", "started_at", b"started_at", "state", b"state", "task", b"task", "task_attempt", b"task_attempt", "task_id", b"task_id", "worker", b"worker", "worker_build", b"worker_build", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__item_index: _TypeAlias = _typing.Literal["item_index"]  # noqa: Y015
     _WhichOneofArgType__item_index: _TypeAlias = _typing.Literal["_item_index", b"_item_index"]  # noqa: Y015

@@ -256,6 +256,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such absence, or it is over. NOT_FOUND.
     Metadata: absence.
     """
+    ERROR_REASON_SEARCH_UNBOUNDED: _ErrorReason.ValueType  # 60
+    """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
+    Metadata: days, problem.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the values of google.rpc.ErrorInfo.reason that the server answers with, there without the prefix
@@ -496,5 +500,9 @@ Metadata: user.
 ERROR_REASON_ABSENCE_NOT_FOUND: ErrorReason.ValueType  # 82
 """There is no such absence, or it is over. NOT_FOUND.
 Metadata: absence.
+"""
+ERROR_REASON_SEARCH_UNBOUNDED: ErrorReason.ValueType  # 60
+"""A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
+Metadata: days, problem.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tradewind.v1 import actor_pb2 as tradewind_dot_v1_dot_actor__pb2
 from tradewind.v1 import failure_pb2 as tradewind_dot_v1_dot_failure__pb2
 from tradewind.v1 import payload_pb2 as tradewind_dot_v1_dot_payload__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctradewind/v1/execution.proto\x12\x0ctradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\x90\x06\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\x12\x14\n\x0c\x62usiness_key\x18\x04 \x01(\t\x12\x10\n\x08workflow\x18\x05 \x01(\t\x12\x1a\n\x12workflow_namespace\x18\x06 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x07 \x01(\r\x12\x19\n\x11registry_revision\x18\x08 \x01(\x03\x12+\n\x05state\x18\t \x01(\x0e\x32\x1c.tradewind.v1.ExecutionState\x12\x15\n\rstate_message\x18\n \x01(\t\x12$\n\x05input\x18\x0b \x01(\x0b\x32\x15.tradewind.v1.Payload\x12%\n\x06output\x18\x0c \x01(\x0b\x32\x15.tradewind.v1.Payload\x12\"\n\x03\x65nv\x18\r \x01(\x0b\x32\x15.tradewind.v1.Payload\x12&\n\x07\x66\x61ilure\x18\x0e \x01(\x0b\x32\x15.tradewind.v1.Failure\x12\x0c\n\x04tags\x18\x0f \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x10 \x01(\t\x12\x0f\n\x07root_id\x18\x11 \x01(\t\x12-\n\x06parent\x18\x12 \x01(\x0b\x32\x1d.tradewind.v1.ParentReference\x12\x10\n\x08revision\x18\x13 \x01(\x03\x12.\n\ncreated_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\ncreated_by\x18\x17 \x01(\x0b\x32\x13.tradewind.v1.Actor\x12\x19\n\x11semantics_version\x18\x18 \x01(\r\x12-\n\x0btask_counts\x18\x19 \x01(\x0b\x32\x18.tradewind.v1.TaskCounts\"Y\n\x0fParentReference\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x11\n\taction_id\x18\x04 \x01(\t\"\x96\x01\n\nTaskCounts\x12\x0f\n\x07waiting\x18\x01 \x01(\r\x12\x0f\n\x07\x64\x65layed\x18\x02 \x01(\r\x12\x0f\n\x07running\x18\x03 \x01(\r\x12\x0e\n\x06paused\x18\x04 \x01(\r\x12\x11\n\tsucceeded\x18\x05 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\r\x12\x11\n\tcancelled\x18\x07 \x01(\r\x12\x0f\n\x07skipped\x18\x08 \x01(\r*\xe4\x01\n\x0e\x45xecutionState\x12\x1f\n\x1b\x45XECUTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XECUTION_STATE_RUNNING\x10\x01\x12\x1a\n\x16\x45XECUTION_STATE_PAUSED\x10\x02\x12\x1e\n\x1a\x45XECUTION_STATE_CANCELLING\x10\x03\x12\x1d\n\x19\x45XECUTION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16\x45XECUTION_STATE_FAILED\x10\x05\x12\x1d\n\x19\x45XECUTION_STATE_CANCELLED\x10\x06*b\n\rExecutionView\x12\x1e\n\x1a\x45XECUTION_VIEW_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XECUTION_VIEW_BASIC\x10\x01\x12\x17\n\x13\x45XECUTION_VIEW_FULL\x10\x02\x42W\n\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctradewind/v1/execution.proto\x12\x0ctradewind.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\x90\x06\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\x12\x14\n\x0c\x62usiness_key\x18\x04 \x01(\t\x12\x10\n\x08workflow\x18\x05 \x01(\t\x12\x1a\n\x12workflow_namespace\x18\x06 \x01(\t\x12\x1a\n\x12\x64\x65\x66inition_version\x18\x07 \x01(\r\x12\x19\n\x11registry_revision\x18\x08 \x01(\x03\x12+\n\x05state\x18\t \x01(\x0e\x32\x1c.tradewind.v1.ExecutionState\x12\x15\n\rstate_message\x18\n \x01(\t\x12$\n\x05input\x18\x0b \x01(\x0b\x32\x15.tradewind.v1.Payload\x12%\n\x06output\x18\x0c \x01(\x0b\x32\x15.tradewind.v1.Payload\x12\"\n\x03\x65nv\x18\r \x01(\x0b\x32\x15.tradewind.v1.Payload\x12&\n\x07\x66\x61ilure\x18\x0e \x01(\x0b\x32\x15.tradewind.v1.Failure\x12\x0c\n\x04tags\x18\x0f \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x10 \x01(\t\x12\x0f\n\x07root_id\x18\x11 \x01(\t\x12-\n\x06parent\x18\x12 \x01(\x0b\x32\x1d.tradewind.v1.ParentReference\x12\x10\n\x08revision\x18\x13 \x01(\x03\x12.\n\ncreated_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\ncreated_by\x18\x17 \x01(\x0b\x32\x13.tradewind.v1.Actor\x12\x19\n\x11semantics_version\x18\x18 \x01(\r\x12-\n\x0btask_counts\x18\x19 \x01(\x0b\x32\x18.tradewind.v1.TaskCounts\"Y\n\x0fParentReference\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x11\n\taction_id\x18\x04 \x01(\t\"\x96\x01\n\nTaskCounts\x12\x0f\n\x07waiting\x18\x01 \x01(\r\x12\x0f\n\x07\x64\x65layed\x18\x02 \x01(\r\x12\x0f\n\x07running\x18\x03 \x01(\r\x12\x0e\n\x06paused\x18\x04 \x01(\r\x12\x11\n\tsucceeded\x18\x05 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\r\x12\x11\n\tcancelled\x18\x07 \x01(\r\x12\x0f\n\x07skipped\x18\x08 \x01(\r\"\x82\x02\n\x08Progress\x12\x0c\n\x04\x64one\x18\x01 \x01(\r\x12\x0f\n\x07running\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x0f\n\x07skipped\x18\x04 \x01(\r\x12\x11\n\x04left\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0cleft_at_most\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x12\n\nopen_ended\x18\x07 \x01(\x08\x12\x13\n\x0bitems_total\x18\x08 \x01(\x03\x12\x12\n\nitems_done\x18\t \x01(\x03\x12\x30\n\x08\x65xpected\x18\n \x01(\x0b\x32\x1e.tradewind.v1.ExpectedDurationB\x07\n\x05_leftB\x0f\n\r_left_at_most\"\xd8\x01\n\x10\x45xpectedDuration\x12\x14\n\x0csample_count\x18\x01 \x01(\r\x12&\n\x03p50\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p90\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nfinish_p50\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nfinish_p90\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xe4\x01\n\x0e\x45xecutionState\x12\x1f\n\x1b\x45XECUTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XECUTION_STATE_RUNNING\x10\x01\x12\x1a\n\x16\x45XECUTION_STATE_PAUSED\x10\x02\x12\x1e\n\x1a\x45XECUTION_STATE_CANCELLING\x10\x03\x12\x1d\n\x19\x45XECUTION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16\x45XECUTION_STATE_FAILED\x10\x05\x12\x1d\n\x19\x45XECUTION_STATE_CANCELLED\x10\x06*b\n\rExecutionView\x12\x1e\n\x1a\x45XECUTION_VIEW_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XECUTION_VIEW_BASIC\x10\x01\x12\x17\n\x13\x45XECUTION_VIEW_FULL\x10\x02\x42W\n\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +37,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tradewind.v1.execution_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.tradewind.v1P\001ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1'
-  _globals['_EXECUTIONSTATE']._serialized_start=1193
-  _globals['_EXECUTIONSTATE']._serialized_end=1421
-  _globals['_EXECUTIONVIEW']._serialized_start=1423
-  _globals['_EXECUTIONVIEW']._serialized_end=1521
-  _globals['_EXECUTION']._serialized_start=162
-  _globals['_EXECUTION']._serialized_end=946
-  _globals['_PARENTREFERENCE']._serialized_start=948
-  _globals['_PARENTREFERENCE']._serialized_end=1037
-  _globals['_TASKCOUNTS']._serialized_start=1040
-  _globals['_TASKCOUNTS']._serialized_end=1190
+  _globals['_EXECUTIONSTATE']._serialized_start=1705
+  _globals['_EXECUTIONSTATE']._serialized_end=1933
+  _globals['_EXECUTIONVIEW']._serialized_start=1935
+  _globals['_EXECUTIONVIEW']._serialized_end=2033
+  _globals['_EXECUTION']._serialized_start=194
+  _globals['_EXECUTION']._serialized_end=978
+  _globals['_PARENTREFERENCE']._serialized_start=980
+  _globals['_PARENTREFERENCE']._serialized_end=1069
+  _globals['_TASKCOUNTS']._serialized_start=1072
+  _globals['_TASKCOUNTS']._serialized_end=1222
+  _globals['_PROGRESS']._serialized_start=1225
+  _globals['_PROGRESS']._serialized_end=1483
+  _globals['_EXPECTEDDURATION']._serialized_start=1486
+  _globals['_EXPECTEDDURATION']._serialized_end=1702
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Executions: a workflow that was started."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -316,3 +317,126 @@ class TaskCounts(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskCounts: _TypeAlias = TaskCounts  # noqa: Y015
+
+@_typing.final
+class Progress(_message.Message):
+    """Progress says how far an execution is, and how long it may take. An estimate: what guards will decide is not known.
+    Output only.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    LEFT_AT_MOST_FIELD_NUMBER: _builtins.int
+    OPEN_ENDED_FIELD_NUMBER: _builtins.int
+    ITEMS_TOTAL_FIELD_NUMBER: _builtins.int
+    ITEMS_DONE_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    done: _builtins.int
+    """Output only. Tasks that have ended, but for those that were skipped."""
+    running: _builtins.int
+    """Output only. Tasks that somebody works on: a worker, or a child execution."""
+    waiting: _builtins.int
+    """Output only. Tasks that exist and that nobody works on: they wait for other tasks, a moment, a worker, an answer from
+    outside, or to be resumed. ExplainExecution says which for which.
+    """
+    skipped: _builtins.int
+    """Output only. Tasks that were skipped."""
+    left: _builtins.int
+    """Output only. Tasks of the definition that are still to come if nothing goes wrong and every branch is taken; 0 once
+    it has ended. Absent if the definition is gone.
+    """
+    left_at_most: _builtins.int
+    """Output only. The same if errors are handled, too: no more can come, but for the rounds of loops. Absent if the
+    definition is gone.
+    """
+    open_ended: _builtins.bool
+    """Output only. Whether what is open or to come may run in a loop, so that no count of what is left can be right."""
+    items_total: _builtins.int
+    """Output only. Items of the open tasks that have items."""
+    items_done: _builtins.int
+    """Output only. Those of them that have ended."""
+    @_builtins.property
+    def expected(self) -> Global___ExpectedDuration:
+        """Output only. How long it takes from start to end, by the last executions of the same version that succeeded; absent
+        if there are less than five.
+        """
+
+    def __init__(
+        self,
+        *,
+        done: _builtins.int = ...,
+        running: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        left: _builtins.int | None = ...,
+        left_at_most: _builtins.int | None = ...,
+        open_ended: _builtins.bool = ...,
+        items_total: _builtins.int = ...,
+        items_done: _builtins.int = ...,
+        expected: Global___ExpectedDuration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left", b"_left", "_left_at_most", b"_left_at_most", "expected", b"expected", "left", b"left", "left_at_most", b"left_at_most"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left", b"_left", "_left_at_most", b"_left_at_most", "done", b"done", "expected", b"expected", "items_done", b"items_done", "items_total", b"items_total", "left", b"left", "left_at_most", b"left_at_most", "open_ended", b"open_ended", "running", b"running", "skipped", b"skipped", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__left: _TypeAlias = _typing.Literal["left"]  # noqa: Y015
+    _WhichOneofArgType__left: _TypeAlias = _typing.Literal["_left", b"_left"]  # noqa: Y015
+    _WhichOneofReturnType__left_at_most: _TypeAlias = _typing.Literal["left_at_most"]  # noqa: Y015
+    _WhichOneofArgType__left_at_most: _TypeAlias = _typing.Literal["_left_at_most", b"_left_at_most"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left) -> _WhichOneofReturnType__left | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_at_most) -> _WhichOneofReturnType__left_at_most | None: ...
+
+Global___Progress: _TypeAlias = Progress  # noqa: Y015
+
+@_typing.final
+class ExpectedDuration(_message.Message):
+    """ExpectedDuration says how long executions of a version of a workflow have taken. Output only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    P50_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    FINISH_P50_FIELD_NUMBER: _builtins.int
+    FINISH_P90_FIELD_NUMBER: _builtins.int
+    sample_count: _builtins.int
+    """Output only. How many executions it is taken from, the newest, at most 200."""
+    @_builtins.property
+    def p50(self) -> _duration_pb2.Duration:
+        """Output only. Half of them took no longer."""
+
+    @_builtins.property
+    def p90(self) -> _duration_pb2.Duration:
+        """Output only. Nine in ten of them took no longer."""
+
+    @_builtins.property
+    def finish_p50(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the execution ends if it takes p50; present while it is open, also if that is past."""
+
+    @_builtins.property
+    def finish_p90(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the execution ends if it takes p90; present while it is open, also if that is past."""
+
+    def __init__(
+        self,
+        *,
+        sample_count: _builtins.int = ...,
+        p50: _duration_pb2.Duration | None = ...,
+        p90: _duration_pb2.Duration | None = ...,
+        finish_p50: _timestamp_pb2.Timestamp | None = ...,
+        finish_p90: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finish_p50", b"finish_p50", "finish_p90", b"finish_p90", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_p50", b"finish_p50", "finish_p90", b"finish_p90", "p50", b"p50", "p90", b"p90", "sample_count", b"sample_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpectedDuration: _TypeAlias = ExpectedDuration  # noqa: Y015

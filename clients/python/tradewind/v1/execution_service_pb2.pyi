@@ -60,7 +60,9 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     WAIT_KIND_UNSPECIFIED: _WaitKind.ValueType  # 0
     """Never sent."""
     WAIT_KIND_TASK: _WaitKind.ValueType  # 1
-    """A join waits for other tasks, named in detail."""
+    """A join waits for other tasks, named in missing_tasks; a task with items has begun as many as it may at once; or a
+    pause-before holds a task.
+    """
     WAIT_KIND_TIMER: _WaitKind.ValueType  # 2
     """A moment: a delay, a retry, a timeout."""
     WAIT_KIND_ACTION: _WaitKind.ValueType  # 3
@@ -70,7 +72,9 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     WAIT_KIND_PAUSE: _WaitKind.ValueType  # 5
     """Somebody who resumes it."""
     WAIT_KIND_WORKER_ABSENT: _WaitKind.ValueType  # 6
-    """A worker that takes the action: none that is connected here does."""
+    """A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+    WAIT_KIND_MESSAGE: _WaitKind.ValueType  # 7
+    """A message of its parent or of a child execution, which is written and about to be taken."""
 
 class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
     """WaitKind says what sort of thing is waited for."""
@@ -78,7 +82,9 @@ class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
 WAIT_KIND_UNSPECIFIED: WaitKind.ValueType  # 0
 """Never sent."""
 WAIT_KIND_TASK: WaitKind.ValueType  # 1
-"""A join waits for other tasks, named in detail."""
+"""A join waits for other tasks, named in missing_tasks; a task with items has begun as many as it may at once; or a
+pause-before holds a task.
+"""
 WAIT_KIND_TIMER: WaitKind.ValueType  # 2
 """A moment: a delay, a retry, a timeout."""
 WAIT_KIND_ACTION: WaitKind.ValueType  # 3
@@ -88,7 +94,9 @@ WAIT_KIND_CHILD: WaitKind.ValueType  # 4
 WAIT_KIND_PAUSE: WaitKind.ValueType  # 5
 """Somebody who resumes it."""
 WAIT_KIND_WORKER_ABSENT: WaitKind.ValueType  # 6
-"""A worker that takes the action: none that is connected here does."""
+"""A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+WAIT_KIND_MESSAGE: WaitKind.ValueType  # 7
+"""A message of its parent or of a child execution, which is written and about to be taken."""
 Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
 
 @_typing.final
@@ -369,6 +377,7 @@ class GetExecutionRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    WITH_PROGRESS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     execution_id: _builtins.str
@@ -377,6 +386,8 @@ class GetExecutionRequest(_message.Message):
     """Optional. The answer shows at least this revision, or is REVISION_AHEAD. Default 0: what is committed now."""
     view: _execution_pb2.ExecutionView.ValueType
     """Optional. Default FULL."""
+    with_progress: _builtins.bool
+    """Optional. Whether to estimate its progress, which takes a few reads more."""
     def __init__(
         self,
         *,
@@ -384,10 +395,11 @@ class GetExecutionRequest(_message.Message):
         execution_id: _builtins.str = ...,
         min_revision: _builtins.int = ...,
         view: _execution_pb2.ExecutionView.ValueType = ...,
+        with_progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "min_revision", b"min_revision", "namespace", b"namespace", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "min_revision", b"min_revision", "namespace", b"namespace", "view", b"view", "with_progress", b"with_progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,18 +412,24 @@ class GetExecutionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTION_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def execution(self) -> _execution_pb2.Execution:
         """The execution."""
+
+    @_builtins.property
+    def progress(self) -> _execution_pb2.Progress:
+        """How far it is, as of the same moment; present if it was asked for."""
 
     def __init__(
         self,
         *,
         execution: _execution_pb2.Execution | None = ...,
+        progress: _execution_pb2.Progress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,8 +453,12 @@ class ListExecutionsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
-    """Optional. Comparisons joined by AND over state, workflow, workflow_namespace, external_id, business_key, root_id,
-    parent_id, tag, created_at and updated_at, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all.
+    """Optional. Comparisons joined by AND, e.g. `state = RUNNING AND workflow = "salary"`. Empty means all. Fields: state,
+    workflow, workflow_namespace, external_id, business_key, root_id, parent_id, error_kind (a FailureKind without its
+    prefix) and error_code, each with = and !=; definition_version with =, next to a workflow; tags with ":"; created_at
+    (compared in whole milliseconds; of a child: when its parent decided to start it) and finished_at with <, <=, > and >=; text with ":", which is
+    looked for in business key, external id, description, state message and tags, next to bounds on created_at at most
+    31 days apart.
     """
     view: _execution_pb2.ExecutionView.ValueType
     """Optional. Default BASIC."""
@@ -493,19 +515,28 @@ class CountExecutionsRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     filter: _builtins.str
     """Optional. As in ListExecutionsRequest."""
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
+        execution with several tags is in the group of each; one without a tag, or that did not fail, is in no group by these.
+        Empty means by state.
+        """
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         filter: _builtins.str = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -519,25 +550,63 @@ class CountExecutionsResponse(_message.Message):
 
     TOTAL_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    GROUPS_CUT_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """All together."""
+    groups_cut: _builtins.bool
+    """Whether there are more groups than these."""
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionStateCount]:
-        """Those that there are, by state."""
+        """Those that there are, by state; empty if the request has group_by."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionGroup]:
+        """Those that there are, by group_by, the largest groups first; at most 100."""
 
     def __init__(
         self,
         *,
         total: _builtins.int = ...,
         counts: _abc.Iterable[Global___ExecutionStateCount] | None = ...,
+        groups: _abc.Iterable[Global___ExecutionGroup] | None = ...,
+        groups_cut: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "groups", b"groups", "groups_cut", b"groups_cut", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountExecutionsResponse: _TypeAlias = CountExecutionsResponse  # noqa: Y015
+
+@_typing.final
+class ExecutionGroup(_message.Message):
+    """ExecutionGroup counts the executions that have something in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Output only. How many there are."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. What they have in common, in the order of group_by; states and kinds without their prefixes."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionGroup: _TypeAlias = ExecutionGroup  # noqa: Y015
 
 @_typing.final
 class ExecutionStateCount(_message.Message):
@@ -1361,6 +1430,82 @@ class WatchEventsResponse(_message.Message):
 Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
 
 @_typing.final
+class ExportExecutionsRequest(_message.Message):
+    """ExportExecutionsRequest says which executions to export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    filter: _builtins.str
+    """Optional. As in ListExecutionsRequest."""
+    cursor: _builtins.str
+    """Optional. After the execution that had this cursor; default: from the first."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportExecutionsRequest: _TypeAlias = ExportExecutionsRequest  # noqa: Y015
+
+@_typing.final
+class ExportExecutionsResponse(_message.Message):
+    """ExportExecutionsResponse is an execution, or a part of one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to resume; in the last message of each execution."""
+    @_builtins.property
+    def execution(self) -> _execution_pb2.Execution:
+        """The execution with its payloads; in the first message of each."""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
+        """Its tasks with their payloads, in the order in which they came to be."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.Action]:
+        """Its actions with their payloads, in the order in which they came to be."""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """Its events, by revision, up to that of the execution."""
+
+    def __init__(
+        self,
+        *,
+        execution: _execution_pb2.Execution | None = ...,
+        tasks: _abc.Iterable[_task_pb2.Task] | None = ...,
+        actions: _abc.Iterable[_action_pb2.Action] | None = ...,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "cursor", b"cursor", "events", b"events", "execution", b"execution", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportExecutionsResponse: _TypeAlias = ExportExecutionsResponse  # noqa: Y015
+
+@_typing.final
 class ExplainExecutionRequest(_message.Message):
     """ExplainExecutionRequest names an execution."""
 
@@ -1439,6 +1584,7 @@ class Wait(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    MISSING_TASKS_FIELD_NUMBER: _builtins.int
     kind: Global___WaitKind.ValueType
     """Output only. What sort of thing."""
     task_id: _builtins.str
@@ -1461,6 +1607,10 @@ class Wait(_message.Message):
     def until(self) -> _timestamp_pb2.Timestamp:
         """Output only. Until when at the latest; absent if without end."""
 
+    @_builtins.property
+    def missing_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Of a join: names of the tasks from which a branch has not arrived, in the order of the definition."""
+
     def __init__(
         self,
         *,
@@ -1473,10 +1623,11 @@ class Wait(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         detail: _builtins.str = ...,
+        missing_tasks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_id", b"action_id", "child_execution_id", b"child_execution_id", "detail", b"detail", "kind", b"kind", "since", b"since", "task", b"task", "task_id", b"task_id", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_id", b"action_id", "child_execution_id", b"child_execution_id", "detail", b"detail", "kind", b"kind", "missing_tasks", b"missing_tasks", "since", b"since", "task", b"task", "task_id", b"task_id", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

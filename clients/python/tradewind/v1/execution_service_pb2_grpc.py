@@ -120,6 +120,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.SerializeToString,
                 response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.FromString,
                 _registered_method=True)
+        self.ExportExecutions = channel.unary_stream(
+                '/tradewind.v1.ExecutionService/ExportExecutions',
+                request_serializer=tradewind_dot_v1_dot_execution__service__pb2.ExportExecutionsRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.ExportExecutionsResponse.FromString,
+                _registered_method=True)
         self.ExplainExecution = channel.unary_unary(
                 '/tradewind.v1.ExecutionService/ExplainExecution',
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.ExplainExecutionRequest.SerializeToString,
@@ -142,7 +147,7 @@ class ExecutionServiceServicer(object):
 
         Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
         PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-        content), BUSINESS_KEY_IN_USE.
+        content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,18 +183,19 @@ class ExecutionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListExecutions(self, request, context):
-        """ListExecutions lists executions, newest first.
+        """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-        Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CountExecutions(self, request, context):
-        """CountExecutions counts executions by state.
+        """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+        it takes a good part of a second.
 
-        Errors: FILTER_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,6 +313,19 @@ class ExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportExecutions(self, request, context):
+        """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+        events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+        does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+        finished_at leaves those out. The stream ends with OK after the last one.
+
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+        SERVER_DRAINING (resume, on another server if there is one).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainExecution(self, request, context):
         """ExplainExecution says what an open execution waits for.
 
@@ -398,6 +417,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.WatchEvents,
                     request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.FromString,
                     response_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.SerializeToString,
+            ),
+            'ExportExecutions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportExecutions,
+                    request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.ExportExecutionsRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_execution__service__pb2.ExportExecutionsResponse.SerializeToString,
             ),
             'ExplainExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainExecution,
@@ -843,6 +867,33 @@ class ExecutionService(object):
             '/tradewind.v1.ExecutionService/WatchEvents',
             tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.SerializeToString,
             tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportExecutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tradewind.v1.ExecutionService/ExportExecutions',
+            tradewind_dot_v1_dot_execution__service__pb2.ExportExecutionsRequest.SerializeToString,
+            tradewind_dot_v1_dot_execution__service__pb2.ExportExecutionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,7 +45,7 @@ class ExecutionServiceStub:
 
     Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
     PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-    content), BUSINESS_KEY_IN_USE.
+    content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
     """
     StartExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.StartExecutionsRequest, _execution_service_pb2.StartExecutionsResponse]
     """StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
@@ -65,14 +65,15 @@ class ExecutionServiceStub:
     Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
     """
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]
-    """ListExecutions lists executions, newest first.
+    """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-    Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
     """
     CountExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]
-    """CountExecutions counts executions by state.
+    """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+    it takes a good part of a second.
 
-    Errors: FILTER_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListTasksRequest, _execution_service_pb2.ListTasksResponse]
     """ListTasks lists the tasks of an execution in the order in which they came to be.
@@ -146,6 +147,15 @@ class ExecutionServiceStub:
     event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
     snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
     """
+    ExportExecutions: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionsRequest, _execution_service_pb2.ExportExecutionsResponse]
+    """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+    events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+    does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+    finished_at leaves those out. The stream ends with OK after the last one.
+
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+    SERVER_DRAINING (resume, on another server if there is one).
+    """
     ExplainExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainExecutionRequest, _execution_service_pb2.ExplainExecutionResponse]
     """ExplainExecution says what an open execution waits for.
 
@@ -169,7 +179,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
 
     Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
     PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-    content), BUSINESS_KEY_IN_USE.
+    content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
     """
     StartExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.StartExecutionsRequest, _execution_service_pb2.StartExecutionsResponse]  # type: ignore[assignment]
     """StartExecutions starts many workflows, each for itself: one may be refused while others start. Repeats are judged
@@ -189,14 +199,15 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD.
     """
     ListExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
-    """ListExecutions lists executions, newest first.
+    """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-    Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
     """
     CountExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]  # type: ignore[assignment]
-    """CountExecutions counts executions by state.
+    """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+    it takes a good part of a second.
 
-    Errors: FILTER_INVALID.
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListTasksRequest, _execution_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """ListTasks lists the tasks of an execution in the order in which they came to be.
@@ -270,6 +281,15 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
     snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
     """
+    ExportExecutions: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionsRequest, _execution_service_pb2.ExportExecutionsResponse]  # type: ignore[assignment]
+    """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+    events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+    does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+    finished_at leaves those out. The stream ends with OK after the last one.
+
+    Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+    SERVER_DRAINING (resume, on another server if there is one).
+    """
     ExplainExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainExecutionRequest, _execution_service_pb2.ExplainExecutionResponse]  # type: ignore[assignment]
     """ExplainExecution says what an open execution waits for.
 
@@ -296,7 +316,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: DEFINITION_NOT_FOUND, INPUT_MISSING, INPUT_UNEXPECTED, PARAMETER_INVALID, START_FAILED, PAYLOAD_INVALID,
         PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, EXECUTION_EXISTS (the external id is held by an execution with other
-        content), BUSINESS_KEY_IN_USE.
+        content), BUSINESS_KEY_IN_USE, EXECUTION_NOT_FOUND (a repeat, and the first execution is no longer kept).
         """
 
     @_abc_1.abstractmethod
@@ -340,9 +360,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.ListExecutionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ListExecutionsResponse, _abc.Awaitable[_execution_service_pb2.ListExecutionsResponse]]:
-        """ListExecutions lists executions, newest first.
+        """ListExecutions lists executions, newest first; those that ended last first, if the filter bounds finished_at.
 
-        Errors: FILTER_INVALID, PAGE_TOKEN_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED, PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod
@@ -351,9 +371,10 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.CountExecutionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.CountExecutionsResponse, _abc.Awaitable[_execution_service_pb2.CountExecutionsResponse]]:
-        """CountExecutions counts executions by state.
+        """CountExecutions counts executions by state, or by what the request says. It reads all that it counts: of a million
+        it takes a good part of a second.
 
-        Errors: FILTER_INVALID.
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED.
         """
 
     @_abc_1.abstractmethod
@@ -486,6 +507,21 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
         event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
         snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+        """
+
+    @_abc_1.abstractmethod
+    def ExportExecutions(
+        self,
+        request: _execution_service_pb2.ExportExecutionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.ExportExecutionsResponse], _abc.AsyncIterator[_execution_service_pb2.ExportExecutionsResponse]]:
+        """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
+        events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
+        does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
+        finished_at leaves those out. The stream ends with OK after the last one.
+
+        Errors: FILTER_INVALID, SEARCH_UNBOUNDED, CURSOR_INVALID (it is of another tenant or filter, or none),
+        SERVER_DRAINING (resume, on another server if there is one).
         """
 
     @_abc_1.abstractmethod

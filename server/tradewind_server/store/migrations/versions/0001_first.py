@@ -37,6 +37,8 @@ def upgrade() -> None:
         sa.Column("attempt", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("worker_build", sa.Text(), nullable=False),
+        sa.Column("offered_at", sa.BigInteger(), nullable=False),
         sa.Column("session", sa.Text(), nullable=False),
         sa.Column("lease_until", sa.BigInteger(), nullable=False),
         sa.Column("deliveries", sa.BigInteger(), nullable=False),
@@ -88,6 +90,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("worker_build", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("execution_id", "action_id"),
         sqlite_with_rowid=False,
     )
@@ -198,6 +203,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("span > 0"),
     )
     op.create_table(
+        "execution_tags",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("tag", sa.Text(), nullable=False),
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "tag", "execution_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "executions",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),
@@ -219,6 +232,8 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=True),
         sa.Column("failure", sa.LargeBinary(), nullable=True),
+        sa.Column("error_kind", sa.Text(), nullable=False),
+        sa.Column("error_code", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("xid", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -229,12 +244,63 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
-    op.create_index("executions_by_business_key", "executions", ["namespace", "business_key", "id"], unique=False)
-    op.create_index("executions_by_namespace", "executions", ["namespace", "id"], unique=False)
-    op.create_index("executions_by_parent", "executions", ["parent_id", "id"], unique=False)
+    op.create_index(
+        "executions_by_business_key",
+        "executions",
+        ["namespace", "business_key", "id"],
+        unique=False,
+        sqlite_where=sa.text("business_key <> ''"),
+        postgresql_where=sa.text("business_key <> ''"),
+    )
+    op.create_index(
+        "executions_by_end",
+        "executions",
+        ["namespace", "state", "finished_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_index(
+        "executions_by_error_code",
+        "executions",
+        ["namespace", "error_code", "id"],
+        unique=False,
+        sqlite_where=sa.text("error_code <> ''"),
+        postgresql_where=sa.text("error_code <> ''"),
+    )
+    op.create_index(
+        "executions_by_error_kind",
+        "executions",
+        ["namespace", "error_kind", "id"],
+        unique=False,
+        sqlite_where=sa.text("error_kind <> ''"),
+        postgresql_where=sa.text("error_kind <> ''"),
+    )
+    op.create_index(
+        "executions_by_external_id",
+        "executions",
+        ["namespace", "external_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("external_id <> ''"),
+        postgresql_where=sa.text("external_id <> ''"),
+    )
+    op.create_index(
+        "executions_by_parent",
+        "executions",
+        ["parent_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("parent_id <> ''"),
+        postgresql_where=sa.text("parent_id <> ''"),
+    )
     op.create_index("executions_by_root", "executions", ["root_id", "id"], unique=False)
     op.create_index("executions_by_state", "executions", ["namespace", "state", "id"], unique=False)
-    op.create_index("executions_by_workflow", "executions", ["namespace", "workflow", "id"], unique=False)
+    op.create_index(
+        "executions_by_version",
+        "executions",
+        ["namespace", "workflow", "definition_version", "state", "id"],
+        unique=False,
+    )
+    op.create_index("executions_by_workflow", "executions", ["namespace", "workflow", "state", "id"], unique=False)
     op.create_table(
         "human_tasks",
         sa.Column("execution_id", sa.String(length=64), nullable=False),
@@ -285,6 +351,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "log_floors",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("xid", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "messages",
         sa.Column("target", sa.String(length=64), nullable=False),
         sa.Column("source", sa.String(length=64), nullable=False),
@@ -312,6 +386,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("namespace", "subscription", "execution_id"),
         sqlite_with_rowid=False,
     )
+    op.create_index("parked_by_execution", "parked_deliveries", ["execution_id"], unique=False)
     op.create_index(
         "parked_due",
         "parked_deliveries",
@@ -325,6 +400,23 @@ def upgrade() -> None:
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("namespace"),
+    )
+    op.create_table(
+        "removals",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "retention_rules",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("workflow", sa.Text(), nullable=False),
+        sa.Column("keep_seconds", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "workflow"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "subscriptions",
