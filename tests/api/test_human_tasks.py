@@ -389,3 +389,17 @@ async def test_a_substitute_has_the_tasks_of_who_is_absent(served: Served) -> No
 async def test_an_absence_that_is_none_is_refused(served: Served, absence: human_task_pb2.Absence) -> None:
     with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"):
         await served.people.AddAbsence(pb.AddAbsenceRequest(absence=absence), **as_user("fred"))
+
+
+async def test_explain_says_for_whom_a_process_waits(served: Served) -> None:
+    [id_] = await begin(served, head="fred")
+    request = execution_service_pb2.ExplainExecutionRequest(execution_id=id_.split("/")[0])
+
+    async def said() -> list[tuple[int, str]]:
+        answer = await served.executions.ExplainExecution(request)
+        return [(wait.kind, wait.detail) for wait in answer.waits]
+
+    person = execution_service_pb2.WAIT_KIND_PERSON
+    assert await said() == [(person, "'Approve 0' is for 'fred', the group 'heads'; nobody has claimed it.")]
+    await served.people.DelegateHumanTask(pb.DelegateHumanTaskRequest(human_task_id=id_, user="gil"), **ALICE)
+    assert await said() == [(person, "'Approve 0' is with 'gil' for 'alice'.")]

@@ -94,4 +94,30 @@ const (
 	ReasonSubscriptionTakenOver Reason = "SUBSCRIPTION_TAKEN_OVER"
 	// ReasonSubscriptionChanged: the subscription was updated, rewound, enabled or disabled while it was consumed.
 	ReasonSubscriptionChanged Reason = "SUBSCRIPTION_CHANGED"
+	// ReasonHumanTaskNotFound: there is no such human task.
+	ReasonHumanTaskNotFound Reason = "HUMAN_TASK_NOT_FOUND"
+	// ReasonHumanTaskClosed: the human task has been decided, or is not needed any more.
+	ReasonHumanTaskClosed Reason = "HUMAN_TASK_CLOSED"
+	// ReasonHumanTaskTaken: somebody else has the human task.
+	ReasonHumanTaskTaken Reason = "HUMAN_TASK_TAKEN"
+	// ReasonHumanTaskChanged: what the human task shows has changed since it was seen.
+	ReasonHumanTaskChanged Reason = "HUMAN_TASK_CHANGED"
+	// ReasonPersonUnknown: it is not known who acts.
+	ReasonPersonUnknown Reason = "PERSON_UNKNOWN"
+	// ReasonPersonNotEligible: the person is not asked to do this human task.
+	ReasonPersonNotEligible Reason = "PERSON_NOT_ELIGIBLE"
+	// ReasonPersonExcluded: the person may never do this human task, whoever offers it.
+	ReasonPersonExcluded Reason = "PERSON_EXCLUDED"
+	// ReasonOutcomeUnknown: the human task does not have this outcome.
+	ReasonOutcomeUnknown Reason = "OUTCOME_UNKNOWN"
+	// ReasonReasonMissing: this outcome needs a reason.
+	ReasonReasonMissing Reason = "REASON_MISSING"
+	// ReasonDecisionInvalid: the data does not fit the form; each problem is a field violation.
+	ReasonDecisionInvalid Reason = "DECISION_INVALID"
+	// ReasonActionIsHuman: no worker serves this action: a person does.
+	ReasonActionIsHuman Reason = "ACTION_IS_HUMAN"
+	// ReasonPersonNotManager: only who may manage human tasks can do this for others.
+	ReasonPersonNotManager Reason = "PERSON_NOT_MANAGER"
+	// ReasonAbsenceNotFound: there is no such absence, or it is over.
+	ReasonAbsenceNotFound Reason = "ABSENCE_NOT_FOUND"
 )

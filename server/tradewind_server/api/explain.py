@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from tradewind.v1 import actor_pb2
 from tradewind.v1 import execution_service_pb2 as pb
-from tradewind_server.api import convert, views
+from tradewind_server.api import convert, human_task_views, views
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.runtime.desk import Desk
-from tradewind_server.store import definitions, reads
+from tradewind_server.store import definitions, human_tasks, reads
 from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
 from tradewind_server.store.statements import Dialect
@@ -34,7 +34,8 @@ def waits(connection: sa.Connection, dialect: Dialect, row: Any, desk: Desk) -> 
         return []
     found = [_pause(connection, row)] if row.state == "PAUSED" else []
     open_ = reads.waits(connection, row.namespace, row.id, _MOST)
-    found += [_action(action, open_.children, desk) for action in open_.actions]
+    people = _people(connection, row, open_.actions)
+    found += [_action(action, open_.children, people, desk) for action in open_.actions]
     tasks = {task.task_id: task for task in reads.open_tasks(connection, row.id)}
     found += [_timer(timer, tasks) for timer in open_.timers]
     found += _tasks(connection, dialect, row, tasks)
@@ -68,7 +69,22 @@ def _name(stored: str) -> str:
 # --- actions -------------------------------------------------------------------------------------
 
 
-def _action(row: Any, children: Mapping[str, str], desk: Desk) -> pb.Wait:
+def _people(connection: sa.Connection, row: Any, actions: Sequence[Any]) -> dict[int, str]:
+    """Tell for each action that people do who is asked, or has it."""
+    keys = [(row.id, action.action_id) for action in actions if action.kind == "human"]
+    found = human_tasks.get_many(connection, row.namespace, keys) if keys else ()
+    return {task.action_id: _who(task) for task in found}
+
+
+def _who(task: Any) -> str:
+    if task.assignee:
+        return f"'{task.title}' is with '{task.assignee}'{f' for {task.owner!r}' if task.owner else ''}."
+    detail = human_task_views.detail_of(task)
+    asked = [f"'{user}'" for user in detail.users] + [f"the group '{group}'" for group in detail.groups]
+    return f"'{task.title}' is for {', '.join(asked)}; nobody has claimed it."
+
+
+def _action(row: Any, children: Mapping[str, str], people: Mapping[int, str], desk: Desk) -> pb.Wait:
     wait = pb.Wait(
         kind=pb.WAIT_KIND_ACTION,
         task_id=f"t{row.task_id}",
@@ -81,6 +97,8 @@ def _action(row: Any, children: Mapping[str, str], desk: Desk) -> pb.Wait:
         wait.kind, wait.child_execution_id = pb.WAIT_KIND_CHILD, row.child_id
         state = children.get(row.child_id)
         wait.detail = f"Its sub-workflow '{row.name}' is {state or 'about to start'}."
+    elif row.action_id in people:
+        wait.kind, wait.detail = pb.WAIT_KIND_PERSON, people[row.action_id]
     elif row.queue_stage == QUEUED:
         wait.kind, wait.detail = _queued(row, desk)
     elif row.asynchronous:

@@ -22,7 +22,7 @@ from tradewind_server.store.projection import HumanTaskDetail
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect
 
-_detail = msgspec.json.Decoder(HumanTaskDetail).decode
+_decode = msgspec.json.Decoder(HumanTaskDetail).decode
 
 
 def asking(scope: pb.HumanTaskScope.ValueType) -> Person | None:
@@ -56,8 +56,13 @@ def messages(
     return [_message(row, bodies, full=full) for row in rows]
 
 
+def detail_of(row: Any) -> HumanTaskDetail:
+    """Return who is asked, and who is excluded."""
+    return _decode(bytes(row.detail))
+
+
 def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool) -> human_task_pb2.HumanTask:
-    detail = _detail(bytes(row.detail))
+    detail = detail_of(row)
     message = human_task_pb2.HumanTask(
         id=f"{row.execution_id}/a{row.action_id}",
         namespace=row.namespace,

@@ -99,6 +99,8 @@ const (
 	WaitKind_WAIT_KIND_WORKER_ABSENT WaitKind = 6
 	// A message of its parent or of a child execution, which is written and about to be taken.
 	WaitKind_WAIT_KIND_MESSAGE WaitKind = 7
+	// A person has to decide; the detail says who is asked, or has it.
+	WaitKind_WAIT_KIND_PERSON WaitKind = 8
 )
 
 // Enum value maps for WaitKind.
@@ -112,6 +114,7 @@ var (
 		5: "WAIT_KIND_PAUSE",
 		6: "WAIT_KIND_WORKER_ABSENT",
 		7: "WAIT_KIND_MESSAGE",
+		8: "WAIT_KIND_PERSON",
 	}
 	WaitKind_value = map[string]int32{
 		"WAIT_KIND_UNSPECIFIED":   0,
@@ -122,6 +125,7 @@ var (
 		"WAIT_KIND_PAUSE":         5,
 		"WAIT_KIND_WORKER_ABSENT": 6,
 		"WAIT_KIND_MESSAGE":       7,
+		"WAIT_KIND_PERSON":        8,
 	}
 )
 
@@ -3592,7 +3596,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x11BusinessKeyPolicy\x12#\n" +
 	"\x1fBUSINESS_KEY_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBUSINESS_KEY_POLICY_REJECT\x10\x01\x12$\n" +
-	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xc2\x01\n" +
+	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xd8\x01\n" +
 	"\bWaitKind\x12\x19\n" +
 	"\x15WAIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eWAIT_KIND_TASK\x10\x01\x12\x13\n" +
@@ -3601,7 +3605,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x0fWAIT_KIND_CHILD\x10\x04\x12\x13\n" +
 	"\x0fWAIT_KIND_PAUSE\x10\x05\x12\x1b\n" +
 	"\x17WAIT_KIND_WORKER_ABSENT\x10\x06\x12\x15\n" +
-	"\x11WAIT_KIND_MESSAGE\x10\a2\x88\r\n" +
+	"\x11WAIT_KIND_MESSAGE\x10\a\x12\x14\n" +
+	"\x10WAIT_KIND_PERSON\x10\b2\x88\r\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +

@@ -75,6 +75,8 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     """A worker that takes the action: none that is connected here does, or only such as take nothing new."""
     WAIT_KIND_MESSAGE: _WaitKind.ValueType  # 7
     """A message of its parent or of a child execution, which is written and about to be taken."""
+    WAIT_KIND_PERSON: _WaitKind.ValueType  # 8
+    """A person has to decide; the detail says who is asked, or has it."""
 
 class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
     """WaitKind says what sort of thing is waited for."""
@@ -97,6 +99,8 @@ WAIT_KIND_WORKER_ABSENT: WaitKind.ValueType  # 6
 """A worker that takes the action: none that is connected here does, or only such as take nothing new."""
 WAIT_KIND_MESSAGE: WaitKind.ValueType  # 7
 """A message of its parent or of a child execution, which is written and about to be taken."""
+WAIT_KIND_PERSON: WaitKind.ValueType  # 8
+"""A person has to decide; the detail says who is asked, or has it."""
 Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
 
 @_typing.final
