@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from tradewind_server.lang.graph import clauses
-from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
+from tradewind_server.lang.specs import HumanSpec, TaskSpec, WorkflowSpec
 
 NodeKind: TypeAlias = Literal["start", "task", "command"]
 EdgeKind: TypeAlias = Literal["start", "on-success", "on-error", "on-complete", "on-skip", "requires"]
@@ -90,7 +90,7 @@ def _id(task: str) -> str:
 
 def _task(task: TaskSpec) -> Node:
     join = "" if task.join is None else "one" if task.join == 1 else str(task.join)
-    callee = str(task.callee.source)
+    callee = str(task.callee.source) if task.human is None else _asked(task.human)
     return Node(
         _id(task.name), "task", task.name, callee, task.kind == "workflow", join, has_items=bool(task.with_items)
     )
@@ -134,3 +134,10 @@ def _back_edges(nodes: Iterable[str], edges: list[Edge]) -> set[int]:
             elif target not in done:
                 trail[target] = iter(outgoing[target])
     return back
+
+
+def _asked(human: HumanSpec) -> str:
+    """Return whom a human task asks, as it is written."""
+    who = [template.source for template in (human.users, human.groups) if template is not None]
+    names = [str(name) for source in who for name in (source if isinstance(source, list) else [source])]
+    return f"asks {', '.join(names)}"
