@@ -71,7 +71,7 @@ class Receiver:
 
     async def until(self, is_done: Callable[[], bool]) -> None:
         """Wait for something that the requests tell."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        async with asyncio.timeout(3 * PATIENCE), self._news:
             await self._news.wait_for(is_done)
 
     async def count(self, most: int) -> list[Any]:

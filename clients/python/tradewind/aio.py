@@ -6,6 +6,7 @@ A client belongs to the event loop in which it was made.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -427,13 +428,13 @@ class Client:
             arrived: asyncio.Queue[LogUpdate | None] = asyncio.Queue()
             reader = asyncio.create_task(_read_ahead(stream, position, arrived))
             try:
-                await stream.write(position.request())
+                await _write(stream, position.request())
                 while (update := await arrived.get()) is not None:
                     backoff.reset()
                     yield update
                     acknowledgement = position.acknowledge(update)
                     if not reader.done():
-                        await stream.write(acknowledgement)
+                        await _write(stream, acknowledgement)
                 await reader
                 await self._sleep(backoff.delay())
             except grpc.RpcError as broken:
@@ -501,6 +502,12 @@ class Client:
                 await self._wait_to_repeat(error, backoff, None)
             finally:
                 stream.cancel()
+
+
+async def _write(stream: Any, message: Any) -> None:
+    """Send on a stream that may have ended at this very moment: who reads it learns why."""
+    with contextlib.suppress(asyncio.InvalidStateError):
+        await stream.write(message)
 
 
 async def _read_ahead(stream: Any, position: Consumption, arrived: asyncio.Queue[LogUpdate | None]) -> None:

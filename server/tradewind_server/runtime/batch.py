@@ -22,14 +22,12 @@ from tradewind_server.engine import decide, evolve
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.state import Action, ActionState
 from tradewind_server.errors import (
-    AbsenceNotFound,
     ActionNotFound,
     ActionWithWorker,
     DefinitionNotFound,
     EnvironmentNotFound,
     ExecutionNotFound,
     LeaseLost,
-    PersonNotManager,
     Refusal,
     TaskNotFound,
 )
@@ -40,10 +38,11 @@ from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.claims import Claims
 from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
+from tradewind_server.runtime.keeping import KEPT, Keeping
 from tradewind_server.runtime.messages import command_of
 from tradewind_server.runtime.subscriptions import KINDS, Subscriptions
 from tradewind_server.settings import Settings
-from tradewind_server.store import absences, definitions, environments, loading
+from tradewind_server.store import absences, environments, loading
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
@@ -93,9 +92,8 @@ class Batch:
         expires = self._now_us + around.settings.request_id_seconds * 1_000_000
         self._claims = Claims(transaction, expires)
         self._subscriptions = Subscriptions(transaction, expires)
+        self._keeping = Keeping(transaction, self._claims, around.registry)
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
-        #: namespace -> its registry's revision: read anew by each batch, since another server may have deployed.
-        self._revisions: dict[str, int] = {}
         self.outcome = r.Outcome()
         self._delivery = Delivery(around.desk, around.settings, transaction, self._changes, self.outcome, now)
 
@@ -278,7 +276,7 @@ class Batch:
 
     def _envelope(self, request: r.Start) -> tuple[Envelope, WorkflowSpec]:
         registry, connection = self._around.registry, self._tx.connection
-        revision = self._registry_revision(request.namespace)
+        revision = self._keeping.registry_revision(request.namespace)
         # a start names its workflow namespace exactly; only sub-workflows fall back to the default one
         version = request.definition_version or registry.own_version(
             connection, request.namespace, request.workflow_namespace, revision, request.workflow
@@ -295,11 +293,6 @@ class Batch:
                 what="workflow", name=request.workflow, workflow_namespace=request.workflow_namespace, field="workflow"
             )
         return envelope, spec
-
-    def _registry_revision(self, namespace: str) -> int:
-        if namespace not in self._revisions:
-            self._revisions[namespace] = definitions.registry_revision(self._tx.connection, namespace)
-        return self._revisions[namespace]
 
     def _begin(self, envelope: Envelope, spec: WorkflowSpec, command: c.StartExecution, provenance: Provenance) -> None:
         library = self._around.registry.library(
@@ -445,88 +438,8 @@ class Batch:
         except Refusal:
             return  # it ended meanwhile; the message has nothing to change any more
 
-    # --- definitions -----------------------------------------------------------------------------
-
-    def _deploy(self, request: r.Deploy) -> object:
-        if (before := self._claims.settle_change(request)) is not None:
-            return self._deployed_before(request, *before)
-        deployed = definitions.deploy(
-            self._tx.connection,
-            request.namespace,
-            request.workflow_namespace,
-            request.sources,
-            to_microseconds(request.at),
-            request.provenance.actor,
-        )
-        self._claims.note_change(request, deployed.revision, is_new=any(is_new for _, is_new in deployed.definitions))
-        self._registry_changed(request)
-        return deployed
-
-    def _deployed_before(self, request: r.Deploy, revision: int, is_new: bool) -> definitions.Deployed:
-        names = [
-            (definitions.WORKFLOW if isinstance(spec, WorkflowSpec) else definitions.ACTION, spec.name)
-            for _, specs in request.sources
-            for spec in specs
-        ]
-        found = [
-            definitions.get_as_of(
-                self._tx.connection, request.namespace, request.workflow_namespace, kind, name, revision
-            )
-            for kind, name in names
-        ]
-        return definitions.Deployed(revision, tuple((d, is_new and d.registry_revision == revision) for d in found))
-
-    def _registry_changed(self, request: r.RegistryChange) -> None:
-        self._around.registry.forget(request.namespace)
-        self._revisions.pop(request.namespace, None)
-        self._tx.has_written = True
-
-    def _delete_definition(self, request: r.DeleteDefinition) -> object:
-        if (before := self._claims.settle_change(request)) is not None:
-            return before[0]
-        revision = definitions.delete(
-            self._tx.connection, request.namespace, request.workflow_namespace, request.kind, request.name
-        )
-        if not revision:
-            self._claims.drop(request)
-            raise DefinitionNotFound(
-                what=request.kind, name=request.name, workflow_namespace=request.workflow_namespace, field="name"
-            )
-        self._claims.note_change(request, revision, is_new=True)
-        self._registry_changed(request)
-        return revision
-
     def _tidy(self, request: r.Tidy) -> object:
         return request.work(self._tx, {each.target for each in self._requests} | self._lives.keys())
-
-    # --- environments ----------------------------------------------------------------------------
-
-    def _put_environment(self, request: r.PutEnvironment) -> object:
-        answer = environments.put(self._tx.connection, request.wanted, request.etag)
-        self._tx.has_written = True
-        return answer
-
-    def _delete_environment(self, request: r.DeleteEnvironment) -> object:
-        environments.delete(self._tx.connection, request.namespace, request.name, request.etag)
-        self._tx.has_written = True
-        return None
-
-    # --- absences --------------------------------------------------------------------------------
-
-    def _add_absence(self, request: r.AddAbsence) -> object:
-        absences.add(self._tx.connection, request.absence)
-        self._tx.has_written = True
-        return None
-
-    def _remove_absence(self, request: r.RemoveAbsence) -> object:
-        found = absences.get(self._tx.connection, request.namespace, request.id, to_microseconds(request.at))
-        if found is None:
-            raise AbsenceNotFound(absence=request.id, field="absence_id")
-        if request.person.user != found.user and not request.person.may_manage:
-            raise PersonNotManager(user=request.person.user)
-        absences.remove(self._tx.connection, request.namespace, request.id)
-        self._tx.has_written = True
-        return None
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -593,12 +506,7 @@ _HANDLERS: dict[type[r.Request], Callable[[Batch, Any], object]] = {
     r.Renew: lambda batch, request: batch._delivery.renew(request),
     r.Release: lambda batch, request: batch._delivery.release(request),
     r.Sweep: lambda batch, request: batch._delivery.sweep(request),
-    r.Deploy: Batch._deploy,
-    r.DeleteDefinition: Batch._delete_definition,
-    r.PutEnvironment: Batch._put_environment,
-    r.DeleteEnvironment: Batch._delete_environment,
+    **dict.fromkeys(KEPT, lambda batch, request: batch._keeping.carry_out(request)),
     **dict.fromkeys(KINDS, lambda batch, request: batch._subscriptions.carry_out(request)),
-    r.AddAbsence: Batch._add_absence,
-    r.RemoveAbsence: Batch._remove_absence,
     r.Tidy: Batch._tidy,
 }
