@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -403,3 +404,24 @@ async def test_explain_says_for_whom_a_process_waits(served: Served) -> None:
     assert await said() == [(person, "'Approve 0' is for 'fred', the group 'heads'; nobody has claimed it.")]
     await served.people.DelegateHumanTask(pb.DelegateHumanTaskRequest(human_task_id=id_, user="gil"), **ALICE)
     assert await said() == [(person, "'Approve 0' is with 'gil' for 'alice'.")]
+
+
+async def test_what_is_due_comes_first_and_what_is_overdue_is_found(served: Served) -> None:
+    """Within a priority; what is not due at any time comes last."""
+    text = """
+version: '2.0'
+dated:
+  input: [due]
+  tasks:
+    ask: {human: {title: Ask, groups: heads, due: <% $.due %>}}
+open:
+  tasks:
+    ask: {human: {title: Ask, groups: heads}}
+"""
+    await served.deploy(text)
+    undated = f"{await served.start('open', {})}/a1"
+    late, soon = [f"{await served.start('dated', {'due': due})}/a1" for due in ("2h", 60)]
+    assert await listed(served, ALICE) == [soon, late, undated]
+    in_an_hour = datetime.fromtimestamp(time.time() + 3600, UTC).isoformat()
+    assert await listed(served, ALICE, filter=f'due_at < "{in_an_hour}"') == [soon]
+    assert (await get(served, undated)).HasField("due_at") is False

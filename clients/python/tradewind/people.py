@@ -54,6 +54,10 @@ class HumanTask:
     outcome: str
     created_at: datetime
     updated_at: datetime
+    #: When it is to be decided; None if that is not said.
+    due_at: datetime | None
+    #: How often more people were asked, since nobody had decided.
+    escalation_level: int
     proto: human_task_pb2.HumanTask = field(repr=False, compare=False)
 
     @classmethod
@@ -82,6 +86,8 @@ class HumanTask:
             outcome=message.outcome,
             created_at=message.created_at.ToDatetime(tzinfo=UTC),
             updated_at=message.updated_at.ToDatetime(tzinfo=UTC),
+            due_at=message.due_at.ToDatetime(tzinfo=UTC) if message.HasField("due_at") else None,
+            escalation_level=message.escalation_level,
             proto=message,
         )
 

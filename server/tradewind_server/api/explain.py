@@ -21,6 +21,7 @@ _MOST = 1000
 _TIMERS = {
     "start": "The delay before it starts is running.",
     "end": "The delay after it ended is running.",
+    "escalate": "More people are asked if nobody has decided by then.",
     "timeout": "It fails when this time is over.",
     "cancel-grace": "Running work has until then to answer the cancellation.",
 }
@@ -186,7 +187,7 @@ def _timer(row: Any, tasks: Mapping[int, Any]) -> pb.Wait:
         task_id=f"t{row.task_id}" if row.task_id else "",
         task=task.name if task is not None else "",
         until=convert.timestamp(row.due_at),
-        detail=own or _TIMERS.get(row.purpose, "It goes on by itself."),
+        detail=own or _TIMERS.get(row.purpose.partition(":")[0], "It goes on by itself."),
     )
 
 

@@ -86,6 +86,8 @@ def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool)
         created_at=convert.timestamp(row.created_at),
         updated_at=convert.timestamp(row.updated_at),
         revision=row.revision,
+        due_at=None if row.due_at is None else convert.timestamp(row.due_at),
+        escalation_level=row.level,
     )
     if full:
         _fill(message, row, bodies)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +24,8 @@ app = typer.Typer(help="Do what you are asked to do.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the human task, as the inbox shows it.")]
 Note = Annotated[str, typer.Option(help="Why.")]
-_COLUMNS = ("ID", "PRIORITY", "TITLE", "WORKFLOW", "STATE", "WHO", "SINCE")
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_COLUMNS = ("ID", "PRIORITY", "TITLE", "WORKFLOW", "STATE", "WHO", "SINCE", "DUE")
 
 
 def add_to(main: typer.Typer) -> None:
@@ -57,7 +58,8 @@ def inbox(
 def _cells(item: HumanTask) -> tuple[str, ...]:
     who = item.done_by or item.assignee or ", ".join([*item.users, *item.groups])
     since = item.created_at.strftime("%Y-%m-%d %H:%M")
-    return (item.id, str(item.priority), item.title, item.workflow, item.state, who, since)
+    due = "" if item.due_at is None else item.due_at.strftime("%Y-%m-%d %H:%M")
+    return (item.id, str(item.priority), item.title, item.workflow, item.state, who, since, due)
 
 
 def _follow(output: Output, client: Client, scope: str, filter: str) -> None:
@@ -90,7 +92,7 @@ def _picture(items: list[HumanTask]) -> Table | Text:
     if not items:
         return Text("Nothing to do.")
     table = Table(*_COLUMNS, box=None, pad_edge=False, header_style="bold")
-    for item in sorted(items, key=lambda each: (-each.priority, each.id)):
+    for item in sorted(items, key=lambda each: (-each.priority, each.due_at or _NEVER, each.id)):
         table.add_row(*_cells(item))
     return table
 

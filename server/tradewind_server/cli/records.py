@@ -292,6 +292,8 @@ def human_task(item: HumanTask) -> Record:
         "etag": item.etag,
         "done_by": item.done_by,
         "outcome": item.outcome,
+        "due_at": moment(item.due_at),
+        "escalation_level": item.escalation_level,
         "created_at": moment(item.created_at),
         "updated_at": moment(item.updated_at),
     }

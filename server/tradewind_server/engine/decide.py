@@ -98,7 +98,8 @@ def _fire(d: Decision, command: c.FireTimer) -> None:
     if timer is None or timer.due > d.at:
         return
     d.emit(e.TimerEnded(timer.id))
-    _TIMERS[timer.purpose](d, timer.task)
+    purpose, _, action = timer.purpose.partition(":")
+    _TIMERS[purpose](d, int(action) if action else timer.task)
 
 
 def _start_due(d: Decision, id_: int) -> None:
@@ -143,7 +144,9 @@ def _grace_due(d: Decision, _: int) -> None:
     executions.give_up_cancelling(d)
 
 
+#: Purpose -> what happens to the action that the purpose names after a colon, or else to the timer's task.
 _TIMERS: dict[str, Callable[[Decision, int], None]] = {
+    human_tasks.ESCALATE: human_tasks.escalate,
     "start": _start_due,
     "end": _end_due,
     "timeout": _timeout_due,

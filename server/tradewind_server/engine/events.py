@@ -258,6 +258,8 @@ class HumanTaskOffered(Event, frozen=True, gc=False):
     priority: int = 0
     #: None of those who were meant may do it, so these are asked instead.
     is_fallback: bool = False
+    #: When it is to be decided.
+    due: datetime | None = None
 
 
 class HumanTaskChanged(Event, frozen=True, gc=False):
@@ -328,6 +330,20 @@ class HumanTaskCommented(Event, frozen=True, gc=False):
     task: int
     by: str
     text: str
+
+
+class HumanTaskEscalated(Event, frozen=True, gc=False):
+    """Nobody decided in time: more people are asked, and whoever had it has it no more."""
+
+    action: int
+    task: int
+    #: Escalations so far, this one included.
+    level: int
+    #: Who is asked as well.
+    users: list[str] = []
+    groups: list[str] = []
+    #: Why nobody more could be asked, or "".
+    message: str = ""
 
 
 class HumanTaskClosed(Event, frozen=True, gc=False):

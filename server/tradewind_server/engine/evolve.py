@@ -321,6 +321,7 @@ def _offered(state: Execution, event: e.HumanTaskOffered, at: datetime) -> None:
         event.excluded,
         event.etag,
         event.priority,
+        due=event.due,
         shown_revision=state.actions[event.action].scheduled_revision,
     )
     state.human_tasks[event.action] = human_task
@@ -367,6 +368,18 @@ def _commented(state: Execution, event: e.HumanTaskCommented, at: datetime) -> N
     human_task = state.human_tasks[event.action]
     human_task.comment_count += 1
     _touch(state, human_task, human_task.state, at)
+
+
+def _escalated(state: Execution, event: e.HumanTaskEscalated, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.level = event.level
+    human_task.users = tuple(dict.fromkeys([*human_task.users, *event.users]))
+    human_task.groups = tuple(dict.fromkeys([*human_task.groups, *event.groups]))
+    if event.users or event.groups:
+        human_task.assignee = human_task.owner = ""
+        _touch(state, human_task, HumanTaskState.OFFERED, at)
+    else:
+        _touch(state, human_task, human_task.state, at)
 
 
 def _closed(state: Execution, event: e.HumanTaskClosed, at: datetime) -> None:
@@ -419,4 +432,5 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.HumanTaskCommented: _commented,
     e.HumanTaskCompleted: _decided,
     e.HumanTaskClosed: _closed,
+    e.HumanTaskEscalated: _escalated,
 }

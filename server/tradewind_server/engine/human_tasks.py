@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import timedelta
 
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
-from tradewind_server.engine.policies import TASK_ERRORS, TaskError, dictionary, whole_number
+from tradewind_server.engine.policies import MOST_SECONDS, TASK_ERRORS, TaskError, dictionary, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import HumanTask, HumanTaskState, Task
 from tradewind_server.errors import (
@@ -31,10 +32,12 @@ from tradewind_server.errors import (
 )
 from tradewind_server.lang.expressions import Scope, Template
 from tradewind_server.lang.forms import faults_of
-from tradewind_server.lang.human_tasks import MAX_PRIORITY
+from tradewind_server.lang.human_tasks import MAX_PRIORITY, seconds_of
 from tradewind_server.lang.specs import HumanSpec, TaskSpec
 from tradewind_server.lang.values import encode, to_text
 
+#: Purpose of the timers, with the action after a colon.
+ESCALATE = "escalate"
 #: Name of the action.
 NAME = "human"
 #: Asked by name; more are a group.
@@ -62,8 +65,12 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
         raise TaskError(f"priority must be at most {MAX_PRIORITY}, but is {priority}")
     timeout = whole_number(spec.timeout, scope, "timeout")
     action = d.state.last_action + 1
+    due = None if human.due is None else d.at + timedelta(seconds=_seconds(human.due, scope, "due"))
+    steps = [_seconds(human.escalate[0].after, scope, "escalate: after")] if human.escalate else []
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
-    d.emit(e.HumanTaskOffered(action, task.id, users, groups, _etag(shown), excluded, priority, is_fallback))
+    d.emit(e.HumanTaskOffered(action, task.id, users, groups, _etag(shown), excluded, priority, is_fallback, due))
+    for seconds in steps:
+        d.set_timer(f"{ESCALATE}:{action}", seconds, task.id)
 
 
 def _shown(human: HumanSpec, scope: Scope) -> dict[str, object]:
@@ -113,6 +120,16 @@ def _asked(
     raise TaskError(f"Nobody may do '{task.name}': {why}.")
 
 
+def _seconds(template: Template, scope: Scope, what: str) -> int:
+    try:
+        seconds = seconds_of(template.evaluate(scope))
+    except ValueError as problem:
+        raise TaskError(f"{what}: {problem}") from None
+    if seconds > MOST_SECONDS:
+        raise TaskError(f"{what} must be at most {MOST_SECONDS} s, but is {seconds} s")
+    return seconds
+
+
 def _names(template: Template | None, scope: Scope, what: str) -> list[str]:
     """Return names in order, each once; nothing for null.
 
@@ -136,26 +153,60 @@ def follow_up(d: Decision) -> None:
             human_task = d.state.human_tasks.get(event.action)
             if human_task is not None and human_task.is_open:
                 d.emit(e.HumanTaskClosed(human_task.id, human_task.task, event.message))
+        if isinstance(event, e.HumanTaskCompleted | e.ActionCancelled | e.ActionFailed):
+            _end_timer(d, event.action, event.task)
     if any(getattr(event, "globals", None) for event in d.events):
         _review(d)
+
+
+def _end_timer(d: Decision, action: int, task: int) -> None:
+    timer = d.state.tasks[task].timers.get(f"{ESCALATE}:{action}")
+    if timer is not None:
+        d.emit(e.TimerEnded(timer))
+
+
+def escalate(d: Decision, action: int) -> None:
+    """Ask more people, those of the next step; who had it has had his time."""
+    human_task = d.state.human_tasks[action]
+    if not human_task.is_open:
+        return
+    task = d.state.tasks[human_task.task]
+    human = d.task_spec(task).human
+    assert human is not None
+    level, steps = human_task.level, human.escalate
+    scope = _scope(d, human_task)
+    try:
+        users = [user for user in _names(steps[level].users, scope, "users") if user not in human_task.excluded]
+        groups = _names(steps[level].groups, scope, "groups")
+        d.emit(e.HumanTaskEscalated(action, task.id, level + 1, users, groups))
+        if level + 1 < len(steps):
+            now, then = (_seconds(step.after, scope, "escalate: after") for step in steps[level : level + 2])
+            d.set_timer(f"{ESCALATE}:{action}", max(0, then - now), task.id)
+    except TASK_ERRORS as error:
+        # those who were asked before still are
+        d.emit(e.HumanTaskEscalated(action, task.id, level + 1, message=str(error)))
+
+
+def _scope(d: Decision, human_task: HumanTask) -> Scope:
+    """Return what the expressions of a human task see."""
+    task, action = d.state.tasks[human_task.task], d.state.actions[human_task.id]
+    names = [variable for variable, _ in d.task_spec(task).with_items]
+    values = task.items.values[action.index] if task.items is not None else []
+    return task_scope(d.spec, d.state, d.at, task.context, task, dict(zip(names, values, strict=False)))
 
 
 def _review(d: Decision) -> None:
     """See whether what open human tasks show has changed by a global variable: who has seen it must look again."""
     for human_task in [h for h in d.state.human_tasks.values() if h.is_open]:
-        task, action = d.state.tasks[human_task.task], d.state.actions[human_task.id]
-        spec = d.task_spec(task)
-        assert spec.human is not None
-        names = [variable for variable, _ in spec.with_items]
-        values = task.items.values[action.index] if task.items is not None else []
-        scope = task_scope(d.spec, d.state, d.at, task.context, task, dict(zip(names, values, strict=False)))
+        human = d.task_spec(d.state.tasks[human_task.task]).human
+        assert human is not None
         try:
-            shown = _shown(spec.human, scope)
+            shown = _shown(human, _scope(d, human_task))
         except TASK_ERRORS:
             # what was shown when it was offered still stands
             continue
         if (etag := _etag(shown)) != human_task.etag:
-            d.emit(e.HumanTaskChanged(human_task.id, task.id, shown, etag))
+            d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
 
 
 # --- who may -------------------------------------------------------------------------------------

@@ -137,6 +137,10 @@ class HumanTask(msgspec.Struct, gc=False):
     shown_revision: int = 0
     draft_revision: int = 0
     comment_count: int = 0
+    #: When it is to be decided; None: whenever.
+    due: datetime | None = None
+    #: Escalations so far.
+    level: int = 0
     #: Who decided, and how.
     done_by: str = ""
     outcome: str = ""

@@ -18,14 +18,31 @@ from tradewind_server.lang.shapes import (
     TEXT,
     TEXT_SCHEMA,
     TEXT_TEMPLATE,
+    is_expression,
     is_text,
     report_repeats,
 )
-from tradewind_server.lang.specs import HumanSpec, Outcome, Separation
+from tradewind_server.lang.specs import Escalation, HumanSpec, Outcome, Separation
 
 MAX_PRIORITY = 100
 _OUTCOME_NAME = re.compile(r"[\w-]{1,64}")
 _INITIATOR = "initiator"
+DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def seconds_of(value: object) -> int:
+    """Return the seconds of a duration.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a duration is whole seconds or a text such as 2d, not {type(value).__name__} {value!r:.40}")
+    return int(match.group(1)) * _UNITS[match.group(2)]
 
 
 def _read_names(reader: Reader, value: object, path: Path) -> object:
@@ -131,6 +148,49 @@ def _read_fallback(reader: Reader, value: object, path: Path) -> object:
 
 _FALLBACK = Shape("'users' and 'groups'", _read_fallback, table_schema(_WHO))
 
+
+def _read_duration(reader: Reader, value: object, path: Path) -> object:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if is_number or is_expression(value) or (isinstance(value, str) and DURATION.fullmatch(value)):
+        return reader.template(value, path)
+    return reader.wrong(path, value, _DURATION.expected)
+
+
+_DURATION = Shape(
+    "whole seconds, a text such as 30m, 4h or 2d, or an expression that gives one of these",
+    _read_duration,
+    {"anyOf": [{"type": "integer", "minimum": 0}, TEXT_SCHEMA]},
+)
+
+
+def _read_escalations(reader: Reader, value: object, path: Path) -> object:
+    entries = value if isinstance(value, list) and value else [value]
+    found = []
+    for n, entry in enumerate(entries):
+        place = (*path, n) if isinstance(value, list) else path
+        parts: dict[str, Any] = reader.table(entry, place, _ESCALATION, "an escalation")
+        if isinstance(entry, dict) and entry and not entry.keys() & _WHO.keys():
+            message = "Expected 'users' or 'groups' in an escalation, or it asks nobody."
+            reader.report("missing-keyword", place, message, "Add 'groups: …'.", at_value=False)
+        if "after" in parts:
+            found.append(Escalation(**parts))
+    _check_order(reader, found, path)
+    return tuple(found)
+
+
+def _check_order(reader: Reader, steps: list[Escalation], path: Path) -> None:
+    known = [seconds_of(step.after.source) for step in steps if step.after.is_constant]
+    if sorted(known) != known:
+        reader.report("escalation-order", path, "Expected escalations in the order of 'after', but they are not.")
+
+
+_ESCALATION = {"after": Keyword(_DURATION, required=True), **_WHO}
+_ESCALATIONS = Shape(
+    "'after' with 'users' or 'groups', or a list of these",
+    _read_escalations,
+    {"anyOf": [table_schema(_ESCALATION), {"type": "array", "minItems": 1, "items": table_schema(_ESCALATION)}]},
+)
+
 HUMAN = {
     "title": Keyword(TEXT_TEMPLATE, required=True),
     "description": Keyword(TEXT_TEMPLATE),
@@ -141,6 +201,8 @@ HUMAN = {
     "separate_from": Keyword(_SEPARATION),
     "outcomes": Keyword(_OUTCOMES),
     "priority": Keyword(COUNT),
+    "due": Keyword(_DURATION),
+    "escalate": Keyword(_ESCALATIONS),
 }
 
 

@@ -127,6 +127,9 @@ CODES: dict[str, Code] = {
     "impossible-separation": Code(
         "error", "Nobody can do a human task: all its users are excluded.", "Name other users, or a group."
     ),
+    "escalation-order": Code(
+        "error", "The escalations of a human task are not in the order in which they come.", "Put them in order."
+    ),
     "unknown-outcome": Code("warning", "A guard asks for an outcome that its human task does not have."),
     "unhandled-outcome": Code("warning", "An outcome of a human task leads nowhere of its own."),
     # how tasks hang together

@@ -96,6 +96,16 @@ class Separation:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Escalation:
+    """Who is asked as well when nobody has decided for some time."""
+
+    #: Since people were first asked: seconds, or a text such as 2d.
+    after: Template
+    users: Template | None = None
+    groups: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class HumanSpec:
     """What a person is asked to do."""
 
@@ -115,6 +125,10 @@ class HumanSpec:
     outcomes: tuple[Outcome, ...] = (Outcome("done"),)
     #: 0 to 100; the higher, the sooner.
     priority: Template | None = None
+    #: How long they have: seconds, or a text such as 2d.
+    due: Template | None = None
+    #: In the order of `after`.
+    escalate: tuple[Escalation, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ HUMAN_TASK_FIELDS: Mapping[str, Field] = {
     "done_by": Field("done_by", _EQUALS, str),
     "outcome": Field("outcome", _EQUALS, str),
     "priority": Field("priority", _TIMES, int),
+    "due_at": Field("due_at", _TIMES, _moment),
     "created_at": Field("created_at", _TIMES, _moment),
 }
 DEFINITION_FIELDS: Mapping[str, Field] = {

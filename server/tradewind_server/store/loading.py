@@ -220,7 +220,8 @@ def _human_task(row: Any) -> HumanTask:
     return HumanTask(
         row.action_id, row.task_id, HumanTaskState(row.state), tuple(detail.users), tuple(detail.groups),
         detail.excluded, row.etag, row.priority, row.assignee, row.owner, row.shown_revision, row.draft_revision,
-        row.comment_count, row.done_by, row.outcome, from_microseconds(row.updated_at), row.revision,
+        row.comment_count, None if row.due_at is None else from_microseconds(row.due_at), row.level, row.done_by,
+        row.outcome, from_microseconds(row.updated_at), row.revision,
     )  # fmt: skip
 
 

@@ -121,8 +121,8 @@ TURN = (
 )  # fmt: skip
 TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
 HUMAN_TASK_CHANGES = (
-    "state", "assignee", "owner", "etag", "done_by", "outcome", "comment_count", "shown_revision", "draft_revision",
-    "revision", "updated_at",
+    "state", "assignee", "owner", "etag", "done_by", "outcome", "comment_count", "due_at", "level", "shown_revision",
+    "draft_revision", "revision", "updated_at", "detail",
 )  # fmt: skip
 ACTION_CHANGES = (
     "cancelling", "state", "result_revision", "updated_at", "worker", "worker_build", "attempt", "started_at",
@@ -252,7 +252,7 @@ _LEAVES_TASK = frozenset(
     {"ActionScheduled", "ActionSucceeded", "ActionFailed", "ActionCancelled", "ActionCancelRequested", "BranchArrived",
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
-     "HumanTaskClosed"}
+     "HumanTaskClosed", "HumanTaskEscalated"}
 )  # fmt: skip
 
 
@@ -397,6 +397,7 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskCommented: _change_human_task,
     e.HumanTaskCompleted: _change_human_task,
     e.HumanTaskClosed: _change_human_task,
+    e.HumanTaskEscalated: _change_human_task,
 }
 
 
@@ -523,8 +524,10 @@ def _action_changes(action: Action, by: Answered) -> Row:
 
 # --- human tasks ---------------------------------------------------------------------------------
 
-#: Entries of an inbox are in the order of priority, the highest first, then of age.
+#: Entries of an inbox are in the order of priority, the highest first, then of when they are due, then of age.
 _MAX_PRIORITY = 100
+#: Later than any moment, microseconds: the year 2286.
+_NEVER = 10**16
 
 
 def _add_human_task(
@@ -536,7 +539,8 @@ def _add_human_task(
     else:
         rows.human_tasks.append((*_human_task_changes(human_task), *key))
         rows.old_entries.append(key)
-    rank = _MAX_PRIORITY - human_task.priority
+    due = _NEVER if human_task.due is None else to_microseconds(human_task.due)
+    rank = (_MAX_PRIORITY - human_task.priority) * _NEVER + min(due, _NEVER - 1)
     for principal in _principals(human_task):
         rows.entries.append((live.envelope.namespace, principal, rank, *key, human_task.revision))
 
@@ -557,21 +561,20 @@ def _principals(human_task: HumanTask) -> list[str]:
 def _new_human_task(live: Live, human_task: HumanTask, title: str) -> Row:
     """Return the row of a human task, in the order of the table's columns."""
     envelope, task, action = live.envelope, live.state.tasks[human_task.task], live.state.actions[human_task.id]
-    state, *rest = _human_task_changes(human_task)
-    assignee, owner, etag, done_by, outcome, comment_count, shown, draft, revision, updated = rest
-    detail = HumanTaskDetail(human_task.users, human_task.groups, human_task.excluded)
+    state, *middle, updated, detail = _human_task_changes(human_task)
     return (
         envelope.id, human_task.id, envelope.namespace, task.id, task.name, envelope.workflow, envelope.business_key,
-        title.replace("\0", "\ufffd"), state, human_task.priority, assignee, owner, etag, done_by, outcome,
-        comment_count, shown, draft, revision, to_microseconds(action.created_at), updated, _encode_detail(detail),
+        title.replace("\0", "\ufffd"), state, human_task.priority, *middle, to_microseconds(action.created_at), updated,
+        detail,
     )  # fmt: skip
 
 
 def _human_task_changes(human_task: HumanTask) -> Row:
     """Return the columns `HUMAN_TASK_CHANGES`."""
     h = human_task
-    updated = to_microseconds(h.updated_at)
+    detail = _encode_detail(HumanTaskDetail(h.users, h.groups, h.excluded))
     return (
-        h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count, h.shown_revision,
-        h.draft_revision, h.revision, updated,
+        h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count,
+        None if h.due is None else to_microseconds(h.due), h.level, h.shown_revision, h.draft_revision, h.revision,
+        to_microseconds(h.updated_at), detail,
     )  # fmt: skip

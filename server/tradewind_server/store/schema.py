@@ -244,6 +244,8 @@ human_tasks = sa.Table(
     sa.Column("done_by", _text, nullable=False),
     sa.Column("outcome", _text, nullable=False),
     sa.Column("comment_count", _int, nullable=False),
+    sa.Column("due_at", _int),
+    sa.Column("level", _int, nullable=False),
     sa.Column("shown_revision", _int, nullable=False),
     sa.Column("draft_revision", _int, nullable=False),
     #: Of the last event that changed it.
@@ -254,6 +256,7 @@ human_tasks = sa.Table(
     sa.Column("detail", _bytes, nullable=False),
     sa.Index("human_tasks_by_namespace", "namespace", "execution_id", "action_id"),
     sa.Index("human_tasks_by_state", "namespace", "state", "execution_id", "action_id"),
+    sa.Index("human_tasks_by_due", "namespace", "state", "due_at"),
     sqlite_with_rowid=False,
 )
 

@@ -51,6 +51,7 @@ def told(human_task: HumanTask) -> dict[str, Any]:
         "done_by": h.done_by,
         "outcome": h.outcome,
         "comments": h.comment_count,
+        "level": h.level,
     }
 
 

@@ -143,9 +143,13 @@ type HumanTask struct {
 	// Output only. When it last changed.
 	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// Output only. The revision of the execution with that change.
-	Revision      int64 `protobuf:"varint,27,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Revision int64 `protobuf:"varint,27,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Output only. When it is to be decided; absent if that is not said.
+	DueAt *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
+	// Output only. How often it was escalated: more people were asked, since nobody had decided.
+	EscalationLevel int32 `protobuf:"varint,29,opt,name=escalation_level,json=escalationLevel,proto3" json:"escalation_level,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *HumanTask) Reset() {
@@ -363,6 +367,20 @@ func (x *HumanTask) GetUpdatedAt() *timestamppb.Timestamp {
 func (x *HumanTask) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *HumanTask) GetDueAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueAt
+	}
+	return nil
+}
+
+func (x *HumanTask) GetEscalationLevel() int32 {
+	if x != nil {
+		return x.EscalationLevel
 	}
 	return 0
 }
@@ -690,7 +708,7 @@ var File_tradewind_v1_human_task_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\xa7\a\n" +
+	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\x85\b\n" +
 	"\tHumanTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12!\n" +
@@ -721,7 +739,9 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"created_at\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
-	"\brevision\x18\x1b \x01(\x03R\brevision\"O\n" +
+	"\brevision\x18\x1b \x01(\x03R\brevision\x121\n" +
+	"\x06due_at\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x12)\n" +
+	"\x10escalation_level\x18\x1d \x01(\x05R\x0fescalationLevel\"O\n" +
 	"\x10HumanTaskOutcome\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x0freason_required\x18\x02 \x01(\bR\x0ereasonRequired\"<\n" +
@@ -789,14 +809,15 @@ var file_tradewind_v1_human_task_proto_depIdxs = []int32{
 	6,  // 5: tradewind.v1.HumanTask.draft:type_name -> tradewind.v1.Payload
 	7,  // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
 	7,  // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
-	7,  // 8: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
-	7,  // 9: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
-	7,  // 10: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 8: tradewind.v1.HumanTask.due_at:type_name -> google.protobuf.Timestamp
+	7,  // 9: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
+	7,  // 10: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
+	7,  // 11: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_human_task_proto_init() }

@@ -142,7 +142,7 @@ type ListHumanTasksRequest struct {
 	// Optional. Which of them; default all.
 	Scope HumanTaskScope `protobuf:"varint,2,opt,name=scope,proto3,enum=tradewind.v1.HumanTaskScope" json:"scope,omitempty"`
 	// Optional. Terms joined by AND, such as `state = OFFERED AND workflow = "salary"`. Fields: state, task, workflow,
-	// business_key, execution_id, assignee, owner, done_by, outcome (= and !=), priority, created_at (<, <=, >, >=).
+	// business_key, execution_id, assignee, owner, done_by, outcome (= and !=), priority, created_at, due_at (<, <=, >, >=).
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. How much of each; default BASIC.
 	View HumanTaskView `protobuf:"varint,4,opt,name=view,proto3,enum=tradewind.v1.HumanTaskView" json:"view,omitempty"`
@@ -229,7 +229,7 @@ func (x *ListHumanTasksRequest) GetPageToken() string {
 // ListHumanTasksResponse is one page.
 type ListHumanTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of a scope: the highest priority first, then the oldest. Else the newest first.
+	// Of a scope: the highest priority first, then what is due first, then the oldest. Else the newest first.
 	HumanTasks []*HumanTask `protobuf:"bytes,1,rep,name=human_tasks,json=humanTasks,proto3" json:"human_tasks,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

@@ -86,6 +86,8 @@ class HumanTask(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    ESCALATION_LEVEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. "<execution id>/a<number>"."""
     namespace: _builtins.str
@@ -124,6 +126,8 @@ class HumanTask(_message.Message):
     """Output only. Comments so far."""
     revision: _builtins.int
     """Output only. The revision of the execution with that change."""
+    escalation_level: _builtins.int
+    """Output only. How often it was escalated: more people were asked, since nobody had decided."""
     @_builtins.property
     def show(self) -> _payload_pb2.Payload:
         """Output only. What to decide on, a JSON object. Only in the full view."""
@@ -162,6 +166,10 @@ class HumanTask(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it last changed."""
 
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it is to be decided; absent if that is not said."""
+
     def __init__(
         self,
         *,
@@ -192,10 +200,12 @@ class HumanTask(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        escalation_level: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "draft", b"draft", "form", b"form", "show", b"show", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "draft", b"draft", "due_at", b"due_at", "form", b"form", "show", b"show", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "business_key", b"business_key", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "business_key", b"business_key", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "due_at", b"due_at", "escalation_level", b"escalation_level", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

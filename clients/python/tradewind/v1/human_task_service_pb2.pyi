@@ -93,7 +93,7 @@ class ListHumanTasksRequest(_message.Message):
     """Optional. Which of them; default all."""
     filter: _builtins.str
     """Optional. Terms joined by AND, such as `state = OFFERED AND workflow = "salary"`. Fields: state, task, workflow,
-    business_key, execution_id, assignee, owner, done_by, outcome (= and !=), priority, created_at (<, <=, >, >=).
+    business_key, execution_id, assignee, owner, done_by, outcome (= and !=), priority, created_at, due_at (<, <=, >, >=).
     """
     view: Global___HumanTaskView.ValueType
     """Optional. How much of each; default BASIC."""
@@ -131,7 +131,7 @@ class ListHumanTasksResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def human_tasks(self) -> _containers.RepeatedCompositeFieldContainer[_human_task_pb2.HumanTask]:
-        """Of a scope: the highest priority first, then the oldest. Else the newest first."""
+        """Of a scope: the highest priority first, then what is due first, then the oldest. Else the newest first."""
 
     def __init__(
         self,

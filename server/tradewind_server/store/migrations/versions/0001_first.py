@@ -319,6 +319,8 @@ def upgrade() -> None:
         sa.Column("done_by", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("comment_count", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("level", sa.BigInteger(), nullable=False),
         sa.Column("shown_revision", sa.BigInteger(), nullable=False),
         sa.Column("draft_revision", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
@@ -328,6 +330,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("execution_id", "action_id"),
         sqlite_with_rowid=False,
     )
+    op.create_index("human_tasks_by_due", "human_tasks", ["namespace", "state", "due_at"], unique=False)
     op.create_index("human_tasks_by_namespace", "human_tasks", ["namespace", "execution_id", "action_id"], unique=False)
     op.create_index(
         "human_tasks_by_state", "human_tasks", ["namespace", "state", "execution_id", "action_id"], unique=False
