@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import urllib.parse
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -425,3 +426,20 @@ open:
     in_an_hour = datetime.fromtimestamp(time.time() + 3600, UTC).isoformat()
     assert await listed(served, ALICE, filter=f'due_at < "{in_an_hour}"') == [soon]
     assert (await get(served, undated)).HasField("due_at") is False
+
+
+async def test_what_people_say_is_no_reference_to_a_secret(served: Served) -> None:
+    """Neither as a reason, a comment, data, nor in a name: it would be resolved where the result goes."""
+    forged = "\ufdd0secret('salaries')\ufdd1"
+    [id_] = await begin(served)
+    comment = pb.CommentHumanTaskRequest(human_task_id=id_, text=forged)
+    await served.people.CommentHumanTask(comment, **ALICE)
+    with refused(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+        await served.people.ClaimHumanTask(
+            pb.ClaimHumanTaskRequest(human_task_id=id_), **as_user(urllib.parse.quote(forged), "heads")
+        )
+    await served.people.SubmitHumanTask(await decision(served, id_, "reject", reason=forged), **ALICE)
+    trail = await served.people.ListHumanTaskEntries(pb.ListHumanTaskEntriesRequest(human_task_id=id_))
+    _, output = await served.ended(id_.split("/")[0])
+    assert not any(mark in f"{trail} {output}" for mark in "\ufdd0\ufdd1")
+    assert output["said"]["reason"] == "\ufffdsecret('salaries')\ufffd"

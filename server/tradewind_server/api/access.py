@@ -122,6 +122,6 @@ def _names(value: str) -> frozenset[str]:
 
 
 def _name(value: str) -> str:
-    if len(value) > _MOST_NAME or "\0" in value:
-        raise Unauthenticated(problem=f"the user's name has more than {_MOST_NAME} characters, or a NUL")
+    if len(value) > _MOST_NAME or not value.isprintable():
+        raise Unauthenticated(problem=f"the user's name has more than {_MOST_NAME} characters, or unprintable ones")
     return value.strip()

@@ -15,6 +15,7 @@ from tradewind_server.api.caller import person
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.commands import Person
+from tradewind_server.lang.references import shown
 from tradewind_server.store import absences, reads
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.human_tasks import For
@@ -71,7 +72,7 @@ def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool)
         task=row.task,
         workflow=row.workflow,
         business_key=row.business_key,
-        title=row.title,
+        title=shown(row.title),
         state=human_task_pb2.HumanTaskState.Value(f"HUMAN_TASK_STATE_{row.state}"),
         priority=row.priority,
         users=detail.users,
@@ -96,12 +97,12 @@ def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool)
 
 def _fill(message: human_task_pb2.HumanTask, row: Any, bodies: Mapping[tuple[str, int], e.Event]) -> None:
     event = bodies[row.execution_id, row.shown_revision]
-    shown = event.show if isinstance(event, e.HumanTaskChanged) else cast("e.ActionScheduled", event).input
-    message.title, message.description = shown["title"], shown["description"]
-    message.show.CopyFrom(convert.payload(shown["show"]))
-    if shown["form"] is not None:
-        message.form.CopyFrom(convert.payload(shown["form"]))
-    for outcome in shown["outcomes"]:
+    seen = event.show if isinstance(event, e.HumanTaskChanged) else cast("e.ActionScheduled", event).input
+    message.title, message.description = shown(seen["title"]), shown(seen["description"])
+    message.show.CopyFrom(convert.payload(seen["show"]))
+    if seen["form"] is not None:
+        message.form.CopyFrom(convert.payload(seen["form"]))
+    for outcome in seen["outcomes"]:
         message.outcomes.add(name=outcome["name"], reason_required=outcome["reason"] == "required")
     if row.draft_revision and row.state == "CLAIMED":
         draft = cast("e.HumanTaskDraftSaved", bodies[row.execution_id, row.draft_revision])

@@ -294,4 +294,5 @@ def _text(name: str, given: str) -> str:
     if len(given) > _MOST_TEXT or "\0" in given:
         expected, problem = f"at most {_MOST_TEXT} characters, none of them NUL", f"it has {len(given)}"
         raise FieldInvalid(name=name, expected=expected, problem=problem, field=name)
-    return given
+    # what is said here becomes part of a result, and must not pass for a reference to a secret there
+    return convert.text_of(given, _MOST_TEXT)
