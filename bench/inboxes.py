@@ -1,0 +1,113 @@
+"""Inboxes at a hundred thousand open human tasks: what one page and one count take, on each database.
+
+`python -m bench.inboxes [--count N] [--database sqlite|postgresql]`. The rows are written by SQL; the pages are read as
+a server does, without gRPC. Half of the human tasks are for one of 100 groups, the others for one of 1,000 users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from bench.places import open_place
+from tradewind_server.store import human_tasks, schema
+from tradewind_server.store.database import Database
+from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
+from tradewind_server.store.human_tasks import For
+
+_PAGE = 100
+_TIMES = 20
+_CHUNK = 2_000
+_BEGIN = 1_790_000_000_000_000
+_RANK = 10**16
+
+#: Name of the row -> whose inbox.
+_INBOXES = {
+    "a user": For("u7", ("assignee:u7", "user:u7")),
+    "a user in three groups": For("u7", ("assignee:u7", "user:u7", "group:g1", "group:g2", "group:g3")),
+    "a user in all groups": For("u7", ("assignee:u7", "user:u7", *(f"group:g{n}" for n in range(100)))),
+}
+_FILTERS = ("", "priority >= 90", 'workflow = "w3"')
+
+
+def main() -> None:
+    """Fill, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
+    asked = parser.parse_args()
+    for name in asked.database or ["sqlite", "postgresql"]:
+        with open_place(name) as place:
+            database = Database(place.fresh())
+            try:
+                _measure(name, database, asked.count)
+            finally:
+                database.close()
+
+
+def _measure(name: str, database: Database, count: int) -> None:
+    with database.connect_writer() as connection:
+        _fill(connection, count)
+    with database.connect_reader() as connection:
+        print(f"\n## {name}: {count} open human tasks\n")
+        print(f"| {'Inbox of':<24} | {'Filter':<16} | first page, ms (max) | count, ms (max) |")
+        print(f"| {'-' * 24} | {'-' * 16} | --- | --- |")
+        for who, inbox in _INBOXES.items():
+            for text in _FILTERS:
+                terms = parse_filter(text, HUMAN_TASK_FIELDS)
+                page = functools.partial(human_tasks.inbox, connection, "default", inbox, terms, _PAGE + 1, None)
+                number = functools.partial(human_tasks.count_inbox, connection, "default", inbox, terms, 10_001)
+                print(f"| {who:<24} | {text:<16} | {_took(page)} | {_took(number)} |")
+
+
+def _took(work: Callable[[], object]) -> str:
+    times = []
+    for _ in range(_TIMES):
+        begun = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - begun))
+    return f"{statistics.median(times):.1f} ({max(times):.1f})"
+
+
+def _fill(connection: sa.Connection, count: int) -> None:
+    for start in range(0, count, _CHUNK):
+        numbers = range(start, min(start + _CHUNK, count))
+        connection.execute(schema.human_tasks.insert(), [_row(n) for n in numbers])
+        connection.execute(schema.inbox.insert(), [entry for n in numbers for entry in _entries(n)])
+    connection.commit()
+    connection.exec_driver_sql("ANALYZE")
+    connection.commit()
+
+
+def _row(n: int) -> dict[str, Any]:
+    moment = _BEGIN + n * 1_000_000
+    return {
+        "execution_id": _id(n), "action_id": 1, "namespace": "default", "task_id": 1, "task": "approve",
+        "workflow": f"w{n % 10}", "business_key": f"order-{n}", "title": f"Approve order {n}", "state": "OFFERED",
+        "priority": n % 100, "assignee": "", "owner": "", "etag": "0" * 16, "done_by": "", "outcome": "",
+        "comment_count": 0, "due_at": None, "level": 0, "shown_revision": 3, "draft_revision": 0, "revision": 4,
+        "created_at": moment, "updated_at": moment, "detail": b'{"users":[],"groups":[]}',
+    }  # fmt: skip
+
+
+def _entries(n: int) -> Iterator[dict[str, Any]]:
+    principal = f"group:g{n // 2 % 100}" if n % 2 else f"user:u{n // 2 % 1000}"
+    for name in (principal, f"excluded:u{n % 1000}"):
+        yield {
+            "namespace": "default", "principal": name, "rank": (100 - n % 100) * _RANK, "execution_id": _id(n),
+            "action_id": 1, "revision": 4,
+        }  # fmt: skip
+
+
+def _id(n: int) -> str:
+    return f"{n:08x}-0000-7000-8000-000000000000"
+
+
+if __name__ == "__main__":
+    main()
