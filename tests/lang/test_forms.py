@@ -87,7 +87,7 @@ CHOICES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("count", "told"), [(3, 3), (40, 20), (20_000, 1)])
+@pytest.mark.parametrize(("count", "told"), [(3, 3), (30, 20), (20_000, 1)])
 def test_much_data_is_told_less_of(count: int, told: int) -> None:
     """Finding one problem is quick; telling each of thousands is not."""
     assert len(faults_of(CHOICES, {"a": ["y"] * count})) == told
