@@ -441,6 +441,23 @@ async def test_two_servers_share_webhooks_and_one_takes_over(postgres_url: Calla
         assert sorted(event["subject"] for event in receiver.events) == sorted(first + second)
 
 
+@pytest.mark.parametrize("is_postgresql", [False, True])
+async def test_server_that_stops_while_a_receiver_is_slow_hands_over_at_once(
+    tmp_path: Any, postgres_url: Callable[[], str], is_postgresql: bool
+) -> None:
+    """What was under way at the one that stops does not wait for that one's time to end."""
+    url = postgres_url() if is_postgresql else str(tmp_path / "a.db")
+    async with receiving() as receiver:
+        receiver.answers["echo"] = [stalls]
+        async with echoing(url, allow_private_addresses=True) as served:
+            await subscribe(served, receiver, ENDS)
+            await run(served)
+            await shown(Keeper(served), lambda found: found.waiting_executions == 1)
+        async with echoing(url, allow_private_addresses=True):
+            await receiver.count(2)
+        assert len(set(receiver.ids())) == 1
+
+
 @pytest.mark.parametrize(
     ("webhook", "field"),
     [

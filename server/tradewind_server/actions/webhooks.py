@@ -108,6 +108,7 @@ class Webhooks:
                     namespace=namespace,
                     name=name,
                     owner=self._runtime.server_id,
+                    at=now,
                     ended_by=ended_by,
                     until=now + length,
                 )

@@ -74,6 +74,7 @@ class Lease(SubscriptionRequest, kw_only=True):
     """Become the server that sends to a webhook. Answer: Subscription, or None: another one is, or nobody should."""
 
     owner: str
+    at: int
     #: A lease that ends by then is free.
     ended_by: int
     until: int
@@ -200,14 +201,13 @@ class Subscriptions:
         )
 
     def _lease(self, request: Lease) -> object:
-        return store.lease(
-            self._tx.connection,
-            request.namespace,
-            request.name,
-            owner=request.owner,
-            ended_by=request.ended_by,
-            until=request.until,
+        connection, namespace, name = self._tx.connection, request.namespace, request.name
+        leased = store.lease(
+            connection, namespace, name, owner=request.owner, ended_by=request.ended_by, until=request.until
         )
+        if leased is not None:
+            parked.take_over(connection, namespace, name, request.at)
+        return leased
 
     def _deliver(self, request: Deliver) -> object:
         connection, namespace, name = self._tx.connection, request.namespace, request.name

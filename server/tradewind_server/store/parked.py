@@ -82,6 +82,12 @@ def retry(connection: sa.Connection, namespace: str, name: str, executions: Sequ
     return connection.execute(query.values(given_up_at=0, attempts=0, first_at=0, next_at=at)).rowcount
 
 
+def take_over(connection: sa.Connection, namespace: str, name: str, at: int) -> None:
+    """Have what was under way at the server before sent now: whatever did not fail has nothing to wait for."""
+    is_under_way = (_table.c.attempts == 0, _table.c.next_at > at)
+    connection.execute(_table.update().where(*_is(namespace, name), schema.IS_WAITING, *is_under_way).values(next_at=at))
+
+
 def discard(
     connection: sa.Connection, dialect: Dialect, namespace: str, name: str, executions: Sequence[str], at: int
 ) -> int:
