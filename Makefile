@@ -75,9 +75,9 @@ chaos: $(VENV) ## Kill servers 100 times on each database and look what is lost 
 	@. tools/ensure_postgres.sh && for database in sqlite postgresql; do \
 	  $(PY) -m tests.crash --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED)) --database $$database || exit 1; done
 
-check-watch: $(VENV) ## Watchers of three servers on PostgreSQL, which are killed and cut off, see every event once (KILLS=n, SEED=n)
-	@. tools/ensure_postgres.sh && $(PY) -m tests.crash --kills $(or $(KILLS),80) $(if $(SEED),--seed $(SEED)) \
-	  --database postgresql --servers 3 --outages
+check-watch: $(VENV) ## Watchers of three servers, killed and cut off 1,000 times, see every event once (KILLS=n, RECONNECTS=n, SEED=n)
+	@. tools/ensure_postgres.sh && $(PY) -m tests.crash --kills $(or $(KILLS),60) $(if $(SEED),--seed $(SEED)) \
+	  --database postgresql --servers 3 --outages --reconnects $(or $(RECONNECTS),1000)
 
 clean: ## Remove what the targets made
 	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -20,11 +20,17 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--servers", type=int, default=2, help="on PostgreSQL")
     parser.add_argument("--outages", action="store_true", help="PostgreSQL is stopped at once now and then")
+    parser.add_argument("--reconnects", type=int, default=0, help="how many connections of watchers are reset")
     given = parser.parse_args()
     _say(f"seed {given.seed}, {given.kills} kills, {given.database}")
     began = time.monotonic()
-    report = run(given.kills, given.seed, given.database, _say, servers=given.servers, outages=given.outages)
+    report = run(
+        given.kills, given.seed, given.database, _say,
+        servers=given.servers, outages=given.outages, reconnects=given.reconnects,
+    )  # fmt: skip
     facts, faults = report.facts, [*report.stuck, *check(report.facts)]
+    if report.reconnects < given.reconnects:
+        faults.append(f"watchers were made to reconnect {report.reconnects} times instead of {given.reconnects}")
     for fault in faults[:50]:
         _say(f"FAULT {fault}")
     missed = [name for name in FAULTS if not faults and not check(planted(facts, name))]
@@ -34,6 +40,7 @@ def main() -> int:
     _say(
         f"{len(report.kills)} kills, {report.kills_in_flight} with commands in flight; {report.cuts} cuts of "
         f"connections, {report.black_holes} after a black hole; {report.outages} outages of the database\n"
+        f"{report.reconnects} forced reconnects of watchers\n"
         f"{len(facts.seen)} watchers saw {sum(map(len, facts.seen.values()))} events; those of the namespace opened "
         f"{facts.streams} streams\n"
         f"{len(facts.starts)} starts, {len(facts.executions)} executions with children, "

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 from tests.crash.facts import Facts, collect
 from tests.crash.load import LAST
@@ -82,6 +84,10 @@ _SETTLE_SECONDS = 60.0
 _CUT_CHANCE = 0.3
 _HOLE_CHANCE = 0.3
 _LONGEST_HOLE_SECONDS = 6.0
+#: How long a watcher's connection is left alone, at most, where watchers are to reconnect.
+_LONGEST_PEACE_SECONDS = 0.5
+#: Reconnects beyond the last kill come by then, or they are fewer.
+_RECONNECT_SECONDS = 600.0
 #: With each kill, how likely PostgreSQL loses its power and comes back, where that is asked for.
 _OUTAGE_CHANCE = 0.2
 
@@ -98,6 +104,8 @@ class Report:
     black_holes: int
     #: How often PostgreSQL was stopped at once, and started again.
     outages: int
+    #: Connections of watchers that were reset, so that they had to go on elsewhere or anew.
+    reconnects: int
     #: Processes of the load that did not come to their end.
     stuck: list[str]
 
@@ -142,10 +150,12 @@ def run(
     replays: int = 150,
     servers: int = 2,
     outages: bool = False,
+    reconnects: int = 0,
 ) -> Report:
     """Load one server on SQLite, or several on PostgreSQL, and kill *kills* times.
 
-    With *outages* PostgreSQL itself is stopped at once now and then, and started again.
+    With *outages* PostgreSQL itself is stopped at once now and then, and started again. Meanwhile, and after that,
+    connections of watchers are reset until there have been *reconnects* of them.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-crash-")))
@@ -165,10 +175,14 @@ def run(
         outer = [wires.to(int(server.address.partition(":")[2])) for server in processes]
         addresses = [f"127.0.0.1:{wire.port}" for wire in outer]
         load = [stack.enter_context(_process(folder, *role)) for role in _roles(addresses, seed)]
-        watching = list(_watchers(addresses, seed, peer))
+        # wires of their own: what happens to watchers alone shows only in what they see
+        watched = [wires.to(int(server.address.partition(":")[2])) for server in processes]
+        watching = list(_watchers([f"127.0.0.1:{wire.port}" for wire in watched], seed, peer))
         watchers = [stack.enter_context(_process(folder, *role)) for role in watching]
         trouble = _Trouble(random.Random(seed), processes, inner + outer, postgres if outages else None, say)
+        unrest = stack.enter_context(_Unrest(random.Random(seed + 1), watched, reconnects))
         killed = trouble.make(kills)
+        unrest.finish()
         stuck = _settle(load)
         with connect(processes[0].address) as client:
             client.start_and_wait(LAST)
@@ -179,7 +193,7 @@ def run(
         facts = collect(sorted(folder.glob("*.jsonl")), url, processes[0].address, seed, replays)
         for *_, name in watching:
             facts.seen.setdefault(name, [])  # one that saw nothing is a fault, too
-        return Report(facts, killed, trouble.cuts, trouble.black_holes, trouble.outages, stuck)
+        return Report(facts, killed, trouble.cuts, trouble.black_holes, trouble.outages, unrest.reconnects, stuck)
 
 
 def _postgres() -> PrivatePostgres:
@@ -287,6 +301,36 @@ class _Trouble:
             time.sleep(self._rng.uniform(0.0, 1.0))
             self._postgres.start()
             self.outages += 1
+
+
+class _Unrest:
+    """Resets connections of watchers, in a thread of its own, until there were enough. Use as a context manager."""
+
+    def __init__(self, rng: random.Random, wires: list[Wire], wanted: int) -> None:
+        self._rng = rng
+        self._wires = wires
+        self._wanted = wanted
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="unrest", daemon=True)
+        self.reconnects = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def finish(self) -> None:
+        """Return when there were enough, or the time for them is over."""
+        self._thread.join(_RECONNECT_SECONDS)
+
+    def _run(self) -> None:
+        while self.reconnects < self._wanted:
+            if self._is_over.wait(self._rng.uniform(0.0, _LONGEST_PEACE_SECONDS)):
+                return
+            self.reconnects += self._rng.choice(self._wires).cut()
 
 
 def _settle(load: list[subprocess.Popen[bytes]]) -> list[str]:

@@ -36,7 +36,8 @@ def test_checker_finds_planted_fault(report: Report, name: str) -> None:
 
 @pytest.mark.skipif(find_binaries() is None, reason="PostgreSQL is not installed")
 def test_one_of_two_servers_on_postgresql_killed_loses_nothing() -> None:
-    """The other goes on; connections of the database are cut too."""
-    report = run(4, SEED, "postgresql", replays=20)
+    """The other goes on; connections of the database are cut too, and watchers have to reconnect all the time."""
+    report = run(4, SEED, "postgresql", replays=20, reconnects=30)
     assert [*report.stuck, *check(report.facts)] == []
     assert report.kills_in_flight > 0
+    assert report.reconnects >= 30

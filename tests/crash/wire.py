@@ -68,9 +68,15 @@ class Wire:
         """Swallow everything, in both directions, while the connections stay open."""
         self._wires.call(self._flows.clear)
 
-    def cut(self) -> None:
-        """Reset all connections; new ones work."""
-        self._wires.call(self._cut)
+    def cut(self) -> int:
+        """Reset all connections; new ones work. Return how many there were."""
+        return asyncio.run_coroutine_threadsafe(self._cut_now(), self._wires.loop).result(10)
+
+    async def _cut_now(self) -> int:
+        # each has a writer in either direction
+        count = len(self._writers) // 2
+        self._cut()
+        return count
 
     def _cut(self) -> None:
         for writer in list(self._writers):
@@ -82,7 +88,7 @@ class Wires:
     """A thread with a loop of its own, in which wires run. Use as a context manager."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="wires", daemon=True)
         self._wires: list[Wire] = []
 
@@ -95,13 +101,13 @@ class Wires:
     ) -> None:
         for wire in self._wires:
             self.call(wire.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
 
     def _run(self) -> None:
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._end())
-        self._loop.close()
+        self.loop.run_forever()
+        self.loop.run_until_complete(self._end())
+        self.loop.close()
 
     async def _end(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -113,10 +119,10 @@ class Wires:
         """Open a wire to a port."""
         wire = Wire(self, target)
         self._wires.append(wire)
-        asyncio.run_coroutine_threadsafe(wire.open(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(wire.open(), self.loop).result(10)
         return wire
 
     def call(self, work: object) -> None:
         """Run *work* in the loop."""
         assert callable(work)
-        self._loop.call_soon_threadsafe(work)
+        self.loop.call_soon_threadsafe(work)
