@@ -39,7 +39,8 @@ def main() -> int:
     recorded = sum(r.status in ("RECORDED", "ALREADY_RECORDED") for r in facts.results.values())
     _say(
         f"{len(report.kills)} kills, {report.kills_in_flight} with commands in flight; {report.cuts} cuts of "
-        f"connections, {report.black_holes} after a black hole; {report.outages} outages of the database\n"
+        f"connections, {report.black_holes} after a black hole; {report.outages} outages of the database, "
+        f"{report.foreign_writes} long writes of somebody else\n"
         f"{report.reconnects} forced reconnects of watchers\n"
         f"{len(facts.seen)} watchers saw {sum(map(len, facts.seen.values()))} events; those of the namespace opened "
         f"{facts.streams} streams\n"

@@ -28,7 +28,7 @@ def check(facts: Facts) -> list[str]:
         *_revisions(facts, by_execution),
         *_transitions(by_execution),
         *_endings(facts, by_execution),
-        *_watches(facts),
+        *watches(facts),
         *(f"replay of {id_} differs: {found}" for id_, found in facts.replays.items() if found),
     ]
 
@@ -98,7 +98,7 @@ def _endings(facts: Facts, by_execution: dict[str, list[Event]]) -> Iterator[str
             yield f"a client saw {seen} as the end of {id_}"
 
 
-def _watches(facts: Facts) -> Iterator[str]:
+def watches(facts: Facts) -> Iterator[str]:
     """Every watcher saw every revision of what it followed exactly once, and in order."""
     for watcher, events in facts.seen.items():
         seen: dict[str, list[int]] = collections.defaultdict(list)

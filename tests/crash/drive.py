@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import psycopg
+
 from tests.crash.facts import Facts, collect
 from tests.crash.load import LAST
 from tests.crash.wire import Wire, Wires
@@ -90,6 +92,8 @@ _LONGEST_PEACE_SECONDS = 0.5
 _RECONNECT_SECONDS = 600.0
 #: With each kill, how likely PostgreSQL loses its power and comes back, where that is asked for.
 _OUTAGE_CHANCE = 0.2
+#: With each kill, how likely somebody else's transaction runs until the server is there again, where outages are.
+_FOREIGN_CHANCE = 0.3
 
 
 @dataclasses.dataclass(slots=True)
@@ -106,6 +110,8 @@ class Report:
     outages: int
     #: Connections of watchers that were reset, so that they had to go on elsewhere or anew.
     reconnects: int
+    #: How often a transaction of somebody else was open over a kill.
+    foreign_writes: int
     #: Processes of the load that did not come to their end.
     stuck: list[str]
 
@@ -193,7 +199,10 @@ def run(
         facts = collect(sorted(folder.glob("*.jsonl")), url, processes[0].address, seed, replays)
         for *_, name in watching:
             facts.seen.setdefault(name, [])  # one that saw nothing is a fault, too
-        return Report(facts, killed, trouble.cuts, trouble.black_holes, trouble.outages, unrest.reconnects, stuck)
+        return Report(
+            facts, killed, trouble.cuts, trouble.black_holes, trouble.outages, unrest.reconnects,
+            trouble.foreign_writes, stuck,
+        )  # fmt: skip
 
 
 def _postgres() -> PrivatePostgres:
@@ -265,7 +274,7 @@ class _Trouble:
         self._wires = wires
         self._say = say
         self._postgres = postgres
-        self.cuts = self.black_holes = self.outages = 0
+        self.cuts = self.black_holes = self.outages = self.foreign_writes = 0
 
     def make(self, kills: int) -> list[float]:
         """Kill *kills* times; return the moments."""
@@ -276,11 +285,12 @@ class _Trouble:
             time.sleep(rng.uniform(0.1, 2.0))
             server = rng.choice(self._servers)
             killed.append(time.monotonic())
-            server.kill()
-            self._break_connections()
-            self._stop_database()
-            time.sleep(rng.uniform(0.0, 0.3))
-            server.start()
+            with self._foreign_write():
+                server.kill()
+                self._break_connections()
+                self._stop_database()
+                time.sleep(rng.uniform(0.0, 0.3))
+                server.start()
             if (n + 1) % 10 == 0:
                 self._say(f"{n + 1} kills")
         return killed
@@ -294,6 +304,18 @@ class _Trouble:
         if chance < _HOLE_CHANCE + _CUT_CHANCE:
             wire.cut()
             self.cuts += 1
+
+    @contextlib.contextmanager
+    def _foreign_write(self) -> Iterator[None]:
+        """Hold the log back with a transaction that has nothing to do with it, in another database."""
+        if self._postgres is None or self._rng.random() >= _FOREIGN_CHANCE:
+            yield
+            return
+        self.foreign_writes += 1
+        foreign = psycopg.connect(self._postgres.dsn_of("postgres"))
+        foreign.execute("SELECT pg_current_xact_id()")
+        yield
+        foreign.close()  # an outage may have ended it before
 
     def _stop_database(self) -> None:
         if self._postgres is not None and self._rng.random() < _OUTAGE_CHANCE:
