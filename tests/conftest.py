@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tradewind_server.store.database import Database
 from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
 
 _numbers = itertools.count()
@@ -34,7 +35,14 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return make()
 
 
+@pytest.fixture(scope="session")
+def _migrated(postgres: PrivatePostgres) -> str:
+    """Give the name of a database with the schema and nothing in it: a copy takes a third of the time of migrations."""
+    Database(postgres.create("migrated")).close()
+    return "migrated"
+
+
 @pytest.fixture
-def postgres_url(postgres: PrivatePostgres) -> Callable[[], str]:
-    """Give a maker of URLs of empty PostgreSQL databases."""
-    return lambda: postgres.create(f"test{next(_numbers)}")
+def postgres_url(postgres: PrivatePostgres, _migrated: str) -> Callable[[], str]:
+    """Give a maker of URLs of PostgreSQL databases with nothing in them."""
+    return lambda: postgres.create(f"test{next(_numbers)}", _migrated)

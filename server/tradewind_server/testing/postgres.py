@@ -72,9 +72,9 @@ class PrivatePostgres:
         """Return the URL of one of its databases."""
         return f"postgresql://tradewind@127.0.0.1:{self.port}/{database}"
 
-    def create(self, database: str) -> str:
-        """Make an empty database and return its URL."""
-        self._execute(f'CREATE DATABASE "{database}"')
+    def create(self, database: str, template: str = "template1") -> str:
+        """Make a database, empty or a copy of *template*, and return its URL."""
+        self._execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
         return self.dsn_of(database)
 
     def start(self) -> None:
