@@ -6,12 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import language, large, machine, report, two_servers, workload
+from bench import language, large, machine, parts, report, two_servers, workload
 from bench.measure import Bench, Results
 from bench.places import open_place
 from bench.processes import Broken
 
-_PAGE = Path(__file__).parent / "results.md"
 #: What is measured beside the workloads.
 _SECTIONS = ("expressions", "definition", "items")
 _DATABASES = {"sqlite": ["sqlite"], "postgresql": ["postgresql"], "both": ["sqlite", "postgresql"]}
@@ -43,9 +42,9 @@ def main() -> int:
     page = report.page(facts, results, further, asked.quick)
     sys.stdout.write(f"\n{page}")
     is_whole = not asked.quick and asked.only is None and asked.database == "both"
-    target = asked.results or (_PAGE if is_whole else None)
+    target = asked.results or (parts.PAGE if is_whole else None)
     if target is not None:
-        target.write_text(page)
+        target.write_text(parts.carried(page))
     return 0
 
 

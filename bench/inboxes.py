@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bench import parts
 from bench.places import open_place
 from tradewind_server.store import human_tasks, schema
 from tradewind_server.store.database import Database
@@ -42,28 +43,32 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
     asked = parser.parse_args()
+    lines: list[str] = []
     for name in asked.database or ["sqlite", "postgresql"]:
         with open_place(name) as place:
             database = Database(place.fresh())
             try:
-                _measure(name, database, asked.count)
+                lines += [*_measure(name, database, asked.count), ""]
             finally:
                 database.close()
+    print("\n".join(lines))
+    if asked.count >= 100_000 and not asked.database:
+        parts.put("inboxes", "Inboxes", "\n".join(lines))
 
 
-def _measure(name: str, database: Database, count: int) -> None:
+def _measure(name: str, database: Database, count: int) -> Iterator[str]:
     with database.connect_writer() as connection:
         _fill(connection, count)
     with database.connect_reader() as connection:
-        print(f"\n## {name}: {count} open human tasks\n")
-        print(f"| {'Inbox of':<24} | {'Filter':<16} | first page, ms (max) | count, ms (max) |")
-        print(f"| {'-' * 24} | {'-' * 16} | --- | --- |")
+        yield f"### {name}: {count:,} open human tasks, pages of {_PAGE}\n"
+        yield "| Inbox of | Filter | first page, ms (longest) | count, ms (longest) |"
+        yield "| --- | --- | --- | --- |"
         for who, inbox in _INBOXES.items():
             for text in _FILTERS:
                 terms = parse_filter(text, HUMAN_TASK_FIELDS)
                 page = functools.partial(human_tasks.inbox, connection, "default", inbox, terms, _PAGE + 1, None)
                 number = functools.partial(human_tasks.count_inbox, connection, "default", inbox, terms, 10_001)
-                print(f"| {who:<24} | {text:<16} | {_took(page)} | {_took(number)} |")
+                yield f"| {who} | `{text or 'none'}` | {_took(page)} | {_took(number)} |"
 
 
 def _took(work: Callable[[], object]) -> str:

@@ -10,10 +10,11 @@ import argparse
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
+from bench import parts
 from bench.places import open_place
 from tradewind_server.clock import from_microseconds
 from tradewind_server.store import listing
@@ -60,29 +61,33 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
     asked = parser.parse_args()
+    lines: list[str] = []
     for name in asked.database or ["sqlite", "postgresql"]:
         with open_place(name) as place:
             url = place.fresh()
             database = Database(url)
             try:
-                _measure(name, database, asked.count)
-                print(f"{place.size(url) / asked.count:.0f} bytes an execution")
+                lines += _measure(name, database, asked.count)
+                lines += ["", f"{place.size(url) / asked.count:.0f} bytes an execution.", ""]
             finally:
                 database.close()
+    print("\n".join(lines))
+    if asked.count >= 1_000_000 and not asked.database:
+        parts.put("lists", "Lists", "\n".join(lines))
 
 
-def _measure(name: str, database: Database, count: int) -> None:
+def _measure(name: str, database: Database, count: int) -> Iterator[str]:
     with database.connect_reader() as connection:
-        took = _seconds(lambda: finished.fill(connection, count))
-        print(f"\n## {name}: {count} executions, filled in {took:.0f} s\n")
-        print(f"| {'Filter':<100} | first page, ms (max) | deep page, ms (max) |")
-        print(f"| {'-' * 100} | --- | --- |")
+        finished.fill(connection, count)
+        yield f"### {name}: {count:,} finished executions, pages of {_PAGE}\n"
+        yield "| Filter | first page, ms (longest) | page at 90 % of the depth, ms (longest) |"
+        yield "| --- | --- | --- |"
         for text in _filters(count):
             first, deep = _page(connection, text, count, 100), _page(connection, text, count, 10)
-            print(f"| {text:<100} | {first} | {deep} |")
+            yield f"| `{text or 'none'}` | {first} | {deep} |"
         for by in (["state"], ["workflow", "state"], ["error_kind", "error_code"], ["tags"]):
             took = _seconds(functools.partial(listing.count, connection, "default", [], by))
-            print(f"| count by {', '.join(by):<91} | {1000 * took:.0f} | |")
+            yield f"| count by {', '.join(by)} | {1000 * took:.0f} | |"
 
 
 def _page(connection: sa.Connection, text: str, count: int, percent: int) -> str:
