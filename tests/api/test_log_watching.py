@@ -355,8 +355,8 @@ async def test_large_events_are_not_kept_for_the_next_watcher() -> None:
         id_ = await served.start()
         stored = await served.server.runtime.read(lambda c, _: reads.history(c, id_, 0, 1)[0])
     large = stored._replace(body=stored.body + b" " * 100_000)
-    assert log_watching.message_of(stored) is log_watching.message_of(stored)
-    assert log_watching.message_of(large) is not log_watching.message_of(large)
+    assert convert.shared_event(stored) is convert.shared_event(stored)
+    assert convert.shared_event(large) is not convert.shared_event(large)
 
 
 async def test_coalesced_stream_shows_the_newest_state_of_each_task(database_url: str) -> None:

@@ -15,7 +15,7 @@ import grpc
 from tradewind.v1 import subscription_service_pb2 as pb
 from tradewind_server.api import convert, cursors, subscription_views
 from tradewind_server.api.caller import namespace_of
-from tradewind_server.api.log_watching import CHECKPOINT_SECONDS, message_of
+from tradewind_server.api.log_watching import CHECKPOINT_SECONDS
 from tradewind_server.api.pages import Pages
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import (
@@ -186,7 +186,7 @@ class ConsumeStream:
             room -= len(chunk)
             self._sent = Place.after(chunk[-1]) if self._pending else end
             self._unacknowledged.append((self._sent, len(chunk)))
-            batch = pb.ConsumedEvents(events=map(message_of, chunk), cursor=self._cursor(self._sent))
+            batch = pb.ConsumedEvents(events=map(convert.shared_event, chunk), cursor=self._cursor(self._sent))
             messages.append(pb.ConsumeResponse(events=batch))
         return messages
 

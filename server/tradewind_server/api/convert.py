@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -266,6 +267,18 @@ def event(stored: StoredEvent) -> event_pb2.Event:
     if stored.type in _ACTION_CHANGES:
         message.action_state = _ACTION_CHANGES[stored.type]
     return message
+
+
+#: Larger events are made into a message for each watcher: thousands of them would fill the memory.
+_MOST_SHARED_BYTES = 4096
+
+
+def shared_event(stored: StoredEvent) -> event_pb2.Event:
+    """Return a row of the log as a message that nobody changes: those who watch the same share it if it is small."""
+    return _small(stored) if len(stored.body) <= _MOST_SHARED_BYTES else event(stored)
+
+
+_small = functools.lru_cache(4096)(event)
 
 
 def digest_of(request: Any) -> str:

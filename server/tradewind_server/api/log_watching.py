@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from tradewind.v1 import event_pb2, execution_pb2
+from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, cursors, views
 from tradewind_server.api.caller import namespace_of
@@ -27,8 +26,6 @@ _MOST_BYTES = 1024 * 1024
 _SNAPSHOT_PAGE = 100
 #: What a snapshot can be filtered by.
 _OF_EXECUTION = frozenset({"execution_id", "root_id", "workflow", "business_key", "tags"})
-#: Larger events are made into a message for each watcher: thousands of them would fill the memory.
-_MOST_KEPT_BYTES = 4096
 
 
 class LogWatching:
@@ -174,7 +171,7 @@ class _Watch:
                 message.cursor = self._cursor(Place.after(kept[n - 1]))
                 yield message
                 message, size = pb.WatchEventsResponse(), 0
-            message.events.append(message_of(event))
+            message.events.append(convert.shared_event(event))
             size += len(event.body) + 500
         message.cursor = self._cursor(end)
         yield message
@@ -190,14 +187,6 @@ class _Watch:
                 checkpoint.lag.CopyFrom(convert.duration(to_microseconds(now) - held.since))
                 checkpoint.held_by = held.who
         return pb.WatchEventsResponse(cursor=self._cursor(place), checkpoint=checkpoint)
-
-
-def message_of(event: StoredEvent) -> event_pb2.Event:
-    """Return *event* as a message that nobody changes: the many who follow the same log share it if it is small."""
-    return _small(event) if len(event.body) <= _MOST_KEPT_BYTES else convert.event(event)
-
-
-_small = functools.lru_cache(4096)(convert.event)
 
 
 def _newest(events: Sequence[StoredEvent]) -> list[StoredEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ _FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
 _CHECKPOINT_SECONDS = 15.0
 _PAGE = 500
 _MOST_BYTES = 1024 * 1024
+#: Larger ones are made for each watcher: hundreds of them would fill the memory.
+_MOST_SHARED_BYTES = 64 * 1024
 
 
 class Watching:
@@ -123,7 +126,13 @@ class Watching:
         )
 
 
-def _messages(events: Sequence[StoredEvent]) -> list[pb.WatchExecutionResponse]:
+def _messages(events: Sequence[StoredEvent]) -> Sequence[pb.WatchExecutionResponse]:
+    """Return the events in messages that nobody changes: many who watch the same execution share them if small."""
+    size = sum(len(event.body) for event in events)
+    return _shared(tuple(events)) if size <= _MOST_SHARED_BYTES else _cut(events)
+
+
+def _cut(events: Sequence[StoredEvent]) -> Sequence[pb.WatchExecutionResponse]:
     """Return the events cut by bytes; those of one command stay together where they fit."""
     messages: list[pb.WatchExecutionResponse] = []
     size = 0
@@ -133,10 +142,13 @@ def _messages(events: Sequence[StoredEvent]) -> list[pb.WatchExecutionResponse]:
                 messages[-1].continued = True
             messages.append(pb.WatchExecutionResponse())
             size = 0
-        messages[-1].events.append(convert.event(event))
+        messages[-1].events.append(convert.shared_event(event))
         messages[-1].revision = event.revision
         size += len(event.body) + 200
     return messages
+
+
+_shared = functools.lru_cache(256)(_cut)
 
 
 def _snapshot(connection: Any, dialect: Any, id_: str) -> tuple[list[pb.WatchExecutionResponse], int]:

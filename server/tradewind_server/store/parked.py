@@ -84,8 +84,8 @@ def retry(connection: sa.Connection, namespace: str, name: str, executions: Sequ
 
 def take_over(connection: sa.Connection, namespace: str, name: str, at: int) -> None:
     """Have what was under way at the server before sent now: whatever did not fail has nothing to wait for."""
-    is_under_way = (_table.c.attempts == 0, _table.c.next_at > at)
-    connection.execute(_table.update().where(*_is(namespace, name), schema.IS_WAITING, *is_under_way).values(next_at=at))
+    query = _table.update().where(*_is(namespace, name), schema.IS_WAITING)
+    connection.execute(query.where(_table.c.attempts == 0, _table.c.next_at > at).values(next_at=at))
 
 
 def discard(

@@ -2528,10 +2528,11 @@ func (*WatchExecutionRequest_AfterRevision) isWatchExecutionRequest_Start() {}
 
 func (*WatchExecutionRequest_WithSnapshot) isWatchExecutionRequest_Start() {}
 
-// WatchExecutionResponse holds the events of one command, a snapshot, or the sign that nothing happened.
+// WatchExecutionResponse holds the events of one command or several, a snapshot, or the sign that nothing happened.
 type WatchExecutionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The events that one command made, in order; empty in a snapshot or checkpoint.
+	// The events that a command made, in order, and those of the commands after it if the receiver is behind; empty in a
+	// snapshot or checkpoint.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// Revision up to which the receiver now knows everything; resume after it.
 	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -2539,7 +2540,7 @@ type WatchExecutionResponse struct {
 	Snapshot *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// Present if nothing happened for a while (15 s by default), to show that the stream is alive.
 	Checkpoint *Checkpoint `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// Whether what one command made, or one snapshot, goes on in the next message because it is too large for one.
+	// Whether what was put together, or one snapshot, goes on in the next message because it is too large for one.
 	Continued     bool `protobuf:"varint,5,opt,name=continued,proto3" json:"continued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

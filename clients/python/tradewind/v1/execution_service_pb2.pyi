@@ -1222,7 +1222,7 @@ Global___WatchExecutionRequest: _TypeAlias = WatchExecutionRequest  # noqa: Y015
 
 @_typing.final
 class WatchExecutionResponse(_message.Message):
-    """WatchExecutionResponse holds the events of one command, a snapshot, or the sign that nothing happened."""
+    """WatchExecutionResponse holds the events of one command or several, a snapshot, or the sign that nothing happened."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1234,10 +1234,12 @@ class WatchExecutionResponse(_message.Message):
     revision: _builtins.int
     """Revision up to which the receiver now knows everything; resume after it."""
     continued: _builtins.bool
-    """Whether what one command made, or one snapshot, goes on in the next message because it is too large for one."""
+    """Whether what was put together, or one snapshot, goes on in the next message because it is too large for one."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """The events that one command made, in order; empty in a snapshot or checkpoint."""
+        """The events that a command made, in order, and those of the commands after it if the receiver is behind; empty in a
+        snapshot or checkpoint.
+        """
 
     @_builtins.property
     def snapshot(self) -> Global___Snapshot:
