@@ -30,6 +30,8 @@ from tradewind.v1 import (
     server_service_pb2_grpc,
     subscription_service_pb2,
     subscription_service_pb2_grpc,
+    worker_service_pb2,
+    worker_service_pb2_grpc,
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
 from tradewind_server.actions.egress import EgressPolicy
@@ -49,6 +51,7 @@ from tradewind_server.api.pages import Pages
 from tradewind_server.api.retention import Retention
 from tradewind_server.api.subscriptions import Subscriptions
 from tradewind_server.api.tokens import Tokens, UnusableTokens
+from tradewind_server.api.workers import Workers
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import SystemIds
 from tradewind_server.runtime.runtime import Runtime
@@ -70,6 +73,7 @@ _SERVICES = (
     (human_task_service_pb2, "HumanTaskService"),
     (action_callback_pb2, "ActionCallback"),
     (retention_service_pb2, "RetentionService"),
+    (worker_service_pb2, "WorkerService"),
     (server_service_pb2, "ServerService"),
 )
 
@@ -147,6 +151,7 @@ class Server:
         human_task_service_pb2_grpc.add_HumanTaskServiceServicer_to_server(HumanTasks(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
         retention_service_pb2_grpc.add_RetentionServiceServicer_to_server(Retention(runtime), server)
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(runtime, pages), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 import tests.cli.test_check as command_line
+import tradewind as tradewind_client
 from tests.docs.story import Story
 
 pytestmark = pytest.mark.slow
@@ -198,6 +201,32 @@ def test_retention_is_set_listed_and_removed(story: Story) -> None:
     answer(story, "retention", "delete", "--workflow", "book")
     assert refusal(story, "retention", "set", "soon") == (2, "UNUSABLE_INPUT")
     assert refusal(story, "retention", "set", "1s") == (1, "FIELD_INVALID")
+
+
+def test_workers_are_listed_drained_and_resumed(story: Story) -> None:
+    """Over the command line; one that is not there is refused."""
+    client = tradewind_client.connect(story.address)
+    worker = tradewind_client.Worker(client, worker_id="cli-1", build="7", labels={"site": "oslo"})
+    worker.action("cli.do")(lambda: None)
+    thread = threading.Thread(target=lambda: asyncio.run(worker.serve()))
+    thread.start()
+    try:
+        assert worker.wait_connected(10)
+        [found] = answer(story, "workers", "--action", "cli.do")
+        assert (found["worker_id"], found["state"], found["in_hand"], found["build"]) == ("cli-1", "ACTIVE", 0, "7")
+        assert found["actions"] == [{"name": "cli.do", "concurrency": 32, "labels": {"site": "oslo"}}]
+        assert [w["state"] for w in answer(story, "workers", "drain", "cli-1", "--message", "disks")] == ["DRAINING"]
+        [drained] = answer(story, "workers", "--filter", "state = DRAINING")
+        assert drained["drain_message"] == "disks"
+        assert worker.is_drained
+        shown = tradewind(story, "workers").stdout.decode().splitlines()
+        assert [line.split()[0] for line in shown] == ["ID", "cli-1"]
+        assert [w["state"] for w in answer(story, "workers", "resume", "cli-1")] == ["ACTIVE"]
+    finally:
+        worker.stop()
+        thread.join(10)
+        client.close()
+    assert refusal(story, "workers", "drain", "nobody") == (1, "WORKER_NOT_FOUND")
 
 
 def test_start_waits_and_fails_at_its_timeout(story: Story) -> None:

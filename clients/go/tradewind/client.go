@@ -29,6 +29,7 @@ type Client struct {
 	executions   tradewindv1.ExecutionServiceClient
 	retention    tradewindv1.RetentionServiceClient
 	server       tradewindv1.ServerServiceClient
+	workers      tradewindv1.WorkerServiceClient
 }
 
 // Connect makes a client. Nothing is sent yet, so it fails only if the options make no sense.
@@ -48,6 +49,7 @@ func Connect(options Options) (*Client, error) {
 		executions:   tradewindv1.NewExecutionServiceClient(connection),
 		retention:    tradewindv1.NewRetentionServiceClient(connection),
 		server:       tradewindv1.NewServerServiceClient(connection),
+		workers:      tradewindv1.NewWorkerServiceClient(connection),
 	}, nil
 }
 

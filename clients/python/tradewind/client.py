@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from tradewind import calls, errors, subscribing, values
+from tradewind import calls, errors, operating, subscribing, values
 from tradewind.calls import Call, Source, StartOptions
 from tradewind.connection import DEFAULT_ADDRESS, Connection, Tls
 from tradewind.models import (
@@ -36,6 +36,7 @@ from tradewind.models import (
     Wait,
     Webhook,
 )
+from tradewind.operating import WorkerInfo
 from tradewind.people_faces import People
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.subscribing import Consumption, SubscriptionOptions
@@ -48,6 +49,7 @@ from tradewind.v1 import (
     retention_service_pb2_grpc,
     server_service_pb2_grpc,
     subscription_service_pb2_grpc,
+    worker_service_pb2_grpc,
 )
 from tradewind.watching import Export, Following, GapFound, LogOptions, LogWatch, Watch
 
@@ -101,6 +103,7 @@ class Client:
             "RetentionService": retention_service_pb2_grpc.RetentionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
             "SubscriptionService": subscription_service_pb2_grpc.SubscriptionServiceStub(self._channel),
+            "WorkerService": worker_service_pb2_grpc.WorkerServiceStub(self._channel),
         }
         self._sleep: Callable[[float], None] = time.sleep
 
@@ -191,6 +194,24 @@ class Client:
     def delete_retention(self, *, workflow: str = "") -> None:
         """Remove a rule."""
         self._send(calls.delete_retention(self.namespace, workflow))
+
+    # --- workers
+
+    def workers(self, filter: str = "") -> Iterator[WorkerInfo]:
+        """List who works for the namespace, on all servers, page by page as they are read."""
+        return self._pages(lambda token: operating.workers(self.namespace, filter, PAGE, token))
+
+    def worker(self, worker_id: str) -> list[WorkerInfo]:
+        """Get all connections of a worker: of each instance, to each server that it polls."""
+        return self._send(operating.worker(self.namespace, worker_id))
+
+    def drain_worker(self, worker_id: str, *, instance: str = "", message: str = "") -> list[WorkerInfo]:
+        """Let a worker finish what it has and give it nothing new, until `resume_worker` or a new start of it."""
+        return self._send(operating.drain_worker(self.namespace, worker_id, instance, message))
+
+    def resume_worker(self, worker_id: str, *, instance: str = "") -> list[WorkerInfo]:
+        """Give a worker actions again that `drain_worker` took out of service."""
+        return self._send(operating.resume_worker(self.namespace, worker_id, instance))
 
     # --- executions
 

@@ -139,6 +139,11 @@ class Worker:
         """Block until the server has welcomed the worker; return whether it has."""
         return self._connected.wait(timeout)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether an operator has taken it out of service: it finishes what it has, and gets no more."""
+        return self._run is not None and self._run.is_drained
+
     async def serve(self) -> None:
         """Work until `stop` is called or the awaiting task is cancelled.
 
@@ -187,6 +192,7 @@ class _Run:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.on_welcome: Callable[[], None] = lambda: None
+        self.is_drained = False
         self._connection = connection
         self._session = session
         self._actions = actions
@@ -293,13 +299,24 @@ class _Run:
             for order in response.orders.orders:
                 self._session.obey(order)
                 self._stop(order.token)
+        elif kind == "standby":
+            self._stand_by(response.standby)
         elif kind == "welcome":
+            self.is_drained = False  # one that still is hears so right after
             for token in self._session.welcome(response.welcome, now):
                 self._stop(token)
             self._backoff.reset()
             self.on_welcome()
         self._wake.set()
         return kind != "go_away"
+
+    def _stand_by(self, standby: v1.Standby) -> None:
+        self.is_drained = standby.is_draining
+        if standby.is_draining:
+            said = f": {standby.message}" if standby.message else ""
+            log.warning("an operator has taken this worker out of service; it stays connected%s", said)
+        else:
+            log.warning("this worker is in service again")
 
     def _take_offers(self, offers: v1.Offers, now: float) -> None:
         for offer in offers.offers:

@@ -14,6 +14,7 @@ from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.webhooks import count_notified
+from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
@@ -251,11 +252,14 @@ class Executions(service.ExecutionServiceServicer):
 
     async def ExplainExecution(self, request: pb.ExplainExecutionRequest, context: Any) -> Any:
         """Say what an execution waits for."""
+        now = to_microseconds(self._runtime.clock.now())
+        # what the other servers know of their workers is a little old, but not what this one does
+        await self._runtime.workers.flush()
 
         def work(connection: Any, dialect: Any) -> pb.ExplainExecutionResponse:
             row = self._row(connection, request)
             execution = views.executions(connection, dialect, [row], full=False)[0]
-            waits = explain.waits(connection, dialect, row, self._runtime.desk)
+            waits = explain.waits(connection, dialect, row, self._runtime.desk, now)
             return pb.ExplainExecutionResponse(execution=execution, waits=waits[:100], waits_total=len(waits))
 
         return await self._runtime.read(work)

@@ -24,6 +24,7 @@ from tradewind_server.cli import (
     testing,
     tokens,
     watching,
+    workers,
 )
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")
 app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(retention.app, name="retention")
+app.add_typer(workers.app, name="workers")
 
 
 def main() -> None:

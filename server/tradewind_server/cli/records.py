@@ -22,6 +22,7 @@ from tradewind.models import (
     Task,
     Wait,
 )
+from tradewind.operating import WorkerInfo
 from tradewind.people import Absence, HumanTask, HumanTaskEntry
 
 Record = dict[str, values.Value]
@@ -54,6 +55,26 @@ def environment(item: Environment) -> Record:
         "variables": item.variables,
         "etag": item.etag,
         "updated_at": moment(item.updated_at),
+    }
+
+
+def worker(item: WorkerInfo) -> Record:
+    """Return a connection of a worker."""
+    return {
+        "worker_id": item.worker_id,
+        "instance": item.instance,
+        "build": item.build,
+        "state": item.state,
+        "connection": item.connection,
+        "server_id": item.server_id,
+        "actions": [
+            {"name": action.name, "concurrency": action.concurrency, "labels": dict(action.labels)}
+            for action in item.actions
+        ],
+        "in_hand": item.in_hand,
+        "first_seen_at": moment(item.first_seen_at),
+        "last_seen_at": moment(item.last_seen_at),
+        "drain_message": item.drain_message,
     }
 
 

@@ -28,6 +28,11 @@ class Session:
     targets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     #: Version of its program, or "".
     build: str = ""
+    #: Id of its process, or "".
+    instance: str = ""
+    #: It takes nothing new, by its own word; by an operator's.
+    is_going: bool = False
+    is_held: bool = False
     #: Actions it may still be given.
     room: int = 0
     #: Actions of each name that it holds.
@@ -73,36 +78,63 @@ class Desk:
     def open(self, session: Session) -> None:
         """Take *session* in."""
         with self._lock:
-            self._sessions[session.id] = session
-            for queue in session.queues():
-                self._by_name.setdefault(queue, collections.deque()).append(session)
+            self._leaving[session.id] = session
+            self._place(session)
 
     def drain(self, session_id: str) -> None:
-        """Give the session nothing more; it is still here until it is closed."""
+        """Give the session nothing more, as it says itself; it is still here until it is closed."""
         with self._lock:
-            session = self._sessions.get(session_id)
-        self.close(session_id)
-        if session is not None:
-            with self._lock:
-                self._leaving[session_id] = session
+            session = self._find(session_id)
+            if session is not None:
+                session.is_going = True
+                self._place(session)
+
+    def hold(self, session_id: str, *, is_held: bool) -> None:
+        """Give the session nothing more, or something again, as an operator says."""
+        with self._lock:
+            session = self._find(session_id)
+            if session is not None:
+                session.is_held = is_held
+                self._place(session)
+
+    def is_leaving(self, session_id: str) -> bool:
+        """Tell whether the session takes nothing new."""
+        with self._lock:
+            return session_id in self._leaving
 
     def close(self, session_id: str) -> None:
         """Let the session go."""
         with self._lock:
             self._leaving.pop(session_id, None)
-            session = self._sessions.pop(session_id, None)
-            if session is None:
-                return
+            self._withdraw(session_id)
+
+    def _find(self, session_id: str) -> Session | None:
+        return self._sessions.get(session_id) or self._leaving.get(session_id)
+
+    def _place(self, session: Session) -> None:
+        """Put a session where it belongs: among those that take actions, or those that do not."""
+        if session.is_going or session.is_held:
+            self._withdraw(session.id)
+            self._leaving[session.id] = session
+        elif self._leaving.pop(session.id, None) is not None:
+            self._sessions[session.id] = session
             for queue in session.queues():
-                self._by_name[queue].remove(session)
-                if not self._by_name[queue]:
-                    del self._by_name[queue]
-                    self._drained.discard(queue)
+                self._by_name.setdefault(queue, collections.deque()).append(session)
+
+    def _withdraw(self, session_id: str) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return
+        for queue in session.queues():
+            self._by_name[queue].remove(session)
+            if not self._by_name[queue]:
+                del self._by_name[queue]
+                self._drained.discard(queue)
 
     def grant(self, session_id: str, more: int) -> None:
         """Add room to a session."""
         with self._lock:
-            session = self._sessions.get(session_id)
+            session = self._find(session_id)
             if session is not None:
                 session.room += more
 
@@ -141,7 +173,7 @@ class Desk:
     def give_back(self, session_id: str, name: str, count: int = 1) -> None:
         """Return room that was reserved for an offer that is not made after all."""
         with self._lock:
-            session = self._sessions.get(session_id)
+            session = self._find(session_id)
             if session is not None:
                 session.room += count
                 session.held[name] -= count
@@ -149,7 +181,7 @@ class Desk:
     def settled(self, session_id: str, name: str) -> None:
         """Note that the session no longer holds one action of *name*; room comes back with its next credits."""
         with self._lock:
-            session = self._sessions.get(session_id)
+            session = self._find(session_id)
             if session is not None and session.held[name] > 0:
                 session.held[name] -= 1
 
@@ -192,4 +224,4 @@ class Desk:
     def count(self) -> int:
         """Return how many sessions are open."""
         with self._lock:
-            return len(self._sessions)
+            return len(self._sessions) + len(self._leaving)

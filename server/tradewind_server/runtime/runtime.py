@@ -30,6 +30,7 @@ from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
+from tradewind_server.runtime.workers import BEAT_SECONDS, Workers
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
 from tradewind_server.store.database import Database
@@ -91,6 +92,7 @@ class Runtime:
         self.consumers = Consumers(self.read)
         #: Set when a webhook may have to be sent to that was not before.
         self.webhooks_changed = asyncio.Event()
+        self.workers = Workers(self.server_id, self.read, self.ask, clock, self.desk)
         self.pruner = Pruner(self.read, self.ask, clock, settings)
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
@@ -103,6 +105,8 @@ class Runtime:
         self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
+        #: A reference, or the task could be collected before it is done.
+        self._obeying: asyncio.Task[None] | None = None
         self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
         self._draining = False
         self.commands = 0
@@ -132,6 +136,8 @@ class Runtime:
         self._tasks.append(asyncio.create_task(self._ring()))
         self._repeat(_SCAN_SECONDS, lambda: self._scan(LATE_SECONDS))
         self._repeat(_SWEEP_SECONDS, self._sweep)
+        await self.workers.refresh()
+        self._repeat(BEAT_SECONDS, self._beat)
         if self.settings.retention_seconds:
             self._repeat(self.settings.retention_seconds, self._prune)
         if self._bulletin is not None:
@@ -146,6 +152,8 @@ class Runtime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._bulletin is not None:
             await asyncio.to_thread(self._bulletin.stop)
+        if (farewell := self.workers.farewell()) is not None:
+            self.tell(farewell)
         await asyncio.to_thread(self._thread.stop)
         await asyncio.sleep(0)
         self._writer.close()
@@ -250,9 +258,16 @@ class Runtime:
         self._links.pop(session_id, None)
 
     def drain_session(self, session_id: str) -> None:
-        """Give a worker nothing more."""
+        """Give a worker nothing more, as it says itself; it still hears of cancellations."""
         self.desk.drain(session_id)
-        self._links.pop(session_id, None)
+        self.workers.note_going(session_id)
+
+    async def drains_changed(self) -> None:
+        """An operator has drained workers, or resumed them: all servers are to obey."""
+        await self.workers.refresh()
+        self._claim()
+        if self._bulletin is not None:
+            self._bulletin.tell_of_drains()
 
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
@@ -314,10 +329,11 @@ class Runtime:
 
     def _hand_over(self, session_id: str, row: QueueRow) -> None:
         link = self._links.get(session_id)
-        if link is not None:
+        if link is not None and not self.desk.is_leaving(session_id):
             link.offer(row)
             return
-        # the session closed while its action was being leased
+        # the session closed, or began to drain, while its action was being leased
+        self.desk.give_back(session_id, row.name)
         held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         provenance = Provenance("system:sessions", "ReleaseActions")
         self.tell(r.Release(provenance=provenance, released=[(held, 0)], lost=False))
@@ -347,9 +363,16 @@ class Runtime:
         self.hub.wake(news.executions)
         for execution_id, action_id, is_cancel in news.orders:
             self._order(execution_id, action_id, is_cancel)
+        if news.has_drains:
+            self._obeying = self._loop.create_task(self._obey_drains())
         if news.queued:
             self.desk.note_queued(news.queued)
             self._look_after(news.queued)
+            self._claim()
+
+    async def _obey_drains(self) -> None:
+        with contextlib.suppress(DatabaseUnavailable):  # the next beat asks again
+            await self.workers.refresh()
             self._claim()
 
     # --- what keeps going ------------------------------------------------------------------------
@@ -401,6 +424,13 @@ class Runtime:
             return
         with contextlib.suppress(QueueFull):
             await self.ask(r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=self.clock.now()))
+
+    async def _beat(self) -> None:
+        if not self._is_fit:
+            return
+        with contextlib.suppress(QueueFull):
+            await self.workers.beat()
+        self._claim()
 
     async def _prune(self) -> None:
         if self._is_fit:

@@ -333,6 +333,42 @@ queue = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Connections of workers, one row each, written by their servers.
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", _text, primary_key=True),
+    #: Digest of namespace, worker and instance.
+    sa.Column("program", _text, nullable=False),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("worker", _text, nullable=False),
+    sa.Column("instance", _text, nullable=False),
+    sa.Column("server", _text, nullable=False),
+    sa.Column("connection", _text, nullable=False),
+    sa.Column("build", _text, nullable=False),
+    sa.Column("is_going", _int, nullable=False),
+    #: Names, concurrency and labels, as JSON; and the names once more, each between two line feeds.
+    sa.Column("serves", _bytes, nullable=False),
+    sa.Column("names", _text, nullable=False),
+    sa.Column("first_seen", _int, nullable=False),
+    sa.Column("last_seen", _int, nullable=False),
+    sa.Column("expires_at", _int, nullable=False),
+    sa.Index("workers_by_name", "namespace", "worker"),
+    sqlite_with_rowid=False,
+)
+
+#: Workers that operators have taken out of service.
+worker_drains = sa.Table(
+    "worker_drains",
+    metadata,
+    sa.Column("program", _text, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sa.Column("at", _int, nullable=False),
+    sa.Column("message", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 timers = sa.Table(
     "timers",
     metadata,

@@ -95,12 +95,14 @@ const (
 	WaitKind_WAIT_KIND_CHILD WaitKind = 4
 	// Somebody who resumes it.
 	WaitKind_WAIT_KIND_PAUSE WaitKind = 5
-	// A worker that takes the action: none that is connected here does, or only such as take nothing new.
+	// A worker that takes the action: none that is connected to any server does, or only such as take nothing new.
 	WaitKind_WAIT_KIND_WORKER_ABSENT WaitKind = 6
 	// A message of its parent or of a child execution, which is written and about to be taken.
 	WaitKind_WAIT_KIND_MESSAGE WaitKind = 7
 	// A person has to decide; the detail says who is asked, or has it.
 	WaitKind_WAIT_KIND_PERSON WaitKind = 8
+	// Room under the limit of the action (LimitService).
+	WaitKind_WAIT_KIND_LIMIT WaitKind = 9
 )
 
 // Enum value maps for WaitKind.
@@ -115,6 +117,7 @@ var (
 		6: "WAIT_KIND_WORKER_ABSENT",
 		7: "WAIT_KIND_MESSAGE",
 		8: "WAIT_KIND_PERSON",
+		9: "WAIT_KIND_LIMIT",
 	}
 	WaitKind_value = map[string]int32{
 		"WAIT_KIND_UNSPECIFIED":   0,
@@ -126,6 +129,7 @@ var (
 		"WAIT_KIND_WORKER_ABSENT": 6,
 		"WAIT_KIND_MESSAGE":       7,
 		"WAIT_KIND_PERSON":        8,
+		"WAIT_KIND_LIMIT":         9,
 	}
 )
 
@@ -3596,7 +3600,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x11BusinessKeyPolicy\x12#\n" +
 	"\x1fBUSINESS_KEY_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBUSINESS_KEY_POLICY_REJECT\x10\x01\x12$\n" +
-	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xd8\x01\n" +
+	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xed\x01\n" +
 	"\bWaitKind\x12\x19\n" +
 	"\x15WAIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eWAIT_KIND_TASK\x10\x01\x12\x13\n" +
@@ -3606,7 +3610,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x0fWAIT_KIND_PAUSE\x10\x05\x12\x1b\n" +
 	"\x17WAIT_KIND_WORKER_ABSENT\x10\x06\x12\x15\n" +
 	"\x11WAIT_KIND_MESSAGE\x10\a\x12\x14\n" +
-	"\x10WAIT_KIND_PERSON\x10\b2\x88\r\n" +
+	"\x10WAIT_KIND_PERSON\x10\b\x12\x13\n" +
+	"\x0fWAIT_KIND_LIMIT\x10\t2\x88\r\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +

@@ -151,6 +151,7 @@ class WorkResponse(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     RECEIPTS_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
+    STANDBY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to Hello. First message, and only then."""
@@ -171,6 +172,10 @@ class WorkResponse(_message.Message):
     def go_away(self) -> Global___GoAway:
         """The server is about to end the stream."""
 
+    @_builtins.property
+    def standby(self) -> Global___Standby:
+        """An operator takes the worker out of service, or into it again."""
+
     def __init__(
         self,
         *,
@@ -179,12 +184,13 @@ class WorkResponse(_message.Message):
         orders: Global___Orders | None = ...,
         receipts: Global___Receipts | None = ...,
         go_away: Global___GoAway | None = ...,
+        standby: Global___Standby | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "standby", b"standby", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "standby", b"standby", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "offers", "orders", "receipts", "go_away"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "offers", "orders", "receipts", "go_away", "standby"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -882,6 +888,34 @@ class GoAway(_message.Message):
 Global___GoAway: _TypeAlias = GoAway  # noqa: Y015
 
 @_typing.final
+class Standby(_message.Message):
+    """Standby says that an operator has taken the worker out of service (WorkerService.DrainWorker), or into it again. There
+    is nothing that it has to do: the server sends no offers meanwhile. It finishes what it has, and stays connected.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_DRAINING_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    is_draining: _builtins.bool
+    """Output only. True: no offers come. False: they come again, as far as there are credits."""
+    message: _builtins.str
+    """Output only. Why, for people; may be empty."""
+    def __init__(
+        self,
+        *,
+        is_draining: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_draining", b"is_draining", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Standby: _TypeAlias = Standby  # noqa: Y015
+
+@_typing.final
 class PollActionsRequest(_message.Message):
     """PollActionsRequest says who the worker is and how much it takes."""
 
@@ -940,6 +974,11 @@ class PollActionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OFFERS_FIELD_NUMBER: _builtins.int
+    IS_DRAINING_FIELD_NUMBER: _builtins.int
+    is_draining: _builtins.bool
+    """Whether an operator has taken the worker out of service (WorkerService.DrainWorker): polls get no offers until it is
+    resumed. A poll that waits when that happens ends at once, a later one when its wait is over.
+    """
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]:
         """The offers; empty if none came within the wait."""
@@ -948,10 +987,11 @@ class PollActionsResponse(_message.Message):
         self,
         *,
         offers: _abc.Iterable[Global___Offer] | None = ...,
+        is_draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offers", b"offers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_draining", b"is_draining", "offers", b"offers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

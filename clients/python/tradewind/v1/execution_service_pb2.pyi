@@ -72,11 +72,13 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     WAIT_KIND_PAUSE: _WaitKind.ValueType  # 5
     """Somebody who resumes it."""
     WAIT_KIND_WORKER_ABSENT: _WaitKind.ValueType  # 6
-    """A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+    """A worker that takes the action: none that is connected to any server does, or only such as take nothing new."""
     WAIT_KIND_MESSAGE: _WaitKind.ValueType  # 7
     """A message of its parent or of a child execution, which is written and about to be taken."""
     WAIT_KIND_PERSON: _WaitKind.ValueType  # 8
     """A person has to decide; the detail says who is asked, or has it."""
+    WAIT_KIND_LIMIT: _WaitKind.ValueType  # 9
+    """Room under the limit of the action (LimitService)."""
 
 class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
     """WaitKind says what sort of thing is waited for."""
@@ -96,11 +98,13 @@ WAIT_KIND_CHILD: WaitKind.ValueType  # 4
 WAIT_KIND_PAUSE: WaitKind.ValueType  # 5
 """Somebody who resumes it."""
 WAIT_KIND_WORKER_ABSENT: WaitKind.ValueType  # 6
-"""A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+"""A worker that takes the action: none that is connected to any server does, or only such as take nothing new."""
 WAIT_KIND_MESSAGE: WaitKind.ValueType  # 7
 """A message of its parent or of a child execution, which is written and about to be taken."""
 WAIT_KIND_PERSON: WaitKind.ValueType  # 8
 """A person has to decide; the detail says who is asked, or has it."""
+WAIT_KIND_LIMIT: WaitKind.ValueType  # 9
+"""Room under the limit of the action (LimitService)."""
 Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
 
 @_typing.final
