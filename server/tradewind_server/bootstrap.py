@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from tradewind.v1 import (
     action_callback_pb2,
     action_callback_pb2_grpc,
+    action_limit_service_pb2,
+    action_limit_service_pb2_grpc,
     definition_service_pb2,
     definition_service_pb2_grpc,
     environment_service_pb2,
@@ -40,6 +42,7 @@ from tradewind_server.actions.webhook_sender import WebhookSender
 from tradewind_server.actions.webhooks import Webhooks
 from tradewind_server.actions.worker import BuiltInWorker
 from tradewind_server.api.access import Access, Proxy
+from tradewind_server.api.action_limits import ActionLimits
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
 from tradewind_server.api.environments import Environments
@@ -74,6 +77,7 @@ _SERVICES = (
     (action_callback_pb2, "ActionCallback"),
     (retention_service_pb2, "RetentionService"),
     (worker_service_pb2, "WorkerService"),
+    (action_limit_service_pb2, "ActionLimitService"),
     (server_service_pb2, "ServerService"),
 )
 
@@ -152,6 +156,7 @@ class Server:
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
         retention_service_pb2_grpc.add_RetentionServiceServicer_to_server(Retention(runtime), server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(runtime, pages), server)
+        action_limit_service_pb2_grpc.add_ActionLimitServiceServicer_to_server(ActionLimits(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]

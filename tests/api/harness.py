@@ -18,6 +18,7 @@ from tradewind import values
 from tradewind.v1 import (
     action_callback_pb2,
     action_callback_pb2_grpc,
+    action_limit_service_pb2_grpc,
     definition_pb2,
     definition_service_pb2,
     definition_service_pb2_grpc,
@@ -58,6 +59,7 @@ class Served:
         self.executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
         self.people: Any = human_task_service_pb2_grpc.HumanTaskServiceStub(channel)
         self.definitions: Any = definition_service_pb2_grpc.DefinitionServiceStub(channel)
+        self.limits: Any = action_limit_service_pb2_grpc.ActionLimitServiceStub(channel)
         self.workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self.callback: Any = action_callback_pb2_grpc.ActionCallbackStub(channel)
 

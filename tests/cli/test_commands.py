@@ -229,6 +229,22 @@ def test_workers_are_listed_drained_and_resumed(story: Story) -> None:
     assert refusal(story, "workers", "drain", "nobody") == (1, "WORKER_NOT_FOUND")
 
 
+def test_limits_are_set_listed_and_removed(story: Story) -> None:
+    """Of both kinds; what is no limit is refused."""
+    assert answer(story, "limits", "list") == []
+    assert answer(story, "limits", "set", "cli.do", "--concurrency", "5")["concurrency"] == 5
+    limit = answer(story, "limits", "set", "cli.other", "--rate", "100/1m")
+    assert (limit["concurrency"], limit["rate"], limit["period_seconds"]) == (None, 100, 60.0)
+    assert answer(story, "limits", "set", "cli.do", "--rate", "2/s", "--concurrency", "0")["rate"] == 2
+    shown = tradewind(story, "limits", "list").stdout.decode().splitlines()
+    assert [line.split()[0] for line in shown] == ["ACTION", "cli.do", "cli.other"]
+    answer(story, "limits", "remove", "cli.other")
+    answer(story, "limits", "remove", "cli.do")
+    assert answer(story, "limits", "list") == []
+    assert refusal(story, "limits", "set", "cli.do") == (1, "FIELD_INVALID")
+    assert refusal(story, "limits", "set", "cli.do", "--rate", "fast") == (2, "UNUSABLE_INPUT")
+
+
 def test_start_waits_and_fails_at_its_timeout(story: Story) -> None:
     """Exit 1, with the execution as it is."""
     done = tradewind(story, "start", "book", "--input", '{"amount": 1}', "--wait", "--timeout", "0.3", "--json")

@@ -24,6 +24,7 @@ type Client struct {
 	connection   *grpc.ClientConn
 	clock        clock
 	callback     tradewindv1.ActionCallbackClient
+	limits       tradewindv1.ActionLimitServiceClient
 	definitions  tradewindv1.DefinitionServiceClient
 	environments tradewindv1.EnvironmentServiceClient
 	executions   tradewindv1.ExecutionServiceClient
@@ -44,6 +45,7 @@ func Connect(options Options) (*Client, error) {
 		connection:   connection,
 		clock:        systemClock{},
 		callback:     tradewindv1.NewActionCallbackClient(connection),
+		limits:       tradewindv1.NewActionLimitServiceClient(connection),
 		definitions:  tradewindv1.NewDefinitionServiceClient(connection),
 		environments: tradewindv1.NewEnvironmentServiceClient(connection),
 		executions:   tradewindv1.NewExecutionServiceClient(connection),

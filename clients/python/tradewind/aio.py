@@ -41,12 +41,13 @@ from tradewind.models import (
     Wait,
     Webhook,
 )
-from tradewind.operating import WorkerInfo
+from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import AioPeople
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.subscribing import Consumption, SubscriptionOptions
 from tradewind.v1 import (
     action_callback_pb2_grpc,
+    action_limit_service_pb2_grpc,
     definition_service_pb2_grpc,
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
@@ -101,6 +102,7 @@ class Client:
         self._channel = channel or open_channel(self.connection)
         self._stubs: dict[str, Any] = {
             "ActionCallback": action_callback_pb2_grpc.ActionCallbackStub(self._channel),
+            "ActionLimitService": action_limit_service_pb2_grpc.ActionLimitServiceStub(self._channel),
             "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
@@ -219,6 +221,27 @@ class Client:
     async def resume_worker(self, worker_id: str, *, instance: str = "") -> list[WorkerInfo]:
         """Give a worker actions again that `drain_worker` took out of service."""
         return await self._send(operating.resume_worker(self.namespace, worker_id, instance))
+
+    # --- limits
+
+    async def put_limit(
+        self,
+        action: str,
+        *,
+        concurrency: int | None = None,
+        rate: int | None = None,
+        period: timedelta = timedelta(seconds=1),
+    ) -> ActionLimit:
+        """Bound an action: at most *concurrency* in hand, and *rate* handed out in each *period*, over all workers."""
+        return await self._send(operating.put_limit(self.namespace, action, concurrency, rate, period))
+
+    async def limits(self) -> list[ActionLimit]:
+        """List the limits, each with what is in hand."""
+        return await self._send(operating.limits(self.namespace))
+
+    async def delete_limit(self, action: str) -> None:
+        """Remove the limit of an action; what waited for it is handed out."""
+        await self._send(operating.delete_limit(self.namespace, action))
 
     # --- executions
 

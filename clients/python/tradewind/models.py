@@ -571,7 +571,7 @@ class Deployment:
 class Wait:
     """One thing that an execution waits for."""
 
-    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE", "WORKER_ABSENT" or "MESSAGE".
+    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE", "WORKER_ABSENT", "MESSAGE", "PERSON" or "LIMIT".
     kind: str
     task: str
     action: str

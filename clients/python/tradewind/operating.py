@@ -1,14 +1,14 @@
-"""Calls about the workers of a namespace, and what they give. No I/O lives here."""
+"""Calls about the workers and limits of a namespace, and what they give. No I/O lives here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tradewind.calls import Call
 from tradewind.models import Page
-from tradewind.v1 import worker_pb2, worker_service_pb2
+from tradewind.v1 import action_limit_pb2, action_limit_service_pb2, worker_pb2, worker_service_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,33 @@ class WorkerInfo:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ActionLimit:
+    """How many of an action may be in hand at the same time, and how many are handed out in a time."""
+
+    action: str
+    #: None: no bound.
+    concurrency: int | None
+    #: So many in each period; None: no bound.
+    rate: int | None
+    period: timedelta | None
+    in_hand: int
+    proto: action_limit_pb2.ActionLimit = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, proto: action_limit_pb2.ActionLimit) -> ActionLimit:
+        """Read the message."""
+        has_rate = proto.HasField("rate")
+        return cls(
+            proto.action,
+            proto.concurrency if proto.HasField("concurrency") else None,
+            proto.rate.count if has_rate else None,
+            proto.rate.period.ToTimedelta() if has_rate else None,
+            proto.in_hand,
+            proto,
+        )
+
+
 def _all(protos: Sequence[worker_pb2.Worker]) -> list[WorkerInfo]:
     return [WorkerInfo.read(proto) for proto in protos]
 
@@ -96,3 +123,31 @@ def resume_worker(namespace: str, worker_id: str, instance: str) -> Call[list[Wo
     """Take a worker into service again."""
     request = worker_service_pb2.ResumeWorkerRequest(namespace=namespace, worker_id=worker_id, instance=instance)
     return Call("WorkerService", "ResumeWorker", request, lambda response: _all(response.workers))
+
+
+def put_limit(
+    namespace: str, action: str, concurrency: int | None, rate: int | None, period: timedelta
+) -> Call[ActionLimit]:
+    """Make or replace the limit of an action."""
+    limit = action_limit_pb2.ActionLimit(action=action, concurrency=concurrency)
+    if rate is not None:
+        limit.rate.count = rate
+        limit.rate.period.FromTimedelta(period)
+    request = action_limit_service_pb2.PutActionLimitRequest(namespace=namespace, limit=limit)
+    return Call("ActionLimitService", "PutActionLimit", request, lambda response: ActionLimit.read(response.limit))
+
+
+def limits(namespace: str) -> Call[list[ActionLimit]]:
+    """List the limits."""
+    request = action_limit_service_pb2.ListActionLimitsRequest(namespace=namespace)
+
+    def read(response: action_limit_service_pb2.ListActionLimitsResponse) -> list[ActionLimit]:
+        return [ActionLimit.read(limit) for limit in response.limits]
+
+    return Call("ActionLimitService", "ListActionLimits", request, read)
+
+
+def delete_limit(namespace: str, action: str) -> Call[None]:
+    """Remove the limit of an action."""
+    request = action_limit_service_pb2.DeleteActionLimitRequest(namespace=namespace, action=action)
+    return Call("ActionLimitService", "DeleteActionLimit", request, lambda response: None)

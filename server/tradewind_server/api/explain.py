@@ -12,7 +12,7 @@ from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, human_task_views, views
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.runtime.desk import Desk, QueueName, Staff
-from tradewind_server.store import definitions, human_tasks, reads, workers
+from tradewind_server.store import action_limits, definitions, human_tasks, reads, workers
 from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
 from tradewind_server.store.statements import Dialect
@@ -123,12 +123,31 @@ class _Staff:
         self._desk = desk
         self._now = now
         self._found: dict[QueueName, tuple[Staff, Sequence[Listed]]] = {}
+        #: Of the one namespace, by action.
+        self._limits: dict[str, str] = {}
 
     def of(self, queue: QueueName) -> tuple[Staff, Sequence[Listed]]:
         """Return the sessions of this server, which are up to date, and all workers, as they were written down."""
         if queue not in self._found:
             self._found[queue] = self._desk.staff(queue), workers.serving(self._connection, *queue, self._now)
         return self._found[queue]
+
+    def limit_of(self, row: Any) -> str:
+        """Tell which limit keeps an action back; "" if none does."""
+        if row.name not in self._limits:
+            self._limits[row.name] = self._said_of_limit(row.namespace, row.name)
+        return self._limits[row.name]
+
+    def _said_of_limit(self, namespace: str, name: str) -> str:
+        limit = action_limits.get(self._connection, namespace, name)
+        if limit is None:
+            return ""
+        if limit.concurrency is not None and action_limits.in_hand(self._connection, limit) >= limit.concurrency:
+            return f"It waits for the limit of '{name}': at most {limit.concurrency} at the same time."
+        if limit.rate_count is not None and limit.rate_period is not None and not limit.allowed(self._now):
+            period = f"{limit.rate_period / 1_000_000:g} s"
+            return f"It waits for the limit of '{name}': at most {limit.rate_count} in {period}."
+        return ""
 
 
 def _queued(row: Any, staff: _Staff) -> tuple[pb.WaitKind.ValueType, str]:
@@ -137,6 +156,8 @@ def _queued(row: Any, staff: _Staff) -> tuple[pb.WaitKind.ValueType, str]:
     meant = f" for the target '{row.queue_target}'" if row.queue_target else ""
     draining = max(here.leaving, sum(each.is_draining for each in listed))
     serving = max(here.serving, sum(not each.is_draining for each in listed))
+    if serving and (limited := staff.limit_of(row)):
+        return pb.WAIT_KIND_LIMIT, limited
     if here.free:
         return pb.WAIT_KIND_ACTION, "It is queued, and a worker has room: it is about to be handed out."
     if not serving and draining:

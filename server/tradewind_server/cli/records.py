@@ -22,7 +22,7 @@ from tradewind.models import (
     Task,
     Wait,
 )
-from tradewind.operating import WorkerInfo
+from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people import Absence, HumanTask, HumanTaskEntry
 
 Record = dict[str, values.Value]
@@ -55,6 +55,17 @@ def environment(item: Environment) -> Record:
         "variables": item.variables,
         "etag": item.etag,
         "updated_at": moment(item.updated_at),
+    }
+
+
+def limit(item: ActionLimit) -> Record:
+    """Return the limit of an action."""
+    return {
+        "action": item.action,
+        "concurrency": item.concurrency,
+        "rate": item.rate,
+        "period_seconds": None if item.period is None else Decimal(str(item.period.total_seconds())),
+        "in_hand": item.in_hand,
     }
 
 

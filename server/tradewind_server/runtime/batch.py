@@ -34,6 +34,7 @@ from tradewind_server.errors import (
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.action_limits import Ration
 from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.claims import Claims
 from tradewind_server.runtime.delivery import Delivery
@@ -95,7 +96,11 @@ class Batch:
         self._keeping = Keeping(transaction, self._claims, around.registry)
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
         self.outcome = r.Outcome()
-        self._delivery = Delivery(around.desk, around.settings, transaction, self._changes, self.outcome, now)
+        self._ration = Ration(transaction, around.desk.limited, self._now_us)
+        self._woken = around.desk.woken
+        self._delivery = Delivery(
+            around.desk, around.settings, transaction, self._changes, self.outcome, now, self._ration
+        )
 
     # --- the story -------------------------------------------------------------------------------
 
@@ -107,6 +112,7 @@ class Batch:
             sqlalchemy.exc.DBAPIError: the database did.
         """
         self._claims.take(self._requests)
+        self._ration.lock(self._requests)
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
         self._delivery.read(self._requests, busy)
@@ -121,6 +127,8 @@ class Batch:
                 break
             self._one(request, locks)
         self._delivery.dispatch()
+        if self._ration.limited:
+            self._delivery.note_freed(self._lives)
         self._write()
 
     def _defer(self, requests: Sequence[r.Request]) -> None:
@@ -176,6 +184,8 @@ class Batch:
         outcome.targets = list(dict.fromkeys(m.target for m in changes.messages))
         # here, not on the event loop: the next batch may already queue something
         self._around.desk.note_drained(outcome.emptied - outcome.queued)
+        if outcome.limited:
+            self._around.desk.note_limited(outcome.limited, self._woken)
         self._around.desk.note_queued(outcome.queued)
 
     def _announce(self) -> None:
@@ -445,6 +455,7 @@ class Batch:
 
     def _write(self) -> None:
         self._claims.write(self._changes.freed_keys)
+        self._ration.write()
         self._tx.write(self._changes, self._delivery.changed())
 
 

@@ -74,6 +74,12 @@ class Desk:
         #: to a worker, or it would overtake an older one.
         self._drained: set[QueueName] = set()
         self._is_suspended = False
+        #: (namespace, action) of actions with a limit: their queues are never drained, so that nothing goes past it.
+        self.limited: frozenset[tuple[str, str]] = frozenset()
+        #: Queues of such actions in which there is nothing, or nothing that may go now.
+        self._resting: set[QueueName] = set()
+        #: Rises when a resting queue may have something that may go.
+        self.woken = 0
 
     def open(self, session: Session) -> None:
         """Take *session* in."""
@@ -130,6 +136,7 @@ class Desk:
             if not self._by_name[queue]:
                 del self._by_name[queue]
                 self._drained.discard(queue)
+                self._resting.discard(queue)
 
     def grant(self, session_id: str, more: int) -> None:
         """Add room to a session."""
@@ -186,14 +193,34 @@ class Desk:
                 session.held[name] -= 1
 
     def note_queued(self, keys: Iterable[QueueName]) -> None:
-        """Rows may wait in these queues."""
+        """Rows may wait in these queues, or go where a limit kept them."""
         with self._lock:
             self._drained.difference_update(keys)
+            if self.limited:
+                names = self.limited.intersection(key[:2] for key in keys)
+                self._resting = {queue for queue in self._resting if queue[:2] not in names}
+                self.woken += bool(names)
 
     def note_drained(self, keys: Iterable[QueueName]) -> None:
         """These queues were just found empty."""
         with self._lock:
-            self._drained.update(key for key in keys if key in self._by_name)
+            for key in keys:
+                if key in self._by_name:
+                    (self._resting if key[:2] in self.limited else self._drained).add(key)
+
+    def note_limited(self, keys: Iterable[QueueName], woken: int) -> None:
+        """A limit lets nothing more go from these queues, as it was when `woken` had that value."""
+        with self._lock:
+            if woken == self.woken:
+                self._resting.update(key for key in keys if key in self._by_name)
+
+    def set_limited(self, names: frozenset[tuple[str, str]]) -> None:
+        """Learn which actions have a limit; what rested may go now."""
+        with self._lock:
+            self.limited = names
+            self._drained = {queue for queue in self._drained if queue[:2] not in names}
+            self._resting.clear()
+            self.woken += 1
 
     def wants(self) -> list[tuple[Session, list[tuple[str, str, int]]]]:
         """Return the sessions that have room for actions that may be queued, and how much."""
@@ -201,7 +228,8 @@ class Desk:
             found = []
             for session in self._sessions.values():
                 if session.room > 0:
-                    open_ = [queue for queue in session.queues() if queue not in self._drained]
+                    shut = self._drained | self._resting if self._resting else self._drained
+                    open_ = [queue for queue in session.queues() if queue not in shut]
                     wanted = [(n, target, session.free(n)) for _, n, target in open_ if session.free(n) > 0]
                     if wanted:
                         found.append((session, wanted))

@@ -226,6 +226,8 @@ class Tidy(Request, kw_only=True):
     """
 
     work: Callable[[Transaction, Set[str]], object]
+    #: (namespace, action) of limits that it changes, which are locked in the order of locks.
+    limits: Sequence[tuple[str, str]] = ()
 
 
 KEEP, CANCEL, LOST = "keep", "cancel", "lost"
@@ -302,6 +304,9 @@ class Outcome(msgspec.Struct):
     queued: set[tuple[str, str, str]] = set()
     #: (namespace, action name) whose queue was found empty.
     emptied: set[tuple[str, str, str]] = set()
+    #: Queues from which a limit let nothing more go, each with when its rate does again, microseconds; None: when one
+    #: of those in hand has ended.
+    limited: dict[tuple[str, str, str], int | None] = {}
     #: Number of commands decided, for figures.
     commands: int = 0
     #: Internal follow-ups of this batch, to be queued at once.

@@ -18,6 +18,7 @@ from tradewind_server.clock import SystemClock, to_microseconds
 from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining, StreamsExhausted
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.action_limits import ActionLimits
 from tradewind_server.runtime.alarm import Alarm
 from tradewind_server.runtime.batch import Surroundings
 from tradewind_server.runtime.bulletin import Bulletin, News
@@ -92,6 +93,9 @@ class Runtime:
         self.consumers = Consumers(self.read)
         #: Set when a webhook may have to be sent to that was not before.
         self.webhooks_changed = asyncio.Event()
+        self.limits = ActionLimits(self.read, self.ask, self.desk)
+        #: (namespace, action) -> what lets its queues be looked at when its rate lets another one go.
+        self._rested: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self.workers = Workers(self.server_id, self.read, self.ask, clock, self.desk)
         self.pruner = Pruner(self.read, self.ask, clock, settings)
         self._alarm = Alarm()
@@ -132,11 +136,12 @@ class Runtime:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         self._thread.start()
+        await self.limits.refresh()
+        await self.workers.refresh()
         await self._scan(0.0)
         self._tasks.append(asyncio.create_task(self._ring()))
         self._repeat(_SCAN_SECONDS, lambda: self._scan(LATE_SECONDS))
         self._repeat(_SWEEP_SECONDS, self._sweep)
-        await self.workers.refresh()
         self._repeat(BEAT_SECONDS, self._beat)
         if self.settings.retention_seconds:
             self._repeat(self.settings.retention_seconds, self._prune)
@@ -147,6 +152,8 @@ class Runtime:
         """Finish what is queued, then close."""
         self._draining = True
         self.tails.stop()
+        for handle in self._rested.values():
+            handle.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -262,12 +269,19 @@ class Runtime:
         self.desk.drain(session_id)
         self.workers.note_going(session_id)
 
+    async def limits_changed(self) -> None:
+        """A limit has been put or removed: all servers are to obey."""
+        await self._learn_limits()
+        self._claim()
+        if self._bulletin is not None:
+            self._bulletin.tell_of_rules()
+
     async def drains_changed(self) -> None:
         """An operator has drained workers, or resumed them: all servers are to obey."""
         await self.workers.refresh()
         self._claim()
         if self._bulletin is not None:
-            self._bulletin.tell_of_drains()
+            self._bulletin.tell_of_rules()
 
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
@@ -317,10 +331,24 @@ class Runtime:
         for request in outcome.follow_ups:
             self.tell(request)
         self._look_after(outcome.queued)
-        if outcome.queued or outcome.emptied:
+        self._note_limited(outcome)
+        if outcome.queued or outcome.emptied or outcome.limited:
             self._claim()
         if self._bulletin is not None:
             self._bulletin.tell([a.execution_id for a in outcome.announcements], sorted(outcome.queued), outcome.orders)
+
+    def _note_limited(self, outcome: r.Outcome) -> None:
+        """Look again where a rate lets another action go."""
+        for queue, next_at in outcome.limited.items():
+            name = queue[:2]
+            if next_at is not None and name not in self._rested:
+                seconds = max(0, next_at - to_microseconds(self.clock.now())) / 1_000_000 + 0.001
+                self._rested[name] = self._loop.call_later(seconds, self._wake_queue, queue)
+
+    def _wake_queue(self, queue: QueueName) -> None:
+        self._rested.pop(queue[:2], None)
+        self.desk.note_queued([queue])
+        self._claim()
 
     def _look_after(self, queues: Iterable[QueueName]) -> None:
         for queue in queues:
@@ -363,17 +391,24 @@ class Runtime:
         self.hub.wake(news.executions)
         for execution_id, action_id, is_cancel in news.orders:
             self._order(execution_id, action_id, is_cancel)
-        if news.has_drains:
-            self._obeying = self._loop.create_task(self._obey_drains())
+        if news.has_rules:
+            self._obeying = self._loop.create_task(self._obey())
         if news.queued:
             self.desk.note_queued(news.queued)
             self._look_after(news.queued)
             self._claim()
 
-    async def _obey_drains(self) -> None:
-        with contextlib.suppress(DatabaseUnavailable):  # the next beat asks again
+    async def _obey(self) -> None:
+        with contextlib.suppress(DatabaseUnavailable, ServerDraining):  # the next look or beat asks again
+            await self._learn_limits()
             await self.workers.refresh()
             self._claim()
+
+    async def _learn_limits(self) -> None:
+        await self.limits.refresh(is_news=True)
+        for handle in self._rested.values():
+            handle.cancel()
+        self._rested.clear()
 
     # --- what keeps going ------------------------------------------------------------------------
 
@@ -410,6 +445,8 @@ class Runtime:
         if found.queued:
             self.desk.note_queued(found.queued)
             self._look_after(found.queued)
+        if late:
+            await self.limits.refresh()
         self._claim()
         if self._bulletin is not None:
             # news between servers may be lost

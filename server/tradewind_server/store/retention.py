@@ -29,6 +29,7 @@ _LEFT = (
     (schema.tasks, "task_id"),
     (schema.arrivals, "task_id"),
     (schema.queue, "action_id"),
+    (schema.action_slots, "action_id"),
     (schema.timers, "timer_id"),
     (schema.parked, "revision"),
     (schema.human_tasks, "action_id"),

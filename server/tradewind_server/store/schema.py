@@ -369,6 +369,35 @@ worker_drains = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Bounds of actions.
+limits = sa.Table(
+    "limits",
+    metadata,
+    sa.Column("namespace", _text, primary_key=True),
+    sa.Column("name", _text, primary_key=True),
+    #: NULL: no bound of that kind.
+    sa.Column("concurrency", _int),
+    sa.Column("rate_count", _int),
+    sa.Column("rate_period", _int),
+    #: When the bucket of the rate is full again.
+    sa.Column("full_at", _int, nullable=False),
+    sa.Column("updated_at", _int, nullable=False),
+    sa.Column("actor", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Actions that were handed out under a limit; they count while their row in the queue is leased.
+action_slots = sa.Table(
+    "action_slots",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("action_id", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("name", _text, nullable=False),
+    sa.Index("action_slots_by_name", "namespace", "name"),
+    sqlite_with_rowid=False,
+)
+
 timers = sa.Table(
     "timers",
     metadata,

@@ -3,7 +3,8 @@
 The contract of locking: an execution may be decided on only when `lock` returned it as READY. Its row is then locked
 until the commit, its revision is the one in the database, and its last transaction is older than this one, so that
 readers which follow transaction order never miss an event (PostgreSQL gives transaction ids when a transaction first
-writes, not when it commits). Lock order everywhere: claims sorted by key, executions by id, then their rows.
+writes, not when it commits). Lock order everywhere: claims sorted by key, limits by name, executions by id, then their
+rows.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ const (
 	WaitKind_WAIT_KIND_MESSAGE WaitKind = 7
 	// A person has to decide; the detail says who is asked, or has it.
 	WaitKind_WAIT_KIND_PERSON WaitKind = 8
-	// Room under the limit of the action (LimitService).
+	// Room under the limit of the action (ActionLimitService).
 	WaitKind_WAIT_KIND_LIMIT WaitKind = 9
 )
 

@@ -78,7 +78,7 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     WAIT_KIND_PERSON: _WaitKind.ValueType  # 8
     """A person has to decide; the detail says who is asked, or has it."""
     WAIT_KIND_LIMIT: _WaitKind.ValueType  # 9
-    """Room under the limit of the action (LimitService)."""
+    """Room under the limit of the action (ActionLimitService)."""
 
 class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
     """WaitKind says what sort of thing is waited for."""
@@ -104,7 +104,7 @@ WAIT_KIND_MESSAGE: WaitKind.ValueType  # 7
 WAIT_KIND_PERSON: WaitKind.ValueType  # 8
 """A person has to decide; the detail says who is asked, or has it."""
 WAIT_KIND_LIMIT: WaitKind.ValueType  # 9
-"""Room under the limit of the action (LimitService)."""
+"""Room under the limit of the action (ActionLimitService)."""
 Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
 
 @_typing.final

@@ -506,3 +506,26 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("workers_by_name", "workers", ["namespace", "worker"], unique=False)
+    op.create_table(
+        "limits",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("concurrency", sa.BigInteger(), nullable=True),
+        sa.Column("rate_count", sa.BigInteger(), nullable=True),
+        sa.Column("rate_period", sa.BigInteger(), nullable=True),
+        sa.Column("full_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "action_slots",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "action_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("action_slots_by_name", "action_slots", ["namespace", "name"], unique=False)
