@@ -427,6 +427,7 @@ class Batch:
         command = c.StartExecution(
             at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
             message.source, body["action"], True, False, body["semantics_version"], body.get("initiator", ""),
+            body.get("priority", 0),
         )  # fmt: skip
         try:
             if spec is None:

@@ -279,6 +279,7 @@ def _schedule(
                 "env": live.state.env,
                 "semantics_version": envelope.semantics_version,
                 "initiator": live.state.initiator,
+                "priority": event.priority,
             }
         )
         changes.messages.append(Message(event.child, envelope.id, revision, "start", envelope.namespace, at, body))
@@ -290,10 +291,11 @@ def _schedule(
         task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key, provenance.trace,
         task.id if event.posted else 0,
     )  # fmt: skip
+    rank = at - event.priority * PRIORITY_STEP_US
     changes.queued[envelope.id, event.action] = QueueRow(
-        envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, "", 0,
-        0, 0, event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision,
-        "", None, _encode_detail(detail), encode(event.input),
+        envelope.id, event.action, envelope.namespace, event.name, event.target, rank, at, QUEUED, 1, 0, "", "", 0, "",
+        0, 0, 0, event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False,
+        revision, "", None, _encode_detail(detail), encode(event.input),
     )  # fmt: skip
 
 

@@ -190,7 +190,7 @@ type StartExecutionRequest struct {
 	//	*StartExecutionRequest_EnvName
 	Environment isStartExecutionRequest_Environment `protobuf_oneof:"environment"`
 	// Optional. A JSON object with further start parameters of the language: "task_name" for a reverse workflow, "notify" for
-	// webhooks of this execution (docs/subscriptions.md).
+	// webhooks of this execution (docs/subscriptions.md), "priority" for its tasks that say none (-100 to 100, default 0).
 	Params *Payload `protobuf:"bytes,12,opt,name=params,proto3" json:"params,omitempty"`
 	// Optional. At most 20 tags of at most 64 characters, to find executions by.
 	Tags []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`

@@ -160,7 +160,7 @@ class StartExecutionRequest(_message.Message):
     @_builtins.property
     def params(self) -> _payload_pb2.Payload:
         """Optional. A JSON object with further start parameters of the language: "task_name" for a reverse workflow, "notify" for
-        webhooks of this execution (docs/subscriptions.md).
+        webhooks of this execution (docs/subscriptions.md), "priority" for its tasks that say none (-100 to 100, default 0).
         """
 
     @_builtins.property
