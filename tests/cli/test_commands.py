@@ -229,6 +229,39 @@ def test_workers_are_listed_drained_and_resumed(story: Story) -> None:
     assert refusal(story, "workers", "drain", "nobody") == (1, "WORKER_NOT_FOUND")
 
 
+def test_log_of_an_action_is_shown(story: Story) -> None:
+    """What the worker's function wrote, with its level; inline functions write, too."""
+    (story.folder / "chatty.yaml").write_text(
+        "version: '2.0'\nchatty:\n  tasks:\n    a: {action: cli.chat, on-success: b}\n    b: {action: cli.quick}\n"
+    )
+    answer(story, "deploy", str(story.folder / "chatty.yaml"))
+    client = tradewind_client.connect(story.address)
+    worker = tradewind_client.Worker(client)
+
+    def chat(context: tradewind_client.ActionContext) -> None:
+        context.log("begun")
+        context.log("odd", level="warning")
+
+    worker.action("cli.chat")(chat)
+    worker.action("cli.quick", inline=True)(lambda context: context.log("quick", level="DEBUG"))
+    thread = threading.Thread(target=lambda: asyncio.run(worker.serve()))
+    thread.start()
+    try:
+        id_ = answer(story, "start", "chatty", "--wait")["id"]
+        shown = tradewind(story, "actions", "logs", id_).stdout.decode().splitlines()
+        assert [line.split()[2:] for line in shown] == [
+            ["a1", "INFO", "begun"],
+            ["a1", "WARNING", "odd"],
+            ["a2", "DEBUG", "quick"],
+        ]
+        lines = tradewind(story, "actions", "logs", id_, "a2", "--json").stdout.decode().splitlines()
+        assert [json.loads(line)["message"] for line in lines] == ["quick"]
+    finally:
+        worker.stop()
+        thread.join(10)
+        client.close()
+
+
 def test_limits_are_set_listed_and_removed(story: Story) -> None:
     """Of both kinds; what is no limit is refused."""
     assert answer(story, "limits", "list") == []

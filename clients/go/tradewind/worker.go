@@ -314,6 +314,10 @@ func (r *run) begin(offer *tradewindv1.Offer) {
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
 		r.session.note(token, progress, checkpoint)
+	}, func(line *tradewindv1.LogLine) {
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		r.session.write(token, line)
 	})
 	ctx, stop := context.WithCancelCause(WithTraceparent(r.life, offer.GetTraceparent()))
 	r.stops[token] = stop

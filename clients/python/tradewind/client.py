@@ -24,6 +24,7 @@ from tradewind.models import (
     Execution,
     Exported,
     Groups,
+    LogLine,
     LogUpdate,
     Page,
     Problem,
@@ -324,6 +325,10 @@ class Client:
     def actions(self, execution_id: str = "", filter: str = "") -> Iterator[Action]:
         """List the actions of an execution or, without id, of all."""
         return self._pages(lambda token: calls.actions(self.namespace, execution_id, filter, PAGE, token))
+
+    def action_logs(self, execution_id: str, action_id: str = "") -> Iterator[LogLine]:
+        """List what workers wrote about an action or, without its id, about all of the execution."""
+        return self._pages(lambda token: calls.action_logs(self.namespace, execution_id, action_id, PAGE, token))
 
     def history(self, execution_id: str, *, after_revision: int = 0) -> Iterator[Event]:
         """List what happened so far."""

@@ -40,7 +40,7 @@ from tradewind.connection import Connection
 from tradewind.retry import Backoff
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import action_callback_pb2_grpc
-from tradewind.work_session import WorkSession
+from tradewind.work_session import Held, WorkSession
 
 log = logging.getLogger("tradewind.worker")
 
@@ -325,11 +325,17 @@ class _Run:
                 self._session.hold(offer, now)
                 self._session.release(offer.token, "The worker shuts down." if action else "The worker cannot do it.")
             elif action.inline:
-                self._session.finish(_perform(action, offer, None))
+                self._do_inline(action, offer)
             elif action.is_async:
                 self._start_task(action, offer, now)
             else:
                 self._start_thread(action, offer, now)
+
+    def _do_inline(self, action: Registered, offer: v1.Offer) -> None:
+        held = Held(offer, 0.0, max_log_lines=self._session.max_log_lines)
+        result = _perform(action, offer, ActionContext(offer, held) if action.wants_context else None)
+        result.logs.extend(held.unsaid_logs())
+        self._session.finish(result)
 
     def _start_task(self, action: Registered, offer: v1.Offer, now: float) -> None:
         context = ActionContext(offer, self._session.hold(offer, now))
@@ -414,7 +420,7 @@ def _perform(action: Registered, offer: v1.Offer, context: ActionContext | None)
 def _arguments(action: Registered, offer: v1.Offer, context: ActionContext | None) -> Mapping[str, Any]:
     arguments = read_input(offer)
     if action.wants_context:
-        return {**arguments, "context": context or ActionContext(offer, None)}
+        return {**arguments, "context": context}
     return arguments
 
 

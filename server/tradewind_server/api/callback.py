@@ -151,13 +151,13 @@ class Callback(service.ActionCallbackServicer):
 
     async def CompleteAction(self, request: pb.CompleteActionRequest, context: Any) -> Any:
         """Record a result."""
-        outcome = pb.ActionResult(result=request.result)
+        outcome = pb.ActionResult(result=request.result, logs=request.logs)
         status, id_, revision = await self._record(request, outcome, context)
         return pb.CompleteActionResponse(status=status, execution_id=id_, revision=revision)
 
     async def FailAction(self, request: pb.FailActionRequest, context: Any) -> Any:
         """Record a failure."""
-        outcome = pb.ActionResult(failure=request.failure)
+        outcome = pb.ActionResult(failure=request.failure, logs=request.logs)
         status, id_, revision = await self._record(request, outcome, context)
         return pb.FailActionResponse(status=status, execution_id=id_, revision=revision)
 

@@ -225,6 +225,22 @@ class Executions(service.ExecutionServiceServicer):
 
         return await self._runtime.read(work)
 
+    async def ListActionLogs(self, request: pb.ListActionLogsRequest, context: Any) -> Any:
+        """Return what workers wrote about actions."""
+        size = convert.page_size_of(request.page_size)
+        action_id = convert.number_of("action_id", request.action_id, "a") if request.action_id else 0
+        query = ("action logs", request.namespace, request.execution_id, action_id)
+        after = self._pages.position(query, request.page_token)
+
+        def work(connection: Any, _: Any) -> pb.ListActionLogsResponse:
+            row = self._row(connection, request)
+            rows = reads.action_logs(connection, row.id, action_id, size + 1, after)
+            found = fill(rows, views.log_lines, size)
+            token = self._pages.next(query, rows, len(found), lambda line: (line.action_id, line.epoch, line.number))
+            return pb.ListActionLogsResponse(lines=found, next_page_token=token)
+
+        return await self._runtime.read(work)
+
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> Any:
         """Return the history of an execution."""
         size = convert.page_size_of(request.page_size)

@@ -145,6 +145,7 @@ class WorkStream:
             server_id=self._runtime.server_id,
             max_credits=_MOST_CREDITS,
             max_message_bytes=settings.max_message_bytes,
+            max_log_lines=settings.max_action_log_lines,
         )
         welcome.delivery_lease.seconds = settings.delivery_lease_seconds
         welcome.work_lease.seconds = settings.work_lease_seconds

@@ -15,6 +15,7 @@ from tradewind.models import (
     Execution,
     Exported,
     Failure,
+    LogLine,
     Problem,
     Progress,
     RetentionRule,
@@ -55,6 +56,17 @@ def environment(item: Environment) -> Record:
         "variables": item.variables,
         "etag": item.etag,
         "updated_at": moment(item.updated_at),
+    }
+
+
+def log_line(item: LogLine) -> Record:
+    """Return a line of an action's log."""
+    return {
+        "action_id": item.action_id,
+        "attempt": item.attempt,
+        "at": moment(item.at),
+        "level": item.level,
+        "message": item.message,
     }
 
 
@@ -223,7 +235,8 @@ def action(item: Action) -> Record:
         "worker": item.worker,
         "worker_build": item.proto.worker_build,
         "child_execution_id": item.proto.child_execution_id,
-        "progress": item.proto.progress_message,
+        "progress": item.progress,
+        "checkpoint": item.checkpoint,
         "input": item.input,
         "result": item.result,
         "error": failure(item.failure),

@@ -375,6 +375,7 @@ class Batch:
         self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.answered[key] = by._replace(worker=request.worker)
         self._delivery.ended(key)
+        self._delivery.note_logs(key, request.attempt, request.epoch, request.logs)
         return r.Recorded(request.target, live.state.revision, is_new=True)
 
     def _posted(self, request: r.Posted) -> object:
@@ -457,7 +458,7 @@ class Batch:
     def _write(self) -> None:
         self._claims.write(self._changes.freed_keys)
         self._ration.write()
-        self._tx.write(self._changes, self._delivery.changed())
+        self._tx.write(self._changes, self._delivery.changed(), self._delivery.logs)
 
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:

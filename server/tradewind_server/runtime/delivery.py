@@ -21,7 +21,8 @@ from tradewind_server.runtime.action_limits import Ration
 from tradewind_server.runtime.desk import Desk, QueueName
 from tradewind_server.settings import Settings
 from tradewind_server.store.projection import Changes
-from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Answered, Live, QueueRow
+from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Answered, Live, LogLine, QueueRow
+from tradewind_server.store.statements import Row
 from tradewind_server.store.unit_of_work import Transaction
 
 #: Expired leases handled in one batch, and rows of each kind that are cleaned up.
@@ -58,6 +59,8 @@ class Delivery:
         self.rows: dict[tuple[str, int], QueueRow] = {}
         #: To be written although no event touched their action.
         self._saved: dict[tuple[str, int], QueueRow] = {}
+        #: What workers wrote, to be kept.
+        self.logs: list[Row] = []
         #: (session, action name) reserved at the desk, to give back when the batch does not come to be.
         self.reserved: list[tuple[str, str]] = []
 
@@ -198,8 +201,13 @@ class Delivery:
             row.progress = held.progress or row.progress
             row.checkpoint = row.checkpoint if held.checkpoint is None else held.checkpoint
             self._saved[key] = row
+            self.note_logs(key, held.attempt, held.epoch, held.logs)
             verdicts.append(r.CANCEL if row.cancelling else r.KEEP)
         return verdicts
+
+    def note_logs(self, key: tuple[str, int], attempt: int, epoch: int, lines: Sequence[LogLine]) -> None:
+        """Keep what the worker that holds an action writes about it."""
+        self.logs.extend((*key, epoch, line.number, attempt, line.at, line.level, line.message) for line in lines)
 
     def release(self, request: r.Release) -> object:
         """Put actions back into the queue."""

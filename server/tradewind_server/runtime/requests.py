@@ -13,7 +13,7 @@ from tradewind_server.lang import Source
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.environments import Environment
-from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.records import Envelope, LogLine, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.unit_of_work import Transaction
 
 #: Called on the event loop with the answer: a value of the request's kind, or an exception.
@@ -79,6 +79,7 @@ class Result(Request, kw_only=True):
     worker: str
     command: c.CompleteAction | c.FailAction | c.CancelAction
     session: str = ""
+    logs: Sequence[LogLine] = ()
 
 
 def result_of(
@@ -139,6 +140,7 @@ class Held(msgspec.Struct, kw_only=True):
     epoch: int
     progress: str = ""
     checkpoint: bytes | None = None
+    logs: Sequence[LogLine] = ()
 
 
 class Renew(Request, kw_only=True):

@@ -112,6 +112,16 @@ class Answered(NamedTuple):
     started_at: int | None
 
 
+class LogLine(NamedTuple):
+    """What a worker writes about its action."""
+
+    #: Counts from 1 for each offer.
+    number: int
+    at: int
+    level: int
+    message: str
+
+
 #: Stages of a queue row.
 QUEUED, OFFERED, ACCEPTED = 0, 1, 2
 

@@ -398,6 +398,22 @@ action_slots = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: What workers write about their actions, for people. Nothing is decided by it.
+action_logs = sa.Table(
+    "action_logs",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("action_id", _int, primary_key=True),
+    #: Of the offer: the numbers of its lines are its own.
+    sa.Column("epoch", _int, primary_key=True),
+    sa.Column("number", _int, primary_key=True),
+    sa.Column("attempt", _int, nullable=False),
+    sa.Column("at", _int, nullable=False),
+    sa.Column("level", _int, nullable=False),
+    sa.Column("message", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 timers = sa.Table(
     "timers",
     metadata,

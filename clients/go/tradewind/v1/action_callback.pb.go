@@ -878,7 +878,9 @@ type ActionBeat struct {
 	// Optional. How far it is, for people, at most 1 KiB.
 	ProgressMessage string `protobuf:"bytes,2,opt,name=progress_message,json=progressMessage,proto3" json:"progress_message,omitempty"`
 	// Optional. What the next attempt needs to go on from here; replaces the checkpoint before.
-	Checkpoint    *Payload `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Checkpoint *Payload `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Optional. What it writes into the action's log, for people (ExecutionService.ListActionLogs); at most 1000 lines.
+	Logs          []*LogLine `protobuf:"bytes,4,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -930,6 +932,13 @@ func (x *ActionBeat) GetProgressMessage() string {
 func (x *ActionBeat) GetCheckpoint() *Payload {
 	if x != nil {
 		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *ActionBeat) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
 	}
 	return nil
 }
@@ -991,7 +1000,9 @@ type ActionResult struct {
 	//
 	//	*ActionResult_Result
 	//	*ActionResult_Failure
-	Outcome       isActionResult_Outcome `protobuf_oneof:"outcome"`
+	Outcome isActionResult_Outcome `protobuf_oneof:"outcome"`
+	// Optional. As in ActionBeat.
+	Logs          []*LogLine `protobuf:"bytes,4,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1054,6 +1065,13 @@ func (x *ActionResult) GetFailure() *Failure {
 		if x, ok := x.Outcome.(*ActionResult_Failure); ok {
 			return x.Failure
 		}
+	}
+	return nil
+}
+
+func (x *ActionResult) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
 	}
 	return nil
 }
@@ -1129,7 +1147,9 @@ type Welcome struct {
 	// Output only. Largest message in bytes.
 	MaxMessageBytes uint32 `protobuf:"varint,6,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
 	// Output only. One verdict for each in-flight token of Hello.
-	InFlight      []*InFlightVerdict `protobuf:"bytes,7,rep,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	InFlight []*InFlightVerdict `protobuf:"bytes,7,rep,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Output only. Most lines that are kept of the log of an offer; 0: none are.
+	MaxLogLines   uint32 `protobuf:"varint,8,opt,name=max_log_lines,json=maxLogLines,proto3" json:"max_log_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1211,6 +1231,13 @@ func (x *Welcome) GetInFlight() []*InFlightVerdict {
 		return x.InFlight
 	}
 	return nil
+}
+
+func (x *Welcome) GetMaxLogLines() uint32 {
+	if x != nil {
+		return x.MaxLogLines
+	}
+	return 0
 }
 
 // InFlightVerdict says whether to go on with an action after a reconnect. Output only.
@@ -2329,7 +2356,9 @@ type CompleteActionRequest struct {
 	// Optional. The result; absent means the JSON value null.
 	Result *Payload `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
 	// Optional. Only without a token: any text of up to 128 characters that is unique to this request.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Optional. Only with a token: as in ActionBeat.
+	Logs          []*LogLine `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2408,6 +2437,13 @@ func (x *CompleteActionRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CompleteActionRequest) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
 }
 
 type isCompleteActionRequest_Target interface {
@@ -2507,7 +2543,9 @@ type FailActionRequest struct {
 	// Required. What went wrong.
 	Failure *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Optional. Only without a token: any text of up to 128 characters that is unique to this request.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Optional. Only with a token: as in ActionBeat.
+	Logs          []*LogLine `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2586,6 +2624,13 @@ func (x *FailActionRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *FailActionRequest) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
 }
 
 type isFailActionRequest_Target interface {
@@ -2784,7 +2829,7 @@ var File_tradewind_v1_action_callback_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\n" +
-	"\"tradewind/v1/action_callback.proto\x12\ftradewind.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xe2\x02\n" +
+	"\"tradewind/v1/action_callback.proto\x12\ftradewind.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19tradewind/v1/action.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xe2\x02\n" +
 	"\vWorkRequest\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.tradewind.v1.HelloH\x00R\x05hello\x121\n" +
 	"\acredits\x18\x02 \x01(\v2\x15.tradewind.v1.CreditsH\x00R\acredits\x12.\n" +
@@ -2828,22 +2873,24 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\vretry_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\":\n" +
 	"\x04Beat\x122\n" +
-	"\aactions\x18\x01 \x03(\v2\x18.tradewind.v1.ActionBeatR\aactions\"\x84\x01\n" +
+	"\aactions\x18\x01 \x03(\v2\x18.tradewind.v1.ActionBeatR\aactions\"\xaf\x01\n" +
 	"\n" +
 	"ActionBeat\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12)\n" +
 	"\x10progress_message\x18\x02 \x01(\tR\x0fprogressMessage\x125\n" +
 	"\n" +
 	"checkpoint\x18\x03 \x01(\v2\x15.tradewind.v1.PayloadR\n" +
-	"checkpoint\"?\n" +
+	"checkpoint\x12)\n" +
+	"\x04logs\x18\x04 \x03(\v2\x15.tradewind.v1.LogLineR\x04logs\"?\n" +
 	"\aResults\x124\n" +
-	"\aresults\x18\x01 \x03(\v2\x1a.tradewind.v1.ActionResultR\aresults\"\x93\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\x1a.tradewind.v1.ActionResultR\aresults\"\xbe\x01\n" +
 	"\fActionResult\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12/\n" +
 	"\x06result\x18\x02 \x01(\v2\x15.tradewind.v1.PayloadH\x00R\x06result\x121\n" +
-	"\afailure\x18\x03 \x01(\v2\x15.tradewind.v1.FailureH\x00R\afailureB\t\n" +
+	"\afailure\x18\x03 \x01(\v2\x15.tradewind.v1.FailureH\x00R\afailure\x12)\n" +
+	"\x04logs\x18\x04 \x03(\v2\x15.tradewind.v1.LogLineR\x04logsB\t\n" +
 	"\aoutcome\"\a\n" +
-	"\x05Drain\"\xeb\x02\n" +
+	"\x05Drain\"\x8f\x03\n" +
 	"\aWelcome\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12@\n" +
 	"\x0edelivery_lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\rdeliveryLease\x128\n" +
@@ -2853,7 +2900,8 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\vmax_credits\x18\x05 \x01(\rR\n" +
 	"maxCredits\x12*\n" +
 	"\x11max_message_bytes\x18\x06 \x01(\rR\x0fmaxMessageBytes\x12:\n" +
-	"\tin_flight\x18\a \x03(\v2\x1d.tradewind.v1.InFlightVerdictR\binFlight\"l\n" +
+	"\tin_flight\x18\a \x03(\v2\x1d.tradewind.v1.InFlightVerdictR\binFlight\x12\"\n" +
+	"\rmax_log_lines\x18\b \x01(\rR\vmaxLogLines\"l\n" +
 	"\x0fInFlightVerdict\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12\x12\n" +
 	"\x04keep\x18\x02 \x01(\bR\x04keep\x12/\n" +
@@ -2938,26 +2986,28 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"work_lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tworkLease\"Q\n" +
 	"\x0fActionReference\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x1b\n" +
-	"\taction_id\x18\x02 \x01(\tR\bactionId\"\xde\x01\n" +
+	"\taction_id\x18\x02 \x01(\tR\bactionId\"\x89\x02\n" +
 	"\x15CompleteActionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
 	"\x05token\x18\x02 \x01(\fH\x00R\x05token\x127\n" +
 	"\x06action\x18\x03 \x01(\v2\x1d.tradewind.v1.ActionReferenceH\x00R\x06action\x12-\n" +
 	"\x06result\x18\x04 \x01(\v2\x15.tradewind.v1.PayloadR\x06result\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestIdB\b\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
+	"\x04logs\x18\x06 \x03(\v2\x15.tradewind.v1.LogLineR\x04logsB\b\n" +
 	"\x06target\"\x8c\x01\n" +
 	"\x16CompleteActionResponse\x123\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1b.tradewind.v1.ReceiptStatusR\x06status\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\xdc\x01\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"\x87\x02\n" +
 	"\x11FailActionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
 	"\x05token\x18\x02 \x01(\fH\x00R\x05token\x127\n" +
 	"\x06action\x18\x03 \x01(\v2\x1d.tradewind.v1.ActionReferenceH\x00R\x06action\x12/\n" +
 	"\afailure\x18\x04 \x01(\v2\x15.tradewind.v1.FailureR\afailure\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestIdB\b\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
+	"\x04logs\x18\x06 \x03(\v2\x15.tradewind.v1.LogLineR\x04logsB\b\n" +
 	"\x06target\"\x88\x01\n" +
 	"\x12FailActionResponse\x123\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1b.tradewind.v1.ReceiptStatusR\x06status\x12!\n" +
@@ -3046,8 +3096,9 @@ var file_tradewind_v1_action_callback_proto_goTypes = []any{
 	nil,                              // 38: tradewind.v1.ActionCapability.LabelsEntry
 	(*durationpb.Duration)(nil),      // 39: google.protobuf.Duration
 	(*Payload)(nil),                  // 40: tradewind.v1.Payload
-	(*Failure)(nil),                  // 41: tradewind.v1.Failure
-	(*Refusal)(nil),                  // 42: tradewind.v1.Refusal
+	(*LogLine)(nil),                  // 41: tradewind.v1.LogLine
+	(*Failure)(nil),                  // 42: tradewind.v1.Failure
+	(*Refusal)(nil),                  // 43: tradewind.v1.Refusal
 }
 var file_tradewind_v1_action_callback_proto_depIdxs = []int32{
 	4,  // 0: tradewind.v1.WorkRequest.hello:type_name -> tradewind.v1.Hello
@@ -3069,62 +3120,66 @@ var file_tradewind_v1_action_callback_proto_depIdxs = []int32{
 	39, // 16: tradewind.v1.Release.retry_after:type_name -> google.protobuf.Duration
 	11, // 17: tradewind.v1.Beat.actions:type_name -> tradewind.v1.ActionBeat
 	40, // 18: tradewind.v1.ActionBeat.checkpoint:type_name -> tradewind.v1.Payload
-	13, // 19: tradewind.v1.Results.results:type_name -> tradewind.v1.ActionResult
-	40, // 20: tradewind.v1.ActionResult.result:type_name -> tradewind.v1.Payload
-	41, // 21: tradewind.v1.ActionResult.failure:type_name -> tradewind.v1.Failure
-	39, // 22: tradewind.v1.Welcome.delivery_lease:type_name -> google.protobuf.Duration
-	39, // 23: tradewind.v1.Welcome.work_lease:type_name -> google.protobuf.Duration
-	39, // 24: tradewind.v1.Welcome.beat_interval:type_name -> google.protobuf.Duration
-	16, // 25: tradewind.v1.Welcome.in_flight:type_name -> tradewind.v1.InFlightVerdict
-	42, // 26: tradewind.v1.InFlightVerdict.refusal:type_name -> tradewind.v1.Refusal
-	18, // 27: tradewind.v1.Offers.offers:type_name -> tradewind.v1.Offer
-	40, // 28: tradewind.v1.Offer.input:type_name -> tradewind.v1.Payload
-	40, // 29: tradewind.v1.Offer.checkpoint:type_name -> tradewind.v1.Payload
-	39, // 30: tradewind.v1.Offer.delivery_left:type_name -> google.protobuf.Duration
-	39, // 31: tradewind.v1.Offer.lease_left:type_name -> google.protobuf.Duration
-	39, // 32: tradewind.v1.Offer.timeout_left:type_name -> google.protobuf.Duration
-	20, // 33: tradewind.v1.Orders.orders:type_name -> tradewind.v1.Order
-	0,  // 34: tradewind.v1.Order.kind:type_name -> tradewind.v1.OrderKind
-	22, // 35: tradewind.v1.Receipts.receipts:type_name -> tradewind.v1.Receipt
-	1,  // 36: tradewind.v1.Receipt.status:type_name -> tradewind.v1.ReceiptStatus
-	42, // 37: tradewind.v1.Receipt.refusal:type_name -> tradewind.v1.Refusal
-	39, // 38: tradewind.v1.GoAway.grace:type_name -> google.protobuf.Duration
-	5,  // 39: tradewind.v1.PollActionsRequest.actions:type_name -> tradewind.v1.ActionCapability
-	39, // 40: tradewind.v1.PollActionsRequest.wait:type_name -> google.protobuf.Duration
-	18, // 41: tradewind.v1.PollActionsResponse.offers:type_name -> tradewind.v1.Offer
-	22, // 42: tradewind.v1.AcceptActionsResponse.receipts:type_name -> tradewind.v1.Receipt
-	39, // 43: tradewind.v1.AcceptActionsResponse.work_lease:type_name -> google.protobuf.Duration
-	39, // 44: tradewind.v1.AcceptActionsResponse.beat_interval:type_name -> google.protobuf.Duration
-	11, // 45: tradewind.v1.HeartbeatActionsRequest.actions:type_name -> tradewind.v1.ActionBeat
-	20, // 46: tradewind.v1.HeartbeatActionsResponse.orders:type_name -> tradewind.v1.Order
-	39, // 47: tradewind.v1.HeartbeatActionsResponse.work_lease:type_name -> google.protobuf.Duration
-	31, // 48: tradewind.v1.CompleteActionRequest.action:type_name -> tradewind.v1.ActionReference
-	40, // 49: tradewind.v1.CompleteActionRequest.result:type_name -> tradewind.v1.Payload
-	1,  // 50: tradewind.v1.CompleteActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
-	31, // 51: tradewind.v1.FailActionRequest.action:type_name -> tradewind.v1.ActionReference
-	41, // 52: tradewind.v1.FailActionRequest.failure:type_name -> tradewind.v1.Failure
-	1,  // 53: tradewind.v1.FailActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
-	9,  // 54: tradewind.v1.ReleaseActionsRequest.releases:type_name -> tradewind.v1.Release
-	22, // 55: tradewind.v1.ReleaseActionsResponse.receipts:type_name -> tradewind.v1.Receipt
-	2,  // 56: tradewind.v1.ActionCallback.Work:input_type -> tradewind.v1.WorkRequest
-	25, // 57: tradewind.v1.ActionCallback.PollActions:input_type -> tradewind.v1.PollActionsRequest
-	27, // 58: tradewind.v1.ActionCallback.AcceptActions:input_type -> tradewind.v1.AcceptActionsRequest
-	29, // 59: tradewind.v1.ActionCallback.HeartbeatActions:input_type -> tradewind.v1.HeartbeatActionsRequest
-	32, // 60: tradewind.v1.ActionCallback.CompleteAction:input_type -> tradewind.v1.CompleteActionRequest
-	34, // 61: tradewind.v1.ActionCallback.FailAction:input_type -> tradewind.v1.FailActionRequest
-	36, // 62: tradewind.v1.ActionCallback.ReleaseActions:input_type -> tradewind.v1.ReleaseActionsRequest
-	3,  // 63: tradewind.v1.ActionCallback.Work:output_type -> tradewind.v1.WorkResponse
-	26, // 64: tradewind.v1.ActionCallback.PollActions:output_type -> tradewind.v1.PollActionsResponse
-	28, // 65: tradewind.v1.ActionCallback.AcceptActions:output_type -> tradewind.v1.AcceptActionsResponse
-	30, // 66: tradewind.v1.ActionCallback.HeartbeatActions:output_type -> tradewind.v1.HeartbeatActionsResponse
-	33, // 67: tradewind.v1.ActionCallback.CompleteAction:output_type -> tradewind.v1.CompleteActionResponse
-	35, // 68: tradewind.v1.ActionCallback.FailAction:output_type -> tradewind.v1.FailActionResponse
-	37, // 69: tradewind.v1.ActionCallback.ReleaseActions:output_type -> tradewind.v1.ReleaseActionsResponse
-	63, // [63:70] is the sub-list for method output_type
-	56, // [56:63] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	41, // 19: tradewind.v1.ActionBeat.logs:type_name -> tradewind.v1.LogLine
+	13, // 20: tradewind.v1.Results.results:type_name -> tradewind.v1.ActionResult
+	40, // 21: tradewind.v1.ActionResult.result:type_name -> tradewind.v1.Payload
+	42, // 22: tradewind.v1.ActionResult.failure:type_name -> tradewind.v1.Failure
+	41, // 23: tradewind.v1.ActionResult.logs:type_name -> tradewind.v1.LogLine
+	39, // 24: tradewind.v1.Welcome.delivery_lease:type_name -> google.protobuf.Duration
+	39, // 25: tradewind.v1.Welcome.work_lease:type_name -> google.protobuf.Duration
+	39, // 26: tradewind.v1.Welcome.beat_interval:type_name -> google.protobuf.Duration
+	16, // 27: tradewind.v1.Welcome.in_flight:type_name -> tradewind.v1.InFlightVerdict
+	43, // 28: tradewind.v1.InFlightVerdict.refusal:type_name -> tradewind.v1.Refusal
+	18, // 29: tradewind.v1.Offers.offers:type_name -> tradewind.v1.Offer
+	40, // 30: tradewind.v1.Offer.input:type_name -> tradewind.v1.Payload
+	40, // 31: tradewind.v1.Offer.checkpoint:type_name -> tradewind.v1.Payload
+	39, // 32: tradewind.v1.Offer.delivery_left:type_name -> google.protobuf.Duration
+	39, // 33: tradewind.v1.Offer.lease_left:type_name -> google.protobuf.Duration
+	39, // 34: tradewind.v1.Offer.timeout_left:type_name -> google.protobuf.Duration
+	20, // 35: tradewind.v1.Orders.orders:type_name -> tradewind.v1.Order
+	0,  // 36: tradewind.v1.Order.kind:type_name -> tradewind.v1.OrderKind
+	22, // 37: tradewind.v1.Receipts.receipts:type_name -> tradewind.v1.Receipt
+	1,  // 38: tradewind.v1.Receipt.status:type_name -> tradewind.v1.ReceiptStatus
+	43, // 39: tradewind.v1.Receipt.refusal:type_name -> tradewind.v1.Refusal
+	39, // 40: tradewind.v1.GoAway.grace:type_name -> google.protobuf.Duration
+	5,  // 41: tradewind.v1.PollActionsRequest.actions:type_name -> tradewind.v1.ActionCapability
+	39, // 42: tradewind.v1.PollActionsRequest.wait:type_name -> google.protobuf.Duration
+	18, // 43: tradewind.v1.PollActionsResponse.offers:type_name -> tradewind.v1.Offer
+	22, // 44: tradewind.v1.AcceptActionsResponse.receipts:type_name -> tradewind.v1.Receipt
+	39, // 45: tradewind.v1.AcceptActionsResponse.work_lease:type_name -> google.protobuf.Duration
+	39, // 46: tradewind.v1.AcceptActionsResponse.beat_interval:type_name -> google.protobuf.Duration
+	11, // 47: tradewind.v1.HeartbeatActionsRequest.actions:type_name -> tradewind.v1.ActionBeat
+	20, // 48: tradewind.v1.HeartbeatActionsResponse.orders:type_name -> tradewind.v1.Order
+	39, // 49: tradewind.v1.HeartbeatActionsResponse.work_lease:type_name -> google.protobuf.Duration
+	31, // 50: tradewind.v1.CompleteActionRequest.action:type_name -> tradewind.v1.ActionReference
+	40, // 51: tradewind.v1.CompleteActionRequest.result:type_name -> tradewind.v1.Payload
+	41, // 52: tradewind.v1.CompleteActionRequest.logs:type_name -> tradewind.v1.LogLine
+	1,  // 53: tradewind.v1.CompleteActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
+	31, // 54: tradewind.v1.FailActionRequest.action:type_name -> tradewind.v1.ActionReference
+	42, // 55: tradewind.v1.FailActionRequest.failure:type_name -> tradewind.v1.Failure
+	41, // 56: tradewind.v1.FailActionRequest.logs:type_name -> tradewind.v1.LogLine
+	1,  // 57: tradewind.v1.FailActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
+	9,  // 58: tradewind.v1.ReleaseActionsRequest.releases:type_name -> tradewind.v1.Release
+	22, // 59: tradewind.v1.ReleaseActionsResponse.receipts:type_name -> tradewind.v1.Receipt
+	2,  // 60: tradewind.v1.ActionCallback.Work:input_type -> tradewind.v1.WorkRequest
+	25, // 61: tradewind.v1.ActionCallback.PollActions:input_type -> tradewind.v1.PollActionsRequest
+	27, // 62: tradewind.v1.ActionCallback.AcceptActions:input_type -> tradewind.v1.AcceptActionsRequest
+	29, // 63: tradewind.v1.ActionCallback.HeartbeatActions:input_type -> tradewind.v1.HeartbeatActionsRequest
+	32, // 64: tradewind.v1.ActionCallback.CompleteAction:input_type -> tradewind.v1.CompleteActionRequest
+	34, // 65: tradewind.v1.ActionCallback.FailAction:input_type -> tradewind.v1.FailActionRequest
+	36, // 66: tradewind.v1.ActionCallback.ReleaseActions:input_type -> tradewind.v1.ReleaseActionsRequest
+	3,  // 67: tradewind.v1.ActionCallback.Work:output_type -> tradewind.v1.WorkResponse
+	26, // 68: tradewind.v1.ActionCallback.PollActions:output_type -> tradewind.v1.PollActionsResponse
+	28, // 69: tradewind.v1.ActionCallback.AcceptActions:output_type -> tradewind.v1.AcceptActionsResponse
+	30, // 70: tradewind.v1.ActionCallback.HeartbeatActions:output_type -> tradewind.v1.HeartbeatActionsResponse
+	33, // 71: tradewind.v1.ActionCallback.CompleteAction:output_type -> tradewind.v1.CompleteActionResponse
+	35, // 72: tradewind.v1.ActionCallback.FailAction:output_type -> tradewind.v1.FailActionResponse
+	37, // 73: tradewind.v1.ActionCallback.ReleaseActions:output_type -> tradewind.v1.ReleaseActionsResponse
+	67, // [67:74] is the sub-list for method output_type
+	60, // [60:67] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_action_callback_proto_init() }
@@ -3132,6 +3187,7 @@ func file_tradewind_v1_action_callback_proto_init() {
 	if File_tradewind_v1_action_callback_proto != nil {
 		return
 	}
+	file_tradewind_v1_action_proto_init()
 	file_tradewind_v1_failure_proto_init()
 	file_tradewind_v1_payload_proto_init()
 	file_tradewind_v1_action_callback_proto_msgTypes[0].OneofWrappers = []any{

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tradewind.v1 import action_pb2 as _action_pb2
 from tradewind.v1 import failure_pb2 as _failure_pb2
 from tradewind.v1 import payload_pb2 as _payload_pb2
 import builtins as _builtins
@@ -433,6 +434,7 @@ class ActionBeat(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     PROGRESS_MESSAGE_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """Required. Token of the offer."""
     progress_message: _builtins.str
@@ -441,16 +443,21 @@ class ActionBeat(_message.Message):
     def checkpoint(self) -> _payload_pb2.Payload:
         """Optional. What the next attempt needs to go on from here; replaces the checkpoint before."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. What it writes into the action's log, for people (ExecutionService.ListActionLogs); at most 1000 lines."""
+
     def __init__(
         self,
         *,
         token: _builtins.bytes = ...,
         progress_message: _builtins.str = ...,
         checkpoint: _payload_pb2.Payload | None = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "progress_message", b"progress_message", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "logs", b"logs", "progress_message", b"progress_message", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -489,6 +496,7 @@ class ActionResult(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """Required. Token of the offer."""
     @_builtins.property
@@ -499,16 +507,21 @@ class ActionResult(_message.Message):
     def failure(self) -> _failure_pb2.Failure:
         """It failed."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. As in ActionBeat."""
+
     def __init__(
         self,
         *,
         token: _builtins.bytes = ...,
         result: _payload_pb2.Payload | None = ...,
         failure: _failure_pb2.Failure | None = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "result", b"result", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "logs", b"logs", "outcome", b"outcome", "result", b"result", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -546,12 +559,15 @@ class Welcome(_message.Message):
     MAX_CREDITS_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    MAX_LOG_LINES_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     """Output only. Id of the server process."""
     max_credits: _builtins.int
     """Output only. Most credits that may be outstanding."""
     max_message_bytes: _builtins.int
     """Output only. Largest message in bytes."""
+    max_log_lines: _builtins.int
+    """Output only. Most lines that are kept of the log of an offer; 0: none are."""
     @_builtins.property
     def delivery_lease(self) -> _duration_pb2.Duration:
         """Output only. Time within which an offer must be accepted or answered."""
@@ -578,10 +594,11 @@ class Welcome(_message.Message):
         max_credits: _builtins.int = ...,
         max_message_bytes: _builtins.int = ...,
         in_flight: _abc.Iterable[Global___InFlightVerdict] | None = ...,
+        max_log_lines: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "delivery_lease", b"delivery_lease", "work_lease", b"work_lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "delivery_lease", b"delivery_lease", "in_flight", b"in_flight", "max_credits", b"max_credits", "max_message_bytes", b"max_message_bytes", "server_id", b"server_id", "work_lease", b"work_lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "delivery_lease", b"delivery_lease", "in_flight", b"in_flight", "max_credits", b"max_credits", "max_log_lines", b"max_log_lines", "max_message_bytes", b"max_message_bytes", "server_id", b"server_id", "work_lease", b"work_lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1164,6 +1181,7 @@ class CompleteActionRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     token: _builtins.bytes
@@ -1178,6 +1196,10 @@ class CompleteActionRequest(_message.Message):
     def result(self) -> _payload_pb2.Payload:
         """Optional. The result; absent means the JSON value null."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. Only with a token: as in ActionBeat."""
+
     def __init__(
         self,
         *,
@@ -1186,10 +1208,11 @@ class CompleteActionRequest(_message.Message):
         action: Global___ActionReference | None = ...,
         result: _payload_pb2.Payload | None = ...,
         request_id: _builtins.str = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "result", b"result", "target", b"target", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "namespace", b"namespace", "request_id", b"request_id", "result", b"result", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "logs", b"logs", "namespace", b"namespace", "request_id", b"request_id", "result", b"result", "target", b"target", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["token", "action"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -1238,6 +1261,7 @@ class FailActionRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     token: _builtins.bytes
@@ -1252,6 +1276,10 @@ class FailActionRequest(_message.Message):
     def failure(self) -> _failure_pb2.Failure:
         """Required. What went wrong."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. Only with a token: as in ActionBeat."""
+
     def __init__(
         self,
         *,
@@ -1260,10 +1288,11 @@ class FailActionRequest(_message.Message):
         action: Global___ActionReference | None = ...,
         failure: _failure_pb2.Failure | None = ...,
         request_id: _builtins.str = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "failure", b"failure", "target", b"target", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "failure", b"failure", "namespace", b"namespace", "request_id", b"request_id", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "failure", b"failure", "logs", b"logs", "namespace", b"namespace", "request_id", b"request_id", "target", b"target", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["token", "action"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -529,3 +529,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("action_slots_by_name", "action_slots", ["namespace", "name"], unique=False)
+    op.create_table(
+        "action_logs",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("level", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "action_id", "epoch", "number"),
+        sqlite_with_rowid=False,
+    )
