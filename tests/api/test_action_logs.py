@@ -100,7 +100,7 @@ secretive:
         odd = [
             line(0, "no number"),
             line(1, "x" * 5000),
-            line(2, "a\0b", level=99),  # type: ignore[arg-type]
+            line(2, "a\0b", level=99),
             line(3, "long ago", at=Timestamp(seconds=-5)),
             line(4, "the pin is hunter2-hunter2"),
             line(5, "one too many"),

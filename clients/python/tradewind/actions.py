@@ -90,7 +90,7 @@ class ActionContext:
 
     @property
     def traceparent(self) -> str:
-        """W3C trace context; "" if the execution is not traced."""
+        """W3C trace context of the execution, which calls made in the function carry; "" if it is not traced."""
         return self._offer.traceparent
 
     @property

@@ -38,6 +38,7 @@ from tradewind.actions import (
 )
 from tradewind.connection import Connection
 from tradewind.retry import Backoff
+from tradewind.tracing import traced
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import action_callback_pb2_grpc
 from tradewind.work_session import Held, WorkSession
@@ -351,7 +352,8 @@ class _Run:
 
     async def _perform_async(self, action: Registered, offer: v1.Offer, context: ActionContext) -> None:
         try:
-            value = await action.function(**_arguments(action, offer, context))
+            with traced(offer.traceparent):
+                value = await action.function(**_arguments(action, offer, context))
             result = succeeded(offer.token, value)
         except asyncio.CancelledError:
             result = cancelled(offer.token)
@@ -409,8 +411,11 @@ class _Run:
 
 def _perform(action: Registered, offer: v1.Offer, context: ActionContext | None) -> v1.ActionResult:
     try:
-        value = action.function(**_arguments(action, offer, context))
-        return succeeded(offer.token, value)
+        arguments = _arguments(action, offer, context)
+        if not offer.traceparent:
+            return succeeded(offer.token, action.function(**arguments))
+        with traced(offer.traceparent):
+            return succeeded(offer.token, action.function(**arguments))
     except Exception as error:
         if context is not None and context.is_cancelled:
             return cancelled(offer.token)

@@ -309,7 +309,7 @@ class Batch:
             self._tx.connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
         )
         decision = decide(spec, None, command, library)
-        live = Live(envelope, decision.state, program=Program(spec, library))
+        live = Live(envelope, decision.state, program=Program(spec, library), trace=provenance.trace)
         self._lives[envelope.id] = live
         self._changes.add(live, decision, provenance)
 
@@ -433,7 +433,8 @@ class Batch:
         try:
             if spec is None:
                 raise DefinitionNotFound(what="workflow", name=name, workflow_namespace=workflow_namespace)
-            self._begin(envelope, spec, command, Provenance(f"parent:{message.source}", "StartExecution"))
+            cause = Provenance(f"parent:{message.source}", "StartExecution", trace=body.get("trace", ""))
+            self._begin(envelope, spec, command, cause)
         except Refusal as refusal:
             told = encode({"action": body["action"], "output": None, "message": str(refusal)})
             self._changes.messages.append(

@@ -191,7 +191,7 @@ class Changes:
         # what all events of a decision have in common
         before = (envelope.namespace, root_id, envelope.workflow, envelope.business_key)
         caused = (at_us, provenance.actor, provenance.cause, provenance.request_id)
-        log, xid, trace, span = self.events, self.xid, provenance.trace, len(events)
+        log, xid, trace, span = self.events, self.xid, provenance.trace or live.trace, len(events)
         for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
             kind = _KINDS[type(event)]
@@ -280,6 +280,7 @@ def _schedule(
                 "semantics_version": envelope.semantics_version,
                 "initiator": live.state.initiator,
                 "priority": event.priority,
+                "trace": provenance.trace or live.trace,
             }
         )
         changes.messages.append(Message(event.child, envelope.id, revision, "start", envelope.namespace, at, body))
@@ -288,8 +289,8 @@ def _schedule(
         return
     task = live.state.tasks[event.task]
     detail = OfferDetail(
-        task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key, provenance.trace,
-        task.id if event.posted else 0,
+        task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key,
+        provenance.trace or live.trace,        task.id if event.posted else 0,
     )  # fmt: skip
     rank = at - event.priority * PRIORITY_STEP_US
     changes.queued[envelope.id, event.action] = QueueRow(

@@ -57,6 +57,8 @@ class Live(msgspec.Struct, gc=False):
     size_bytes: int = 0
     #: What it runs, once that was looked up.
     program: Program | None = None
+    #: W3C trace context of its start, or "".
+    trace: str = ""
 
 
 class Provenance(msgspec.Struct, frozen=True, gc=False):

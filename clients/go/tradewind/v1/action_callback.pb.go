@@ -1383,7 +1383,8 @@ type Offer struct {
 	Workflow string `protobuf:"bytes,14,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	// Output only. Index of the item, from 0; absent if the task has no items.
 	ItemIndex *uint32 `protobuf:"varint,15,opt,name=item_index,json=itemIndex,proto3,oneof" json:"item_index,omitempty"`
-	// Output only. W3C trace context; empty if the execution is not traced.
+	// Output only. W3C trace context: what the call that started the execution, or its parent, had as the metadata
+	// "traceparent"; empty if it is not traced.
 	Traceparent string `protobuf:"bytes,16,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// Output only. How often this attempt was offered, from 1.
 	Deliveries uint32 `protobuf:"varint,17,opt,name=deliveries,proto3" json:"deliveries,omitempty"`

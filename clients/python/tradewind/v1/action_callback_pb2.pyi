@@ -705,7 +705,9 @@ class Offer(_message.Message):
     item_index: _builtins.int
     """Output only. Index of the item, from 0; absent if the task has no items."""
     traceparent: _builtins.str
-    """Output only. W3C trace context; empty if the execution is not traced."""
+    """Output only. W3C trace context: what the call that started the execution, or its parent, had as the metadata
+    "traceparent"; empty if it is not traced.
+    """
     deliveries: _builtins.int
     """Output only. How often this attempt was offered, from 1."""
     business_key: _builtins.str
