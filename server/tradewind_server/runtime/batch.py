@@ -201,8 +201,11 @@ class Batch:
             state = live.state
             ended = snapshot(live, 0) if state.is_final else None
             self.outcome.announcements.append(
-                r.Announcement(id_, live.envelope.namespace, state.revision, state.state, events, ended)
-            )
+                r.Announcement(
+                    id_, live.envelope.namespace, state.revision, state.state, events, ended,
+                    sum(len(event.body) for event in events),
+                )
+            )  # fmt: skip
 
     # --- states ----------------------------------------------------------------------------------
 

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from tradewind_server.runtime.requests import Announcement, Snapshot
 from tradewind_server.store.records import StoredEvent
 
-#: Batches kept for a subscriber before it has to read the table.
+#: Batches kept for a subscriber before it has to read the table, and bytes of them, unless one alone has more.
 _KEPT = 32
+KEPT_BYTES = 1024 * 1024
 
 
 class Subscription:
@@ -25,7 +26,8 @@ class Subscription:
         #: Woken by the end of the execution only.
         self.end_only = end_only
         self.execution_id = execution_id
-        self._pending: collections.deque[Announcement] = collections.deque(maxlen=_KEPT)
+        self._pending: collections.deque[Announcement] = collections.deque()
+        self._pending_bytes = 0
         self._wake = asyncio.Event()
         #: Something happened that is not in `_pending`.
         self._unseen = False
@@ -38,7 +40,20 @@ class Subscription:
             return
         else:
             self._pending.append(announcement)
+            self._pending_bytes += announcement.size_bytes
+            while len(self._pending) > _KEPT or (self._pending_bytes > KEPT_BYTES and len(self._pending) > 1):
+                self._pop()
         self._wake.set()
+
+    def _pop(self) -> Announcement:
+        announcement = self._pending.popleft()
+        self._pending_bytes -= announcement.size_bytes
+        return announcement
+
+    @property
+    def pending_bytes(self) -> int:
+        """Return how many bytes of events it keeps."""
+        return self._pending_bytes
 
     async def wait(self, timeout: float) -> bool:
         """Wait until something may have happened, *timeout* seconds at most; return whether it has."""
@@ -55,9 +70,9 @@ class Subscription:
         while self._pending:
             events = self._pending[0].events
             if events[-1].revision <= revision:
-                self._pending.popleft()
+                self._pop()
             elif events[0].revision == revision + 1:
-                return self._pending.popleft().events
+                return self._pop().events
             else:
                 return None
         return None
@@ -66,6 +81,7 @@ class Subscription:
         """Return the ended execution, if what was pushed since the last time says so."""
         ended = self._pending[-1].ended if self._pending else None
         self._pending.clear()
+        self._pending_bytes = 0
         return ended
 
     def take_unseen(self) -> bool:

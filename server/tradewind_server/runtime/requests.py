@@ -282,6 +282,8 @@ class Announcement(msgspec.Struct, frozen=True):
     events: Sequence[StoredEvent]
     #: Set when the execution has ended.
     ended: Snapshot | None = None
+    #: Of the events' bodies.
+    size_bytes: int = 0
 
 
 class Outcome(msgspec.Struct):
