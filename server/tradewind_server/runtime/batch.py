@@ -378,7 +378,8 @@ class Batch:
         self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.answered[key] = by._replace(worker=request.worker)
         self._delivery.ended(key)
-        self._delivery.note_logs(key, request.attempt, request.epoch, request.logs)
+        if request.epoch:
+            self._delivery.note_logs(key, request.attempt, request.epoch, request.logs)
         return r.Recorded(request.target, live.state.revision, is_new=True)
 
     def _posted(self, request: r.Posted) -> object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 #: Namespace, action, and the target that the task names, or "".
 QueueName = tuple[str, str, str]
@@ -192,7 +192,7 @@ class Desk:
             if session is not None and session.held[name] > 0:
                 session.held[name] -= 1
 
-    def note_queued(self, keys: Iterable[QueueName]) -> None:
+    def note_queued(self, keys: Collection[QueueName]) -> None:
         """Rows may wait in these queues, or go where a limit kept them."""
         with self._lock:
             self._drained.difference_update(keys)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tradewind_server.clock import SystemClock, to_microseconds
-from tradewind_server.errors import Refusal
+from tradewind_server.errors import Refusal, ServerDraining
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Desk, Session
 from tradewind_server.runtime.tail import Read
@@ -146,6 +146,8 @@ class Workers:
         await asyncio.sleep(_GATHER_SECONDS)
         try:
             await self.flush()
+        except ServerDraining:
+            return  # the last request of this server takes all of them out
         except Refusal as refusal:
             log.warning("who works here could not be written down: %s; the next beat does", refusal)
 
