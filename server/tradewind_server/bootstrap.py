@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from tradewind.v1 import (
     action_callback_pb2,
     action_callback_pb2_grpc,
+    action_limit_service_pb2,
+    action_limit_service_pb2_grpc,
     definition_service_pb2,
     definition_service_pb2_grpc,
     environment_service_pb2,
@@ -30,6 +32,8 @@ from tradewind.v1 import (
     server_service_pb2_grpc,
     subscription_service_pb2,
     subscription_service_pb2_grpc,
+    worker_service_pb2,
+    worker_service_pb2_grpc,
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
 from tradewind_server.actions.egress import EgressPolicy
@@ -38,6 +42,7 @@ from tradewind_server.actions.webhook_sender import WebhookSender
 from tradewind_server.actions.webhooks import Webhooks
 from tradewind_server.actions.worker import BuiltInWorker
 from tradewind_server.api.access import Access, Proxy
+from tradewind_server.api.action_limits import ActionLimits
 from tradewind_server.api.callback import Callback
 from tradewind_server.api.definitions import Definitions
 from tradewind_server.api.environments import Environments
@@ -49,6 +54,7 @@ from tradewind_server.api.pages import Pages
 from tradewind_server.api.retention import Retention
 from tradewind_server.api.subscriptions import Subscriptions
 from tradewind_server.api.tokens import Tokens, UnusableTokens
+from tradewind_server.api.workers import Workers
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import SystemIds
 from tradewind_server.runtime.runtime import Runtime
@@ -70,6 +76,8 @@ _SERVICES = (
     (human_task_service_pb2, "HumanTaskService"),
     (action_callback_pb2, "ActionCallback"),
     (retention_service_pb2, "RetentionService"),
+    (worker_service_pb2, "WorkerService"),
+    (action_limit_service_pb2, "ActionLimitService"),
     (server_service_pb2, "ServerService"),
 )
 
@@ -147,6 +155,8 @@ class Server:
         human_task_service_pb2_grpc.add_HumanTaskServiceServicer_to_server(HumanTasks(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
         retention_service_pb2_grpc.add_RetentionServiceServicer_to_server(Retention(runtime), server)
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(runtime, pages), server)
+        action_limit_service_pb2_grpc.add_ActionLimitServiceServicer_to_server(ActionLimits(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]

@@ -516,6 +516,14 @@ class ActionIsHuman(Refusal):
     )
 
 
+class WorkerNotFound(Refusal):
+    """No worker with this name is connected or polls."""
+
+    reason = "WORKER_NOT_FOUND"
+    kind = Kind.NOT_FOUND
+    sentence = "Expected a worker that is connected or polls, but there is no '{worker}'. ListWorkers shows who is."
+
+
 # --- watching and the server ---------------------------------------------------------------------
 
 

@@ -69,6 +69,8 @@ class Settings:
     max_deliveries: int = 10
     #: Workers lost right after Accept after which an action is NOT_DELIVERABLE.
     max_losses: int = 3
+    #: Most lines that are kept of the log of one offer of an action, the first ones; 0: none.
+    max_action_log_lines: int = 1000
     #: Seconds that running work has to answer a cancellation.
     cancel_grace_seconds: int = 30
     #: Seconds a finished request id is remembered.

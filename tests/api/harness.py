@@ -18,6 +18,7 @@ from tradewind import values
 from tradewind.v1 import (
     action_callback_pb2,
     action_callback_pb2_grpc,
+    action_limit_service_pb2_grpc,
     definition_pb2,
     definition_service_pb2,
     definition_service_pb2_grpc,
@@ -26,6 +27,7 @@ from tradewind.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
     human_task_service_pb2_grpc,
+    worker_service_pb2_grpc,
 )
 from tradewind_server.bootstrap import Server
 from tradewind_server.settings import Settings
@@ -57,6 +59,8 @@ class Served:
         self.executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
         self.people: Any = human_task_service_pb2_grpc.HumanTaskServiceStub(channel)
         self.definitions: Any = definition_service_pb2_grpc.DefinitionServiceStub(channel)
+        self.limits: Any = action_limit_service_pb2_grpc.ActionLimitServiceStub(channel)
+        self.workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self.callback: Any = action_callback_pb2_grpc.ActionCallbackStub(channel)
 
     async def deploy(self, text: str, namespace: str = "") -> None:
@@ -144,7 +148,7 @@ class Hand:
         self._stream = stream
         self._granted = 0
         self._queues: dict[str, asyncio.Queue[Any]] = {
-            kind: asyncio.Queue() for kind in ("welcome", "offers", "orders", "receipts", "go_away", "ended")
+            kind: asyncio.Queue() for kind in ("welcome", "offers", "orders", "receipts", "go_away", "standby", "ended")
         }
         self._reader: asyncio.Task[None] | None = None
         self.welcome = action_callback_pb2.Welcome()
@@ -213,6 +217,11 @@ class Hand:
         """Return token and kind of the next order."""
         found = await self._next("orders")
         return found.token, action_callback_pb2.OrderKind.Name(found.kind).removeprefix("ORDER_KIND_")
+
+    async def standby(self) -> tuple[bool, str]:
+        """Return whether the worker is taken out of service, and why."""
+        found = await self._next("standby")
+        return found.is_draining, found.message
 
     async def ended(self) -> grpc.aio.AioRpcError | None:
         """Wait for the end of the stream; return why, or None for a fine one."""

@@ -198,17 +198,11 @@ async def test_queued_action_says_whether_anybody_takes_it(served: Served) -> No
         await hand.finish(offer.token, 1)
         await served.ended(first)  # so that the server has read what was sent before
         assert await explained(served, second) == [
-            (
-                "WORKER_ABSENT",
-                "t",
-                "The only workers of this server that serve 'shop.do' are draining (1). Start one.",
-            )
+            ("WORKER_ABSENT", "t", "The only workers that serve 'shop.do' are draining (1). Start or resume one.")
         ]
     async with served.worker("shop.other"):
         id_ = await served.start("one", {"n": 2}, business_key="k")
-        assert await explained(served, id_) == [
-            ("WORKER_ABSENT", "t", "No worker of this server serves 'shop.do'. Start one.")
-        ]
+        assert await explained(served, id_) == [("WORKER_ABSENT", "t", "No worker serves 'shop.do'. Start one.")]
 
 
 async def test_worker_is_named_with_what_it_says(served: Served) -> None:

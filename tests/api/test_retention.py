@@ -13,8 +13,15 @@ import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 
 from tests.api.harness import PATIENCE, Served, refused, serving, start
+from tradewind.v1 import (
+    action_limit_pb2,
+    action_limit_service_pb2,
+    action_pb2,
+    retention_pb2,
+    retention_service_pb2,
+    retention_service_pb2_grpc,
+)
 from tradewind.v1 import execution_service_pb2 as pb
-from tradewind.v1 import retention_pb2, retention_service_pb2, retention_service_pb2_grpc
 from tradewind_server.runtime import requests as r
 from tradewind_server.store import retention, schema
 from tradewind_server.store.records import Provenance
@@ -45,6 +52,8 @@ TABLES = (
     "actions",
     "arrivals",
     "action_queue",
+    "action_slots",
+    "action_logs",
     "timers",
     "removals",
 )
@@ -107,6 +116,25 @@ async def test_whole_trees_are_removed_with_all_that_they_left(served: Served) -
 
     assert _rows(served) == {}
     assert await _listed(served) == set()
+
+
+async def test_logs_and_slots_of_actions_go_with_their_execution(served: Served) -> None:
+    """They are of use to nobody without it."""
+    limit = action_limit_pb2.ActionLimit(action="shop.do", concurrency=1)
+    await served.limits.PutActionLimit(action_limit_service_pb2.PutActionLimitRequest(limit=limit))
+    id_ = await served.start()
+    [offer] = await served.poll()
+    lines = [action_pb2.LogLine(number=n, message="said") for n in range(1, 4)]
+    await served.complete(offer.token, 1, logs=lines)
+    await served.ended(id_)
+    assert _rows(served)["action_logs"] == 3
+    assert _rows(served)["action_slots"] == 1
+
+    _age(served, id_)
+    await _keep(served, 60)
+    await served.server.runtime.pruner.run()
+
+    assert _rows(served) == {}
 
 
 async def test_nothing_else_is_removed(served: Served) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 import tests.cli.test_check as command_line
+import tradewind as tradewind_client
 from tests.docs.story import Story
 
 pytestmark = pytest.mark.slow
@@ -198,6 +201,81 @@ def test_retention_is_set_listed_and_removed(story: Story) -> None:
     answer(story, "retention", "delete", "--workflow", "book")
     assert refusal(story, "retention", "set", "soon") == (2, "UNUSABLE_INPUT")
     assert refusal(story, "retention", "set", "1s") == (1, "FIELD_INVALID")
+
+
+def test_workers_are_listed_drained_and_resumed(story: Story) -> None:
+    """Over the command line; one that is not there is refused."""
+    client = tradewind_client.connect(story.address)
+    worker = tradewind_client.Worker(client, worker_id="cli-1", build="7", labels={"site": "oslo"})
+    worker.action("cli.do")(lambda: None)
+    thread = threading.Thread(target=lambda: asyncio.run(worker.serve()))
+    thread.start()
+    try:
+        assert worker.wait_connected(10)
+        [found] = answer(story, "workers", "--action", "cli.do")
+        assert (found["worker_id"], found["state"], found["in_hand"], found["build"]) == ("cli-1", "ACTIVE", 0, "7")
+        assert found["actions"] == [{"name": "cli.do", "concurrency": 32, "labels": {"site": "oslo"}}]
+        assert [w["state"] for w in answer(story, "workers", "drain", "cli-1", "--message", "disks")] == ["DRAINING"]
+        [drained] = answer(story, "workers", "--filter", "state = DRAINING")
+        assert drained["drain_message"] == "disks"
+        assert worker.is_drained
+        shown = tradewind(story, "workers").stdout.decode().splitlines()
+        assert [line.split()[0] for line in shown] == ["ID", "cli-1"]
+        assert [w["state"] for w in answer(story, "workers", "resume", "cli-1")] == ["ACTIVE"]
+    finally:
+        worker.stop()
+        thread.join(10)
+        client.close()
+    assert refusal(story, "workers", "drain", "nobody") == (1, "WORKER_NOT_FOUND")
+
+
+def test_log_of_an_action_is_shown(story: Story) -> None:
+    """What the worker's function wrote, with its level; inline functions write, too."""
+    (story.folder / "chatty.yaml").write_text(
+        "version: '2.0'\nchatty:\n  tasks:\n    a: {action: cli.chat, on-success: b}\n    b: {action: cli.quick}\n"
+    )
+    answer(story, "deploy", str(story.folder / "chatty.yaml"))
+    client = tradewind_client.connect(story.address)
+    worker = tradewind_client.Worker(client)
+
+    def chat(context: tradewind_client.ActionContext) -> None:
+        context.log("begun")
+        context.log("odd", level="warning")
+
+    worker.action("cli.chat")(chat)
+    worker.action("cli.quick", inline=True)(lambda context: context.log("quick", level="DEBUG"))
+    thread = threading.Thread(target=lambda: asyncio.run(worker.serve()))
+    thread.start()
+    try:
+        id_ = answer(story, "start", "chatty", "--wait")["id"]
+        shown = tradewind(story, "actions", "logs", id_).stdout.decode().splitlines()
+        assert [line.split()[2:] for line in shown] == [
+            ["a1", "INFO", "begun"],
+            ["a1", "WARNING", "odd"],
+            ["a2", "DEBUG", "quick"],
+        ]
+        lines = tradewind(story, "actions", "logs", id_, "a2", "--json").stdout.decode().splitlines()
+        assert [json.loads(line)["message"] for line in lines] == ["quick"]
+    finally:
+        worker.stop()
+        thread.join(10)
+        client.close()
+
+
+def test_limits_are_set_listed_and_removed(story: Story) -> None:
+    """Of both kinds; what is no limit is refused."""
+    assert answer(story, "limits", "list") == []
+    assert answer(story, "limits", "set", "cli.do", "--concurrency", "5")["concurrency"] == 5
+    limit = answer(story, "limits", "set", "cli.other", "--rate", "100/1m")
+    assert (limit["concurrency"], limit["rate"], limit["period_seconds"]) == (None, 100, 60.0)
+    assert answer(story, "limits", "set", "cli.do", "--rate", "2/s", "--concurrency", "0")["rate"] == 2
+    shown = tradewind(story, "limits", "list").stdout.decode().splitlines()
+    assert [line.split()[0] for line in shown] == ["ACTION", "cli.do", "cli.other"]
+    answer(story, "limits", "remove", "cli.other")
+    answer(story, "limits", "remove", "cli.do")
+    assert answer(story, "limits", "list") == []
+    assert refusal(story, "limits", "set", "cli.do") == (1, "FIELD_INVALID")
+    assert refusal(story, "limits", "set", "cli.do", "--rate", "fast") == (2, "UNUSABLE_INPUT")
 
 
 def test_start_waits_and_fails_at_its_timeout(story: Story) -> None:

@@ -157,6 +157,34 @@ def test_a_checkpoint_that_fits_in_no_message_is_refused_where_it_is_made(sessio
         context.heartbeat(checkpoint="1" * work_session.MAX_BYTES)
 
 
+def test_lines_of_a_log_go_out_once_on_a_stream_and_again_on_the_next(session: WorkSession) -> None:
+    """With the same numbers, so that the server keeps them once; what is left goes with the result."""
+    session.max_log_lines = 3
+    context = ActionContext(v1.Offer(), session.hold(v1.Offer(token=b"1"), 0))
+    session.tick(2)
+    context.log("one")
+    context.log("two", level="warning")
+
+    assert _logs(session, 10) == [(1, 2, "one"), (2, 3, "two")]
+    assert _logs(session, 20) == []
+    reopen(session, 20)
+    assert _logs(session, 30) == [(1, 2, "one"), (2, 3, "two")]
+    context.log("three", level="ERROR")
+    context.log("one too many")
+    with pytest.raises(ValueError, match="LOUD"):
+        context.log("four", level="loud")
+    session.finish(v1.ActionResult(token=b"1"))
+    assert _logs(session, 31) == [(3, 4, "three")]
+
+
+def _logs(session: WorkSession, now: float) -> list[tuple[int, int, str]]:
+    """Return number, level and text of the lines that go out at a moment."""
+    said: list[v1.ActionBeat | v1.ActionResult] = []
+    for request in session.outgoing(now):
+        said += [*request.beat.actions, *request.results.results]
+    return [(line.number, line.level, line.message) for item in said for line in item.logs]
+
+
 def test_more_than_a_thousand_actions_can_be_given_back(session: WorkSession) -> None:
     """The contract allows a thousand in a message; a worker with more in hand broke it."""
     for number in range(1001):

@@ -52,6 +52,57 @@ def test_own_limit_of_an_action_bounds_it() -> None:
     assert desk.take(("default", "report", "")) is not None
 
 
+def test_worker_that_is_held_is_given_nothing_and_keeps_its_room() -> None:
+    """Credits that come meanwhile count; one that drains by its own word is not called back."""
+    desk = _desk(a=1)
+    desk.note_drained([("default", "work", "")])
+
+    desk.hold("a", is_held=True)
+    desk.grant("a", 1)
+    assert (_taken(desk), desk.is_leaving("a")) == ("", True)
+    desk.hold("a", is_held=False)
+    desk.note_drained([("default", "work", "")])
+    assert [_taken(desk), _taken(desk), _taken(desk)] == ["a", "a", ""]
+
+    desk.drain("a")
+    desk.hold("a", is_held=False)
+    desk.grant("a", 1)
+    assert (_taken(desk), desk.wants()) == ("", [])
+
+
+def test_action_with_a_limit_is_never_handed_out_past_its_queue() -> None:
+    """Found empty, its queue rests until something comes or a place is free; without the limit all is as before."""
+    desk = _desk(a=5)
+    queue = ("default", "work", "")
+    desk.note_drained([queue])
+    desk.set_limited(frozenset({("default", "work")}))
+
+    assert _taken(desk) == ""
+    assert [wanted for _, wanted in desk.wants()] == [[("work", "", 5)]]
+    desk.note_drained([queue])
+    assert (_taken(desk), desk.wants()) == ("", [])
+    desk.note_queued([queue])
+    assert len(desk.wants()) == 1
+    desk.note_limited([queue], desk.woken)
+    assert desk.wants() == []
+    desk.set_limited(frozenset())
+    assert len(desk.wants()) == 1
+    desk.note_drained([queue])
+    assert _taken(desk) == "a"
+
+
+def test_queue_does_not_rest_if_a_place_became_free_meanwhile() -> None:
+    """What a batch saw may be old when the batch is over."""
+    desk = _desk(a=5)
+    desk.set_limited(frozenset({("default", "work")}))
+    before = desk.woken
+
+    desk.note_queued([("default", "work", "")])
+    desk.note_limited([("default", "work", "")], before)
+
+    assert len(desk.wants()) == 1
+
+
 def test_worker_of_another_namespace_is_given_nothing() -> None:
     """The namespace is never crossed."""
     desk = _desk(a=5)

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
 )
@@ -100,10 +103,24 @@ type Call struct {
 	// Offer is the message it came from.
 	Offer *tradewindv1.Offer
 
-	note func(progress string, checkpoint *tradewindv1.Payload)
+	note  func(progress string, checkpoint *tradewindv1.Payload)
+	write func(line *tradewindv1.LogLine)
 }
 
-func newCall(offer *tradewindv1.Offer, note func(string, *tradewindv1.Payload)) *Call {
+// LogLevel says how important a line of a log is.
+type LogLevel = tradewindv1.LogLevel
+
+// Levels of lines.
+const (
+	LogDebug   = tradewindv1.LogLevel_LOG_LEVEL_DEBUG
+	LogInfo    = tradewindv1.LogLevel_LOG_LEVEL_INFO
+	LogWarning = tradewindv1.LogLevel_LOG_LEVEL_WARNING
+	LogError   = tradewindv1.LogLevel_LOG_LEVEL_ERROR
+)
+
+func newCall(
+	offer *tradewindv1.Offer, note func(string, *tradewindv1.Payload), write func(*tradewindv1.LogLine),
+) *Call {
 	call := &Call{
 		ExecutionID:    offer.GetExecutionId(),
 		ActionID:       offer.GetActionId(),
@@ -119,6 +136,7 @@ func newCall(offer *tradewindv1.Offer, note func(string, *tradewindv1.Payload)) 
 		Timeout:        offer.GetTimeoutLeft().AsDuration(),
 		Offer:          offer,
 		note:           note,
+		write:          write,
 	}
 	if offer.ItemIndex != nil {
 		call.ItemIndex = int(offer.GetItemIndex())
@@ -128,6 +146,16 @@ func newCall(offer *tradewindv1.Offer, note func(string, *tradewindv1.Payload)) 
 
 // Progress says how far the action is, for people, with the next beat. The lease is renewed without it.
 func (c *Call) Progress(message string) { c.note(message, nil) }
+
+// Log writes a line into the action's log, which operators read, with the next beat. The server keeps the first 1,000
+// lines of an offer, unless it is set otherwise, and 4,096 characters of each; it is for what an operator wants to know,
+// not for a program's whole log.
+func (c *Call) Log(level LogLevel, message string) {
+	if len(message) > 4*maxLogCharacters { // the server cuts by characters
+		message = strings.ToValidUTF8(message[:4*maxLogCharacters], "")
+	}
+	c.write(&tradewindv1.LogLine{At: timestamppb.Now(), Level: level, Message: message})
+}
 
 // SaveCheckpoint keeps what the next attempt needs to go on from here, any JSON value, with the next beat: it then finds
 // it in LastCheckpoint. It fails with [ErrNotCarried].
@@ -142,6 +170,9 @@ func (c *Call) SaveCheckpoint(value any) error {
 	c.note("", checkpoint.payload)
 	return nil
 }
+
+// Most characters that the server keeps of a line of a log.
+const maxLogCharacters = 4096
 
 type callKey struct{}
 

@@ -24,11 +24,13 @@ type Client struct {
 	connection   *grpc.ClientConn
 	clock        clock
 	callback     tradewindv1.ActionCallbackClient
+	limits       tradewindv1.ActionLimitServiceClient
 	definitions  tradewindv1.DefinitionServiceClient
 	environments tradewindv1.EnvironmentServiceClient
 	executions   tradewindv1.ExecutionServiceClient
 	retention    tradewindv1.RetentionServiceClient
 	server       tradewindv1.ServerServiceClient
+	workers      tradewindv1.WorkerServiceClient
 }
 
 // Connect makes a client. Nothing is sent yet, so it fails only if the options make no sense.
@@ -43,11 +45,13 @@ func Connect(options Options) (*Client, error) {
 		connection:   connection,
 		clock:        systemClock{},
 		callback:     tradewindv1.NewActionCallbackClient(connection),
+		limits:       tradewindv1.NewActionLimitServiceClient(connection),
 		definitions:  tradewindv1.NewDefinitionServiceClient(connection),
 		environments: tradewindv1.NewEnvironmentServiceClient(connection),
 		executions:   tradewindv1.NewExecutionServiceClient(connection),
 		retention:    tradewindv1.NewRetentionServiceClient(connection),
 		server:       tradewindv1.NewServerServiceClient(connection),
+		workers:      tradewindv1.NewWorkerServiceClient(connection),
 	}, nil
 }
 

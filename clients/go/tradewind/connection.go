@@ -122,6 +122,8 @@ const serviceConfig = `{
       {"service": "tradewind.v1.DefinitionService"},
       {"service": "tradewind.v1.EnvironmentService"},
       {"service": "tradewind.v1.RetentionService"},
+      {"service": "tradewind.v1.WorkerService"},
+      {"service": "tradewind.v1.ActionLimitService"},
       {"service": "tradewind.v1.ExecutionService"},
       {"service": "tradewind.v1.ServerService"}
     ],

@@ -119,6 +119,8 @@ func (c *handClock) untilAsked(t *testing.T, match func(time.Duration) bool) tim
 
 // fakeServer plays what tests script.
 type fakeServer struct {
+	tradewindv1.UnimplementedWorkerServiceServer
+	tradewindv1.UnimplementedActionLimitServiceServer
 	tradewindv1.UnimplementedActionCallbackServer
 	tradewindv1.UnimplementedExecutionServiceServer
 
@@ -133,6 +135,8 @@ type fakeServer struct {
 	answers   []error // to starts; then they succeed
 	execution *tradewindv1.Execution
 	metadata  metadata.MD
+	drained   *tradewindv1.DrainWorkerRequest
+	limit     *tradewindv1.ActionLimit
 }
 
 func (s *fakeServer) WatchExecution(
@@ -261,6 +265,8 @@ func (s *stage) send(message any) {
 		response.Message = message
 	case *tradewindv1.WorkResponse_GoAway:
 		response.Message = message
+	case *tradewindv1.WorkResponse_Standby:
+		response.Message = message
 	}
 	_ = s.stream.Send(response) // a worker that has gone is what some tests want
 }
@@ -303,6 +309,8 @@ func serve(t *testing.T, server *fakeServer, clock clock) *Client {
 	played := grpc.NewServer()
 	tradewindv1.RegisterActionCallbackServer(played, server)
 	tradewindv1.RegisterExecutionServiceServer(played, server)
+	tradewindv1.RegisterWorkerServiceServer(played, server)
+	tradewindv1.RegisterActionLimitServiceServer(played, server)
 	go func() { _ = played.Serve(listener) }() // ends with Stop
 	client, err := Connect(Options{
 		Addresses: []string{"passthrough:///fake"},

@@ -120,4 +120,6 @@ const (
 	ReasonPersonNotManager Reason = "PERSON_NOT_MANAGER"
 	// ReasonAbsenceNotFound: there is no such absence, or it is over.
 	ReasonAbsenceNotFound Reason = "ABSENCE_NOT_FOUND"
+	// ReasonWorkerNotFound: no worker with this name is connected or polls.
+	ReasonWorkerNotFound Reason = "WORKER_NOT_FOUND"
 )

@@ -14,6 +14,8 @@ const (
 	maxItems = 1000
 	// Most bytes of items in one message: the server takes messages of 4 MiB.
 	maxMessageBytes = 3 << 20
+	// Most lines of one log in one beat or result: 400 KiB, as lines are cut.
+	maxLines = 100
 	// How often a result over which the server broke is sent again: after 2, 4, 8, 16 and 32 seconds.
 	maxFaults = 5
 )
@@ -28,6 +30,16 @@ type held struct {
 	progress   string
 	checkpoint *tradewindv1.Payload
 	isToldOn   bool // whether progress and checkpoint have gone out on this stream
+
+	logs     []*tradewindv1.LogLine
+	saidLogs int // how many of them have gone out on this stream
+}
+
+// takeLogs takes out lines of the log to send.
+func (h *held) takeLogs() []*tradewindv1.LogLine {
+	lines := h.logs[h.saidLogs:min(len(h.logs), h.saidLogs+maxLines)]
+	h.saidLogs += len(lines)
+	return lines
 }
 
 // pending is a result without a receipt yet.
@@ -46,6 +58,7 @@ type pending struct {
 //   - An offer is accepted only if its result has not come within two fifths of the delivery lease.
 //   - A result stays until its receipt has come, and is sent again on the next stream: the server knows it then.
 //   - Every accepted action at work is listed in each beat, and everything in hand in each Hello.
+//   - Lines of an action's log go out with its beats and its result, and again on the next stream, with the same numbers.
 //   - Progress and checkpoints that went out on a stream that broke go out again: nothing confirms a beat.
 //
 // It is not safe for many goroutines.
@@ -62,6 +75,7 @@ type session struct {
 	releases []*tradewindv1.Release
 
 	window, done, granted, inHandAtStart int
+	maxLogLines                          int // that the server keeps of the log of an action
 	beatInterval, deliveryLease          time.Duration
 	nextBeat                             time.Time
 	isDraining, saysDrain, isWelcome     bool
@@ -95,7 +109,7 @@ func (s *session) open() *tradewindv1.WorkRequest {
 	hello := proto.CloneOf(s.hello)
 	s.order = slices.DeleteFunc(s.order, func(token string) bool { return s.inHand[token] == nil })
 	for _, token := range s.order {
-		s.inHand[token].isToldOn = false
+		s.inHand[token].isToldOn, s.inHand[token].saidLogs = false, 0
 		hello.InFlight = append(hello.InFlight, []byte(token))
 	}
 	for token, pending := range s.results {
@@ -115,6 +129,7 @@ func (s *session) welcome(welcome *tradewindv1.Welcome, now time.Time) []string 
 	if lease := welcome.GetDeliveryLease().AsDuration(); lease > 0 {
 		s.deliveryLease = lease
 	}
+	s.maxLogLines = int(welcome.GetMaxLogLines())
 	s.window = s.capacity
 	if most := int(welcome.GetMaxCredits()); most > 0 {
 		s.window = min(s.capacity, most)
@@ -223,6 +238,14 @@ func (s *session) note(token, progress string, checkpoint *tradewindv1.Payload) 
 	}
 }
 
+// write keeps a line of an action's log for the next beat, as far as the server keeps it.
+func (s *session) write(token string, line *tradewindv1.LogLine) {
+	if action := s.inHand[token]; action != nil && len(action.logs) < s.maxLogLines {
+		line.Number = uint32(len(action.logs) + 1)
+		action.logs = append(action.logs, line)
+	}
+}
+
 // finish takes what came out of an action; it goes out with the next messages.
 func (s *session) finish(result *tradewindv1.ActionResult) {
 	action := s.inHand[string(result.GetToken())]
@@ -231,6 +254,7 @@ func (s *session) finish(result *tradewindv1.ActionResult) {
 	}
 	delete(s.inHand, string(result.GetToken()))
 	s.done++
+	result.Logs = action.logs[max(action.saidLogs, len(action.logs)-maxLines):]
 	if !action.lost {
 		s.put(result)
 	}
@@ -350,6 +374,7 @@ func (s *session) outgoingBeats() []*tradewindv1.WorkRequest {
 			continue
 		}
 		beat := &tradewindv1.ActionBeat{Token: []byte(token)}
+		beat.Logs = action.takeLogs()
 		if !action.isToldOn {
 			beat.ProgressMessage, beat.Checkpoint, action.isToldOn = action.progress, action.checkpoint, true
 		}

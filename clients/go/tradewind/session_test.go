@@ -280,3 +280,49 @@ func TestDrainIsSaidOnEachStreamAndGrantsNoMore(t *testing.T) {
 	reopen(s, 1)
 	equal(t, "again", sent(s, 1), "drain")
 }
+
+func TestLinesOfALogGoOutOnceOnAStreamAndAgainOnTheNext(t *testing.T) {
+	s := opened()
+	s.maxLogLines = 3
+	s.hold(&tradewindv1.Offer{Token: []byte("a")}, at(0))
+	s.tick(at(2))
+	for _, message := range []string{"one", "two"} {
+		s.write("a", &tradewindv1.LogLine{Message: message})
+	}
+	if found := lines(s, 10); found != "1 one, 2 two" {
+		t.Errorf("the first beat says %q", found)
+	}
+	if found := lines(s, 20); found != "" {
+		t.Errorf("the second beat says %q", found)
+	}
+	reopen(s, 20)
+	s.maxLogLines = 3
+	if found := lines(s, 30); found != "1 one, 2 two" {
+		t.Errorf("the next stream's beat says %q", found)
+	}
+	s.write("a", &tradewindv1.LogLine{Message: "three"})
+	s.write("a", &tradewindv1.LogLine{Message: "one too many"})
+	s.finish(&tradewindv1.ActionResult{Token: []byte("a")})
+	if found := lines(s, 31); found != "3 three" {
+		t.Errorf("the result says %q", found)
+	}
+}
+
+// lines takes what goes out, as the lines of logs in it.
+func lines(s *session, now float64) string {
+	var found []string
+	add := func(logs []*tradewindv1.LogLine) {
+		for _, line := range logs {
+			found = append(found, fmt.Sprint(line.GetNumber(), " ", line.GetMessage()))
+		}
+	}
+	for _, request := range s.outgoing(at(now)) {
+		for _, beat := range request.GetBeat().GetActions() {
+			add(beat.GetLogs())
+		}
+		for _, result := range request.GetResults().GetResults() {
+			add(result.GetLogs())
+		}
+	}
+	return strings.Join(found, ", ")
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -42,6 +43,7 @@ type Worker struct {
 	functions map[string]handler
 	stop      chan struct{}
 	stopOnce  sync.Once
+	isDrained atomic.Bool
 }
 
 type handler struct {
@@ -76,6 +78,10 @@ func (w *Worker) HandleAtMost(action string, concurrency int, function ActionFun
 
 // Stop takes no more actions, lets what is at work finish, and lets [Worker.Run] return. Safe from any goroutine.
 func (w *Worker) Stop() { w.stopOnce.Do(func() { close(w.stop) }) }
+
+// IsDrained says whether an operator has taken the worker out of service: it finishes what it has, stays connected, and
+// gets no more. Safe from any goroutine.
+func (w *Worker) IsDrained() bool { return w.isDrained.Load() }
 
 // Run works until ctx ends or [Worker.Stop] is called, then drains: it finishes what is at work, gives back what is not
 // done within the drain timeout, and returns nil. It returns an error only if the server refuses the worker for good.
@@ -251,8 +257,20 @@ func (r *run) take(response *tradewindv1.WorkResponse, now time.Time) {
 			r.stopFunction(string(receipt.GetToken()), ErrLeaseLost)
 		}
 	}
+	if standby := response.GetStandby(); standby != nil {
+		r.standBy(standby)
+	}
 	for _, order := range response.GetOrders().GetOrders() {
 		r.obey(string(order.GetToken()), order.GetKind())
+	}
+}
+
+func (r *run) standBy(standby *tradewindv1.Standby) {
+	r.worker.isDrained.Store(standby.GetIsDraining())
+	if standby.GetIsDraining() {
+		r.log.Warn("an operator has taken this worker out of service; it stays connected", "why", standby.GetMessage())
+	} else {
+		r.log.Warn("this worker is in service again")
 	}
 }
 
@@ -261,6 +279,7 @@ func (r *run) takeWelcome(welcome *tradewindv1.Welcome, now time.Time) []string 
 		return nil
 	}
 	r.delays.reset()
+	r.worker.isDrained.Store(false) // one that still is hears so right after
 	return r.session.welcome(welcome, now)
 }
 
@@ -295,6 +314,10 @@ func (r *run) begin(offer *tradewindv1.Offer) {
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
 		r.session.note(token, progress, checkpoint)
+	}, func(line *tradewindv1.LogLine) {
+		r.mutex.Lock()
+		defer r.mutex.Unlock()
+		r.session.write(token, line)
 	})
 	ctx, stop := context.WithCancelCause(WithTraceparent(r.life, offer.GetTraceparent()))
 	r.stops[token] = stop

@@ -71,6 +71,29 @@ func TestAWorkerTakesAnOfferAndAnswersIt(t *testing.T) {
 	equal(t, "label", hello.GetActions()[0].GetLabels()["site"], "oslo")
 }
 
+func TestAnOperatorsDrainIsSaidAndTheWorkerGoesOn(t *testing.T) {
+	var workers []*Worker
+	prepare := func(worker *Worker) {
+		workers = append(workers, worker)
+		worker.Handle("pay", func(context.Context, *Call) (any, error) { return worker.IsDrained(), nil })
+	}
+	var during, after *tradewindv1.ActionResult
+	working(t, newHandClock(), prepare, func(on *stage) {
+		on.welcome()
+		standby := &tradewindv1.Standby{IsDraining: true, Message: "new disks"}
+		on.send(&tradewindv1.WorkResponse_Standby{Standby: standby})
+		on.offer("pay", "1", `{}`)
+		during = on.result()
+		on.send(&tradewindv1.WorkResponse_Standby{Standby: &tradewindv1.Standby{}})
+		on.offer("pay", "2", `{}`)
+		after = on.result()
+	})
+
+	equal(t, "while it is drained", string(during.GetResult().GetData()), "true")
+	equal(t, "once it is resumed", string(after.GetResult().GetData()), "false")
+	equal(t, "in the end", workers[0].IsDrained(), false)
+}
+
 func TestAFailureTellsItsCodeAndDetails(t *testing.T) {
 	found := map[string]*tradewindv1.Failure{}
 	prepare := func(worker *Worker) {

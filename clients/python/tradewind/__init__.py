@@ -10,6 +10,7 @@ from tradewind.client import Client, connect
 from tradewind.connection import Connection, Tls
 from tradewind.errors import TradewindError
 from tradewind.models import Event, Execution, Failure, LogUpdate, Task, Update, Webhook
+from tradewind.tracing import traced, traceparent
 from tradewind.worker import Worker
 
 __version__ = "0.1.0"
@@ -32,4 +33,6 @@ __all__ = [
     "aio",
     "connect",
     "errors",
+    "traced",
+    "traceparent",
 ]

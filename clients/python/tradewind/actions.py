@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
-from tradewind.v1 import failure_pb2, payload_pb2
+from tradewind.v1 import action_pb2, failure_pb2, payload_pb2
 from tradewind.work_session import MAX_BYTES, Held
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,9 +42,10 @@ class ActionContext:
     A function that has a parameter named `context` gets one. It may be used from any thread.
     """
 
-    def __init__(self, offer: v1.Offer, held: Held | None) -> None:
+    def __init__(self, offer: v1.Offer, held: Held) -> None:
         self._offer = offer
         self._held = held
+        self._logging = threading.Lock()
         self._cancelled = threading.Event()
 
     @property
@@ -89,7 +90,7 @@ class ActionContext:
 
     @property
     def traceparent(self) -> str:
-        """W3C trace context; "" if the execution is not traced."""
+        """W3C trace context of the execution, which calls made in the function carry; "" if it is not traced."""
         return self._offer.traceparent
 
     @property
@@ -119,9 +120,28 @@ class ActionContext:
         Raises:
             NotCarried: the checkpoint is no JSON value, or fits in no message.
         """
-        if self._held is not None:
-            self._held.progress = progress or self._held.progress
-            self._held.checkpoint = self._held.checkpoint if checkpoint is None else _checkpoint(checkpoint)
+        self._held.progress = progress or self._held.progress
+        self._held.checkpoint = self._held.checkpoint if checkpoint is None else _checkpoint(checkpoint)
+
+    def log(self, message: str, level: str = "INFO") -> None:
+        """Write a line into the action's log, which operators read (`tradewind actions logs`), with the next beat.
+
+        The server keeps the first 1,000 lines of an offer, unless it is set otherwise, and 4,096 characters of each; it
+        is for what an operator wants to know, not for a program's whole log.
+
+        Args:
+            message: the line.
+            level: "DEBUG", "INFO", "WARNING" or "ERROR".
+
+        Raises:
+            ValueError: there is no such level.
+        """
+        line = action_pb2.LogLine(level=action_pb2.LogLevel.Value(f"LOG_LEVEL_{level.upper()}"), message=message[:4096])
+        line.at.GetCurrentTime()
+        with self._logging:
+            line.number = len(self._held.logs) + 1
+            if line.number <= self._held.max_log_lines:
+                self._held.logs.append(line)
 
     def cancel(self) -> None:
         """Tell the function to stop."""

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 from grpc import aio
 
-from tradewind import calls, errors, subscribing, values
+from tradewind import calls, errors, operating, subscribing, values
 from tradewind.calls import Call, Source, StartOptions
 from tradewind.connection import DEFAULT_ADDRESS, Connection, Tls
 from tradewind.models import (
@@ -29,6 +29,7 @@ from tradewind.models import (
     Execution,
     Exported,
     Groups,
+    LogLine,
     LogUpdate,
     Page,
     Problem,
@@ -41,11 +42,13 @@ from tradewind.models import (
     Wait,
     Webhook,
 )
+from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import AioPeople
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.subscribing import Consumption, SubscriptionOptions
 from tradewind.v1 import (
     action_callback_pb2_grpc,
+    action_limit_service_pb2_grpc,
     definition_service_pb2_grpc,
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
@@ -53,6 +56,7 @@ from tradewind.v1 import (
     retention_service_pb2_grpc,
     server_service_pb2_grpc,
     subscription_service_pb2_grpc,
+    worker_service_pb2_grpc,
 )
 from tradewind.watching import Export, Following, GapFound, LogOptions, LogWatch, Watch
 
@@ -99,6 +103,7 @@ class Client:
         self._channel = channel or open_channel(self.connection)
         self._stubs: dict[str, Any] = {
             "ActionCallback": action_callback_pb2_grpc.ActionCallbackStub(self._channel),
+            "ActionLimitService": action_limit_service_pb2_grpc.ActionLimitServiceStub(self._channel),
             "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
@@ -106,6 +111,7 @@ class Client:
             "RetentionService": retention_service_pb2_grpc.RetentionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
             "SubscriptionService": subscription_service_pb2_grpc.SubscriptionServiceStub(self._channel),
+            "WorkerService": worker_service_pb2_grpc.WorkerServiceStub(self._channel),
         }
         self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -199,6 +205,45 @@ class Client:
         """Remove a rule."""
         await self._send(calls.delete_retention(self.namespace, workflow))
 
+    # --- workers
+
+    def workers(self, filter: str = "") -> AsyncIterator[WorkerInfo]:
+        """List who works for the namespace, on all servers, page by page as they are read."""
+        return self._pages(lambda token: operating.workers(self.namespace, filter, PAGE, token))
+
+    async def worker(self, worker_id: str) -> list[WorkerInfo]:
+        """Get all connections of a worker: of each instance, to each server that it polls."""
+        return await self._send(operating.worker(self.namespace, worker_id))
+
+    async def drain_worker(self, worker_id: str, *, instance: str = "", message: str = "") -> list[WorkerInfo]:
+        """Let a worker finish what it has and give it nothing new, until `resume_worker` or a new start of it."""
+        return await self._send(operating.drain_worker(self.namespace, worker_id, instance, message))
+
+    async def resume_worker(self, worker_id: str, *, instance: str = "") -> list[WorkerInfo]:
+        """Give a worker actions again that `drain_worker` took out of service."""
+        return await self._send(operating.resume_worker(self.namespace, worker_id, instance))
+
+    # --- limits
+
+    async def put_limit(
+        self,
+        action: str,
+        *,
+        concurrency: int | None = None,
+        rate: int | None = None,
+        period: timedelta = timedelta(seconds=1),
+    ) -> ActionLimit:
+        """Bound an action: at most *concurrency* in hand, and *rate* handed out in each *period*, over all workers."""
+        return await self._send(operating.put_limit(self.namespace, action, concurrency, rate, period))
+
+    async def limits(self) -> list[ActionLimit]:
+        """List the limits, each with what is in hand."""
+        return await self._send(operating.limits(self.namespace))
+
+    async def delete_limit(self, action: str) -> None:
+        """Remove the limit of an action; what waited for it is handed out."""
+        await self._send(operating.delete_limit(self.namespace, action))
+
     # --- executions
 
     async def start(self, workflow: str, input: values.Value = None, **options: Unpack[StartOptions]) -> Execution:
@@ -288,6 +333,10 @@ class Client:
     def actions(self, execution_id: str = "", filter: str = "") -> AsyncIterator[Action]:
         """List the actions of an execution or, without id, of all."""
         return self._pages(lambda token: calls.actions(self.namespace, execution_id, filter, PAGE, token))
+
+    def action_logs(self, execution_id: str, action_id: str = "") -> AsyncIterator[LogLine]:
+        """List what workers wrote about an action or, without its id, about all of the execution."""
+        return self._pages(lambda token: calls.action_logs(self.namespace, execution_id, action_id, PAGE, token))
 
     def history(self, execution_id: str, *, after_revision: int = 0) -> AsyncIterator[Event]:
         """List what happened so far."""

@@ -24,6 +24,7 @@ from tradewind.models import (
     Event,
     Execution,
     Groups,
+    LogLine,
     Page,
     Problem,
     Progress,
@@ -440,6 +441,18 @@ def tasks(
         return Page([Task.read(item) for item in response.tasks], response.next_page_token)
 
     return Call("ExecutionService", "ListTasks", request, read)
+
+
+def action_logs(namespace: str, execution_id: str, action_id: str, size: int, token: str) -> Call[Page[LogLine]]:
+    """List what workers wrote about actions."""
+    request = execution_service_pb2.ListActionLogsRequest(
+        namespace=namespace, execution_id=execution_id, action_id=action_id, page_size=size, page_token=token
+    )
+
+    def read(response: execution_service_pb2.ListActionLogsResponse) -> Page[LogLine]:
+        return Page([LogLine.read(line) for line in response.lines], response.next_page_token)
+
+    return Call("ExecutionService", "ListActionLogs", request, read)
 
 
 def actions(namespace: str, execution_id: str, filter_: str, size: int, token: str) -> Call[Page[Action]]:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import grpc
 
+from tradewind.tracing import traceparent
+
 #: Where a server listens if nobody says otherwise.
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 
@@ -107,6 +109,8 @@ class Connection:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call."""
         token = (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        if trace := traceparent():
+            token = (*token, ("traceparent", trace))
         if not self.user:
             return token
         groups = ",".join(self.groups)

@@ -206,6 +206,24 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """What a worker wrote about its action."""
+
+    action_id: str
+    attempt: int
+    at: datetime
+    #: "DEBUG", "INFO", "WARNING" or "ERROR".
+    level: str
+    message: str
+
+    @classmethod
+    def read(cls, proto: action_pb2.LogLine) -> LogLine:
+        """Read the message."""
+        level = _name(action_pb2.LogLevel, "LOG_LEVEL_", proto.level)
+        return cls(proto.action_id, proto.attempt, _at(proto.at), level, proto.message)
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """One call that a task makes."""
 
@@ -227,6 +245,10 @@ class Action:
     #: When its last attempt was handed to a worker.
     started_at: datetime | None
     finished_at: datetime | None
+    #: What its worker last said of how far it is; "" if nothing.
+    progress: str
+    #: What its worker stored last for the next attempt; None if nothing, and once it has ended.
+    checkpoint: values.Value
     proto: action_pb2.Action = field(repr=False, compare=False)
 
     @classmethod
@@ -248,6 +270,8 @@ class Action:
             _at(proto.created_at),
             _moment(proto, "started_at"),
             _moment(proto, "finished_at"),
+            proto.progress_message,
+            _value(proto, "checkpoint"),
             proto,
         )
 
@@ -571,7 +595,7 @@ class Deployment:
 class Wait:
     """One thing that an execution waits for."""
 
-    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE", "WORKER_ABSENT" or "MESSAGE".
+    #: "TASK", "TIMER", "ACTION", "CHILD", "PAUSE", "WORKER_ABSENT", "MESSAGE", "PERSON" or "LIMIT".
     kind: str
     task: str
     action: str

@@ -6,6 +6,7 @@ Rules kept here, and nowhere else:
 - An offer is accepted only if its result has not come within two fifths of the delivery lease.
 - A result stays until its receipt has come, and is sent again on the next stream: the server knows it then.
 - What an action says of its progress goes out with a beat, and again on the next stream: nothing confirms a beat.
+- Lines of an action's log go out with its beats and its result, and again on the next stream, with the same numbers.
 - Every accepted action at work is listed in each beat, and everything in hand in each Hello.
 
 It belongs to one event loop; times are seconds of a monotonic clock that the caller passes in.
@@ -15,14 +16,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tradewind.v1 import action_callback_pb2 as v1
-from tradewind.v1 import failure_pb2, payload_pb2
+from tradewind.v1 import action_pb2, failure_pb2, payload_pb2
 
 #: Most items in one message, and most bytes: the server takes messages of 4 MiB.
 MAX_ITEMS, MAX_BYTES = 1000, 3 * 1024 * 1024
+#: Most lines of one log in one beat or result: 400 KiB, as lines are cut.
+MAX_LINES = 100
 
 Item = TypeVar("Item", v1.ActionResult, v1.ActionBeat)
 
@@ -46,6 +49,16 @@ class Held:
     said_checkpoint: payload_pb2.Payload | None = None
     #: Whether its result will not be recorded any more.
     lost: bool = False
+    #: Most lines of its log that the server keeps, the lines, and how many have been said on this stream.
+    max_log_lines: int = 0
+    logs: list[action_pb2.LogLine] = field(default_factory=list)
+    said_logs: int = 0
+
+    def unsaid_logs(self) -> list[action_pb2.LogLine]:
+        """Take out lines of the log to send."""
+        lines = self.logs[self.said_logs : self.said_logs + MAX_LINES]
+        self.said_logs += len(lines)
+        return lines
 
 
 class WorkSession:
@@ -74,6 +87,8 @@ class WorkSession:
         self._says_drain = False
         self.draining = False
         self.welcomed = False
+        #: Most lines that the server keeps of the log of an action.
+        self.max_log_lines = 0
 
     @property
     def tick_interval(self) -> float:
@@ -101,6 +116,7 @@ class WorkSession:
         self._retries.clear()
         self._in_hand_at_start = len(self._held)
         for held in self._held.values():
+            held.said_logs = 0
             held.progress = held.progress or held.said_progress
             held.checkpoint = held.said_checkpoint if held.checkpoint is None else held.checkpoint
         hello = v1.Hello()
@@ -116,6 +132,7 @@ class WorkSession:
         """Take the answer to Hello; return the tokens of actions to stop."""
         self.welcomed = True
         self._says_drain = self.draining
+        self.max_log_lines = welcome.max_log_lines
         self._beat_interval = welcome.beat_interval.ToTimedelta().total_seconds() or self._beat_interval
         self._delivery_lease = welcome.delivery_lease.ToTimedelta().total_seconds() or self._delivery_lease
         self._window = min(self._capacity, welcome.max_credits or self._capacity)
@@ -130,7 +147,7 @@ class WorkSession:
 
     def hold(self, offer: v1.Offer, now: float) -> Held:
         """Take an offer that does not end at once."""
-        held = self._held[offer.token] = Held(offer, now + self._delivery_lease * 0.4)
+        held = self._held[offer.token] = Held(offer, now + self._delivery_lease * 0.4, max_log_lines=self.max_log_lines)
         self._to_accept.append(offer.token)
         return held
 
@@ -180,6 +197,8 @@ class WorkSession:
         """Take what came out of an action; it goes out with the next messages."""
         held = self._held.pop(result.token, None)
         self._done += 1
+        if held is not None:
+            result.logs.extend(held.logs[held.said_logs :][-MAX_LINES:])
         if held is None or not held.lost:
             self._put(result)
 
@@ -263,6 +282,7 @@ def _refused(token: bytes, refusal: failure_pb2.Refusal) -> v1.ActionResult:
 
 def _beat(token: bytes, held: Held) -> v1.ActionBeat:
     beat = v1.ActionBeat(token=token, progress_message=held.progress, checkpoint=held.checkpoint)
+    beat.logs.extend(held.unsaid_logs())
     held.said_progress = held.progress or held.said_progress
     held.said_checkpoint = held.said_checkpoint if held.checkpoint is None else held.checkpoint
     held.progress, held.checkpoint = "", None

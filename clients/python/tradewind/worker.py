@@ -38,9 +38,10 @@ from tradewind.actions import (
 )
 from tradewind.connection import Connection
 from tradewind.retry import Backoff
+from tradewind.tracing import traced
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import action_callback_pb2_grpc
-from tradewind.work_session import WorkSession
+from tradewind.work_session import Held, WorkSession
 
 log = logging.getLogger("tradewind.worker")
 
@@ -139,6 +140,11 @@ class Worker:
         """Block until the server has welcomed the worker; return whether it has."""
         return self._connected.wait(timeout)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether an operator has taken it out of service: it finishes what it has, and gets no more."""
+        return self._run is not None and self._run.is_drained
+
     async def serve(self) -> None:
         """Work until `stop` is called or the awaiting task is cancelled.
 
@@ -187,6 +193,7 @@ class _Run:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.on_welcome: Callable[[], None] = lambda: None
+        self.is_drained = False
         self._connection = connection
         self._session = session
         self._actions = actions
@@ -293,13 +300,24 @@ class _Run:
             for order in response.orders.orders:
                 self._session.obey(order)
                 self._stop(order.token)
+        elif kind == "standby":
+            self._stand_by(response.standby)
         elif kind == "welcome":
+            self.is_drained = False  # one that still is hears so right after
             for token in self._session.welcome(response.welcome, now):
                 self._stop(token)
             self._backoff.reset()
             self.on_welcome()
         self._wake.set()
         return kind != "go_away"
+
+    def _stand_by(self, standby: v1.Standby) -> None:
+        self.is_drained = standby.is_draining
+        if standby.is_draining:
+            said = f": {standby.message}" if standby.message else ""
+            log.warning("an operator has taken this worker out of service; it stays connected%s", said)
+        else:
+            log.warning("this worker is in service again")
 
     def _take_offers(self, offers: v1.Offers, now: float) -> None:
         for offer in offers.offers:
@@ -308,11 +326,17 @@ class _Run:
                 self._session.hold(offer, now)
                 self._session.release(offer.token, "The worker shuts down." if action else "The worker cannot do it.")
             elif action.inline:
-                self._session.finish(_perform(action, offer, None))
+                self._do_inline(action, offer)
             elif action.is_async:
                 self._start_task(action, offer, now)
             else:
                 self._start_thread(action, offer, now)
+
+    def _do_inline(self, action: Registered, offer: v1.Offer) -> None:
+        held = Held(offer, 0.0, max_log_lines=self._session.max_log_lines)
+        result = _perform(action, offer, ActionContext(offer, held) if action.wants_context else None)
+        result.logs.extend(held.unsaid_logs())
+        self._session.finish(result)
 
     def _start_task(self, action: Registered, offer: v1.Offer, now: float) -> None:
         context = ActionContext(offer, self._session.hold(offer, now))
@@ -328,7 +352,8 @@ class _Run:
 
     async def _perform_async(self, action: Registered, offer: v1.Offer, context: ActionContext) -> None:
         try:
-            value = await action.function(**_arguments(action, offer, context))
+            with traced(offer.traceparent):
+                value = await action.function(**_arguments(action, offer, context))
             result = succeeded(offer.token, value)
         except asyncio.CancelledError:
             result = cancelled(offer.token)
@@ -386,8 +411,11 @@ class _Run:
 
 def _perform(action: Registered, offer: v1.Offer, context: ActionContext | None) -> v1.ActionResult:
     try:
-        value = action.function(**_arguments(action, offer, context))
-        return succeeded(offer.token, value)
+        arguments = _arguments(action, offer, context)
+        if not offer.traceparent:
+            return succeeded(offer.token, action.function(**arguments))
+        with traced(offer.traceparent):
+            return succeeded(offer.token, action.function(**arguments))
     except Exception as error:
         if context is not None and context.is_cancelled:
             return cancelled(offer.token)
@@ -397,7 +425,7 @@ def _perform(action: Registered, offer: v1.Offer, context: ActionContext | None)
 def _arguments(action: Registered, offer: v1.Offer, context: ActionContext | None) -> Mapping[str, Any]:
     arguments = read_input(offer)
     if action.wants_context:
-        return {**arguments, "context": context or ActionContext(offer, None)}
+        return {**arguments, "context": context}
     return arguments
 
 

@@ -27,6 +27,7 @@ from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.store import reads
 from tradewind_server.store.records import Provenance, QueueRow
+from tradewind_server.store.workers import Drain
 
 _MOST_ACTIONS = 1000
 _DEFAULT_WAIT_SECONDS = 20.0
@@ -64,12 +65,13 @@ class Callback(service.ActionCallbackServicer):
             capabilities(request.actions),
             targets(request.worker_id, request.actions),
             convert.name_of("build", request.build),
+            convert.name_of("instance", request.instance),
         )
         wait = request.wait.seconds + request.wait.nanos / 1e9 if request.HasField("wait") else _DEFAULT_WAIT_SECONDS
         remaining = context.time_remaining()
         seconds = min(wait, _MOST_WAIT_SECONDS, *([max(0.0, remaining - 0.2)] if remaining is not None else []))
         rows = await _Poll(self._runtime, session).rows(most, seconds)
-        return pb.PollActionsResponse(offers=self._fitting(rows))
+        return pb.PollActionsResponse(offers=self._fitting(rows), is_draining=session.is_held)
 
     def _fitting(self, rows: Sequence[QueueRow]) -> list[pb.Offer]:
         """Return the offers that one message holds; the rest goes back into the queue at once."""
@@ -149,13 +151,13 @@ class Callback(service.ActionCallbackServicer):
 
     async def CompleteAction(self, request: pb.CompleteActionRequest, context: Any) -> Any:
         """Record a result."""
-        outcome = pb.ActionResult(result=request.result)
+        outcome = pb.ActionResult(result=request.result, logs=request.logs)
         status, id_, revision = await self._record(request, outcome, context)
         return pb.CompleteActionResponse(status=status, execution_id=id_, revision=revision)
 
     async def FailAction(self, request: pb.FailActionRequest, context: Any) -> Any:
         """Record a failure."""
-        outcome = pb.ActionResult(failure=request.failure)
+        outcome = pb.ActionResult(failure=request.failure, logs=request.logs)
         status, id_, revision = await self._record(request, outcome, context)
         return pb.FailActionResponse(status=status, execution_id=id_, revision=revision)
 
@@ -232,6 +234,7 @@ class _Poll:
         self._wake = asyncio.Event()
 
     async def rows(self, most: int, seconds: float) -> list[QueueRow]:
+        self._runtime.workers.open_poll(self._session, self._stand_by)
         self._runtime.open_session(self._session, self)
         try:
             self._runtime.grant(self._session.id, most)
@@ -243,10 +246,15 @@ class _Poll:
             return self._rows
         finally:
             self._runtime.close_session(self._session.id)
+            self._runtime.workers.close_poll(self._session)
 
     def offer(self, row: QueueRow) -> None:
         self._rows.append(row)
         self._wake.set()
+
+    def _stand_by(self, drain: Drain | None) -> None:
+        if drain is not None:
+            self._wake.set()
 
     def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
         """A poll hears of cancellations with its next heartbeat."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import re
 from typing import Any
 
 from tradewind_server.api import convert
@@ -12,6 +13,8 @@ from tradewind_server.errors import FieldInvalid, PersonUnknown
 from tradewind_server.store.records import Provenance
 
 _MOST = 128
+#: What is no trace context is as if it were not there, as its specification says.
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 #: Who makes the call of this task. Without `admit` it has no value: what was not let in may touch nothing.
 _identity: contextvars.ContextVar[Identity] = contextvars.ContextVar("identity")
 #: Load balancers ask for health, and have no token.
@@ -71,6 +74,6 @@ def provenance(context: Any, command: str, request_id: str) -> Provenance:
 
 def _trace(context: Any) -> str:
     for key, value in context.invocation_metadata() or ():
-        if key == "traceparent" and isinstance(value, str) and len(value) <= _MOST:
+        if key == "traceparent" and isinstance(value, str) and len(value) <= _MOST and _TRACE.fullmatch(value):
             return value
     return ""

@@ -258,6 +258,7 @@ def event(stored: StoredEvent) -> event_pb2.Event:
         body=raw_payload(stored.body),
         workflow=stored.workflow,
         business_key=stored.business_key,
+        traceparent=stored.trace,
     )
     of_execution, of_task = states(stored)
     if of_execution:

@@ -14,6 +14,7 @@ from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.webhooks import count_notified
+from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
@@ -224,6 +225,22 @@ class Executions(service.ExecutionServiceServicer):
 
         return await self._runtime.read(work)
 
+    async def ListActionLogs(self, request: pb.ListActionLogsRequest, context: Any) -> Any:
+        """Return what workers wrote about actions."""
+        size = convert.page_size_of(request.page_size)
+        action_id = convert.number_of("action_id", request.action_id, "a") if request.action_id else 0
+        query = ("action logs", request.namespace, request.execution_id, action_id)
+        after = self._pages.position(query, request.page_token)
+
+        def work(connection: Any, _: Any) -> pb.ListActionLogsResponse:
+            row = self._row(connection, request)
+            rows = reads.action_logs(connection, row.id, action_id, size + 1, after)
+            found = fill(rows, views.log_lines, size)
+            token = self._pages.next(query, rows, len(found), lambda line: (line.action_id, line.epoch, line.number))
+            return pb.ListActionLogsResponse(lines=found, next_page_token=token)
+
+        return await self._runtime.read(work)
+
     async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> Any:
         """Return the history of an execution."""
         size = convert.page_size_of(request.page_size)
@@ -251,11 +268,14 @@ class Executions(service.ExecutionServiceServicer):
 
     async def ExplainExecution(self, request: pb.ExplainExecutionRequest, context: Any) -> Any:
         """Say what an execution waits for."""
+        now = to_microseconds(self._runtime.clock.now())
+        # what the other servers know of their workers is a little old, but not what this one does
+        await self._runtime.workers.flush()
 
         def work(connection: Any, dialect: Any) -> pb.ExplainExecutionResponse:
             row = self._row(connection, request)
             execution = views.executions(connection, dialect, [row], full=False)[0]
-            waits = explain.waits(connection, dialect, row, self._runtime.desk)
+            waits = explain.waits(connection, dialect, row, self._runtime.desk, now)
             return pb.ExplainExecutionResponse(execution=execution, waits=waits[:100], waits_total=len(waits))
 
         return await self._runtime.read(work)

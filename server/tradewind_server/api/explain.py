@@ -11,11 +11,12 @@ from tradewind.v1 import actor_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, human_task_views, views
 from tradewind_server.lang.specs import WorkflowSpec
-from tradewind_server.runtime.desk import Desk
-from tradewind_server.store import definitions, human_tasks, reads
+from tradewind_server.runtime.desk import Desk, QueueName, Staff
+from tradewind_server.store import action_limits, definitions, human_tasks, reads, workers
 from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
 from tradewind_server.store.statements import Dialect
+from tradewind_server.store.workers import Listed
 
 _MOST = 1000
 _TIMERS = {
@@ -29,14 +30,15 @@ _TIMERS = {
 _OF_PARENT = frozenset({"start", "pause", "resume", "cancel"})
 
 
-def waits(connection: sa.Connection, dialect: Dialect, row: Any, desk: Desk) -> list[pb.Wait]:
+def waits(connection: sa.Connection, dialect: Dialect, row: Any, desk: Desk, now: int) -> list[pb.Wait]:
     """Return what keeps the execution in *row* open, what can be acted on first."""
     if row.finished_at is not None:
         return []
     found = [_pause(connection, row)] if row.state == "PAUSED" else []
     open_ = reads.waits(connection, row.namespace, row.id, _MOST)
     people = _people(connection, row, open_.actions)
-    found += [_action(action, open_.children, people, desk) for action in open_.actions]
+    staff = _Staff(connection, desk, now)
+    found += [_action(action, open_.children, people, staff) for action in open_.actions]
     tasks = {task.task_id: task for task in reads.open_tasks(connection, row.id)}
     found += [_timer(timer, tasks) for timer in open_.timers]
     found += _tasks(connection, dialect, row, tasks)
@@ -85,7 +87,7 @@ def _who(task: Any) -> str:
     return f"'{task.title}' is for {', '.join(asked)}; nobody has claimed it."
 
 
-def _action(row: Any, children: Mapping[str, str], people: Mapping[int, str], desk: Desk) -> pb.Wait:
+def _action(row: Any, children: Mapping[str, str], people: Mapping[int, str], staff: _Staff) -> pb.Wait:
     wait = pb.Wait(
         kind=pb.WAIT_KIND_ACTION,
         task_id=f"t{row.task_id}",
@@ -101,7 +103,7 @@ def _action(row: Any, children: Mapping[str, str], people: Mapping[int, str], de
     elif row.action_id in people:
         wait.kind, wait.detail = pb.WAIT_KIND_PERSON, people[row.action_id]
     elif row.queue_stage == QUEUED:
-        wait.kind, wait.detail = _queued(row, desk)
+        wait.kind, wait.detail = _queued(row, staff)
     elif row.asynchronous:
         wait.detail = "Its result comes from outside: complete or fail the action."
     else:
@@ -113,19 +115,58 @@ def _action(row: Any, children: Mapping[str, str], people: Mapping[int, str], de
     return wait
 
 
-def _queued(row: Any, desk: Desk) -> tuple[pb.WaitKind.ValueType, str]:
+class _Staff:
+    """Who serves which queue, on all servers; each queue is looked up once."""
+
+    def __init__(self, connection: sa.Connection, desk: Desk, now: int) -> None:
+        self._connection = connection
+        self._desk = desk
+        self._now = now
+        self._found: dict[QueueName, tuple[Staff, Sequence[Listed]]] = {}
+        #: Of the one namespace, by action.
+        self._limits: dict[str, str] = {}
+
+    def of(self, queue: QueueName) -> tuple[Staff, Sequence[Listed]]:
+        """Return the sessions of this server, which are up to date, and all workers, as they were written down."""
+        if queue not in self._found:
+            self._found[queue] = self._desk.staff(queue), workers.serving(self._connection, *queue, self._now)
+        return self._found[queue]
+
+    def limit_of(self, row: Any) -> str:
+        """Tell which limit keeps an action back; "" if none does."""
+        if row.name not in self._limits:
+            self._limits[row.name] = self._said_of_limit(row.namespace, row.name)
+        return self._limits[row.name]
+
+    def _said_of_limit(self, namespace: str, name: str) -> str:
+        limit = action_limits.get(self._connection, namespace, name)
+        if limit is None:
+            return ""
+        if limit.concurrency is not None and action_limits.in_hand(self._connection, limit) >= limit.concurrency:
+            return f"It waits for the limit of '{name}': at most {limit.concurrency} at the same time."
+        if limit.rate_count is not None and limit.rate_period is not None and not limit.allowed(self._now):
+            period = f"{limit.rate_period / 1_000_000:g} s"
+            return f"It waits for the limit of '{name}': at most {limit.rate_count} in {period}."
+        return ""
+
+
+def _queued(row: Any, staff: _Staff) -> tuple[pb.WaitKind.ValueType, str]:
     """Tell why a queued action is not with a worker."""
-    staff = desk.staff((row.namespace, row.name, row.queue_target))
+    here, listed = staff.of((row.namespace, row.name, row.queue_target))
     meant = f" for the target '{row.queue_target}'" if row.queue_target else ""
-    if not staff.serving and staff.leaving:
-        return pb.WAIT_KIND_WORKER_ABSENT, (
-            f"The only workers of this server that serve '{row.name}'{meant} are draining ({staff.leaving}). Start one."
-        )
-    if not staff.serving:
-        return pb.WAIT_KIND_WORKER_ABSENT, f"No worker of this server serves '{row.name}'{meant}. Start one."
-    if not staff.free:
-        return pb.WAIT_KIND_ACTION, f"It is queued; the workers that serve '{row.name}' are busy ({staff.serving})."
-    return pb.WAIT_KIND_ACTION, "It is queued, and a worker has room: it is about to be handed out."
+    draining = max(here.leaving, sum(each.is_draining for each in listed))
+    serving = max(here.serving, sum(not each.is_draining for each in listed))
+    if serving and (limited := staff.limit_of(row)):
+        return pb.WAIT_KIND_LIMIT, limited
+    if here.free:
+        return pb.WAIT_KIND_ACTION, "It is queued, and a worker has room: it is about to be handed out."
+    if not serving and draining:
+        detail = f"The only workers that serve '{row.name}'{meant} are draining ({draining}). Start or resume one."
+        return pb.WAIT_KIND_WORKER_ABSENT, detail
+    if not serving:
+        return pb.WAIT_KIND_WORKER_ABSENT, f"No worker serves '{row.name}'{meant}. Start one."
+    also = f", and {draining} {'is' if draining == 1 else 'are'} draining" if draining else ""
+    return pb.WAIT_KIND_ACTION, f"It is queued; the workers that serve '{row.name}'{meant} are busy ({serving}{also})."
 
 
 # --- tasks, timers, messages ---------------------------------------------------------------------

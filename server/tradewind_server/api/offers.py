@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from tradewind.v1 import action_callback_pb2 as pb
+from tradewind.v1 import action_pb2
 from tradewind_server.api import convert
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
@@ -13,13 +16,16 @@ from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.runtime.tokens import Token
 from tradewind_server.store.projection import OfferDetail
-from tradewind_server.store.records import Provenance, QueueRow
+from tradewind_server.store.records import LogLine, Provenance, QueueRow
 
 _detail = msgspec.json.Decoder(OfferDetail).decode
 
 #: Most tokens in one message: what a worker holds is far less, and a million of them would stall everybody.
 MOST_TOKENS = 1_000
 MOST_RETRY_SECONDS = 24 * 3600
+_MOST_LOG_CHARACTERS = 4096
+#: The year 10000.
+_END_OF_TIME = 253_402_300_800
 
 
 def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
@@ -78,9 +84,26 @@ def note_beat(runtime: Runtime, held: r.Held, beat: pb.ActionBeat) -> None:
         PayloadTooLarge, PayloadUnsupported, PayloadInvalid: the checkpoint cannot be taken.
     """
     held.progress = runtime.secrets.masked_text(convert.text_of(beat.progress_message, 1000))
+    held.logs = log_lines(runtime, beat.logs)
     if beat.HasField("checkpoint"):
         convert.value_of(beat.checkpoint, "checkpoint", runtime.settings.max_payload_bytes)
         held.checkpoint = runtime.secrets.masked_json(beat.checkpoint.data)
+
+
+def log_lines(runtime: Runtime, given: Sequence[action_pb2.LogLine]) -> list[LogLine]:
+    """Return what is kept of the lines that a worker sends: a log never makes trouble for its action."""
+    most = runtime.settings.max_action_log_lines
+    now = to_microseconds(runtime.clock.now()) if given else 0
+    return [
+        LogLine(
+            line.number,
+            line.at.seconds * 1_000_000 + line.at.nanos // 1000 if 0 < line.at.seconds < _END_OF_TIME else now,
+            line.level if line.level in action_pb2.LogLevel.values() and line.level else action_pb2.LOG_LEVEL_INFO,
+            runtime.secrets.masked_text(convert.text_of(line.message, _MOST_LOG_CHARACTERS)),
+        )
+        for line in given[:MOST_TOKENS]
+        if 0 < line.number <= most
+    ]
 
 
 def retry_seconds(release: pb.Release) -> int:
@@ -115,4 +138,5 @@ def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome
         worker=worker,
         command=runtime.secrets.masked_answer(command),
         size_bytes=500 + outcome.ByteSize(),
+        logs=log_lines(runtime, outcome.logs),
     )

@@ -259,7 +259,14 @@ def actions(connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *,
         if revision and (full or row.state == "FAILED")
     ]
     bodies = reads.events_at(connection, dialect, keys)
-    return [_action(row, bodies, full=full) for row in rows]
+    held = [(row.execution_id, row.action_id) for row in rows if full and row.queue_stage is not None]
+    checkpoints = reads.checkpoints(connection, dialect, held)
+    messages = [_action(row, bodies, full=full) for row in rows]
+    for row, message in zip(rows, messages, strict=True):
+        checkpoint = checkpoints.get((row.execution_id, row.action_id))
+        if checkpoint is not None:
+            message.checkpoint.CopyFrom(convert.raw_payload(checkpoint))
+    return messages
 
 
 def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
@@ -306,6 +313,21 @@ def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
         if isinstance(result, e.ActionSucceeded):
             message.result.CopyFrom(convert.payload(result.result))
     return message
+
+
+def log_lines(rows: Sequence[Any]) -> list[action_pb2.LogLine]:
+    """Return lines of the logs of actions."""
+    return [
+        action_pb2.LogLine(
+            number=row.number,
+            at=convert.timestamp(row.at),
+            level=cast("action_pb2.LogLevel.ValueType", row.level),
+            message=row.message,
+            action_id=f"a{row.action_id}",
+            attempt=row.attempt,
+        )
+        for row in rows
+    ]
 
 
 # --- definitions ---------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.store.records import Provenance, QueueRow
+from tradewind_server.store.workers import Drain
 
 _MOST_CREDITS = 10_000
 #: A worker may hold as many, and name all of them at once.
@@ -86,6 +87,7 @@ class WorkStream:
         self._offers: list[pb.Offer] = []
         self._receipts: list[pb.Receipt] = []
         self._orders: list[pb.Order] = []
+        self._standbys: list[pb.Standby] = []
         self._wake = asyncio.Event()
         self._ended: Exception | None = None
         self._is_over = False
@@ -102,6 +104,9 @@ class WorkStream:
             return
         welcome = await self._greet(first)
         tasks = [asyncio.create_task(self._listen(incoming)), asyncio.create_task(self._keep_leases())]
+        drain = self._runtime.workers.open_stream(self._session, self._stand_by)
+        if drain is not None:
+            self._stand_by(drain)
         self._runtime.open_session(self._session, self)
         try:
             yield pb.WorkResponse(welcome=welcome)
@@ -131,6 +136,7 @@ class WorkStream:
         session = self._session
         session.worker = convert.required("worker_id", hello.worker_id)
         session.build = convert.name_of("build", hello.build)
+        session.instance = convert.name_of("instance", hello.instance)
         session.namespace = namespace_of(hello.namespace)
         session.limits = capabilities(hello.actions)
         session.targets = targets(session.worker, hello.actions)
@@ -139,6 +145,7 @@ class WorkStream:
             server_id=self._runtime.server_id,
             max_credits=_MOST_CREDITS,
             max_message_bytes=settings.max_message_bytes,
+            max_log_lines=settings.max_action_log_lines,
         )
         welcome.delivery_lease.seconds = settings.delivery_lease_seconds
         welcome.work_lease.seconds = settings.work_lease_seconds
@@ -176,6 +183,7 @@ class WorkStream:
     def _leave(self) -> None:
         """The stream is over: offers that were not accepted go back at once, accepted ones when their lease ends."""
         self._runtime.close_session(self._session.id)
+        self._runtime.workers.close_stream(self._session.id)
         released = [(h.held, 0) for h in self._holding.values() if not h.accepted]
         if released and not self._runtime.is_draining:
             self._runtime.tell(r.Release(provenance=_LEASES, released=released, lost=True))
@@ -350,6 +358,11 @@ class WorkStream:
                 self._forget(holding.held)
             self._add_order(holding.token, pb.ORDER_KIND_CANCEL if is_cancel else pb.ORDER_KIND_LEASE_LOST)
 
+    def _stand_by(self, drain: Drain | None) -> None:
+        message = drain.message if drain is not None else ""
+        self._standbys.append(pb.Standby(is_draining=drain is not None, message=message))
+        self._wake.set()
+
     def _add_order(self, token: bytes, kind: pb.OrderKind.ValueType) -> None:
         self._orders.append(pb.Order(token=token, kind=kind))
         self._wake.set()
@@ -363,6 +376,8 @@ class WorkStream:
 
     def _outgoing(self) -> list[pb.WorkResponse]:
         messages: list[pb.WorkResponse] = []
+        messages += [pb.WorkResponse(standby=standby) for standby in self._standbys]
+        self._standbys = []
         if self._orders:
             messages.append(pb.WorkResponse(orders=pb.Orders(orders=self._orders)))
             self._orders = []

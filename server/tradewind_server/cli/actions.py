@@ -1,4 +1,4 @@
-"""Commands about actions: list those that wait for somebody outside, and answer them."""
+"""Commands about actions: list those that wait for somebody outside, answer them, and read what workers wrote."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from tradewind import Client, values
 from tradewind_server.cli import records
@@ -14,7 +15,7 @@ from tradewind_server.cli.given import read_value
 from tradewind_server.cli.output import state_text
 from tradewind_server.cli.session import Session, Unusable, on_server
 
-app = typer.Typer(help="List and answer actions that wait for somebody outside.", no_args_is_help=True)
+app = typer.Typer(help="List actions, answer those that wait, and read their logs.", no_args_is_help=True)
 
 ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Id of the action, or name of its task.")]
 
@@ -78,6 +79,27 @@ def fail(
         action_id = _resolve(client, execution_id, action)
         revision = client.fail_action(execution_id, action_id, message, code=code, retryable=not final, details=value)
     _answered(session, execution_id, action_id, "failed", revision)
+
+
+_LEVELS = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red"}
+
+
+@app.command()
+@on_server
+def logs(
+    session: Session,
+    execution_id: Id,
+    action_id: Annotated[str, typer.Argument(metavar="[ACTION]", help="Id of the action, e.g. a7; default: all.")] = "",
+) -> None:
+    """Show what workers wrote about actions; with --json one line each."""
+    with session.client() as client:
+        for line in client.action_logs(execution_id, action_id):
+            at = line.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+            who = line.action_id if line.attempt == 1 else f"{line.action_id} attempt {line.attempt}"
+            text = Text.assemble(
+                (f"{at}  {who}  ", "dim"), (f"{line.level:7}  ", _LEVELS.get(line.level, "")), line.message
+            )
+            session.output.record(records.log_line(line), text)
 
 
 def _resolve(client: Client, execution_id: str, action: str) -> str:

@@ -14,6 +14,7 @@ from tradewind_server.cli import (
     environments,
     executions,
     graph,
+    limits,
     listing,
     people,
     replaying,
@@ -24,6 +25,7 @@ from tradewind_server.cli import (
     testing,
     tokens,
     watching,
+    workers,
 )
 
 app = typer.Typer(
@@ -57,6 +59,8 @@ app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")
 app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(retention.app, name="retention")
+app.add_typer(workers.app, name="workers")
+app.add_typer(limits.app, name="limits")
 
 
 def main() -> None:

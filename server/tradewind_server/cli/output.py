@@ -13,7 +13,7 @@ from rich.text import Text
 from tradewind import values
 from tradewind_server.lang.references import shown
 
-#: Colour of each state, of executions, tasks and actions alike.
+#: Colour of each state, of executions, tasks, actions and workers alike.
 COLOURS = {
     "RUNNING": "cyan",
     "QUEUED": "blue",
@@ -25,6 +25,8 @@ COLOURS = {
     "SKIPPED": "green",
     "FAILED": "red",
     "CANCELLED": "magenta",
+    "ACTIVE": "green",
+    "DRAINING": "yellow",
 }
 
 #: Columns of a line in a pipe: nothing is ever cut there.

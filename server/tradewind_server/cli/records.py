@@ -15,6 +15,7 @@ from tradewind.models import (
     Execution,
     Exported,
     Failure,
+    LogLine,
     Problem,
     Progress,
     RetentionRule,
@@ -22,6 +23,7 @@ from tradewind.models import (
     Task,
     Wait,
 )
+from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people import Absence, HumanTask, HumanTaskEntry
 
 Record = dict[str, values.Value]
@@ -54,6 +56,48 @@ def environment(item: Environment) -> Record:
         "variables": item.variables,
         "etag": item.etag,
         "updated_at": moment(item.updated_at),
+    }
+
+
+def log_line(item: LogLine) -> Record:
+    """Return a line of an action's log."""
+    return {
+        "action_id": item.action_id,
+        "attempt": item.attempt,
+        "at": moment(item.at),
+        "level": item.level,
+        "message": item.message,
+    }
+
+
+def limit(item: ActionLimit) -> Record:
+    """Return the limit of an action."""
+    return {
+        "action": item.action,
+        "concurrency": item.concurrency,
+        "rate": item.rate,
+        "period_seconds": None if item.period is None else Decimal(str(item.period.total_seconds())),
+        "in_hand": item.in_hand,
+    }
+
+
+def worker(item: WorkerInfo) -> Record:
+    """Return a connection of a worker."""
+    return {
+        "worker_id": item.worker_id,
+        "instance": item.instance,
+        "build": item.build,
+        "state": item.state,
+        "connection": item.connection,
+        "server_id": item.server_id,
+        "actions": [
+            {"name": action.name, "concurrency": action.concurrency, "labels": dict(action.labels)}
+            for action in item.actions
+        ],
+        "in_hand": item.in_hand,
+        "first_seen_at": moment(item.first_seen_at),
+        "last_seen_at": moment(item.last_seen_at),
+        "drain_message": item.drain_message,
     }
 
 
@@ -191,7 +235,8 @@ def action(item: Action) -> Record:
         "worker": item.worker,
         "worker_build": item.proto.worker_build,
         "child_execution_id": item.proto.child_execution_id,
-        "progress": item.proto.progress_message,
+        "progress": item.progress,
+        "checkpoint": item.checkpoint,
         "input": item.input,
         "result": item.result,
         "error": failure(item.failure),

@@ -18,6 +18,7 @@ from tradewind_server.engine.policies import TaskError, dictionary, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import Execution, Task
 from tradewind_server.lang.expressions import Scope
+from tradewind_server.lang.shapes import MOST_PRIORITY, is_priority
 from tradewind_server.lang.specs import AdhocActionSpec, InputSpec, TaskSpec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
 from tradewind_server.lang.values import is_truthy, to_text
@@ -120,6 +121,7 @@ def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Ma
             whole_number(spec.timeout, scope, "timeout"),
             child_id(d.state.id, action, d.at) if call.kind == "workflow" else "",
             call.posted,
+            _priority(d, spec, scope),
         )
     )
 
@@ -137,6 +139,22 @@ def _target(d: Decision, spec: TaskSpec, call: Call, scope: Scope) -> str:
         raise TaskError("target: it holds the character NUL, which no worker's name has")
     # what is built in runs in the server, whoever is meant
     return "" if d.library.signature(call.name) is not None else target
+
+
+def _priority(d: Decision, spec: TaskSpec, scope: Scope) -> int:
+    """Return how urgent the action is; higher is earlier.
+
+    Raises:
+        TaskError: it is no priority.
+    """
+    if spec.priority is None:
+        return d.state.priority
+    value = spec.priority.evaluate(scope)
+    if not is_priority(value):
+        expected = f"a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}"
+        raise TaskError(f"priority must be {expected}, but is {type(value).__name__} {value!r:.40}")
+    assert isinstance(value, int)
+    return value
 
 
 def child_id(parent: str, action: int, at: datetime) -> str:

@@ -43,6 +43,8 @@ class StartExecution(msgspec.Struct, frozen=True, gc=False):
     semantics_version: int = 1
     #: Who started the root execution, "" for nobody known.
     initiator: str = ""
+    #: Sub-workflow: that of the task which starts it.
+    priority: int = 0
 
 
 class PauseExecution(msgspec.Struct, frozen=True, gc=False):

@@ -32,6 +32,8 @@ class ExecutionStarted(Event, frozen=True, gc=False):
     parent_action: int = 0
     #: Who started the root execution, "" for nobody known.
     initiator: str = ""
+    #: Of its tasks, unless they say another one.
+    priority: int = 0
 
 
 class ExecutionPaused(Event, frozen=True, gc=False):
@@ -191,6 +193,7 @@ class ActionScheduled(Event, frozen=True, gc=False):
     child: str = ""
     #: Asynchronous, but a worker begins it.
     posted: bool = False
+    priority: int = 0
 
 
 class ActionSucceeded(Event, frozen=True, gc=False):

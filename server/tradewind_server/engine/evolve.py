@@ -44,6 +44,7 @@ def create(event: e.ExecutionStarted, at: datetime) -> Execution:
         created_at=at,
         updated_at=at,
         initiator=event.initiator,
+        priority=event.priority,
     )
 
 

@@ -21,6 +21,7 @@ from tradewind_server.errors import (
     TaskWrongState,
 )
 from tradewind_server.lang.expressions import Scope, compile_template
+from tradewind_server.lang.shapes import MOST_PRIORITY, is_priority
 from tradewind_server.lang.specs import WorkflowSpec
 
 
@@ -43,6 +44,7 @@ def start(d: Decision, command: c.StartExecution) -> None:
         command.parent_id,
         command.parent_action,
         command.initiator,
+        _priority(command, params),
     )
     _check_params(spec, params)
     if spec.vars is not None:
@@ -60,6 +62,23 @@ def start(d: Decision, command: c.StartExecution) -> None:
     if command.paused:
         d.emit(e.ExecutionPaused("Started while its parent was paused."))
     d.todo.append((0, [(name, "") for name in _first_tasks(spec, params)]))
+
+
+def _priority(command: c.StartExecution, params: dict[str, object]) -> int:
+    """Return the priority of the execution: its own start parameter, or that of the task which starts it.
+
+    Raises:
+        ParameterInvalid: the parameter is no priority.
+    """
+    given = params.get("priority")
+    if is_priority(given):
+        assert isinstance(given, int)
+        return given
+    if given is None or command.spill_input:
+        # an undeclared input of a sub-workflow may have this name, too, and means nothing then
+        return command.priority
+    expected, problem = f"a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}", f"it is {given!r:.40}"
+    raise ParameterInvalid(name="priority", expected=expected, problem=problem, field="params")
 
 
 def _with_variables(started: e.ExecutionStarted, variables: dict[str, object]) -> e.ExecutionStarted:

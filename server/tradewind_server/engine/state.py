@@ -268,6 +268,8 @@ class Execution(msgspec.Struct, gc=False):
     updated_at: datetime
     #: Who started the root execution: a user, or "" for nobody known.
     initiator: str = ""
+    #: Of its tasks, unless they say another one.
+    priority: int = 0
     message: str | None = None
     #: Set while it is FAILED.
     failure: Cause | None = None

@@ -49,6 +49,15 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+#: Highest priority of a task, and with a minus the lowest.
+MOST_PRIORITY = 100
+
+
+def is_priority(value: object) -> bool:
+    """Tell whether it is a priority of a task."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST_PRIORITY
+
+
 TEXT_SCHEMA: Schema = {"type": "string", "minLength": 1}
 EXPRESSION_SCHEMA: Schema = {"type": "string", "pattern": r"^(<%[\s\S]*%>|\{\{[\s\S]*\}\})\s*$"}
 _MAPPING_SCHEMA: Schema = {"type": "object", "minProperties": 1}
@@ -65,6 +74,12 @@ COUNT = _shape(
     lambda value: _is_count(value) or is_expression(value),
     _template,
     {"anyOf": [{"type": "integer", "minimum": 0}, EXPRESSION_SCHEMA]},
+)
+PRIORITY = _shape(
+    f"a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}, or one expression",
+    lambda value: is_priority(value) or is_expression(value),
+    _template,
+    {"anyOf": [{"type": "integer", "minimum": -MOST_PRIORITY, "maximum": MOST_PRIORITY}, EXPRESSION_SCHEMA]},
 )
 CONDITION = _shape(
     "true, false or one expression",

@@ -171,6 +171,8 @@ class TaskSpec:
     target: Template | None = None
     #: None: not said. An explicit false means that a lost worker fails the action (LEASE_LOST).
     safe_rerun: Template | None = None
+    #: None: that of the execution.
+    priority: Template | None = None
     #: Of a human task only.
     human: HumanSpec | None = None
 

@@ -20,6 +20,7 @@ from tradewind_server.lang.shapes import (
     COUNT,
     DESCRIPTION,
     EXPRESSION,
+    PRIORITY,
     TEMPLATES,
     TEXT_OR_TEXTS,
     TEXT_SCHEMA,
@@ -165,6 +166,7 @@ _POLICIES = {
     "concurrency": Keyword(COUNT),
     "fail-on": Keyword(CONDITION),
     "safe-rerun": Keyword(CONDITION),
+    "priority": Keyword(PRIORITY),
 }
 _CLAUSES = {name: Keyword(ON_CLAUSE) for name in ("on-success", "on-error", "on-complete", "on-skip")}
 _REQUIRES = {"requires": Keyword(TEXT_OR_TEXTS)}
@@ -205,6 +207,7 @@ _PLAIN_FIELDS = (
     "keep-result",
     "target",
     "safe-rerun",
+    "priority",
     "input",
     "description",
     "tags",
@@ -212,7 +215,7 @@ _PLAIN_FIELDS = (
     "requires",
 )
 #: What tells a worker about its action, and so a person nothing.
-_FOR_WORKERS = ("input", "target", "safe-rerun")
+_FOR_WORKERS = ("input", "target", "safe-rerun", "priority")
 _KINDS: tuple[Literal["action", "workflow", "human"], ...] = ("action", "workflow", "human")
 _CLAUSE_FIELDS = ("on_success", "on_error", "on_complete", "on_skip")
 

@@ -34,6 +34,7 @@ from tradewind_server.errors import (
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.action_limits import Ration
 from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.claims import Claims
 from tradewind_server.runtime.delivery import Delivery
@@ -95,7 +96,11 @@ class Batch:
         self._keeping = Keeping(transaction, self._claims, around.registry)
         self._snapshot_of: list[tuple[r.Request, str, int]] = []
         self.outcome = r.Outcome()
-        self._delivery = Delivery(around.desk, around.settings, transaction, self._changes, self.outcome, now)
+        self._ration = Ration(transaction, around.desk.limited, self._now_us)
+        self._woken = around.desk.woken
+        self._delivery = Delivery(
+            around.desk, around.settings, transaction, self._changes, self.outcome, now, self._ration
+        )
 
     # --- the story -------------------------------------------------------------------------------
 
@@ -107,6 +112,7 @@ class Batch:
             sqlalchemy.exc.DBAPIError: the database did.
         """
         self._claims.take(self._requests)
+        self._ration.lock(self._requests)
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
         self._delivery.read(self._requests, busy)
@@ -121,6 +127,8 @@ class Batch:
                 break
             self._one(request, locks)
         self._delivery.dispatch()
+        if self._ration.limited:
+            self._delivery.note_freed(self._lives)
         self._write()
 
     def _defer(self, requests: Sequence[r.Request]) -> None:
@@ -176,6 +184,8 @@ class Batch:
         outcome.targets = list(dict.fromkeys(m.target for m in changes.messages))
         # here, not on the event loop: the next batch may already queue something
         self._around.desk.note_drained(outcome.emptied - outcome.queued)
+        if outcome.limited:
+            self._around.desk.note_limited(outcome.limited, self._woken)
         self._around.desk.note_queued(outcome.queued)
 
     def _announce(self) -> None:
@@ -191,8 +201,11 @@ class Batch:
             state = live.state
             ended = snapshot(live, 0) if state.is_final else None
             self.outcome.announcements.append(
-                r.Announcement(id_, live.envelope.namespace, state.revision, state.state, events, ended)
-            )
+                r.Announcement(
+                    id_, live.envelope.namespace, state.revision, state.state, events, ended,
+                    sum(len(event.body) for event in events),
+                )
+            )  # fmt: skip
 
     # --- states ----------------------------------------------------------------------------------
 
@@ -299,7 +312,7 @@ class Batch:
             self._tx.connection, envelope.namespace, envelope.workflow_namespace, envelope.registry_revision
         )
         decision = decide(spec, None, command, library)
-        live = Live(envelope, decision.state, program=Program(spec, library))
+        live = Live(envelope, decision.state, program=Program(spec, library), trace=provenance.trace)
         self._lives[envelope.id] = live
         self._changes.add(live, decision, provenance)
 
@@ -365,6 +378,8 @@ class Batch:
         self._decide(live, self._within_limit(live, request.command), request.provenance)
         self._changes.answered[key] = by._replace(worker=request.worker)
         self._delivery.ended(key)
+        if request.epoch:
+            self._delivery.note_logs(key, request.attempt, request.epoch, request.logs)
         return r.Recorded(request.target, live.state.revision, is_new=True)
 
     def _posted(self, request: r.Posted) -> object:
@@ -417,11 +432,13 @@ class Batch:
         command = c.StartExecution(
             at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
             message.source, body["action"], True, False, body["semantics_version"], body.get("initiator", ""),
+            body.get("priority", 0),
         )  # fmt: skip
         try:
             if spec is None:
                 raise DefinitionNotFound(what="workflow", name=name, workflow_namespace=workflow_namespace)
-            self._begin(envelope, spec, command, Provenance(f"parent:{message.source}", "StartExecution"))
+            cause = Provenance(f"parent:{message.source}", "StartExecution", trace=body.get("trace", ""))
+            self._begin(envelope, spec, command, cause)
         except Refusal as refusal:
             told = encode({"action": body["action"], "output": None, "message": str(refusal)})
             self._changes.messages.append(
@@ -445,7 +462,8 @@ class Batch:
 
     def _write(self) -> None:
         self._claims.write(self._changes.freed_keys)
-        self._tx.write(self._changes, self._delivery.changed())
+        self._ration.write()
+        self._tx.write(self._changes, self._delivery.changed(), self._delivery.logs)
 
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:

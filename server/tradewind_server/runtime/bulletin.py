@@ -44,11 +44,13 @@ class News(msgspec.Struct, omit_defaults=True):
     orders: list[tuple[str, int, bool]] = []
     #: There was more than fits: look at everything.
     is_partial: bool = False
+    #: Workers were drained or resumed, or limits changed.
+    has_rules: bool = False
 
     @property
     def is_greeting(self) -> bool:
         """Tell whether it only says that its server is there."""
-        return not (self.executions or self.queued or self.orders or self.is_partial)
+        return not (self.executions or self.queued or self.orders or self.is_partial or self.has_rules)
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,6 +58,11 @@ class _Pending:
     executions: dict[str, None]
     queued: set[tuple[str, str, str]]
     orders: list[tuple[str, int, bool]]
+    has_rules: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.executions or self.queued or self.orders or self.has_rules)
 
 
 class Bulletin:
@@ -107,6 +114,12 @@ class Bulletin:
             self._pending.orders.extend(orders)
             self._condition.notify_all()
 
+    def tell_of_rules(self) -> None:
+        """Let the other servers know that workers were drained or resumed, or that limits changed."""
+        with self._condition:
+            self._pending.has_rules = self._has_others()
+            self._condition.notify_all()
+
     def _has_others(self) -> bool:
         if not self._others:
             return False
@@ -153,6 +166,7 @@ class Bulletin:
                 sorted(pending.queued)[:_MOST_ORDERS],
                 pending.orders[:_MOST_ORDERS],
                 partial,
+                pending.has_rules,
             )
             # the last one also ends this server's own listening, which would go on for a while
             connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (_CHANNEL, msgspec.json.encode(news).decode()))
@@ -160,8 +174,7 @@ class Bulletin:
                 return
 
     def _has_news(self) -> bool:
-        pending = self._pending
-        return self._stopping or self._must_greet or bool(pending.executions or pending.queued or pending.orders)
+        return self._stopping or self._must_greet or not self._pending.is_empty
 
     def _listen(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"LISTEN {_CHANNEL}")

@@ -159,6 +159,7 @@ def _merge(into: r.Outcome, other: r.Outcome) -> None:
         getattr(into, name).extend(getattr(other, name))
     into.queued |= other.queued
     into.emptied |= other.emptied
+    into.limited |= other.limited
     into.commands += other.commands
 
 

@@ -7,7 +7,7 @@ without an answer goes back into the queue, or becomes the action's failure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +17,12 @@ from tradewind_server.engine.codec import decode_event
 from tradewind_server.errors import LeaseLost, StaleAttempt
 from tradewind_server.lang.values import encode
 from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.action_limits import Ration
 from tradewind_server.runtime.desk import Desk, QueueName
 from tradewind_server.settings import Settings
 from tradewind_server.store.projection import Changes
-from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Answered, QueueRow
+from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Answered, Live, LogLine, QueueRow
+from tradewind_server.store.statements import Row
 from tradewind_server.store.unit_of_work import Transaction
 
 #: Expired leases handled in one batch, and rows of each kind that are cleaned up.
@@ -43,6 +45,7 @@ class Delivery:
         changes: Changes,
         outcome: r.Outcome,
         now: datetime,
+        ration: Ration,
     ) -> None:
         self._desk = desk
         self._settings = settings
@@ -51,10 +54,13 @@ class Delivery:
         self._outcome = outcome
         self._now = now
         self._now_us = to_microseconds(now)
+        self._ration = ration
         #: As they are in the database, locked.
         self.rows: dict[tuple[str, int], QueueRow] = {}
         #: To be written although no event touched their action.
         self._saved: dict[tuple[str, int], QueueRow] = {}
+        #: What workers wrote, to be kept.
+        self.logs: list[Row] = []
         #: (session, action name) reserved at the desk, to give back when the batch does not come to be.
         self.reserved: list[tuple[str, str]] = []
 
@@ -125,21 +131,41 @@ class Delivery:
         emptied: list[QueueName] = []
         for name, target, wanted in request.wanted:
             queue = (request.namespace, name, target)
-            count = self._desk.reserve(request.session, name, wanted)
+            allowed = self._ration.allowed((request.namespace, name), wanted)
+            if not allowed:
+                self._outcome.limited[queue] = self._ration.next_at((request.namespace, name))
+                continue
+            count = self._desk.reserve(request.session, name, allowed)
             if not count:
                 continue
             rows = self._best(queue, count)
+            self._ration.take((request.namespace, name), rows)
             for row in rows:
                 self.reserved.append((request.session, name))
                 self._lease(row, request.session, request.worker, request.build)
                 self._saved[row.execution_id, row.action_id] = row
                 leased.append(row)
+            if len(rows) == allowed < wanted:
+                self._outcome.limited[queue] = self._ration.next_at((request.namespace, name))
             if len(rows) < count:
                 self._desk.give_back(request.session, name, count - len(rows))
                 emptied.append(queue)
         self._outcome.emptied.update(emptied)
         self._fill_inputs(leased)
         return leased
+
+    def note_freed(self, lives: Mapping[str, Live]) -> None:
+        """Where actions with a limit have ended, others may go."""
+        for key in self._changes.unqueued:
+            row, live = self.rows.get(key), lives.get(key[0])
+            if row is not None:
+                name = (row.namespace, row.name)
+            elif live is not None and key[1] in live.state.actions:
+                name = (live.envelope.namespace, live.state.actions[key[1]].name)
+            else:
+                continue  # the regular look finds what waits
+            if name in self._ration.limited:
+                self._outcome.queued.add((*name, ""))
 
     def _best(self, queue: QueueName, count: int) -> list[QueueRow]:
         """Return the best queued actions that no other request of this batch has taken."""
@@ -175,8 +201,13 @@ class Delivery:
             row.progress = held.progress or row.progress
             row.checkpoint = row.checkpoint if held.checkpoint is None else held.checkpoint
             self._saved[key] = row
+            self.note_logs(key, held.attempt, held.epoch, held.logs)
             verdicts.append(r.CANCEL if row.cancelling else r.KEEP)
         return verdicts
+
+    def note_logs(self, key: tuple[str, int], attempt: int, epoch: int, lines: Sequence[LogLine]) -> None:
+        """Keep what the worker that holds an action writes about it."""
+        self.logs.extend((*key, epoch, line.number, attempt, line.at, line.level, line.message) for line in lines)
 
     def release(self, request: r.Release) -> object:
         """Put actions back into the queue."""

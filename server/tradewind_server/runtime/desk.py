@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 #: Namespace, action, and the target that the task names, or "".
 QueueName = tuple[str, str, str]
@@ -28,6 +28,11 @@ class Session:
     targets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     #: Version of its program, or "".
     build: str = ""
+    #: Id of its process, or "".
+    instance: str = ""
+    #: It takes nothing new, by its own word; by an operator's.
+    is_going: bool = False
+    is_held: bool = False
     #: Actions it may still be given.
     room: int = 0
     #: Actions of each name that it holds.
@@ -69,40 +74,74 @@ class Desk:
         #: to a worker, or it would overtake an older one.
         self._drained: set[QueueName] = set()
         self._is_suspended = False
+        #: (namespace, action) of actions with a limit: their queues are never drained, so that nothing goes past it.
+        self.limited: frozenset[tuple[str, str]] = frozenset()
+        #: Queues of such actions in which there is nothing, or nothing that may go now.
+        self._resting: set[QueueName] = set()
+        #: Rises when a resting queue may have something that may go.
+        self.woken = 0
 
     def open(self, session: Session) -> None:
         """Take *session* in."""
         with self._lock:
-            self._sessions[session.id] = session
-            for queue in session.queues():
-                self._by_name.setdefault(queue, collections.deque()).append(session)
+            self._leaving[session.id] = session
+            self._place(session)
 
     def drain(self, session_id: str) -> None:
-        """Give the session nothing more; it is still here until it is closed."""
+        """Give the session nothing more, as it says itself; it is still here until it is closed."""
         with self._lock:
-            session = self._sessions.get(session_id)
-        self.close(session_id)
-        if session is not None:
-            with self._lock:
-                self._leaving[session_id] = session
+            session = self._find(session_id)
+            if session is not None:
+                session.is_going = True
+                self._place(session)
+
+    def hold(self, session_id: str, *, is_held: bool) -> None:
+        """Give the session nothing more, or something again, as an operator says."""
+        with self._lock:
+            session = self._find(session_id)
+            if session is not None:
+                session.is_held = is_held
+                self._place(session)
+
+    def is_leaving(self, session_id: str) -> bool:
+        """Tell whether the session takes nothing new."""
+        with self._lock:
+            return session_id in self._leaving
 
     def close(self, session_id: str) -> None:
         """Let the session go."""
         with self._lock:
             self._leaving.pop(session_id, None)
-            session = self._sessions.pop(session_id, None)
-            if session is None:
-                return
+            self._withdraw(session_id)
+
+    def _find(self, session_id: str) -> Session | None:
+        return self._sessions.get(session_id) or self._leaving.get(session_id)
+
+    def _place(self, session: Session) -> None:
+        """Put a session where it belongs: among those that take actions, or those that do not."""
+        if session.is_going or session.is_held:
+            self._withdraw(session.id)
+            self._leaving[session.id] = session
+        elif self._leaving.pop(session.id, None) is not None:
+            self._sessions[session.id] = session
             for queue in session.queues():
-                self._by_name[queue].remove(session)
-                if not self._by_name[queue]:
-                    del self._by_name[queue]
-                    self._drained.discard(queue)
+                self._by_name.setdefault(queue, collections.deque()).append(session)
+
+    def _withdraw(self, session_id: str) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return
+        for queue in session.queues():
+            self._by_name[queue].remove(session)
+            if not self._by_name[queue]:
+                del self._by_name[queue]
+                self._drained.discard(queue)
+                self._resting.discard(queue)
 
     def grant(self, session_id: str, more: int) -> None:
         """Add room to a session."""
         with self._lock:
-            session = self._sessions.get(session_id)
+            session = self._find(session_id)
             if session is not None:
                 session.room += more
 
@@ -141,7 +180,7 @@ class Desk:
     def give_back(self, session_id: str, name: str, count: int = 1) -> None:
         """Return room that was reserved for an offer that is not made after all."""
         with self._lock:
-            session = self._sessions.get(session_id)
+            session = self._find(session_id)
             if session is not None:
                 session.room += count
                 session.held[name] -= count
@@ -149,19 +188,39 @@ class Desk:
     def settled(self, session_id: str, name: str) -> None:
         """Note that the session no longer holds one action of *name*; room comes back with its next credits."""
         with self._lock:
-            session = self._sessions.get(session_id)
+            session = self._find(session_id)
             if session is not None and session.held[name] > 0:
                 session.held[name] -= 1
 
-    def note_queued(self, keys: Iterable[QueueName]) -> None:
-        """Rows may wait in these queues."""
+    def note_queued(self, keys: Collection[QueueName]) -> None:
+        """Rows may wait in these queues, or go where a limit kept them."""
         with self._lock:
             self._drained.difference_update(keys)
+            if self.limited:
+                names = self.limited.intersection(key[:2] for key in keys)
+                self._resting = {queue for queue in self._resting if queue[:2] not in names}
+                self.woken += bool(names)
 
     def note_drained(self, keys: Iterable[QueueName]) -> None:
         """These queues were just found empty."""
         with self._lock:
-            self._drained.update(key for key in keys if key in self._by_name)
+            for key in keys:
+                if key in self._by_name:
+                    (self._resting if key[:2] in self.limited else self._drained).add(key)
+
+    def note_limited(self, keys: Iterable[QueueName], woken: int) -> None:
+        """A limit lets nothing more go from these queues, as it was when `woken` had that value."""
+        with self._lock:
+            if woken == self.woken:
+                self._resting.update(key for key in keys if key in self._by_name)
+
+    def set_limited(self, names: frozenset[tuple[str, str]]) -> None:
+        """Learn which actions have a limit; what rested may go now."""
+        with self._lock:
+            self.limited = names
+            self._drained = {queue for queue in self._drained if queue[:2] not in names}
+            self._resting.clear()
+            self.woken += 1
 
     def wants(self) -> list[tuple[Session, list[tuple[str, str, int]]]]:
         """Return the sessions that have room for actions that may be queued, and how much."""
@@ -169,7 +228,8 @@ class Desk:
             found = []
             for session in self._sessions.values():
                 if session.room > 0:
-                    open_ = [queue for queue in session.queues() if queue not in self._drained]
+                    shut = self._drained | self._resting if self._resting else self._drained
+                    open_ = [queue for queue in session.queues() if queue not in shut]
                     wanted = [(n, target, session.free(n)) for _, n, target in open_ if session.free(n) > 0]
                     if wanted:
                         found.append((session, wanted))
@@ -192,4 +252,4 @@ class Desk:
     def count(self) -> int:
         """Return how many sessions are open."""
         with self._lock:
-            return len(self._sessions)
+            return len(self._sessions) + len(self._leaving)

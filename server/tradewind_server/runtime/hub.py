@@ -13,10 +13,9 @@ from collections.abc import Iterable, Sequence
 from tradewind_server.runtime.requests import Announcement, Snapshot
 from tradewind_server.store.records import StoredEvent
 
-#: Batches kept for a subscriber before it has to read the table.
-_KEPT = 32
-#: What is handed on at once is not much more than this.
-_MOST_BYTES = 256 * 1024
+#: Batches kept for a subscriber before it has to read the table, and bytes of them, unless one alone has more.
+_KEPT = 256
+KEPT_BYTES = 1024 * 1024
 
 
 class Subscription:
@@ -27,7 +26,8 @@ class Subscription:
         #: Woken by the end of the execution only.
         self.end_only = end_only
         self.execution_id = execution_id
-        self._pending: collections.deque[Announcement] = collections.deque(maxlen=_KEPT)
+        self._pending: collections.deque[Announcement] = collections.deque()
+        self._pending_bytes = 0
         self._wake = asyncio.Event()
         #: Something happened that is not in `_pending`.
         self._unseen = False
@@ -40,7 +40,20 @@ class Subscription:
             return
         else:
             self._pending.append(announcement)
+            self._pending_bytes += announcement.size_bytes
+            while len(self._pending) > _KEPT or (self._pending_bytes > KEPT_BYTES and len(self._pending) > 1):
+                self._pop()
         self._wake.set()
+
+    def _pop(self) -> Announcement:
+        announcement = self._pending.popleft()
+        self._pending_bytes -= announcement.size_bytes
+        return announcement
+
+    @property
+    def pending_bytes(self) -> int:
+        """Return how many bytes of events it keeps."""
+        return self._pending_bytes
 
     async def wait(self, timeout: float) -> bool:
         """Wait until something may have happened, *timeout* seconds at most; return whether it has."""
@@ -58,22 +71,21 @@ class Subscription:
         All that has piled up comes at once, so that the more a follower is behind, the less each event costs.
         """
         found: list[StoredEvent] = []
-        size = 0
-        while self._pending and size < _MOST_BYTES:
+        while self._pending:
             events = self._pending[0].events
             if events[-1].revision > revision:
                 if events[0].revision != revision + 1:
                     break
                 found.extend(events)
                 revision = events[-1].revision
-                size += sum(len(event.body) for event in events)
-            self._pending.popleft()
+            self._pop()
         return found or None
 
     def take_end(self) -> Snapshot | None:
         """Return the ended execution, if what was pushed since the last time says so."""
         ended = self._pending[-1].ended if self._pending else None
         self._pending.clear()
+        self._pending_bytes = 0
         return ended
 
     def take_unseen(self) -> bool:

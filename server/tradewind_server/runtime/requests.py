@@ -13,7 +13,7 @@ from tradewind_server.lang import Source
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.environments import Environment
-from tradewind_server.store.records import Envelope, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.records import Envelope, LogLine, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.unit_of_work import Transaction
 
 #: Called on the event loop with the answer: a value of the request's kind, or an exception.
@@ -79,6 +79,7 @@ class Result(Request, kw_only=True):
     worker: str
     command: c.CompleteAction | c.FailAction | c.CancelAction
     session: str = ""
+    logs: Sequence[LogLine] = ()
 
 
 def result_of(
@@ -139,6 +140,7 @@ class Held(msgspec.Struct, kw_only=True):
     epoch: int
     progress: str = ""
     checkpoint: bytes | None = None
+    logs: Sequence[LogLine] = ()
 
 
 class Renew(Request, kw_only=True):
@@ -226,6 +228,8 @@ class Tidy(Request, kw_only=True):
     """
 
     work: Callable[[Transaction, Set[str]], object]
+    #: (namespace, action) of limits that it changes, which are locked in the order of locks.
+    limits: Sequence[tuple[str, str]] = ()
 
 
 KEEP, CANCEL, LOST = "keep", "cancel", "lost"
@@ -278,6 +282,8 @@ class Announcement(msgspec.Struct, frozen=True):
     events: Sequence[StoredEvent]
     #: Set when the execution has ended.
     ended: Snapshot | None = None
+    #: Of the events' bodies.
+    size_bytes: int = 0
 
 
 class Outcome(msgspec.Struct):
@@ -302,6 +308,9 @@ class Outcome(msgspec.Struct):
     queued: set[tuple[str, str, str]] = set()
     #: (namespace, action name) whose queue was found empty.
     emptied: set[tuple[str, str, str]] = set()
+    #: Queues from which a limit let nothing more go, each with when its rate does again, microseconds; None: when one
+    #: of those in hand has ended.
+    limited: dict[tuple[str, str, str], int | None] = {}
     #: Number of commands decided, for figures.
     commands: int = 0
     #: Internal follow-ups of this batch, to be queued at once.

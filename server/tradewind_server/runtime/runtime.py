@@ -18,6 +18,7 @@ from tradewind_server.clock import SystemClock, to_microseconds
 from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining, StreamsExhausted
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.action_limits import ActionLimits
 from tradewind_server.runtime.alarm import Alarm
 from tradewind_server.runtime.batch import Surroundings
 from tradewind_server.runtime.bulletin import Bulletin, News
@@ -30,6 +31,7 @@ from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
+from tradewind_server.runtime.workers import BEAT_SECONDS, Workers
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
 from tradewind_server.store.database import Database
@@ -91,6 +93,10 @@ class Runtime:
         self.consumers = Consumers(self.read)
         #: Set when a webhook may have to be sent to that was not before.
         self.webhooks_changed = asyncio.Event()
+        self.limits = ActionLimits(self.read, self.ask, self.desk)
+        #: (namespace, action) -> what lets its queues be looked at when its rate lets another one go.
+        self._rested: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self.workers = Workers(self.server_id, self.read, self.ask, clock, self.desk)
         self.pruner = Pruner(self.read, self.ask, clock, settings)
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
@@ -103,6 +109,8 @@ class Runtime:
         self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
+        #: A reference, or the task could be collected before it is done.
+        self._obeying: asyncio.Task[None] | None = None
         self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
         self._draining = False
         self.commands = 0
@@ -128,10 +136,13 @@ class Runtime:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         self._thread.start()
+        await self.limits.refresh()
+        await self.workers.refresh()
         await self._scan(0.0)
         self._tasks.append(asyncio.create_task(self._ring()))
         self._repeat(_SCAN_SECONDS, lambda: self._scan(LATE_SECONDS))
         self._repeat(_SWEEP_SECONDS, self._sweep)
+        self._repeat(BEAT_SECONDS, self._beat)
         if self.settings.retention_seconds:
             self._repeat(self.settings.retention_seconds, self._prune)
         if self._bulletin is not None:
@@ -141,11 +152,15 @@ class Runtime:
         """Finish what is queued, then close."""
         self._draining = True
         self.tails.stop()
+        for handle in self._rested.values():
+            handle.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._bulletin is not None:
             await asyncio.to_thread(self._bulletin.stop)
+        if (farewell := self.workers.farewell()) is not None:
+            self.tell(farewell)
         await asyncio.to_thread(self._thread.stop)
         await asyncio.sleep(0)
         self._writer.close()
@@ -250,9 +265,23 @@ class Runtime:
         self._links.pop(session_id, None)
 
     def drain_session(self, session_id: str) -> None:
-        """Give a worker nothing more."""
+        """Give a worker nothing more, as it says itself; it still hears of cancellations."""
         self.desk.drain(session_id)
-        self._links.pop(session_id, None)
+        self.workers.note_going(session_id)
+
+    async def limits_changed(self) -> None:
+        """A limit has been put or removed: all servers are to obey."""
+        await self._learn_limits()
+        self._claim()
+        if self._bulletin is not None:
+            self._bulletin.tell_of_rules()
+
+    async def drains_changed(self) -> None:
+        """An operator has drained workers, or resumed them: all servers are to obey."""
+        await self.workers.refresh()
+        self._claim()
+        if self._bulletin is not None:
+            self._bulletin.tell_of_rules()
 
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
@@ -302,10 +331,24 @@ class Runtime:
         for request in outcome.follow_ups:
             self.tell(request)
         self._look_after(outcome.queued)
-        if outcome.queued or outcome.emptied:
+        self._note_limited(outcome)
+        if outcome.queued or outcome.emptied or outcome.limited:
             self._claim()
         if self._bulletin is not None:
             self._bulletin.tell([a.execution_id for a in outcome.announcements], sorted(outcome.queued), outcome.orders)
+
+    def _note_limited(self, outcome: r.Outcome) -> None:
+        """Look again where a rate lets another action go."""
+        for queue, next_at in outcome.limited.items():
+            name = queue[:2]
+            if next_at is not None and name not in self._rested:
+                seconds = max(0, next_at - to_microseconds(self.clock.now())) / 1_000_000 + 0.001
+                self._rested[name] = self._loop.call_later(seconds, self._wake_queue, queue)
+
+    def _wake_queue(self, queue: QueueName) -> None:
+        self._rested.pop(queue[:2], None)
+        self.desk.note_queued([queue])
+        self._claim()
 
     def _look_after(self, queues: Iterable[QueueName]) -> None:
         for queue in queues:
@@ -314,10 +357,11 @@ class Runtime:
 
     def _hand_over(self, session_id: str, row: QueueRow) -> None:
         link = self._links.get(session_id)
-        if link is not None:
+        if link is not None and not self.desk.is_leaving(session_id):
             link.offer(row)
             return
-        # the session closed while its action was being leased
+        # the session closed, or began to drain, while its action was being leased
+        self.desk.give_back(session_id, row.name)
         held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         provenance = Provenance("system:sessions", "ReleaseActions")
         self.tell(r.Release(provenance=provenance, released=[(held, 0)], lost=False))
@@ -347,10 +391,24 @@ class Runtime:
         self.hub.wake(news.executions)
         for execution_id, action_id, is_cancel in news.orders:
             self._order(execution_id, action_id, is_cancel)
+        if news.has_rules:
+            self._obeying = self._loop.create_task(self._obey())
         if news.queued:
             self.desk.note_queued(news.queued)
             self._look_after(news.queued)
             self._claim()
+
+    async def _obey(self) -> None:
+        with contextlib.suppress(DatabaseUnavailable, ServerDraining):  # the next look or beat asks again
+            await self._learn_limits()
+            await self.workers.refresh()
+            self._claim()
+
+    async def _learn_limits(self) -> None:
+        await self.limits.refresh(is_news=True)
+        for handle in self._rested.values():
+            handle.cancel()
+        self._rested.clear()
 
     # --- what keeps going ------------------------------------------------------------------------
 
@@ -387,6 +445,8 @@ class Runtime:
         if found.queued:
             self.desk.note_queued(found.queued)
             self._look_after(found.queued)
+        if late:
+            await self.limits.refresh()
         self._claim()
         if self._bulletin is not None:
             # news between servers may be lost
@@ -401,6 +461,13 @@ class Runtime:
             return
         with contextlib.suppress(QueueFull):
             await self.ask(r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=self.clock.now()))
+
+    async def _beat(self) -> None:
+        if not self._is_fit:
+            return
+        with contextlib.suppress(QueueFull):
+            await self.workers.beat()
+        self._claim()
 
     async def _prune(self) -> None:
         if self._is_fit:

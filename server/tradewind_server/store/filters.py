@@ -124,6 +124,15 @@ HUMAN_TASK_FIELDS: Mapping[str, Field] = {
     "due_at": Field("due_at", _TIMES, _moment),
     "created_at": Field("created_at", _TIMES, _moment),
 }
+WORKER_FIELDS: Mapping[str, Field] = {
+    "worker_id": Field("worker", _EQUALS, str),
+    "instance": Field("instance", _EQUALS, str),
+    "build": Field("build", _EQUALS, str),
+    "server_id": Field("server", _EQUALS, str),
+    "state": Field("state", _EQUALS, _words("ACTIVE", "DRAINING")),
+    "connection": Field("connection", _EQUALS, _words("STREAM", "POLL")),
+    "action": Field("action", ("=",), str),
+}
 DEFINITION_FIELDS: Mapping[str, Field] = {
     "name": Field("name", _EQUALS, str),
     "kind": Field("kind", _EQUALS, _words("workflow", "action")),

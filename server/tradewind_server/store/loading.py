@@ -43,7 +43,7 @@ _cause = msgspec.json.Decoder(Cause)
 
 EVENT_COLUMNS = tuple(column.name for column in schema.events.columns)
 
-_bodies = Select(schema.events, ("execution_id", "revision"), ("revision", "type", "type_version", "body"))
+_bodies = Select(schema.events, ("execution_id", "revision"), ("revision", "type", "type_version", "body", "trace"))
 
 Origins = Mapping[str, tuple[int, int]]
 
@@ -74,6 +74,7 @@ class _Loader:
         self._detail = _execution_detail.decode(row.detail)
         self._events: dict[int, e.Event] = {}
         self._bytes = 0
+        self._trace = ""
 
     def live(self) -> Live:
         tasks = self._rows(schema.tasks, "task_id")
@@ -96,7 +97,7 @@ class _Loader:
             state.timers[row.timer_id] = Timer(row.timer_id, row.task_id, row.purpose, due)
             if row.task_id:
                 state.tasks[row.task_id].timers[row.purpose] = row.timer_id
-        return Live(envelope_of(self._row), state, self._row.xid, self._bytes)
+        return Live(envelope_of(self._row), state, self._row.xid, self._bytes, trace=self._trace)
 
     def _rows(self, table: sa.Table, order: str) -> Sequence[Any]:
         query = sa.select(table).where(table.c.execution_id == self._row.id).order_by(table.c[order])
@@ -117,7 +118,8 @@ class _Loader:
 
     def _read_bodies(self, revisions: Iterable[int]) -> None:
         keys = [(self._row.id, revision) for revision in sorted(revisions)]
-        for revision, type_, version, body in _bodies.run(self._connection, self._dialect, keys):
+        for revision, type_, version, body, trace in _bodies.run(self._connection, self._dialect, keys):
+            self._trace = trace if revision == 1 else self._trace
             self._events[revision] = decode_event(type_, version, bytes(body))
             self._bytes += len(body)
 

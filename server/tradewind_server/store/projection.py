@@ -191,7 +191,7 @@ class Changes:
         # what all events of a decision have in common
         before = (envelope.namespace, root_id, envelope.workflow, envelope.business_key)
         caused = (at_us, provenance.actor, provenance.cause, provenance.request_id)
-        log, xid, trace, span = self.events, self.xid, provenance.trace, len(events)
+        log, xid, trace, span = self.events, self.xid, provenance.trace or live.trace, len(events)
         for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
             kind = _KINDS[type(event)]
@@ -279,6 +279,8 @@ def _schedule(
                 "env": live.state.env,
                 "semantics_version": envelope.semantics_version,
                 "initiator": live.state.initiator,
+                "priority": event.priority,
+                "trace": provenance.trace or live.trace,
             }
         )
         changes.messages.append(Message(event.child, envelope.id, revision, "start", envelope.namespace, at, body))
@@ -287,13 +289,14 @@ def _schedule(
         return
     task = live.state.tasks[event.task]
     detail = OfferDetail(
-        task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key, provenance.trace,
-        task.id if event.posted else 0,
+        task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key,
+        provenance.trace or live.trace,        task.id if event.posted else 0,
     )  # fmt: skip
+    rank = at - event.priority * PRIORITY_STEP_US
     changes.queued[envelope.id, event.action] = QueueRow(
-        envelope.id, event.action, envelope.namespace, event.name, event.target, at, at, QUEUED, 1, 0, "", "", 0, "", 0,
-        0, 0, event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False, revision,
-        "", None, _encode_detail(detail), encode(event.input),
+        envelope.id, event.action, envelope.namespace, event.name, event.target, rank, at, QUEUED, 1, 0, "", "", 0, "",
+        0, 0, 0, event.safe_rerun, at + event.timeout_seconds * 1_000_000 if event.timeout_seconds else 0, False,
+        revision, "", None, _encode_detail(detail), encode(event.input),
     )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ _bodies = Select(
     schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body")
 )
 
+_checkpoints = Select(schema.queue, ("execution_id", "action_id"), ("execution_id", "action_id", "checkpoint"))
+
 #: What the detail of a task with items has in it, and of no other.
 _ITEMS = b'"items_revision":'
 
@@ -198,6 +200,28 @@ def events_at(
     """Return the events at (execution, revision)."""
     rows = _bodies.run(connection, dialect, sorted(set(keys)))
     return {(row[0], row[1]): decode_event(row[2], row[3], bytes(row[4])) for row in rows}
+
+
+def checkpoints(
+    connection: sa.Connection, dialect: Dialect, keys: Sequence[tuple[str, int]]
+) -> Mapping[tuple[str, int], bytes]:
+    """Return the checkpoints of open actions, of those that have one."""
+    rows = _checkpoints.run(connection, dialect, keys)
+    return {(row[0], row[1]): bytes(row[2]) for row in rows if row[2] is not None}
+
+
+def action_logs(
+    connection: sa.Connection, execution_id: str, action_id: int, limit: int, after: Sequence[Any]
+) -> Sequence[Any]:
+    """Return what workers wrote about an action, or about all of an execution for 0."""
+    t = schema.action_logs
+    key = (t.c.action_id, t.c.epoch, t.c.number)
+    query = sa.select(t).where(t.c.execution_id == execution_id)
+    if action_id:
+        query = query.where(t.c.action_id == action_id)
+    if after:
+        query = query.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, after)))
+    return connection.execute(query.order_by(*key).limit(limit)).all()
 
 
 def actions_after(connection: sa.Connection, execution_id: str, after: int, limit: int) -> Sequence[Any]:

@@ -57,6 +57,8 @@ class Live(msgspec.Struct, gc=False):
     size_bytes: int = 0
     #: What it runs, once that was looked up.
     program: Program | None = None
+    #: W3C trace context of its start, or "".
+    trace: str = ""
 
 
 class Provenance(msgspec.Struct, frozen=True, gc=False):
@@ -110,6 +112,16 @@ class Answered(NamedTuple):
     attempt: int
     #: When that was handed out, microseconds; None if it never was.
     started_at: int | None
+
+
+class LogLine(NamedTuple):
+    """What a worker writes about its action."""
+
+    #: Counts from 1 for each offer.
+    number: int
+    at: int
+    level: int
+    message: str
 
 
 #: Stages of a queue row.

@@ -29,6 +29,8 @@ _LEFT = (
     (schema.tasks, "task_id"),
     (schema.arrivals, "task_id"),
     (schema.queue, "action_id"),
+    (schema.action_slots, "action_id"),
+    (schema.action_logs, "action_id"),
     (schema.timers, "timer_id"),
     (schema.parked, "revision"),
     (schema.human_tasks, "action_id"),
@@ -36,6 +38,8 @@ _LEFT = (
     # the log last: as long as something is left, its first event tells what it was
     (schema.events, "revision"),
 )
+#: Of these there may be as many rows for each number.
+_MANY = {schema.action_logs: 1_000}
 _note_removals = insert(_removals, conflict="ignore")
 _delete_executions = delete(_x, ("id",))
 _delete_tags = delete(schema.execution_tags, ("namespace", "tag", "execution_id"))
@@ -230,7 +234,8 @@ def _empty(connection: sa.Connection, id_: str, limit: int) -> int:
             first = connection.execute(sa.select(sa.func.min(column)).where(is_mine)).scalar()
             if first is None:
                 break
-            gone += connection.execute(sa.delete(table).where(is_mine, column < first + limit - gone)).rowcount
+            width = max(1, (limit - gone) // _MANY.get(table, 1))
+            gone += connection.execute(sa.delete(table).where(is_mine, column < first + width)).rowcount
         if gone >= limit:
             break
     return gone

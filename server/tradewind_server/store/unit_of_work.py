@@ -3,7 +3,8 @@
 The contract of locking: an execution may be decided on only when `lock` returned it as READY. Its row is then locked
 until the commit, its revision is the one in the database, and its last transaction is older than this one, so that
 readers which follow transaction order never miss an event (PostgreSQL gives transaction ids when a transaction first
-writes, not when it commits). Lock order everywhere: claims sorted by key, executions by id, then their rows.
+writes, not when it commits). Lock order everywhere: claims sorted by key, limits by name, executions by id, then their
+rows.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ _delete_entries = delete(schema.inbox, ("execution_id", "action_id"))
 _insert_arrivals = insert(schema.arrivals)
 _insert_timers = insert(schema.timers)
 _delete_timers = delete(schema.timers, ("execution_id", "timer_id"))
+_insert_logs = insert(schema.action_logs, conflict="ignore")
 _insert_messages = insert(schema.messages, conflict="ignore")
 _delete_messages = delete(schema.messages, ("target", "source", "source_revision", "kind"))
 _insert_batches = insert(schema.batches)
@@ -425,8 +427,8 @@ class Transaction:
         rows = _select_bodies.run(self.connection, self.dialect, keys)
         return {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
 
-    def write(self, changes: Changes, leases: Sequence[QueueRow]) -> None:
-        """Write everything that the batch changed, and *leases*: delivery state of actions that go on.
+    def write(self, changes: Changes, leases: Sequence[QueueRow], logs: Sequence[Row]) -> None:
+        """Write everything that the batch changed, *leases*: delivery state of actions that go on, and their *logs*.
 
         Nothing at all when there is nothing.
         """
@@ -461,6 +463,7 @@ class Transaction:
                 (_update_queue, [_queue_changes(row) for row in leases]),
                 (_delete_queue, list(changes.unqueued)),
                 (_insert_queue, [_queue_tuple(row) for row in changes.queued.values()]),
+                (_insert_logs, logs),
                 (_insert_messages, [_message_row(m) for m in changes.messages]),
                 (_delete_messages, consumed),
             ),

@@ -70,5 +70,5 @@ class StandIns:
         transaction = self._writer.begin(self._ids.opaque(), to_microseconds(self._clock.now()))
         changes = Changes(transaction.xid)
         yield transaction, changes
-        transaction.write(changes, [])
+        transaction.write(changes, [], [])
         self._writer.commit(transaction)

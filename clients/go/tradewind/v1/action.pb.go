@@ -89,6 +89,67 @@ func (ActionState) EnumDescriptor() ([]byte, []int) {
 	return file_tradewind_v1_action_proto_rawDescGZIP(), []int{0}
 }
 
+// LogLevel says how important a line of a log is.
+type LogLevel int32
+
+const (
+	// Not said; taken as INFO.
+	LogLevel_LOG_LEVEL_UNSPECIFIED LogLevel = 0
+	// Of interest to who looks for a fault.
+	LogLevel_LOG_LEVEL_DEBUG LogLevel = 1
+	// Of interest to who follows the work.
+	LogLevel_LOG_LEVEL_INFO LogLevel = 2
+	// Something is not as it should be, and the work goes on.
+	LogLevel_LOG_LEVEL_WARNING LogLevel = 3
+	// Something failed.
+	LogLevel_LOG_LEVEL_ERROR LogLevel = 4
+)
+
+// Enum value maps for LogLevel.
+var (
+	LogLevel_name = map[int32]string{
+		0: "LOG_LEVEL_UNSPECIFIED",
+		1: "LOG_LEVEL_DEBUG",
+		2: "LOG_LEVEL_INFO",
+		3: "LOG_LEVEL_WARNING",
+		4: "LOG_LEVEL_ERROR",
+	}
+	LogLevel_value = map[string]int32{
+		"LOG_LEVEL_UNSPECIFIED": 0,
+		"LOG_LEVEL_DEBUG":       1,
+		"LOG_LEVEL_INFO":        2,
+		"LOG_LEVEL_WARNING":     3,
+		"LOG_LEVEL_ERROR":       4,
+	}
+)
+
+func (x LogLevel) Enum() *LogLevel {
+	p := new(LogLevel)
+	*p = x
+	return p
+}
+
+func (x LogLevel) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LogLevel) Descriptor() protoreflect.EnumDescriptor {
+	return file_tradewind_v1_action_proto_enumTypes[1].Descriptor()
+}
+
+func (LogLevel) Type() protoreflect.EnumType {
+	return &file_tradewind_v1_action_proto_enumTypes[1]
+}
+
+func (x LogLevel) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LogLevel.Descriptor instead.
+func (LogLevel) EnumDescriptor() ([]byte, []int) {
+	return file_tradewind_v1_action_proto_rawDescGZIP(), []int{1}
+}
+
 // Action is one call that a task makes: of a worker, of a child workflow, or of somebody outside. Output only.
 type Action struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -141,7 +202,10 @@ type Action struct {
 	// Output only. Business key of its execution; empty if it has none.
 	BusinessKey string `protobuf:"bytes,24,opt,name=business_key,json=businessKey,proto3" json:"business_key,omitempty"`
 	// Output only. Version of that worker's program, as it said; empty if it said nothing.
-	WorkerBuild   string `protobuf:"bytes,25,opt,name=worker_build,json=workerBuild,proto3" json:"worker_build,omitempty"`
+	WorkerBuild string `protobuf:"bytes,25,opt,name=worker_build,json=workerBuild,proto3" json:"worker_build,omitempty"`
+	// Output only. What its worker stored last for the next attempt. In view FULL only; absent if none did, and once the
+	// action has ended.
+	Checkpoint    *Payload `protobuf:"bytes,26,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,11 +415,110 @@ func (x *Action) GetWorkerBuild() string {
 	return ""
 }
 
+func (x *Action) GetCheckpoint() *Payload {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+// LogLine is a line that a worker writes about its action.
+type LogLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Counts from 1 for each offer. A line that comes again with its number is kept once; one with a number above
+	// the server's bound (Welcome.max_log_lines) is dropped.
+	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Optional. When it was written, by the worker's clock; default: when it came.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Optional. How important it is; default INFO.
+	Level LogLevel `protobuf:"varint,3,opt,name=level,proto3,enum=tradewind.v1.LogLevel" json:"level,omitempty"`
+	// Required. The text; what is beyond 4,096 characters is cut off.
+	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// Output only. Id of the action.
+	ActionId string `protobuf:"bytes,5,opt,name=action_id,json=actionId,proto3" json:"action_id,omitempty"`
+	// Output only. Attempt of the action in which it was written.
+	Attempt       uint32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogLine) Reset() {
+	*x = LogLine{}
+	mi := &file_tradewind_v1_action_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogLine) ProtoMessage() {}
+
+func (x *LogLine) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_action_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
+func (*LogLine) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_action_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LogLine) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *LogLine) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *LogLine) GetLevel() LogLevel {
+	if x != nil {
+		return x.Level
+	}
+	return LogLevel_LOG_LEVEL_UNSPECIFIED
+}
+
+func (x *LogLine) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *LogLine) GetActionId() string {
+	if x != nil {
+		return x.ActionId
+	}
+	return ""
+}
+
+func (x *LogLine) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 var File_tradewind_v1_action_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_action_proto_rawDesc = "" +
 	"\n" +
-	"\x19tradewind/v1/action.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xe3\a\n" +
+	"\x19tradewind/v1/action.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\x9a\b\n" +
 	"\x06Action\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x17\n" +
@@ -388,15 +551,31 @@ const file_tradewind_v1_action_proto_rawDesc = "" +
 	"finishedAt\x12\x1a\n" +
 	"\bworkflow\x18\x17 \x01(\tR\bworkflow\x12!\n" +
 	"\fbusiness_key\x18\x18 \x01(\tR\vbusinessKey\x12!\n" +
-	"\fworker_build\x18\x19 \x01(\tR\vworkerBuildB\r\n" +
-	"\v_item_index*\xaf\x01\n" +
+	"\fworker_build\x18\x19 \x01(\tR\vworkerBuild\x125\n" +
+	"\n" +
+	"checkpoint\x18\x1a \x01(\v2\x15.tradewind.v1.PayloadR\n" +
+	"checkpointB\r\n" +
+	"\v_item_index\"\xcc\x01\n" +
+	"\aLogLine\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12,\n" +
+	"\x05level\x18\x03 \x01(\x0e2\x16.tradewind.v1.LogLevelR\x05level\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x1b\n" +
+	"\taction_id\x18\x05 \x01(\tR\bactionId\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\rR\aattempt*\xaf\x01\n" +
 	"\vActionState\x12\x1c\n" +
 	"\x18ACTION_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACTION_STATE_QUEUED\x10\x01\x12\x18\n" +
 	"\x14ACTION_STATE_RUNNING\x10\x02\x12\x1a\n" +
 	"\x16ACTION_STATE_SUCCEEDED\x10\x03\x12\x17\n" +
 	"\x13ACTION_STATE_FAILED\x10\x04\x12\x1a\n" +
-	"\x16ACTION_STATE_CANCELLED\x10\x05BW\n" +
+	"\x16ACTION_STATE_CANCELLED\x10\x05*z\n" +
+	"\bLogLevel\x12\x19\n" +
+	"\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fLOG_LEVEL_DEBUG\x10\x01\x12\x12\n" +
+	"\x0eLOG_LEVEL_INFO\x10\x02\x12\x15\n" +
+	"\x11LOG_LEVEL_WARNING\x10\x03\x12\x13\n" +
+	"\x0fLOG_LEVEL_ERROR\x10\x04BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (
@@ -411,29 +590,34 @@ func file_tradewind_v1_action_proto_rawDescGZIP() []byte {
 	return file_tradewind_v1_action_proto_rawDescData
 }
 
-var file_tradewind_v1_action_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tradewind_v1_action_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_tradewind_v1_action_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_tradewind_v1_action_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_tradewind_v1_action_proto_goTypes = []any{
 	(ActionState)(0),              // 0: tradewind.v1.ActionState
-	(*Action)(nil),                // 1: tradewind.v1.Action
-	(*Payload)(nil),               // 2: tradewind.v1.Payload
-	(*Failure)(nil),               // 3: tradewind.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(LogLevel)(0),                 // 1: tradewind.v1.LogLevel
+	(*Action)(nil),                // 2: tradewind.v1.Action
+	(*LogLine)(nil),               // 3: tradewind.v1.LogLine
+	(*Payload)(nil),               // 4: tradewind.v1.Payload
+	(*Failure)(nil),               // 5: tradewind.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_tradewind_v1_action_proto_depIdxs = []int32{
-	0, // 0: tradewind.v1.Action.state:type_name -> tradewind.v1.ActionState
-	2, // 1: tradewind.v1.Action.input:type_name -> tradewind.v1.Payload
-	2, // 2: tradewind.v1.Action.result:type_name -> tradewind.v1.Payload
-	3, // 3: tradewind.v1.Action.failure:type_name -> tradewind.v1.Failure
-	4, // 4: tradewind.v1.Action.lease_expires_at:type_name -> google.protobuf.Timestamp
-	4, // 5: tradewind.v1.Action.created_at:type_name -> google.protobuf.Timestamp
-	4, // 6: tradewind.v1.Action.started_at:type_name -> google.protobuf.Timestamp
-	4, // 7: tradewind.v1.Action.finished_at:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	0,  // 0: tradewind.v1.Action.state:type_name -> tradewind.v1.ActionState
+	4,  // 1: tradewind.v1.Action.input:type_name -> tradewind.v1.Payload
+	4,  // 2: tradewind.v1.Action.result:type_name -> tradewind.v1.Payload
+	5,  // 3: tradewind.v1.Action.failure:type_name -> tradewind.v1.Failure
+	6,  // 4: tradewind.v1.Action.lease_expires_at:type_name -> google.protobuf.Timestamp
+	6,  // 5: tradewind.v1.Action.created_at:type_name -> google.protobuf.Timestamp
+	6,  // 6: tradewind.v1.Action.started_at:type_name -> google.protobuf.Timestamp
+	6,  // 7: tradewind.v1.Action.finished_at:type_name -> google.protobuf.Timestamp
+	4,  // 8: tradewind.v1.Action.checkpoint:type_name -> tradewind.v1.Payload
+	6,  // 9: tradewind.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	1,  // 10: tradewind.v1.LogLine.level:type_name -> tradewind.v1.LogLevel
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_action_proto_init() }
@@ -449,8 +633,8 @@ func file_tradewind_v1_action_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_action_proto_rawDesc), len(file_tradewind_v1_action_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   1,
+			NumEnums:      2,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

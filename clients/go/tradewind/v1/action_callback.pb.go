@@ -322,6 +322,7 @@ type WorkResponse struct {
 	//	*WorkResponse_Orders
 	//	*WorkResponse_Receipts
 	//	*WorkResponse_GoAway
+	//	*WorkResponse_Standby
 	Message       isWorkResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -409,6 +410,15 @@ func (x *WorkResponse) GetGoAway() *GoAway {
 	return nil
 }
 
+func (x *WorkResponse) GetStandby() *Standby {
+	if x != nil {
+		if x, ok := x.Message.(*WorkResponse_Standby); ok {
+			return x.Standby
+		}
+	}
+	return nil
+}
+
 type isWorkResponse_Message interface {
 	isWorkResponse_Message()
 }
@@ -438,6 +448,11 @@ type WorkResponse_GoAway struct {
 	GoAway *GoAway `protobuf:"bytes,5,opt,name=go_away,json=goAway,proto3,oneof"`
 }
 
+type WorkResponse_Standby struct {
+	// An operator takes the worker out of service, or into it again.
+	Standby *Standby `protobuf:"bytes,6,opt,name=standby,proto3,oneof"`
+}
+
 func (*WorkResponse_Welcome) isWorkResponse_Message() {}
 
 func (*WorkResponse_Offers) isWorkResponse_Message() {}
@@ -447,6 +462,8 @@ func (*WorkResponse_Orders) isWorkResponse_Message() {}
 func (*WorkResponse_Receipts) isWorkResponse_Message() {}
 
 func (*WorkResponse_GoAway) isWorkResponse_Message() {}
+
+func (*WorkResponse_Standby) isWorkResponse_Message() {}
 
 // Hello says who the worker is and what it can do.
 type Hello struct {
@@ -861,7 +878,9 @@ type ActionBeat struct {
 	// Optional. How far it is, for people, at most 1 KiB.
 	ProgressMessage string `protobuf:"bytes,2,opt,name=progress_message,json=progressMessage,proto3" json:"progress_message,omitempty"`
 	// Optional. What the next attempt needs to go on from here; replaces the checkpoint before.
-	Checkpoint    *Payload `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Checkpoint *Payload `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Optional. What it writes into the action's log, for people (ExecutionService.ListActionLogs); at most 1000 lines.
+	Logs          []*LogLine `protobuf:"bytes,4,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,6 +932,13 @@ func (x *ActionBeat) GetProgressMessage() string {
 func (x *ActionBeat) GetCheckpoint() *Payload {
 	if x != nil {
 		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *ActionBeat) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
 	}
 	return nil
 }
@@ -974,7 +1000,9 @@ type ActionResult struct {
 	//
 	//	*ActionResult_Result
 	//	*ActionResult_Failure
-	Outcome       isActionResult_Outcome `protobuf_oneof:"outcome"`
+	Outcome isActionResult_Outcome `protobuf_oneof:"outcome"`
+	// Optional. As in ActionBeat.
+	Logs          []*LogLine `protobuf:"bytes,4,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1037,6 +1065,13 @@ func (x *ActionResult) GetFailure() *Failure {
 		if x, ok := x.Outcome.(*ActionResult_Failure); ok {
 			return x.Failure
 		}
+	}
+	return nil
+}
+
+func (x *ActionResult) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
 	}
 	return nil
 }
@@ -1112,7 +1147,9 @@ type Welcome struct {
 	// Output only. Largest message in bytes.
 	MaxMessageBytes uint32 `protobuf:"varint,6,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
 	// Output only. One verdict for each in-flight token of Hello.
-	InFlight      []*InFlightVerdict `protobuf:"bytes,7,rep,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	InFlight []*InFlightVerdict `protobuf:"bytes,7,rep,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Output only. Most lines that are kept of the log of an offer; 0: none are.
+	MaxLogLines   uint32 `protobuf:"varint,8,opt,name=max_log_lines,json=maxLogLines,proto3" json:"max_log_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1194,6 +1231,13 @@ func (x *Welcome) GetInFlight() []*InFlightVerdict {
 		return x.InFlight
 	}
 	return nil
+}
+
+func (x *Welcome) GetMaxLogLines() uint32 {
+	if x != nil {
+		return x.MaxLogLines
+	}
+	return 0
 }
 
 // InFlightVerdict says whether to go on with an action after a reconnect. Output only.
@@ -1339,7 +1383,8 @@ type Offer struct {
 	Workflow string `protobuf:"bytes,14,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	// Output only. Index of the item, from 0; absent if the task has no items.
 	ItemIndex *uint32 `protobuf:"varint,15,opt,name=item_index,json=itemIndex,proto3,oneof" json:"item_index,omitempty"`
-	// Output only. W3C trace context; empty if the execution is not traced.
+	// Output only. W3C trace context: what the call that started the execution, or its parent, had as the metadata
+	// "traceparent"; empty if it is not traced.
 	Traceparent string `protobuf:"bytes,16,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// Output only. How often this attempt was offered, from 1.
 	Deliveries uint32 `protobuf:"varint,17,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
@@ -1782,6 +1827,62 @@ func (x *GoAway) GetGrace() *durationpb.Duration {
 	return nil
 }
 
+// Standby says that an operator has taken the worker out of service (WorkerService.DrainWorker), or into it again. There
+// is nothing that it has to do: the server sends no offers meanwhile. It finishes what it has, and stays connected.
+type Standby struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. True: no offers come. False: they come again, as far as there are credits.
+	IsDraining bool `protobuf:"varint,1,opt,name=is_draining,json=isDraining,proto3" json:"is_draining,omitempty"`
+	// Output only. Why, for people; may be empty.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Standby) Reset() {
+	*x = Standby{}
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Standby) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Standby) ProtoMessage() {}
+
+func (x *Standby) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Standby.ProtoReflect.Descriptor instead.
+func (*Standby) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Standby) GetIsDraining() bool {
+	if x != nil {
+		return x.IsDraining
+	}
+	return false
+}
+
+func (x *Standby) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // PollActionsRequest says who the worker is and how much it takes.
 type PollActionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1806,7 +1907,7 @@ type PollActionsRequest struct {
 
 func (x *PollActionsRequest) Reset() {
 	*x = PollActionsRequest{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[22]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +1919,7 @@ func (x *PollActionsRequest) String() string {
 func (*PollActionsRequest) ProtoMessage() {}
 
 func (x *PollActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[22]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +1932,7 @@ func (x *PollActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollActionsRequest.ProtoReflect.Descriptor instead.
 func (*PollActionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{22}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PollActionsRequest) GetNamespace() string {
@@ -1887,14 +1988,17 @@ func (x *PollActionsRequest) GetWait() *durationpb.Duration {
 type PollActionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The offers; empty if none came within the wait.
-	Offers        []*Offer `protobuf:"bytes,1,rep,name=offers,proto3" json:"offers,omitempty"`
+	Offers []*Offer `protobuf:"bytes,1,rep,name=offers,proto3" json:"offers,omitempty"`
+	// Whether an operator has taken the worker out of service (WorkerService.DrainWorker): polls get no offers until it is
+	// resumed. A poll that waits when that happens ends at once, a later one when its wait is over.
+	IsDraining    bool `protobuf:"varint,2,opt,name=is_draining,json=isDraining,proto3" json:"is_draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PollActionsResponse) Reset() {
 	*x = PollActionsResponse{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[23]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2010,7 @@ func (x *PollActionsResponse) String() string {
 func (*PollActionsResponse) ProtoMessage() {}
 
 func (x *PollActionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[23]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2023,7 @@ func (x *PollActionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollActionsResponse.ProtoReflect.Descriptor instead.
 func (*PollActionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{23}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PollActionsResponse) GetOffers() []*Offer {
@@ -1927,6 +2031,13 @@ func (x *PollActionsResponse) GetOffers() []*Offer {
 		return x.Offers
 	}
 	return nil
+}
+
+func (x *PollActionsResponse) GetIsDraining() bool {
+	if x != nil {
+		return x.IsDraining
+	}
+	return false
 }
 
 // AcceptActionsRequest names the offers to accept.
@@ -1944,7 +2055,7 @@ type AcceptActionsRequest struct {
 
 func (x *AcceptActionsRequest) Reset() {
 	*x = AcceptActionsRequest{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[24]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2067,7 @@ func (x *AcceptActionsRequest) String() string {
 func (*AcceptActionsRequest) ProtoMessage() {}
 
 func (x *AcceptActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[24]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2080,7 @@ func (x *AcceptActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptActionsRequest.ProtoReflect.Descriptor instead.
 func (*AcceptActionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{24}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AcceptActionsRequest) GetNamespace() string {
@@ -2008,7 +2119,7 @@ type AcceptActionsResponse struct {
 
 func (x *AcceptActionsResponse) Reset() {
 	*x = AcceptActionsResponse{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[25]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2131,7 @@ func (x *AcceptActionsResponse) String() string {
 func (*AcceptActionsResponse) ProtoMessage() {}
 
 func (x *AcceptActionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[25]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2144,7 @@ func (x *AcceptActionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptActionsResponse.ProtoReflect.Descriptor instead.
 func (*AcceptActionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{25}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AcceptActionsResponse) GetReceipts() []*Receipt {
@@ -2072,7 +2183,7 @@ type HeartbeatActionsRequest struct {
 
 func (x *HeartbeatActionsRequest) Reset() {
 	*x = HeartbeatActionsRequest{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[26]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +2195,7 @@ func (x *HeartbeatActionsRequest) String() string {
 func (*HeartbeatActionsRequest) ProtoMessage() {}
 
 func (x *HeartbeatActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[26]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +2208,7 @@ func (x *HeartbeatActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatActionsRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatActionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{26}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HeartbeatActionsRequest) GetNamespace() string {
@@ -2134,7 +2245,7 @@ type HeartbeatActionsResponse struct {
 
 func (x *HeartbeatActionsResponse) Reset() {
 	*x = HeartbeatActionsResponse{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[27]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2257,7 @@ func (x *HeartbeatActionsResponse) String() string {
 func (*HeartbeatActionsResponse) ProtoMessage() {}
 
 func (x *HeartbeatActionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[27]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2270,7 @@ func (x *HeartbeatActionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatActionsResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatActionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{27}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HeartbeatActionsResponse) GetOrders() []*Order {
@@ -2189,7 +2300,7 @@ type ActionReference struct {
 
 func (x *ActionReference) Reset() {
 	*x = ActionReference{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[28]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2312,7 @@ func (x *ActionReference) String() string {
 func (*ActionReference) ProtoMessage() {}
 
 func (x *ActionReference) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[28]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2325,7 @@ func (x *ActionReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActionReference.ProtoReflect.Descriptor instead.
 func (*ActionReference) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{28}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ActionReference) GetExecutionId() string {
@@ -2246,14 +2357,16 @@ type CompleteActionRequest struct {
 	// Optional. The result; absent means the JSON value null.
 	Result *Payload `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
 	// Optional. Only without a token: any text of up to 128 characters that is unique to this request.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Optional. Only with a token: as in ActionBeat.
+	Logs          []*LogLine `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompleteActionRequest) Reset() {
 	*x = CompleteActionRequest{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[29]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2378,7 @@ func (x *CompleteActionRequest) String() string {
 func (*CompleteActionRequest) ProtoMessage() {}
 
 func (x *CompleteActionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[29]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2391,7 @@ func (x *CompleteActionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteActionRequest.ProtoReflect.Descriptor instead.
 func (*CompleteActionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{29}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CompleteActionRequest) GetNamespace() string {
@@ -2327,6 +2440,13 @@ func (x *CompleteActionRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *CompleteActionRequest) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
 type isCompleteActionRequest_Target interface {
 	isCompleteActionRequest_Target()
 }
@@ -2360,7 +2480,7 @@ type CompleteActionResponse struct {
 
 func (x *CompleteActionResponse) Reset() {
 	*x = CompleteActionResponse{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[30]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2492,7 @@ func (x *CompleteActionResponse) String() string {
 func (*CompleteActionResponse) ProtoMessage() {}
 
 func (x *CompleteActionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[30]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2505,7 @@ func (x *CompleteActionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteActionResponse.ProtoReflect.Descriptor instead.
 func (*CompleteActionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{30}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CompleteActionResponse) GetStatus() ReceiptStatus {
@@ -2424,14 +2544,16 @@ type FailActionRequest struct {
 	// Required. What went wrong.
 	Failure *Failure `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Optional. Only without a token: any text of up to 128 characters that is unique to this request.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Optional. Only with a token: as in ActionBeat.
+	Logs          []*LogLine `protobuf:"bytes,6,rep,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FailActionRequest) Reset() {
 	*x = FailActionRequest{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[31]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2565,7 @@ func (x *FailActionRequest) String() string {
 func (*FailActionRequest) ProtoMessage() {}
 
 func (x *FailActionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[31]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2578,7 @@ func (x *FailActionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailActionRequest.ProtoReflect.Descriptor instead.
 func (*FailActionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{31}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FailActionRequest) GetNamespace() string {
@@ -2505,6 +2627,13 @@ func (x *FailActionRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *FailActionRequest) GetLogs() []*LogLine {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
 type isFailActionRequest_Target interface {
 	isFailActionRequest_Target()
 }
@@ -2538,7 +2667,7 @@ type FailActionResponse struct {
 
 func (x *FailActionResponse) Reset() {
 	*x = FailActionResponse{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[32]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2679,7 @@ func (x *FailActionResponse) String() string {
 func (*FailActionResponse) ProtoMessage() {}
 
 func (x *FailActionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[32]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2692,7 @@ func (x *FailActionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailActionResponse.ProtoReflect.Descriptor instead.
 func (*FailActionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{32}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FailActionResponse) GetStatus() ReceiptStatus {
@@ -2602,7 +2731,7 @@ type ReleaseActionsRequest struct {
 
 func (x *ReleaseActionsRequest) Reset() {
 	*x = ReleaseActionsRequest{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[33]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2743,7 @@ func (x *ReleaseActionsRequest) String() string {
 func (*ReleaseActionsRequest) ProtoMessage() {}
 
 func (x *ReleaseActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[33]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2756,7 @@ func (x *ReleaseActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseActionsRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseActionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{33}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReleaseActionsRequest) GetNamespace() string {
@@ -2662,7 +2791,7 @@ type ReleaseActionsResponse struct {
 
 func (x *ReleaseActionsResponse) Reset() {
 	*x = ReleaseActionsResponse{}
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[34]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2803,7 @@ func (x *ReleaseActionsResponse) String() string {
 func (*ReleaseActionsResponse) ProtoMessage() {}
 
 func (x *ReleaseActionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_action_callback_proto_msgTypes[34]
+	mi := &file_tradewind_v1_action_callback_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2816,7 @@ func (x *ReleaseActionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseActionsResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseActionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{34}
+	return file_tradewind_v1_action_callback_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReleaseActionsResponse) GetReceipts() []*Receipt {
@@ -2701,7 +2830,7 @@ var File_tradewind_v1_action_callback_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\n" +
-	"\"tradewind/v1/action_callback.proto\x12\ftradewind.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xe2\x02\n" +
+	"\"tradewind/v1/action_callback.proto\x12\ftradewind.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19tradewind/v1/action.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xe2\x02\n" +
 	"\vWorkRequest\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.tradewind.v1.HelloH\x00R\x05hello\x121\n" +
 	"\acredits\x18\x02 \x01(\v2\x15.tradewind.v1.CreditsH\x00R\acredits\x12.\n" +
@@ -2710,13 +2839,14 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\x04beat\x18\x05 \x01(\v2\x12.tradewind.v1.BeatH\x00R\x04beat\x121\n" +
 	"\aresults\x18\x06 \x01(\v2\x15.tradewind.v1.ResultsH\x00R\aresults\x12+\n" +
 	"\x05drain\x18\a \x01(\v2\x13.tradewind.v1.DrainH\x00R\x05drainB\t\n" +
-	"\amessage\"\x93\x02\n" +
+	"\amessage\"\xc6\x02\n" +
 	"\fWorkResponse\x121\n" +
 	"\awelcome\x18\x01 \x01(\v2\x15.tradewind.v1.WelcomeH\x00R\awelcome\x12.\n" +
 	"\x06offers\x18\x02 \x01(\v2\x14.tradewind.v1.OffersH\x00R\x06offers\x12.\n" +
 	"\x06orders\x18\x03 \x01(\v2\x14.tradewind.v1.OrdersH\x00R\x06orders\x124\n" +
 	"\breceipts\x18\x04 \x01(\v2\x16.tradewind.v1.ReceiptsH\x00R\breceipts\x12/\n" +
-	"\ago_away\x18\x05 \x01(\v2\x14.tradewind.v1.GoAwayH\x00R\x06goAwayB\t\n" +
+	"\ago_away\x18\x05 \x01(\v2\x14.tradewind.v1.GoAwayH\x00R\x06goAway\x121\n" +
+	"\astandby\x18\x06 \x01(\v2\x15.tradewind.v1.StandbyH\x00R\astandbyB\t\n" +
 	"\amessage\"\xcb\x01\n" +
 	"\x05Hello\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n" +
@@ -2744,22 +2874,24 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\vretry_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\":\n" +
 	"\x04Beat\x122\n" +
-	"\aactions\x18\x01 \x03(\v2\x18.tradewind.v1.ActionBeatR\aactions\"\x84\x01\n" +
+	"\aactions\x18\x01 \x03(\v2\x18.tradewind.v1.ActionBeatR\aactions\"\xaf\x01\n" +
 	"\n" +
 	"ActionBeat\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12)\n" +
 	"\x10progress_message\x18\x02 \x01(\tR\x0fprogressMessage\x125\n" +
 	"\n" +
 	"checkpoint\x18\x03 \x01(\v2\x15.tradewind.v1.PayloadR\n" +
-	"checkpoint\"?\n" +
+	"checkpoint\x12)\n" +
+	"\x04logs\x18\x04 \x03(\v2\x15.tradewind.v1.LogLineR\x04logs\"?\n" +
 	"\aResults\x124\n" +
-	"\aresults\x18\x01 \x03(\v2\x1a.tradewind.v1.ActionResultR\aresults\"\x93\x01\n" +
+	"\aresults\x18\x01 \x03(\v2\x1a.tradewind.v1.ActionResultR\aresults\"\xbe\x01\n" +
 	"\fActionResult\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12/\n" +
 	"\x06result\x18\x02 \x01(\v2\x15.tradewind.v1.PayloadH\x00R\x06result\x121\n" +
-	"\afailure\x18\x03 \x01(\v2\x15.tradewind.v1.FailureH\x00R\afailureB\t\n" +
+	"\afailure\x18\x03 \x01(\v2\x15.tradewind.v1.FailureH\x00R\afailure\x12)\n" +
+	"\x04logs\x18\x04 \x03(\v2\x15.tradewind.v1.LogLineR\x04logsB\t\n" +
 	"\aoutcome\"\a\n" +
-	"\x05Drain\"\xeb\x02\n" +
+	"\x05Drain\"\x8f\x03\n" +
 	"\aWelcome\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12@\n" +
 	"\x0edelivery_lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\rdeliveryLease\x128\n" +
@@ -2769,7 +2901,8 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\vmax_credits\x18\x05 \x01(\rR\n" +
 	"maxCredits\x12*\n" +
 	"\x11max_message_bytes\x18\x06 \x01(\rR\x0fmaxMessageBytes\x12:\n" +
-	"\tin_flight\x18\a \x03(\v2\x1d.tradewind.v1.InFlightVerdictR\binFlight\"l\n" +
+	"\tin_flight\x18\a \x03(\v2\x1d.tradewind.v1.InFlightVerdictR\binFlight\x12\"\n" +
+	"\rmax_log_lines\x18\b \x01(\rR\vmaxLogLines\"l\n" +
 	"\x0fInFlightVerdict\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12\x12\n" +
 	"\x04keep\x18\x02 \x01(\bR\x04keep\x12/\n" +
@@ -2817,7 +2950,11 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\arefusal\x18\x03 \x01(\v2\x15.tradewind.v1.RefusalR\arefusal\"S\n" +
 	"\x06GoAway\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12/\n" +
-	"\x05grace\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"\x8b\x02\n" +
+	"\x05grace\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"D\n" +
+	"\aStandby\x12\x1f\n" +
+	"\vis_draining\x18\x01 \x01(\bR\n" +
+	"isDraining\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x8b\x02\n" +
 	"\x12PollActionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12\x1a\n" +
@@ -2826,9 +2963,11 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"\aactions\x18\x05 \x03(\v2\x1e.tradewind.v1.ActionCapabilityR\aactions\x12\x1f\n" +
 	"\vmax_actions\x18\x06 \x01(\rR\n" +
 	"maxActions\x12-\n" +
-	"\x04wait\x18\a \x01(\v2\x19.google.protobuf.DurationR\x04wait\"B\n" +
+	"\x04wait\x18\a \x01(\v2\x19.google.protobuf.DurationR\x04wait\"c\n" +
 	"\x13PollActionsResponse\x12+\n" +
-	"\x06offers\x18\x01 \x03(\v2\x13.tradewind.v1.OfferR\x06offers\"i\n" +
+	"\x06offers\x18\x01 \x03(\v2\x13.tradewind.v1.OfferR\x06offers\x12\x1f\n" +
+	"\vis_draining\x18\x02 \x01(\bR\n" +
+	"isDraining\"i\n" +
 	"\x14AcceptActionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1b\n" +
 	"\tworker_id\x18\x02 \x01(\tR\bworkerId\x12\x16\n" +
@@ -2848,26 +2987,28 @@ const file_tradewind_v1_action_callback_proto_rawDesc = "" +
 	"work_lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tworkLease\"Q\n" +
 	"\x0fActionReference\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x1b\n" +
-	"\taction_id\x18\x02 \x01(\tR\bactionId\"\xde\x01\n" +
+	"\taction_id\x18\x02 \x01(\tR\bactionId\"\x89\x02\n" +
 	"\x15CompleteActionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
 	"\x05token\x18\x02 \x01(\fH\x00R\x05token\x127\n" +
 	"\x06action\x18\x03 \x01(\v2\x1d.tradewind.v1.ActionReferenceH\x00R\x06action\x12-\n" +
 	"\x06result\x18\x04 \x01(\v2\x15.tradewind.v1.PayloadR\x06result\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestIdB\b\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
+	"\x04logs\x18\x06 \x03(\v2\x15.tradewind.v1.LogLineR\x04logsB\b\n" +
 	"\x06target\"\x8c\x01\n" +
 	"\x16CompleteActionResponse\x123\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1b.tradewind.v1.ReceiptStatusR\x06status\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\xdc\x01\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"\x87\x02\n" +
 	"\x11FailActionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
 	"\x05token\x18\x02 \x01(\fH\x00R\x05token\x127\n" +
 	"\x06action\x18\x03 \x01(\v2\x1d.tradewind.v1.ActionReferenceH\x00R\x06action\x12/\n" +
 	"\afailure\x18\x04 \x01(\v2\x15.tradewind.v1.FailureR\afailure\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestIdB\b\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
+	"\x04logs\x18\x06 \x03(\v2\x15.tradewind.v1.LogLineR\x04logsB\b\n" +
 	"\x06target\"\x88\x01\n" +
 	"\x12FailActionResponse\x123\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1b.tradewind.v1.ReceiptStatusR\x06status\x12!\n" +
@@ -2913,7 +3054,7 @@ func file_tradewind_v1_action_callback_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_action_callback_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_action_callback_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_tradewind_v1_action_callback_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_tradewind_v1_action_callback_proto_goTypes = []any{
 	(OrderKind)(0),                   // 0: tradewind.v1.OrderKind
 	(ReceiptStatus)(0),               // 1: tradewind.v1.ReceiptStatus
@@ -2939,24 +3080,26 @@ var file_tradewind_v1_action_callback_proto_goTypes = []any{
 	(*Receipts)(nil),                 // 21: tradewind.v1.Receipts
 	(*Receipt)(nil),                  // 22: tradewind.v1.Receipt
 	(*GoAway)(nil),                   // 23: tradewind.v1.GoAway
-	(*PollActionsRequest)(nil),       // 24: tradewind.v1.PollActionsRequest
-	(*PollActionsResponse)(nil),      // 25: tradewind.v1.PollActionsResponse
-	(*AcceptActionsRequest)(nil),     // 26: tradewind.v1.AcceptActionsRequest
-	(*AcceptActionsResponse)(nil),    // 27: tradewind.v1.AcceptActionsResponse
-	(*HeartbeatActionsRequest)(nil),  // 28: tradewind.v1.HeartbeatActionsRequest
-	(*HeartbeatActionsResponse)(nil), // 29: tradewind.v1.HeartbeatActionsResponse
-	(*ActionReference)(nil),          // 30: tradewind.v1.ActionReference
-	(*CompleteActionRequest)(nil),    // 31: tradewind.v1.CompleteActionRequest
-	(*CompleteActionResponse)(nil),   // 32: tradewind.v1.CompleteActionResponse
-	(*FailActionRequest)(nil),        // 33: tradewind.v1.FailActionRequest
-	(*FailActionResponse)(nil),       // 34: tradewind.v1.FailActionResponse
-	(*ReleaseActionsRequest)(nil),    // 35: tradewind.v1.ReleaseActionsRequest
-	(*ReleaseActionsResponse)(nil),   // 36: tradewind.v1.ReleaseActionsResponse
-	nil,                              // 37: tradewind.v1.ActionCapability.LabelsEntry
-	(*durationpb.Duration)(nil),      // 38: google.protobuf.Duration
-	(*Payload)(nil),                  // 39: tradewind.v1.Payload
-	(*Failure)(nil),                  // 40: tradewind.v1.Failure
-	(*Refusal)(nil),                  // 41: tradewind.v1.Refusal
+	(*Standby)(nil),                  // 24: tradewind.v1.Standby
+	(*PollActionsRequest)(nil),       // 25: tradewind.v1.PollActionsRequest
+	(*PollActionsResponse)(nil),      // 26: tradewind.v1.PollActionsResponse
+	(*AcceptActionsRequest)(nil),     // 27: tradewind.v1.AcceptActionsRequest
+	(*AcceptActionsResponse)(nil),    // 28: tradewind.v1.AcceptActionsResponse
+	(*HeartbeatActionsRequest)(nil),  // 29: tradewind.v1.HeartbeatActionsRequest
+	(*HeartbeatActionsResponse)(nil), // 30: tradewind.v1.HeartbeatActionsResponse
+	(*ActionReference)(nil),          // 31: tradewind.v1.ActionReference
+	(*CompleteActionRequest)(nil),    // 32: tradewind.v1.CompleteActionRequest
+	(*CompleteActionResponse)(nil),   // 33: tradewind.v1.CompleteActionResponse
+	(*FailActionRequest)(nil),        // 34: tradewind.v1.FailActionRequest
+	(*FailActionResponse)(nil),       // 35: tradewind.v1.FailActionResponse
+	(*ReleaseActionsRequest)(nil),    // 36: tradewind.v1.ReleaseActionsRequest
+	(*ReleaseActionsResponse)(nil),   // 37: tradewind.v1.ReleaseActionsResponse
+	nil,                              // 38: tradewind.v1.ActionCapability.LabelsEntry
+	(*durationpb.Duration)(nil),      // 39: google.protobuf.Duration
+	(*Payload)(nil),                  // 40: tradewind.v1.Payload
+	(*LogLine)(nil),                  // 41: tradewind.v1.LogLine
+	(*Failure)(nil),                  // 42: tradewind.v1.Failure
+	(*Refusal)(nil),                  // 43: tradewind.v1.Refusal
 }
 var file_tradewind_v1_action_callback_proto_depIdxs = []int32{
 	4,  // 0: tradewind.v1.WorkRequest.hello:type_name -> tradewind.v1.Hello
@@ -2971,68 +3114,73 @@ var file_tradewind_v1_action_callback_proto_depIdxs = []int32{
 	19, // 9: tradewind.v1.WorkResponse.orders:type_name -> tradewind.v1.Orders
 	21, // 10: tradewind.v1.WorkResponse.receipts:type_name -> tradewind.v1.Receipts
 	23, // 11: tradewind.v1.WorkResponse.go_away:type_name -> tradewind.v1.GoAway
-	5,  // 12: tradewind.v1.Hello.actions:type_name -> tradewind.v1.ActionCapability
-	37, // 13: tradewind.v1.ActionCapability.labels:type_name -> tradewind.v1.ActionCapability.LabelsEntry
-	9,  // 14: tradewind.v1.Refuse.releases:type_name -> tradewind.v1.Release
-	38, // 15: tradewind.v1.Release.retry_after:type_name -> google.protobuf.Duration
-	11, // 16: tradewind.v1.Beat.actions:type_name -> tradewind.v1.ActionBeat
-	39, // 17: tradewind.v1.ActionBeat.checkpoint:type_name -> tradewind.v1.Payload
-	13, // 18: tradewind.v1.Results.results:type_name -> tradewind.v1.ActionResult
-	39, // 19: tradewind.v1.ActionResult.result:type_name -> tradewind.v1.Payload
-	40, // 20: tradewind.v1.ActionResult.failure:type_name -> tradewind.v1.Failure
-	38, // 21: tradewind.v1.Welcome.delivery_lease:type_name -> google.protobuf.Duration
-	38, // 22: tradewind.v1.Welcome.work_lease:type_name -> google.protobuf.Duration
-	38, // 23: tradewind.v1.Welcome.beat_interval:type_name -> google.protobuf.Duration
-	16, // 24: tradewind.v1.Welcome.in_flight:type_name -> tradewind.v1.InFlightVerdict
-	41, // 25: tradewind.v1.InFlightVerdict.refusal:type_name -> tradewind.v1.Refusal
-	18, // 26: tradewind.v1.Offers.offers:type_name -> tradewind.v1.Offer
-	39, // 27: tradewind.v1.Offer.input:type_name -> tradewind.v1.Payload
-	39, // 28: tradewind.v1.Offer.checkpoint:type_name -> tradewind.v1.Payload
-	38, // 29: tradewind.v1.Offer.delivery_left:type_name -> google.protobuf.Duration
-	38, // 30: tradewind.v1.Offer.lease_left:type_name -> google.protobuf.Duration
-	38, // 31: tradewind.v1.Offer.timeout_left:type_name -> google.protobuf.Duration
-	20, // 32: tradewind.v1.Orders.orders:type_name -> tradewind.v1.Order
-	0,  // 33: tradewind.v1.Order.kind:type_name -> tradewind.v1.OrderKind
-	22, // 34: tradewind.v1.Receipts.receipts:type_name -> tradewind.v1.Receipt
-	1,  // 35: tradewind.v1.Receipt.status:type_name -> tradewind.v1.ReceiptStatus
-	41, // 36: tradewind.v1.Receipt.refusal:type_name -> tradewind.v1.Refusal
-	38, // 37: tradewind.v1.GoAway.grace:type_name -> google.protobuf.Duration
-	5,  // 38: tradewind.v1.PollActionsRequest.actions:type_name -> tradewind.v1.ActionCapability
-	38, // 39: tradewind.v1.PollActionsRequest.wait:type_name -> google.protobuf.Duration
-	18, // 40: tradewind.v1.PollActionsResponse.offers:type_name -> tradewind.v1.Offer
-	22, // 41: tradewind.v1.AcceptActionsResponse.receipts:type_name -> tradewind.v1.Receipt
-	38, // 42: tradewind.v1.AcceptActionsResponse.work_lease:type_name -> google.protobuf.Duration
-	38, // 43: tradewind.v1.AcceptActionsResponse.beat_interval:type_name -> google.protobuf.Duration
-	11, // 44: tradewind.v1.HeartbeatActionsRequest.actions:type_name -> tradewind.v1.ActionBeat
-	20, // 45: tradewind.v1.HeartbeatActionsResponse.orders:type_name -> tradewind.v1.Order
-	38, // 46: tradewind.v1.HeartbeatActionsResponse.work_lease:type_name -> google.protobuf.Duration
-	30, // 47: tradewind.v1.CompleteActionRequest.action:type_name -> tradewind.v1.ActionReference
-	39, // 48: tradewind.v1.CompleteActionRequest.result:type_name -> tradewind.v1.Payload
-	1,  // 49: tradewind.v1.CompleteActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
-	30, // 50: tradewind.v1.FailActionRequest.action:type_name -> tradewind.v1.ActionReference
-	40, // 51: tradewind.v1.FailActionRequest.failure:type_name -> tradewind.v1.Failure
-	1,  // 52: tradewind.v1.FailActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
-	9,  // 53: tradewind.v1.ReleaseActionsRequest.releases:type_name -> tradewind.v1.Release
-	22, // 54: tradewind.v1.ReleaseActionsResponse.receipts:type_name -> tradewind.v1.Receipt
-	2,  // 55: tradewind.v1.ActionCallback.Work:input_type -> tradewind.v1.WorkRequest
-	24, // 56: tradewind.v1.ActionCallback.PollActions:input_type -> tradewind.v1.PollActionsRequest
-	26, // 57: tradewind.v1.ActionCallback.AcceptActions:input_type -> tradewind.v1.AcceptActionsRequest
-	28, // 58: tradewind.v1.ActionCallback.HeartbeatActions:input_type -> tradewind.v1.HeartbeatActionsRequest
-	31, // 59: tradewind.v1.ActionCallback.CompleteAction:input_type -> tradewind.v1.CompleteActionRequest
-	33, // 60: tradewind.v1.ActionCallback.FailAction:input_type -> tradewind.v1.FailActionRequest
-	35, // 61: tradewind.v1.ActionCallback.ReleaseActions:input_type -> tradewind.v1.ReleaseActionsRequest
-	3,  // 62: tradewind.v1.ActionCallback.Work:output_type -> tradewind.v1.WorkResponse
-	25, // 63: tradewind.v1.ActionCallback.PollActions:output_type -> tradewind.v1.PollActionsResponse
-	27, // 64: tradewind.v1.ActionCallback.AcceptActions:output_type -> tradewind.v1.AcceptActionsResponse
-	29, // 65: tradewind.v1.ActionCallback.HeartbeatActions:output_type -> tradewind.v1.HeartbeatActionsResponse
-	32, // 66: tradewind.v1.ActionCallback.CompleteAction:output_type -> tradewind.v1.CompleteActionResponse
-	34, // 67: tradewind.v1.ActionCallback.FailAction:output_type -> tradewind.v1.FailActionResponse
-	36, // 68: tradewind.v1.ActionCallback.ReleaseActions:output_type -> tradewind.v1.ReleaseActionsResponse
-	62, // [62:69] is the sub-list for method output_type
-	55, // [55:62] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	24, // 12: tradewind.v1.WorkResponse.standby:type_name -> tradewind.v1.Standby
+	5,  // 13: tradewind.v1.Hello.actions:type_name -> tradewind.v1.ActionCapability
+	38, // 14: tradewind.v1.ActionCapability.labels:type_name -> tradewind.v1.ActionCapability.LabelsEntry
+	9,  // 15: tradewind.v1.Refuse.releases:type_name -> tradewind.v1.Release
+	39, // 16: tradewind.v1.Release.retry_after:type_name -> google.protobuf.Duration
+	11, // 17: tradewind.v1.Beat.actions:type_name -> tradewind.v1.ActionBeat
+	40, // 18: tradewind.v1.ActionBeat.checkpoint:type_name -> tradewind.v1.Payload
+	41, // 19: tradewind.v1.ActionBeat.logs:type_name -> tradewind.v1.LogLine
+	13, // 20: tradewind.v1.Results.results:type_name -> tradewind.v1.ActionResult
+	40, // 21: tradewind.v1.ActionResult.result:type_name -> tradewind.v1.Payload
+	42, // 22: tradewind.v1.ActionResult.failure:type_name -> tradewind.v1.Failure
+	41, // 23: tradewind.v1.ActionResult.logs:type_name -> tradewind.v1.LogLine
+	39, // 24: tradewind.v1.Welcome.delivery_lease:type_name -> google.protobuf.Duration
+	39, // 25: tradewind.v1.Welcome.work_lease:type_name -> google.protobuf.Duration
+	39, // 26: tradewind.v1.Welcome.beat_interval:type_name -> google.protobuf.Duration
+	16, // 27: tradewind.v1.Welcome.in_flight:type_name -> tradewind.v1.InFlightVerdict
+	43, // 28: tradewind.v1.InFlightVerdict.refusal:type_name -> tradewind.v1.Refusal
+	18, // 29: tradewind.v1.Offers.offers:type_name -> tradewind.v1.Offer
+	40, // 30: tradewind.v1.Offer.input:type_name -> tradewind.v1.Payload
+	40, // 31: tradewind.v1.Offer.checkpoint:type_name -> tradewind.v1.Payload
+	39, // 32: tradewind.v1.Offer.delivery_left:type_name -> google.protobuf.Duration
+	39, // 33: tradewind.v1.Offer.lease_left:type_name -> google.protobuf.Duration
+	39, // 34: tradewind.v1.Offer.timeout_left:type_name -> google.protobuf.Duration
+	20, // 35: tradewind.v1.Orders.orders:type_name -> tradewind.v1.Order
+	0,  // 36: tradewind.v1.Order.kind:type_name -> tradewind.v1.OrderKind
+	22, // 37: tradewind.v1.Receipts.receipts:type_name -> tradewind.v1.Receipt
+	1,  // 38: tradewind.v1.Receipt.status:type_name -> tradewind.v1.ReceiptStatus
+	43, // 39: tradewind.v1.Receipt.refusal:type_name -> tradewind.v1.Refusal
+	39, // 40: tradewind.v1.GoAway.grace:type_name -> google.protobuf.Duration
+	5,  // 41: tradewind.v1.PollActionsRequest.actions:type_name -> tradewind.v1.ActionCapability
+	39, // 42: tradewind.v1.PollActionsRequest.wait:type_name -> google.protobuf.Duration
+	18, // 43: tradewind.v1.PollActionsResponse.offers:type_name -> tradewind.v1.Offer
+	22, // 44: tradewind.v1.AcceptActionsResponse.receipts:type_name -> tradewind.v1.Receipt
+	39, // 45: tradewind.v1.AcceptActionsResponse.work_lease:type_name -> google.protobuf.Duration
+	39, // 46: tradewind.v1.AcceptActionsResponse.beat_interval:type_name -> google.protobuf.Duration
+	11, // 47: tradewind.v1.HeartbeatActionsRequest.actions:type_name -> tradewind.v1.ActionBeat
+	20, // 48: tradewind.v1.HeartbeatActionsResponse.orders:type_name -> tradewind.v1.Order
+	39, // 49: tradewind.v1.HeartbeatActionsResponse.work_lease:type_name -> google.protobuf.Duration
+	31, // 50: tradewind.v1.CompleteActionRequest.action:type_name -> tradewind.v1.ActionReference
+	40, // 51: tradewind.v1.CompleteActionRequest.result:type_name -> tradewind.v1.Payload
+	41, // 52: tradewind.v1.CompleteActionRequest.logs:type_name -> tradewind.v1.LogLine
+	1,  // 53: tradewind.v1.CompleteActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
+	31, // 54: tradewind.v1.FailActionRequest.action:type_name -> tradewind.v1.ActionReference
+	42, // 55: tradewind.v1.FailActionRequest.failure:type_name -> tradewind.v1.Failure
+	41, // 56: tradewind.v1.FailActionRequest.logs:type_name -> tradewind.v1.LogLine
+	1,  // 57: tradewind.v1.FailActionResponse.status:type_name -> tradewind.v1.ReceiptStatus
+	9,  // 58: tradewind.v1.ReleaseActionsRequest.releases:type_name -> tradewind.v1.Release
+	22, // 59: tradewind.v1.ReleaseActionsResponse.receipts:type_name -> tradewind.v1.Receipt
+	2,  // 60: tradewind.v1.ActionCallback.Work:input_type -> tradewind.v1.WorkRequest
+	25, // 61: tradewind.v1.ActionCallback.PollActions:input_type -> tradewind.v1.PollActionsRequest
+	27, // 62: tradewind.v1.ActionCallback.AcceptActions:input_type -> tradewind.v1.AcceptActionsRequest
+	29, // 63: tradewind.v1.ActionCallback.HeartbeatActions:input_type -> tradewind.v1.HeartbeatActionsRequest
+	32, // 64: tradewind.v1.ActionCallback.CompleteAction:input_type -> tradewind.v1.CompleteActionRequest
+	34, // 65: tradewind.v1.ActionCallback.FailAction:input_type -> tradewind.v1.FailActionRequest
+	36, // 66: tradewind.v1.ActionCallback.ReleaseActions:input_type -> tradewind.v1.ReleaseActionsRequest
+	3,  // 67: tradewind.v1.ActionCallback.Work:output_type -> tradewind.v1.WorkResponse
+	26, // 68: tradewind.v1.ActionCallback.PollActions:output_type -> tradewind.v1.PollActionsResponse
+	28, // 69: tradewind.v1.ActionCallback.AcceptActions:output_type -> tradewind.v1.AcceptActionsResponse
+	30, // 70: tradewind.v1.ActionCallback.HeartbeatActions:output_type -> tradewind.v1.HeartbeatActionsResponse
+	33, // 71: tradewind.v1.ActionCallback.CompleteAction:output_type -> tradewind.v1.CompleteActionResponse
+	35, // 72: tradewind.v1.ActionCallback.FailAction:output_type -> tradewind.v1.FailActionResponse
+	37, // 73: tradewind.v1.ActionCallback.ReleaseActions:output_type -> tradewind.v1.ReleaseActionsResponse
+	67, // [67:74] is the sub-list for method output_type
+	60, // [60:67] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_action_callback_proto_init() }
@@ -3040,6 +3188,7 @@ func file_tradewind_v1_action_callback_proto_init() {
 	if File_tradewind_v1_action_callback_proto != nil {
 		return
 	}
+	file_tradewind_v1_action_proto_init()
 	file_tradewind_v1_failure_proto_init()
 	file_tradewind_v1_payload_proto_init()
 	file_tradewind_v1_action_callback_proto_msgTypes[0].OneofWrappers = []any{
@@ -3057,17 +3206,18 @@ func file_tradewind_v1_action_callback_proto_init() {
 		(*WorkResponse_Orders)(nil),
 		(*WorkResponse_Receipts)(nil),
 		(*WorkResponse_GoAway)(nil),
+		(*WorkResponse_Standby)(nil),
 	}
 	file_tradewind_v1_action_callback_proto_msgTypes[11].OneofWrappers = []any{
 		(*ActionResult_Result)(nil),
 		(*ActionResult_Failure)(nil),
 	}
 	file_tradewind_v1_action_callback_proto_msgTypes[16].OneofWrappers = []any{}
-	file_tradewind_v1_action_callback_proto_msgTypes[29].OneofWrappers = []any{
+	file_tradewind_v1_action_callback_proto_msgTypes[30].OneofWrappers = []any{
 		(*CompleteActionRequest_Token)(nil),
 		(*CompleteActionRequest_Action)(nil),
 	}
-	file_tradewind_v1_action_callback_proto_msgTypes[31].OneofWrappers = []any{
+	file_tradewind_v1_action_callback_proto_msgTypes[32].OneofWrappers = []any{
 		(*FailActionRequest_Token)(nil),
 		(*FailActionRequest_Action)(nil),
 	}
@@ -3077,7 +3227,7 @@ func file_tradewind_v1_action_callback_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_action_callback_proto_rawDesc), len(file_tradewind_v1_action_callback_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

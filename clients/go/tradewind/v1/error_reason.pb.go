@@ -205,6 +205,9 @@ const (
 	// There is no such absence, or it is over. NOT_FOUND.
 	// Metadata: absence.
 	ErrorReason_ERROR_REASON_ABSENCE_NOT_FOUND ErrorReason = 82
+	// No worker with this name is connected or polls. NOT_FOUND.
+	// Metadata: worker.
+	ErrorReason_ERROR_REASON_WORKER_NOT_FOUND ErrorReason = 90
 	// A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
 	// Metadata: days, problem.
 	ErrorReason_ERROR_REASON_SEARCH_UNBOUNDED ErrorReason = 60
@@ -272,6 +275,7 @@ var (
 		80: "ERROR_REASON_ACTION_IS_HUMAN",
 		81: "ERROR_REASON_PERSON_NOT_MANAGER",
 		82: "ERROR_REASON_ABSENCE_NOT_FOUND",
+		90: "ERROR_REASON_WORKER_NOT_FOUND",
 		60: "ERROR_REASON_SEARCH_UNBOUNDED",
 	}
 	ErrorReason_value = map[string]int32{
@@ -334,6 +338,7 @@ var (
 		"ERROR_REASON_ACTION_IS_HUMAN":          80,
 		"ERROR_REASON_PERSON_NOT_MANAGER":       81,
 		"ERROR_REASON_ABSENCE_NOT_FOUND":        82,
+		"ERROR_REASON_WORKER_NOT_FOUND":         90,
 		"ERROR_REASON_SEARCH_UNBOUNDED":         60,
 	}
 )
@@ -369,7 +374,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xcb\x10\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xee\x10\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -431,6 +436,7 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_ACTION_IS_HUMAN\x10P\x12#\n" +
 	"\x1fERROR_REASON_PERSON_NOT_MANAGER\x10Q\x12\"\n" +
 	"\x1eERROR_REASON_ABSENCE_NOT_FOUND\x10R\x12!\n" +
+	"\x1dERROR_REASON_WORKER_NOT_FOUND\x10Z\x12!\n" +
 	"\x1dERROR_REASON_SEARCH_UNBOUNDED\x10<BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 

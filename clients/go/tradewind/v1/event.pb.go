@@ -63,7 +63,10 @@ type Event struct {
 	// Output only. Name of the workflow.
 	Workflow string `protobuf:"bytes,17,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	// Output only. Business key of the execution; empty if it has none.
-	BusinessKey   string `protobuf:"bytes,18,opt,name=business_key,json=businessKey,proto3" json:"business_key,omitempty"`
+	BusinessKey string `protobuf:"bytes,18,opt,name=business_key,json=businessKey,proto3" json:"business_key,omitempty"`
+	// Output only. W3C trace context of the call that caused it or, if that had none, of the start of the execution; empty if
+	// neither had one.
+	Traceparent   string `protobuf:"bytes,19,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,11 +227,18 @@ func (x *Event) GetBusinessKey() string {
 	return ""
 }
 
+func (x *Event) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
 var File_tradewind_v1_event_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x18tradewind/v1/event.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tradewind/v1/action.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1ctradewind/v1/execution.proto\x1a\x1atradewind/v1/payload.proto\x1a\x17tradewind/v1/task.proto\"\xa7\x05\n" +
+	"\x18tradewind/v1/event.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19tradewind/v1/action.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1ctradewind/v1/execution.proto\x1a\x1atradewind/v1/payload.proto\x1a\x17tradewind/v1/task.proto\"\xc9\x05\n" +
 	"\x05Event\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1c\n" +
@@ -249,7 +259,8 @@ const file_tradewind_v1_event_proto_rawDesc = "" +
 	"\faction_state\x18\x0f \x01(\x0e2\x19.tradewind.v1.ActionStateR\vactionState\x12)\n" +
 	"\x04body\x18\x10 \x01(\v2\x15.tradewind.v1.PayloadR\x04body\x12\x1a\n" +
 	"\bworkflow\x18\x11 \x01(\tR\bworkflow\x12!\n" +
-	"\fbusiness_key\x18\x12 \x01(\tR\vbusinessKeyBW\n" +
+	"\fbusiness_key\x18\x12 \x01(\tR\vbusinessKey\x12 \n" +
+	"\vtraceparent\x18\x13 \x01(\tR\vtraceparentBW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 
 var (

@@ -95,12 +95,14 @@ const (
 	WaitKind_WAIT_KIND_CHILD WaitKind = 4
 	// Somebody who resumes it.
 	WaitKind_WAIT_KIND_PAUSE WaitKind = 5
-	// A worker that takes the action: none that is connected here does, or only such as take nothing new.
+	// A worker that takes the action: none that is connected to any server does, or only such as take nothing new.
 	WaitKind_WAIT_KIND_WORKER_ABSENT WaitKind = 6
 	// A message of its parent or of a child execution, which is written and about to be taken.
 	WaitKind_WAIT_KIND_MESSAGE WaitKind = 7
 	// A person has to decide; the detail says who is asked, or has it.
 	WaitKind_WAIT_KIND_PERSON WaitKind = 8
+	// Room under the limit of the action (ActionLimitService).
+	WaitKind_WAIT_KIND_LIMIT WaitKind = 9
 )
 
 // Enum value maps for WaitKind.
@@ -115,6 +117,7 @@ var (
 		6: "WAIT_KIND_WORKER_ABSENT",
 		7: "WAIT_KIND_MESSAGE",
 		8: "WAIT_KIND_PERSON",
+		9: "WAIT_KIND_LIMIT",
 	}
 	WaitKind_value = map[string]int32{
 		"WAIT_KIND_UNSPECIFIED":   0,
@@ -126,6 +129,7 @@ var (
 		"WAIT_KIND_WORKER_ABSENT": 6,
 		"WAIT_KIND_MESSAGE":       7,
 		"WAIT_KIND_PERSON":        8,
+		"WAIT_KIND_LIMIT":         9,
 	}
 )
 
@@ -186,7 +190,7 @@ type StartExecutionRequest struct {
 	//	*StartExecutionRequest_EnvName
 	Environment isStartExecutionRequest_Environment `protobuf_oneof:"environment"`
 	// Optional. A JSON object with further start parameters of the language: "task_name" for a reverse workflow, "notify" for
-	// webhooks of this execution (docs/subscriptions.md).
+	// webhooks of this execution (docs/subscriptions.md), "priority" for its tasks that say none (-100 to 100, default 0).
 	Params *Payload `protobuf:"bytes,12,opt,name=params,proto3" json:"params,omitempty"`
 	// Optional. At most 20 tags of at most 64 characters, to find executions by.
 	Tags []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
@@ -1564,6 +1568,143 @@ func (x *ListActionsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ListActionLogsRequest says which page of which logs.
+type ListActionLogsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. Id of the execution.
+	ExecutionId string `protobuf:"bytes,2,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	// Optional. Id of an action in it; default: of all its actions.
+	ActionId string `protobuf:"bytes,3,opt,name=action_id,json=actionId,proto3" json:"action_id,omitempty"`
+	// Optional. 1 to 1000; default 50.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Optional. The next_page_token of the page before; all other fields must be as then.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActionLogsRequest) Reset() {
+	*x = ListActionLogsRequest{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActionLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActionLogsRequest) ProtoMessage() {}
+
+func (x *ListActionLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActionLogsRequest.ProtoReflect.Descriptor instead.
+func (*ListActionLogsRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListActionLogsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ListActionLogsRequest) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
+func (x *ListActionLogsRequest) GetActionId() string {
+	if x != nil {
+		return x.ActionId
+	}
+	return ""
+}
+
+func (x *ListActionLogsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListActionLogsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListActionLogsResponse is one page.
+type ListActionLogsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lines.
+	Lines []*LogLine `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActionLogsResponse) Reset() {
+	*x = ListActionLogsResponse{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActionLogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActionLogsResponse) ProtoMessage() {}
+
+func (x *ListActionLogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActionLogsResponse.ProtoReflect.Descriptor instead.
+func (*ListActionLogsResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListActionLogsResponse) GetLines() []*LogLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *ListActionLogsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // ListEventsRequest says which events to list.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1583,7 +1724,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1736,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[19]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1749,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{19}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListEventsRequest) GetNamespace() string {
@@ -1661,7 +1802,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1814,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[20]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1827,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{20}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -1727,7 +1868,7 @@ type PauseExecutionRequest struct {
 
 func (x *PauseExecutionRequest) Reset() {
 	*x = PauseExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1880,7 @@ func (x *PauseExecutionRequest) String() string {
 func (*PauseExecutionRequest) ProtoMessage() {}
 
 func (x *PauseExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[21]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1893,7 @@ func (x *PauseExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseExecutionRequest.ProtoReflect.Descriptor instead.
 func (*PauseExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{21}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PauseExecutionRequest) GetNamespace() string {
@@ -1794,7 +1935,7 @@ type PauseExecutionResponse struct {
 
 func (x *PauseExecutionResponse) Reset() {
 	*x = PauseExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1947,7 @@ func (x *PauseExecutionResponse) String() string {
 func (*PauseExecutionResponse) ProtoMessage() {}
 
 func (x *PauseExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1960,7 @@ func (x *PauseExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseExecutionResponse.ProtoReflect.Descriptor instead.
 func (*PauseExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{22}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PauseExecutionResponse) GetExecution() *Execution {
@@ -1846,7 +1987,7 @@ type ResumeExecutionRequest struct {
 
 func (x *ResumeExecutionRequest) Reset() {
 	*x = ResumeExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +1999,7 @@ func (x *ResumeExecutionRequest) String() string {
 func (*ResumeExecutionRequest) ProtoMessage() {}
 
 func (x *ResumeExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2012,7 @@ func (x *ResumeExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ResumeExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{23}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResumeExecutionRequest) GetNamespace() string {
@@ -1913,7 +2054,7 @@ type ResumeExecutionResponse struct {
 
 func (x *ResumeExecutionResponse) Reset() {
 	*x = ResumeExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2066,7 @@ func (x *ResumeExecutionResponse) String() string {
 func (*ResumeExecutionResponse) ProtoMessage() {}
 
 func (x *ResumeExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2079,7 @@ func (x *ResumeExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ResumeExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{24}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResumeExecutionResponse) GetExecution() *Execution {
@@ -1965,7 +2106,7 @@ type CancelExecutionRequest struct {
 
 func (x *CancelExecutionRequest) Reset() {
 	*x = CancelExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2118,7 @@ func (x *CancelExecutionRequest) String() string {
 func (*CancelExecutionRequest) ProtoMessage() {}
 
 func (x *CancelExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2131,7 @@ func (x *CancelExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExecutionRequest.ProtoReflect.Descriptor instead.
 func (*CancelExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{25}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CancelExecutionRequest) GetNamespace() string {
@@ -2032,7 +2173,7 @@ type CancelExecutionResponse struct {
 
 func (x *CancelExecutionResponse) Reset() {
 	*x = CancelExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2185,7 @@ func (x *CancelExecutionResponse) String() string {
 func (*CancelExecutionResponse) ProtoMessage() {}
 
 func (x *CancelExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2198,7 @@ func (x *CancelExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExecutionResponse.ProtoReflect.Descriptor instead.
 func (*CancelExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{26}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelExecutionResponse) GetExecution() *Execution {
@@ -2093,7 +2234,7 @@ type RerunTaskRequest struct {
 
 func (x *RerunTaskRequest) Reset() {
 	*x = RerunTaskRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2246,7 @@ func (x *RerunTaskRequest) String() string {
 func (*RerunTaskRequest) ProtoMessage() {}
 
 func (x *RerunTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2259,7 @@ func (x *RerunTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunTaskRequest.ProtoReflect.Descriptor instead.
 func (*RerunTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{27}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RerunTaskRequest) GetNamespace() string {
@@ -2212,7 +2353,7 @@ type RerunTaskResponse struct {
 
 func (x *RerunTaskResponse) Reset() {
 	*x = RerunTaskResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2224,7 +2365,7 @@ func (x *RerunTaskResponse) String() string {
 func (*RerunTaskResponse) ProtoMessage() {}
 
 func (x *RerunTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2237,7 +2378,7 @@ func (x *RerunTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunTaskResponse.ProtoReflect.Descriptor instead.
 func (*RerunTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{28}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RerunTaskResponse) GetExecution() *Execution {
@@ -2276,7 +2417,7 @@ type SkipTaskRequest struct {
 
 func (x *SkipTaskRequest) Reset() {
 	*x = SkipTaskRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2429,7 @@ func (x *SkipTaskRequest) String() string {
 func (*SkipTaskRequest) ProtoMessage() {}
 
 func (x *SkipTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2442,7 @@ func (x *SkipTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipTaskRequest.ProtoReflect.Descriptor instead.
 func (*SkipTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{29}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SkipTaskRequest) GetNamespace() string {
@@ -2381,7 +2522,7 @@ type SkipTaskResponse struct {
 
 func (x *SkipTaskResponse) Reset() {
 	*x = SkipTaskResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2534,7 @@ func (x *SkipTaskResponse) String() string {
 func (*SkipTaskResponse) ProtoMessage() {}
 
 func (x *SkipTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2547,7 @@ func (x *SkipTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipTaskResponse.ProtoReflect.Descriptor instead.
 func (*SkipTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{30}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SkipTaskResponse) GetExecution() *Execution {
@@ -2443,7 +2584,7 @@ type WatchExecutionRequest struct {
 
 func (x *WatchExecutionRequest) Reset() {
 	*x = WatchExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2596,7 @@ func (x *WatchExecutionRequest) String() string {
 func (*WatchExecutionRequest) ProtoMessage() {}
 
 func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2609,7 @@ func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionRequest.ProtoReflect.Descriptor instead.
 func (*WatchExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{31}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchExecutionRequest) GetNamespace() string {
@@ -2548,7 +2689,7 @@ type WatchExecutionResponse struct {
 
 func (x *WatchExecutionResponse) Reset() {
 	*x = WatchExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2560,7 +2701,7 @@ func (x *WatchExecutionResponse) String() string {
 func (*WatchExecutionResponse) ProtoMessage() {}
 
 func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2573,7 +2714,7 @@ func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionResponse.ProtoReflect.Descriptor instead.
 func (*WatchExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{32}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchExecutionResponse) GetEvents() []*Event {
@@ -2624,7 +2765,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2777,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[33]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2790,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{33}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Snapshot) GetExecution() *Execution {
@@ -2682,7 +2823,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2694,7 +2835,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[34]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2707,7 +2848,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{34}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Checkpoint) GetAt() *timestamppb.Timestamp {
@@ -2757,7 +2898,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +2910,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[35]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +2923,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{35}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WatchEventsRequest) GetNamespace() string {
@@ -2889,7 +3030,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3042,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[36]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3055,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{36}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -2974,7 +3115,7 @@ type ExportExecutionsRequest struct {
 
 func (x *ExportExecutionsRequest) Reset() {
 	*x = ExportExecutionsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3127,7 @@ func (x *ExportExecutionsRequest) String() string {
 func (*ExportExecutionsRequest) ProtoMessage() {}
 
 func (x *ExportExecutionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[37]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3140,7 @@ func (x *ExportExecutionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportExecutionsRequest.ProtoReflect.Descriptor instead.
 func (*ExportExecutionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{37}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExportExecutionsRequest) GetNamespace() string {
@@ -3042,7 +3183,7 @@ type ExportExecutionsResponse struct {
 
 func (x *ExportExecutionsResponse) Reset() {
 	*x = ExportExecutionsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3054,7 +3195,7 @@ func (x *ExportExecutionsResponse) String() string {
 func (*ExportExecutionsResponse) ProtoMessage() {}
 
 func (x *ExportExecutionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[38]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3067,7 +3208,7 @@ func (x *ExportExecutionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportExecutionsResponse.ProtoReflect.Descriptor instead.
 func (*ExportExecutionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{38}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExportExecutionsResponse) GetExecution() *Execution {
@@ -3120,7 +3261,7 @@ type ExplainExecutionRequest struct {
 
 func (x *ExplainExecutionRequest) Reset() {
 	*x = ExplainExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3273,7 @@ func (x *ExplainExecutionRequest) String() string {
 func (*ExplainExecutionRequest) ProtoMessage() {}
 
 func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3286,7 @@ func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExplainExecutionRequest) GetNamespace() string {
@@ -3184,7 +3325,7 @@ type ExplainExecutionResponse struct {
 
 func (x *ExplainExecutionResponse) Reset() {
 	*x = ExplainExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3337,7 @@ func (x *ExplainExecutionResponse) String() string {
 func (*ExplainExecutionResponse) ProtoMessage() {}
 
 func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3350,7 @@ func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{40}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExplainExecutionResponse) GetExecution() *Execution {
@@ -3262,7 +3403,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3274,7 +3415,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3287,7 +3428,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{41}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Wait) GetKind() WaitKind {
@@ -3464,6 +3605,16 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x04view\x18\a \x01(\x0e2\x1b.tradewind.v1.ExecutionViewR\x04view\"m\n" +
 	"\x13ListActionsResponse\x12.\n" +
 	"\aactions\x18\x01 \x03(\v2\x14.tradewind.v1.ActionR\aactions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb1\x01\n" +
+	"\x15ListActionLogsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
+	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x1b\n" +
+	"\taction_id\x18\x03 \x01(\tR\bactionId\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"m\n" +
+	"\x16ListActionLogsResponse\x12+\n" +
+	"\x05lines\x18\x01 \x03(\v2\x15.tradewind.v1.LogLineR\x05lines\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb7\x01\n" +
 	"\x11ListEventsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
@@ -3597,7 +3748,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x11BusinessKeyPolicy\x12#\n" +
 	"\x1fBUSINESS_KEY_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aBUSINESS_KEY_POLICY_REJECT\x10\x01\x12$\n" +
-	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xd8\x01\n" +
+	" BUSINESS_KEY_POLICY_USE_EXISTING\x10\x02*\xed\x01\n" +
 	"\bWaitKind\x12\x19\n" +
 	"\x15WAIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eWAIT_KIND_TASK\x10\x01\x12\x13\n" +
@@ -3607,7 +3758,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x0fWAIT_KIND_PAUSE\x10\x05\x12\x1b\n" +
 	"\x17WAIT_KIND_WORKER_ABSENT\x10\x06\x12\x15\n" +
 	"\x11WAIT_KIND_MESSAGE\x10\a\x12\x14\n" +
-	"\x10WAIT_KIND_PERSON\x10\b2\x88\r\n" +
+	"\x10WAIT_KIND_PERSON\x10\b\x12\x13\n" +
+	"\x0fWAIT_KIND_LIMIT\x10\t2\xea\r\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +
@@ -3616,7 +3768,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x0eListExecutions\x12#.tradewind.v1.ListExecutionsRequest\x1a$.tradewind.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12c\n" +
 	"\x0fCountExecutions\x12$.tradewind.v1.CountExecutionsRequest\x1a%.tradewind.v1.CountExecutionsResponse\"\x03\x90\x02\x01\x12Q\n" +
 	"\tListTasks\x12\x1e.tradewind.v1.ListTasksRequest\x1a\x1f.tradewind.v1.ListTasksResponse\"\x03\x90\x02\x01\x12W\n" +
-	"\vListActions\x12 .tradewind.v1.ListActionsRequest\x1a!.tradewind.v1.ListActionsResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\vListActions\x12 .tradewind.v1.ListActionsRequest\x1a!.tradewind.v1.ListActionsResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\x0eListActionLogs\x12#.tradewind.v1.ListActionLogsRequest\x1a$.tradewind.v1.ListActionLogsResponse\"\x03\x90\x02\x01\x12T\n" +
 	"\n" +
 	"ListEvents\x12\x1f.tradewind.v1.ListEventsRequest\x1a .tradewind.v1.ListEventsResponse\"\x03\x90\x02\x01\x12[\n" +
 	"\x0ePauseExecution\x12#.tradewind.v1.PauseExecutionRequest\x1a$.tradewind.v1.PauseExecutionResponse\x12^\n" +
@@ -3643,7 +3796,7 @@ func file_tradewind_v1_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(BusinessKeyPolicy)(0),           // 0: tradewind.v1.BusinessKeyPolicy
 	(WaitKind)(0),                    // 1: tradewind.v1.WaitKind
@@ -3666,136 +3819,142 @@ var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(*ListTasksResponse)(nil),        // 18: tradewind.v1.ListTasksResponse
 	(*ListActionsRequest)(nil),       // 19: tradewind.v1.ListActionsRequest
 	(*ListActionsResponse)(nil),      // 20: tradewind.v1.ListActionsResponse
-	(*ListEventsRequest)(nil),        // 21: tradewind.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 22: tradewind.v1.ListEventsResponse
-	(*PauseExecutionRequest)(nil),    // 23: tradewind.v1.PauseExecutionRequest
-	(*PauseExecutionResponse)(nil),   // 24: tradewind.v1.PauseExecutionResponse
-	(*ResumeExecutionRequest)(nil),   // 25: tradewind.v1.ResumeExecutionRequest
-	(*ResumeExecutionResponse)(nil),  // 26: tradewind.v1.ResumeExecutionResponse
-	(*CancelExecutionRequest)(nil),   // 27: tradewind.v1.CancelExecutionRequest
-	(*CancelExecutionResponse)(nil),  // 28: tradewind.v1.CancelExecutionResponse
-	(*RerunTaskRequest)(nil),         // 29: tradewind.v1.RerunTaskRequest
-	(*RerunTaskResponse)(nil),        // 30: tradewind.v1.RerunTaskResponse
-	(*SkipTaskRequest)(nil),          // 31: tradewind.v1.SkipTaskRequest
-	(*SkipTaskResponse)(nil),         // 32: tradewind.v1.SkipTaskResponse
-	(*WatchExecutionRequest)(nil),    // 33: tradewind.v1.WatchExecutionRequest
-	(*WatchExecutionResponse)(nil),   // 34: tradewind.v1.WatchExecutionResponse
-	(*Snapshot)(nil),                 // 35: tradewind.v1.Snapshot
-	(*Checkpoint)(nil),               // 36: tradewind.v1.Checkpoint
-	(*WatchEventsRequest)(nil),       // 37: tradewind.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 38: tradewind.v1.WatchEventsResponse
-	(*ExportExecutionsRequest)(nil),  // 39: tradewind.v1.ExportExecutionsRequest
-	(*ExportExecutionsResponse)(nil), // 40: tradewind.v1.ExportExecutionsResponse
-	(*ExplainExecutionRequest)(nil),  // 41: tradewind.v1.ExplainExecutionRequest
-	(*ExplainExecutionResponse)(nil), // 42: tradewind.v1.ExplainExecutionResponse
-	(*Wait)(nil),                     // 43: tradewind.v1.Wait
-	(*Payload)(nil),                  // 44: tradewind.v1.Payload
-	(*Execution)(nil),                // 45: tradewind.v1.Execution
-	(*Refusal)(nil),                  // 46: tradewind.v1.Refusal
-	(*durationpb.Duration)(nil),      // 47: google.protobuf.Duration
-	(ExecutionView)(0),               // 48: tradewind.v1.ExecutionView
-	(*Progress)(nil),                 // 49: tradewind.v1.Progress
-	(ExecutionState)(0),              // 50: tradewind.v1.ExecutionState
-	(*Task)(nil),                     // 51: tradewind.v1.Task
-	(*Action)(nil),                   // 52: tradewind.v1.Action
-	(*Event)(nil),                    // 53: tradewind.v1.Event
-	(*timestamppb.Timestamp)(nil),    // 54: google.protobuf.Timestamp
+	(*ListActionLogsRequest)(nil),    // 21: tradewind.v1.ListActionLogsRequest
+	(*ListActionLogsResponse)(nil),   // 22: tradewind.v1.ListActionLogsResponse
+	(*ListEventsRequest)(nil),        // 23: tradewind.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 24: tradewind.v1.ListEventsResponse
+	(*PauseExecutionRequest)(nil),    // 25: tradewind.v1.PauseExecutionRequest
+	(*PauseExecutionResponse)(nil),   // 26: tradewind.v1.PauseExecutionResponse
+	(*ResumeExecutionRequest)(nil),   // 27: tradewind.v1.ResumeExecutionRequest
+	(*ResumeExecutionResponse)(nil),  // 28: tradewind.v1.ResumeExecutionResponse
+	(*CancelExecutionRequest)(nil),   // 29: tradewind.v1.CancelExecutionRequest
+	(*CancelExecutionResponse)(nil),  // 30: tradewind.v1.CancelExecutionResponse
+	(*RerunTaskRequest)(nil),         // 31: tradewind.v1.RerunTaskRequest
+	(*RerunTaskResponse)(nil),        // 32: tradewind.v1.RerunTaskResponse
+	(*SkipTaskRequest)(nil),          // 33: tradewind.v1.SkipTaskRequest
+	(*SkipTaskResponse)(nil),         // 34: tradewind.v1.SkipTaskResponse
+	(*WatchExecutionRequest)(nil),    // 35: tradewind.v1.WatchExecutionRequest
+	(*WatchExecutionResponse)(nil),   // 36: tradewind.v1.WatchExecutionResponse
+	(*Snapshot)(nil),                 // 37: tradewind.v1.Snapshot
+	(*Checkpoint)(nil),               // 38: tradewind.v1.Checkpoint
+	(*WatchEventsRequest)(nil),       // 39: tradewind.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 40: tradewind.v1.WatchEventsResponse
+	(*ExportExecutionsRequest)(nil),  // 41: tradewind.v1.ExportExecutionsRequest
+	(*ExportExecutionsResponse)(nil), // 42: tradewind.v1.ExportExecutionsResponse
+	(*ExplainExecutionRequest)(nil),  // 43: tradewind.v1.ExplainExecutionRequest
+	(*ExplainExecutionResponse)(nil), // 44: tradewind.v1.ExplainExecutionResponse
+	(*Wait)(nil),                     // 45: tradewind.v1.Wait
+	(*Payload)(nil),                  // 46: tradewind.v1.Payload
+	(*Execution)(nil),                // 47: tradewind.v1.Execution
+	(*Refusal)(nil),                  // 48: tradewind.v1.Refusal
+	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
+	(ExecutionView)(0),               // 50: tradewind.v1.ExecutionView
+	(*Progress)(nil),                 // 51: tradewind.v1.Progress
+	(ExecutionState)(0),              // 52: tradewind.v1.ExecutionState
+	(*Task)(nil),                     // 53: tradewind.v1.Task
+	(*Action)(nil),                   // 54: tradewind.v1.Action
+	(*LogLine)(nil),                  // 55: tradewind.v1.LogLine
+	(*Event)(nil),                    // 56: tradewind.v1.Event
+	(*timestamppb.Timestamp)(nil),    // 57: google.protobuf.Timestamp
 }
 var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.StartExecutionRequest.business_key_policy:type_name -> tradewind.v1.BusinessKeyPolicy
-	44, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
-	44, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
-	44, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
-	45, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	46, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
+	46, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
+	46, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
+	47, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
 	2,  // 5: tradewind.v1.StartExecutionsRequest.requests:type_name -> tradewind.v1.StartExecutionRequest
 	6,  // 6: tradewind.v1.StartExecutionsResponse.results:type_name -> tradewind.v1.StartResult
 	3,  // 7: tradewind.v1.StartResult.started:type_name -> tradewind.v1.StartExecutionResponse
-	46, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
+	48, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
 	2,  // 9: tradewind.v1.StartAndWaitRequest.start:type_name -> tradewind.v1.StartExecutionRequest
-	47, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
-	45, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
-	48, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
-	45, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	49, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
-	48, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	45, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
+	49, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	47, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
+	50, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
+	47, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	51, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
+	50, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	47, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
 	16, // 17: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
 	15, // 18: tradewind.v1.CountExecutionsResponse.groups:type_name -> tradewind.v1.ExecutionGroup
-	50, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
-	48, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
-	51, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
-	48, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	52, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
-	53, // 24: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
-	45, // 25: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	44, // 26: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
-	45, // 27: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 28: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	44, // 29: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
-	45, // 30: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
-	51, // 31: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
-	45, // 32: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
-	51, // 33: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
-	53, // 34: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
-	35, // 35: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
-	36, // 36: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	45, // 37: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
-	51, // 38: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
-	54, // 39: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
-	47, // 40: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
-	53, // 41: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
-	45, // 42: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
-	36, // 43: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	45, // 44: tradewind.v1.ExportExecutionsResponse.execution:type_name -> tradewind.v1.Execution
-	51, // 45: tradewind.v1.ExportExecutionsResponse.tasks:type_name -> tradewind.v1.Task
-	52, // 46: tradewind.v1.ExportExecutionsResponse.actions:type_name -> tradewind.v1.Action
-	53, // 47: tradewind.v1.ExportExecutionsResponse.events:type_name -> tradewind.v1.Event
-	45, // 48: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	43, // 49: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
-	1,  // 50: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
-	54, // 51: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	54, // 52: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	2,  // 53: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
-	4,  // 54: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
-	7,  // 55: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
-	9,  // 56: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
-	11, // 57: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
-	13, // 58: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
-	17, // 59: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
-	19, // 60: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
-	21, // 61: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
-	23, // 62: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
-	25, // 63: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
-	27, // 64: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
-	29, // 65: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
-	31, // 66: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
-	33, // 67: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
-	37, // 68: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
-	39, // 69: tradewind.v1.ExecutionService.ExportExecutions:input_type -> tradewind.v1.ExportExecutionsRequest
-	41, // 70: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
-	3,  // 71: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
-	5,  // 72: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
-	8,  // 73: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
-	10, // 74: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
-	12, // 75: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
-	14, // 76: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
-	18, // 77: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
-	20, // 78: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
-	22, // 79: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
-	24, // 80: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
-	26, // 81: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
-	28, // 82: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
-	30, // 83: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
-	32, // 84: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
-	34, // 85: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
-	38, // 86: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
-	40, // 87: tradewind.v1.ExecutionService.ExportExecutions:output_type -> tradewind.v1.ExportExecutionsResponse
-	42, // 88: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
-	71, // [71:89] is the sub-list for method output_type
-	53, // [53:71] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	52, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
+	50, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
+	53, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
+	50, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	54, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
+	55, // 24: tradewind.v1.ListActionLogsResponse.lines:type_name -> tradewind.v1.LogLine
+	56, // 25: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
+	47, // 26: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	46, // 27: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
+	47, // 28: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	47, // 29: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	46, // 30: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
+	47, // 31: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
+	53, // 32: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
+	47, // 33: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
+	53, // 34: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
+	56, // 35: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
+	37, // 36: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
+	38, // 37: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	47, // 38: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
+	53, // 39: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
+	57, // 40: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
+	49, // 41: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
+	56, // 42: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
+	47, // 43: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
+	38, // 44: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	47, // 45: tradewind.v1.ExportExecutionsResponse.execution:type_name -> tradewind.v1.Execution
+	53, // 46: tradewind.v1.ExportExecutionsResponse.tasks:type_name -> tradewind.v1.Task
+	54, // 47: tradewind.v1.ExportExecutionsResponse.actions:type_name -> tradewind.v1.Action
+	56, // 48: tradewind.v1.ExportExecutionsResponse.events:type_name -> tradewind.v1.Event
+	47, // 49: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	45, // 50: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
+	1,  // 51: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
+	57, // 52: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	57, // 53: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	2,  // 54: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
+	4,  // 55: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
+	7,  // 56: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
+	9,  // 57: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
+	11, // 58: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
+	13, // 59: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
+	17, // 60: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
+	19, // 61: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
+	21, // 62: tradewind.v1.ExecutionService.ListActionLogs:input_type -> tradewind.v1.ListActionLogsRequest
+	23, // 63: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
+	25, // 64: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
+	27, // 65: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
+	29, // 66: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
+	31, // 67: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
+	33, // 68: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
+	35, // 69: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
+	39, // 70: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
+	41, // 71: tradewind.v1.ExecutionService.ExportExecutions:input_type -> tradewind.v1.ExportExecutionsRequest
+	43, // 72: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
+	3,  // 73: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
+	5,  // 74: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
+	8,  // 75: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
+	10, // 76: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
+	12, // 77: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
+	14, // 78: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
+	18, // 79: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
+	20, // 80: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
+	22, // 81: tradewind.v1.ExecutionService.ListActionLogs:output_type -> tradewind.v1.ListActionLogsResponse
+	24, // 82: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
+	26, // 83: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
+	28, // 84: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
+	30, // 85: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
+	32, // 86: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
+	34, // 87: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
+	36, // 88: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
+	40, // 89: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
+	42, // 90: tradewind.v1.ExecutionService.ExportExecutions:output_type -> tradewind.v1.ExportExecutionsResponse
+	44, // 91: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
+	73, // [73:92] is the sub-list for method output_type
+	54, // [54:73] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_service_proto_init() }
@@ -3817,19 +3976,19 @@ func file_tradewind_v1_execution_service_proto_init() {
 		(*StartResult_Started)(nil),
 		(*StartResult_Refusal)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[27].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[29].OneofWrappers = []any{
 		(*RerunTaskRequest_TaskId)(nil),
 		(*RerunTaskRequest_TaskName)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[29].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[31].OneofWrappers = []any{
 		(*SkipTaskRequest_TaskId)(nil),
 		(*SkipTaskRequest_TaskName)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[31].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[33].OneofWrappers = []any{
 		(*WatchExecutionRequest_AfterRevision)(nil),
 		(*WatchExecutionRequest_WithSnapshot)(nil),
 	}
-	file_tradewind_v1_execution_service_proto_msgTypes[35].OneofWrappers = []any{
+	file_tradewind_v1_execution_service_proto_msgTypes[37].OneofWrappers = []any{
 		(*WatchEventsRequest_Cursor)(nil),
 		(*WatchEventsRequest_FromBeginning)(nil),
 		(*WatchEventsRequest_WithSnapshot)(nil),
@@ -3840,7 +3999,7 @@ func file_tradewind_v1_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_execution_service_proto_rawDesc), len(file_tradewind_v1_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

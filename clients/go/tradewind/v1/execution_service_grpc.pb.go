@@ -29,6 +29,7 @@ const (
 	ExecutionService_CountExecutions_FullMethodName  = "/tradewind.v1.ExecutionService/CountExecutions"
 	ExecutionService_ListTasks_FullMethodName        = "/tradewind.v1.ExecutionService/ListTasks"
 	ExecutionService_ListActions_FullMethodName      = "/tradewind.v1.ExecutionService/ListActions"
+	ExecutionService_ListActionLogs_FullMethodName   = "/tradewind.v1.ExecutionService/ListActionLogs"
 	ExecutionService_ListEvents_FullMethodName       = "/tradewind.v1.ExecutionService/ListEvents"
 	ExecutionService_PauseExecution_FullMethodName   = "/tradewind.v1.ExecutionService/PauseExecution"
 	ExecutionService_ResumeExecution_FullMethodName  = "/tradewind.v1.ExecutionService/ResumeExecution"
@@ -91,6 +92,11 @@ type ExecutionServiceClient interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, FILTER_INVALID, PAGE_TOKEN_INVALID, REVISION_AHEAD.
 	ListActions(ctx context.Context, in *ListActionsRequest, opts ...grpc.CallOption) (*ListActionsResponse, error)
+	// ListActionLogs lists what workers wrote about the actions of an execution, by action and offer, in the order in which it
+	// was written. It is kept as long as the execution.
+	//
+	// Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, PAGE_TOKEN_INVALID.
+	ListActionLogs(ctx context.Context, in *ListActionLogsRequest, opts ...grpc.CallOption) (*ListActionLogsResponse, error)
 	// ListEvents lists the history of an execution by revision.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD, REVISION_COMPACTED (metadata "oldest_revision" says where history
@@ -240,6 +246,16 @@ func (c *executionServiceClient) ListActions(ctx context.Context, in *ListAction
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListActionsResponse)
 	err := c.cc.Invoke(ctx, ExecutionService_ListActions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *executionServiceClient) ListActionLogs(ctx context.Context, in *ListActionLogsRequest, opts ...grpc.CallOption) (*ListActionLogsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListActionLogsResponse)
+	err := c.cc.Invoke(ctx, ExecutionService_ListActionLogs_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -423,6 +439,11 @@ type ExecutionServiceServer interface {
 	//
 	// Errors: EXECUTION_NOT_FOUND, FILTER_INVALID, PAGE_TOKEN_INVALID, REVISION_AHEAD.
 	ListActions(context.Context, *ListActionsRequest) (*ListActionsResponse, error)
+	// ListActionLogs lists what workers wrote about the actions of an execution, by action and offer, in the order in which it
+	// was written. It is kept as long as the execution.
+	//
+	// Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, PAGE_TOKEN_INVALID.
+	ListActionLogs(context.Context, *ListActionLogsRequest) (*ListActionLogsResponse, error)
 	// ListEvents lists the history of an execution by revision.
 	//
 	// Errors: EXECUTION_NOT_FOUND, REVISION_AHEAD, REVISION_COMPACTED (metadata "oldest_revision" says where history
@@ -521,6 +542,9 @@ func (UnimplementedExecutionServiceServer) ListTasks(context.Context, *ListTasks
 }
 func (UnimplementedExecutionServiceServer) ListActions(context.Context, *ListActionsRequest) (*ListActionsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ListActions not implemented")
+}
+func (UnimplementedExecutionServiceServer) ListActionLogs(context.Context, *ListActionLogsRequest) (*ListActionLogsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListActionLogs not implemented")
 }
 func (UnimplementedExecutionServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ListEvents not implemented")
@@ -713,6 +737,24 @@ func _ExecutionService_ListActions_Handler(srv interface{}, ctx context.Context,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ExecutionServiceServer).ListActions(ctx, req.(*ListActionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ExecutionService_ListActionLogs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListActionLogsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecutionServiceServer).ListActionLogs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExecutionService_ListActionLogs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecutionServiceServer).ListActionLogs(ctx, req.(*ListActionLogsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -914,6 +956,10 @@ var ExecutionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListActions",
 			Handler:    _ExecutionService_ListActions_Handler,
+		},
+		{
+			MethodName: "ListActionLogs",
+			Handler:    _ExecutionService_ListActionLogs_Handler,
 		},
 		{
 			MethodName: "ListEvents",

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tradewind.v1 import action_pb2 as _action_pb2
 from tradewind.v1 import failure_pb2 as _failure_pb2
 from tradewind.v1 import payload_pb2 as _payload_pb2
 import builtins as _builtins
@@ -151,6 +152,7 @@ class WorkResponse(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     RECEIPTS_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
+    STANDBY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to Hello. First message, and only then."""
@@ -171,6 +173,10 @@ class WorkResponse(_message.Message):
     def go_away(self) -> Global___GoAway:
         """The server is about to end the stream."""
 
+    @_builtins.property
+    def standby(self) -> Global___Standby:
+        """An operator takes the worker out of service, or into it again."""
+
     def __init__(
         self,
         *,
@@ -179,12 +185,13 @@ class WorkResponse(_message.Message):
         orders: Global___Orders | None = ...,
         receipts: Global___Receipts | None = ...,
         go_away: Global___GoAway | None = ...,
+        standby: Global___Standby | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "standby", b"standby", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["go_away", b"go_away", "message", b"message", "offers", b"offers", "orders", b"orders", "receipts", b"receipts", "standby", b"standby", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "offers", "orders", "receipts", "go_away"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "offers", "orders", "receipts", "go_away", "standby"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -427,6 +434,7 @@ class ActionBeat(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     PROGRESS_MESSAGE_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """Required. Token of the offer."""
     progress_message: _builtins.str
@@ -435,16 +443,21 @@ class ActionBeat(_message.Message):
     def checkpoint(self) -> _payload_pb2.Payload:
         """Optional. What the next attempt needs to go on from here; replaces the checkpoint before."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. What it writes into the action's log, for people (ExecutionService.ListActionLogs); at most 1000 lines."""
+
     def __init__(
         self,
         *,
         token: _builtins.bytes = ...,
         progress_message: _builtins.str = ...,
         checkpoint: _payload_pb2.Payload | None = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "progress_message", b"progress_message", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "logs", b"logs", "progress_message", b"progress_message", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,6 +496,7 @@ class ActionResult(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
     """Required. Token of the offer."""
     @_builtins.property
@@ -493,16 +507,21 @@ class ActionResult(_message.Message):
     def failure(self) -> _failure_pb2.Failure:
         """It failed."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. As in ActionBeat."""
+
     def __init__(
         self,
         *,
         token: _builtins.bytes = ...,
         result: _payload_pb2.Payload | None = ...,
         failure: _failure_pb2.Failure | None = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "result", b"result", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "logs", b"logs", "outcome", b"outcome", "result", b"result", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -540,12 +559,15 @@ class Welcome(_message.Message):
     MAX_CREDITS_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    MAX_LOG_LINES_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     """Output only. Id of the server process."""
     max_credits: _builtins.int
     """Output only. Most credits that may be outstanding."""
     max_message_bytes: _builtins.int
     """Output only. Largest message in bytes."""
+    max_log_lines: _builtins.int
+    """Output only. Most lines that are kept of the log of an offer; 0: none are."""
     @_builtins.property
     def delivery_lease(self) -> _duration_pb2.Duration:
         """Output only. Time within which an offer must be accepted or answered."""
@@ -572,10 +594,11 @@ class Welcome(_message.Message):
         max_credits: _builtins.int = ...,
         max_message_bytes: _builtins.int = ...,
         in_flight: _abc.Iterable[Global___InFlightVerdict] | None = ...,
+        max_log_lines: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "delivery_lease", b"delivery_lease", "work_lease", b"work_lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "delivery_lease", b"delivery_lease", "in_flight", b"in_flight", "max_credits", b"max_credits", "max_message_bytes", b"max_message_bytes", "server_id", b"server_id", "work_lease", b"work_lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "delivery_lease", b"delivery_lease", "in_flight", b"in_flight", "max_credits", b"max_credits", "max_log_lines", b"max_log_lines", "max_message_bytes", b"max_message_bytes", "server_id", b"server_id", "work_lease", b"work_lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -682,7 +705,9 @@ class Offer(_message.Message):
     item_index: _builtins.int
     """Output only. Index of the item, from 0; absent if the task has no items."""
     traceparent: _builtins.str
-    """Output only. W3C trace context; empty if the execution is not traced."""
+    """Output only. W3C trace context: what the call that started the execution, or its parent, had as the metadata
+    "traceparent"; empty if it is not traced.
+    """
     deliveries: _builtins.int
     """Output only. How often this attempt was offered, from 1."""
     business_key: _builtins.str
@@ -882,6 +907,34 @@ class GoAway(_message.Message):
 Global___GoAway: _TypeAlias = GoAway  # noqa: Y015
 
 @_typing.final
+class Standby(_message.Message):
+    """Standby says that an operator has taken the worker out of service (WorkerService.DrainWorker), or into it again. There
+    is nothing that it has to do: the server sends no offers meanwhile. It finishes what it has, and stays connected.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_DRAINING_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    is_draining: _builtins.bool
+    """Output only. True: no offers come. False: they come again, as far as there are credits."""
+    message: _builtins.str
+    """Output only. Why, for people; may be empty."""
+    def __init__(
+        self,
+        *,
+        is_draining: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_draining", b"is_draining", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Standby: _TypeAlias = Standby  # noqa: Y015
+
+@_typing.final
 class PollActionsRequest(_message.Message):
     """PollActionsRequest says who the worker is and how much it takes."""
 
@@ -940,6 +993,11 @@ class PollActionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OFFERS_FIELD_NUMBER: _builtins.int
+    IS_DRAINING_FIELD_NUMBER: _builtins.int
+    is_draining: _builtins.bool
+    """Whether an operator has taken the worker out of service (WorkerService.DrainWorker): polls get no offers until it is
+    resumed. A poll that waits when that happens ends at once, a later one when its wait is over.
+    """
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]:
         """The offers; empty if none came within the wait."""
@@ -948,10 +1006,11 @@ class PollActionsResponse(_message.Message):
         self,
         *,
         offers: _abc.Iterable[Global___Offer] | None = ...,
+        is_draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offers", b"offers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_draining", b"is_draining", "offers", b"offers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1124,6 +1183,7 @@ class CompleteActionRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     token: _builtins.bytes
@@ -1138,6 +1198,10 @@ class CompleteActionRequest(_message.Message):
     def result(self) -> _payload_pb2.Payload:
         """Optional. The result; absent means the JSON value null."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. Only with a token: as in ActionBeat."""
+
     def __init__(
         self,
         *,
@@ -1146,10 +1210,11 @@ class CompleteActionRequest(_message.Message):
         action: Global___ActionReference | None = ...,
         result: _payload_pb2.Payload | None = ...,
         request_id: _builtins.str = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "result", b"result", "target", b"target", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "namespace", b"namespace", "request_id", b"request_id", "result", b"result", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "logs", b"logs", "namespace", b"namespace", "request_id", b"request_id", "result", b"result", "target", b"target", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["token", "action"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -1198,6 +1263,7 @@ class FailActionRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     token: _builtins.bytes
@@ -1212,6 +1278,10 @@ class FailActionRequest(_message.Message):
     def failure(self) -> _failure_pb2.Failure:
         """Required. What went wrong."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Optional. Only with a token: as in ActionBeat."""
+
     def __init__(
         self,
         *,
@@ -1220,10 +1290,11 @@ class FailActionRequest(_message.Message):
         action: Global___ActionReference | None = ...,
         failure: _failure_pb2.Failure | None = ...,
         request_id: _builtins.str = ...,
+        logs: _abc.Iterable[_action_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "failure", b"failure", "target", b"target", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "failure", b"failure", "namespace", b"namespace", "request_id", b"request_id", "target", b"target", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "failure", b"failure", "logs", b"logs", "namespace", b"namespace", "request_id", b"request_id", "target", b"target", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["token", "action"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

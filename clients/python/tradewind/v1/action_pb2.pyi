@@ -13,10 +13,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -56,6 +56,38 @@ ACTION_STATE_CANCELLED: ActionState.ValueType  # 5
 """Final. It ended because its task or execution was cancelled."""
 Global___ActionState: _TypeAlias = ActionState  # noqa: Y015
 
+class _LogLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_LEVEL_UNSPECIFIED: _LogLevel.ValueType  # 0
+    """Not said; taken as INFO."""
+    LOG_LEVEL_DEBUG: _LogLevel.ValueType  # 1
+    """Of interest to who looks for a fault."""
+    LOG_LEVEL_INFO: _LogLevel.ValueType  # 2
+    """Of interest to who follows the work."""
+    LOG_LEVEL_WARNING: _LogLevel.ValueType  # 3
+    """Something is not as it should be, and the work goes on."""
+    LOG_LEVEL_ERROR: _LogLevel.ValueType  # 4
+    """Something failed."""
+
+class LogLevel(_LogLevel, metaclass=_LogLevelEnumTypeWrapper):
+    """LogLevel says how important a line of a log is."""
+
+LOG_LEVEL_UNSPECIFIED: LogLevel.ValueType  # 0
+"""Not said; taken as INFO."""
+LOG_LEVEL_DEBUG: LogLevel.ValueType  # 1
+"""Of interest to who looks for a fault."""
+LOG_LEVEL_INFO: LogLevel.ValueType  # 2
+"""Of interest to who follows the work."""
+LOG_LEVEL_WARNING: LogLevel.ValueType  # 3
+"""Something is not as it should be, and the work goes on."""
+LOG_LEVEL_ERROR: LogLevel.ValueType  # 4
+"""Something failed."""
+Global___LogLevel: _TypeAlias = LogLevel  # noqa: Y015
+
 @_typing.final
 class Action(_message.Message):
     """Action is one call that a task makes: of a worker, of a child workflow, or of somebody outside. Output only."""
@@ -87,6 +119,7 @@ class Action(_message.Message):
     WORKFLOW_FIELD_NUMBER: _builtins.int
     BUSINESS_KEY_FIELD_NUMBER: _builtins.int
     WORKER_BUILD_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Id, unique in its execution, e.g. "a7"."""
     execution_id: _builtins.str
@@ -151,6 +184,12 @@ class Action(_message.Message):
     def finished_at(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it ended; absent before."""
 
+    @_builtins.property
+    def checkpoint(self) -> _payload_pb2.Payload:
+        """Output only. What its worker stored last for the next attempt. In view FULL only; absent if none did, and once the
+        action has ended.
+        """
+
     def __init__(
         self,
         *,
@@ -179,13 +218,60 @@ class Action(_message.Message):
         workflow: _builtins.str = ...,
         business_key: _builtins.str = ...,
         worker_build: _builtins.str = ...,
+        checkpoint: _payload_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "result", b"result", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "checkpoint", b"checkpoint", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "result", b"result", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "asynchronous", b"asynchronous", "attempt", b"attempt", "business_key", b"business_key", "child_execution_id", b"child_execution_id", "created_at", b"created_at", "deliveries", b"deliveries", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "idempotency_key", b"idempotency_key", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "name", b"name", "progress_message", b"progress_message", "result", b"result", "started_at", b"started_at", "state", b"state", "task", b"task", "task_attempt", b"task_attempt", "task_id", b"task_id", "worker", b"worker", "worker_build", b"worker_build", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "asynchronous", b"asynchronous", "attempt", b"attempt", "business_key", b"business_key", "checkpoint", b"checkpoint", "child_execution_id", b"child_execution_id", "created_at", b"created_at", "deliveries", b"deliveries", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "idempotency_key", b"idempotency_key", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "name", b"name", "progress_message", b"progress_message", "result", b"result", "started_at", b"started_at", "state", b"state", "task", b"task", "task_attempt", b"task_attempt", "task_id", b"task_id", "worker", b"worker", "worker_build", b"worker_build", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__item_index: _TypeAlias = _typing.Literal["item_index"]  # noqa: Y015
     _WhichOneofArgType__item_index: _TypeAlias = _typing.Literal["_item_index", b"_item_index"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__item_index) -> _WhichOneofReturnType__item_index | None: ...
 
 Global___Action: _TypeAlias = Action  # noqa: Y015
+
+@_typing.final
+class LogLine(_message.Message):
+    """LogLine is a line that a worker writes about its action."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Required. Counts from 1 for each offer. A line that comes again with its number is kept once; one with a number above
+    the server's bound (Welcome.max_log_lines) is dropped.
+    """
+    level: Global___LogLevel.ValueType
+    """Optional. How important it is; default INFO."""
+    message: _builtins.str
+    """Required. The text; what is beyond 4,096 characters is cut off."""
+    action_id: _builtins.str
+    """Output only. Id of the action."""
+    attempt: _builtins.int
+    """Output only. Attempt of the action in which it was written."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Optional. When it was written, by the worker's clock; default: when it came."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        level: Global___LogLevel.ValueType = ...,
+        message: _builtins.str = ...,
+        action_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "at", b"at", "attempt", b"attempt", "level", b"level", "message", b"message", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogLine: _TypeAlias = LogLine  # noqa: Y015

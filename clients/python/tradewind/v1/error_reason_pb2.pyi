@@ -256,6 +256,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such absence, or it is over. NOT_FOUND.
     Metadata: absence.
     """
+    ERROR_REASON_WORKER_NOT_FOUND: _ErrorReason.ValueType  # 90
+    """No worker with this name is connected or polls. NOT_FOUND.
+    Metadata: worker.
+    """
     ERROR_REASON_SEARCH_UNBOUNDED: _ErrorReason.ValueType  # 60
     """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
     Metadata: days, problem.
@@ -500,6 +504,10 @@ Metadata: user.
 ERROR_REASON_ABSENCE_NOT_FOUND: ErrorReason.ValueType  # 82
 """There is no such absence, or it is over. NOT_FOUND.
 Metadata: absence.
+"""
+ERROR_REASON_WORKER_NOT_FOUND: ErrorReason.ValueType  # 90
+"""No worker with this name is connected or polls. NOT_FOUND.
+Metadata: worker.
 """
 ERROR_REASON_SEARCH_UNBOUNDED: ErrorReason.ValueType  # 60
 """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.

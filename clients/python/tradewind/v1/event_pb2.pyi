@@ -46,6 +46,7 @@ class Event(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
     BUSINESS_KEY_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """Output only. Id of the execution."""
     revision: _builtins.int
@@ -76,6 +77,10 @@ class Event(_message.Message):
     """Output only. Name of the workflow."""
     business_key: _builtins.str
     """Output only. Business key of the execution; empty if it has none."""
+    traceparent: _builtins.str
+    """Output only. W3C trace context of the call that caused it or, if that had none, of the start of the execution; empty if
+    neither had one.
+    """
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it happened. Never goes back within an execution."""
@@ -113,10 +118,11 @@ class Event(_message.Message):
         body: _payload_pb2.Payload | None = ...,
         workflow: _builtins.str = ...,
         business_key: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at", b"at", "body", b"body", "cause", b"cause"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "action_state", b"action_state", "actor", b"actor", "at", b"at", "body", b"body", "business_key", b"business_key", "cause", b"cause", "execution_id", b"execution_id", "execution_state", b"execution_state", "namespace", b"namespace", "revision", b"revision", "root_id", b"root_id", "task", b"task", "task_id", b"task_id", "task_state", b"task_state", "type", b"type", "type_version", b"type_version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "action_state", b"action_state", "actor", b"actor", "at", b"at", "body", b"body", "business_key", b"business_key", "cause", b"cause", "execution_id", b"execution_id", "execution_state", b"execution_state", "namespace", b"namespace", "revision", b"revision", "root_id", b"root_id", "task", b"task", "task_id", b"task_id", "task_state", b"task_state", "traceparent", b"traceparent", "type", b"type", "type_version", b"type_version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,11 +72,13 @@ class _WaitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitKind.Val
     WAIT_KIND_PAUSE: _WaitKind.ValueType  # 5
     """Somebody who resumes it."""
     WAIT_KIND_WORKER_ABSENT: _WaitKind.ValueType  # 6
-    """A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+    """A worker that takes the action: none that is connected to any server does, or only such as take nothing new."""
     WAIT_KIND_MESSAGE: _WaitKind.ValueType  # 7
     """A message of its parent or of a child execution, which is written and about to be taken."""
     WAIT_KIND_PERSON: _WaitKind.ValueType  # 8
     """A person has to decide; the detail says who is asked, or has it."""
+    WAIT_KIND_LIMIT: _WaitKind.ValueType  # 9
+    """Room under the limit of the action (ActionLimitService)."""
 
 class WaitKind(_WaitKind, metaclass=_WaitKindEnumTypeWrapper):
     """WaitKind says what sort of thing is waited for."""
@@ -96,11 +98,13 @@ WAIT_KIND_CHILD: WaitKind.ValueType  # 4
 WAIT_KIND_PAUSE: WaitKind.ValueType  # 5
 """Somebody who resumes it."""
 WAIT_KIND_WORKER_ABSENT: WaitKind.ValueType  # 6
-"""A worker that takes the action: none that is connected here does, or only such as take nothing new."""
+"""A worker that takes the action: none that is connected to any server does, or only such as take nothing new."""
 WAIT_KIND_MESSAGE: WaitKind.ValueType  # 7
 """A message of its parent or of a child execution, which is written and about to be taken."""
 WAIT_KIND_PERSON: WaitKind.ValueType  # 8
 """A person has to decide; the detail says who is asked, or has it."""
+WAIT_KIND_LIMIT: WaitKind.ValueType  # 9
+"""Room under the limit of the action (ActionLimitService)."""
 Global___WaitKind: _TypeAlias = WaitKind  # noqa: Y015
 
 @_typing.final
@@ -156,7 +160,7 @@ class StartExecutionRequest(_message.Message):
     @_builtins.property
     def params(self) -> _payload_pb2.Payload:
         """Optional. A JSON object with further start parameters of the language: "task_name" for a reverse workflow, "notify" for
-        webhooks of this execution (docs/subscriptions.md).
+        webhooks of this execution (docs/subscriptions.md), "priority" for its tasks that say none (-100 to 100, default 0).
         """
 
     @_builtins.property
@@ -787,6 +791,72 @@ class ListActionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListActionsResponse: _TypeAlias = ListActionsResponse  # noqa: Y015
+
+@_typing.final
+class ListActionLogsRequest(_message.Message):
+    """ListActionLogsRequest says which page of which logs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    execution_id: _builtins.str
+    """Required. Id of the execution."""
+    action_id: _builtins.str
+    """Optional. Id of an action in it; default: of all its actions."""
+    page_size: _builtins.int
+    """Optional. 1 to 1000; default 50."""
+    page_token: _builtins.str
+    """Optional. The next_page_token of the page before; all other fields must be as then."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
+        action_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "execution_id", b"execution_id", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListActionLogsRequest: _TypeAlias = ListActionLogsRequest  # noqa: Y015
+
+@_typing.final
+class ListActionLogsResponse(_message.Message):
+    """ListActionLogsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """The lines."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[_action_pb2.LogLine] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListActionLogsResponse: _TypeAlias = ListActionLogsResponse  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):

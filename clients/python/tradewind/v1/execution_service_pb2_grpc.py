@@ -80,6 +80,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionsRequest.SerializeToString,
                 response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionsResponse.FromString,
                 _registered_method=True)
+        self.ListActionLogs = channel.unary_unary(
+                '/tradewind.v1.ExecutionService/ListActionLogs',
+                request_serializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionLogsRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionLogsResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/tradewind.v1.ExecutionService/ListEvents',
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.ListEventsRequest.SerializeToString,
@@ -215,6 +220,16 @@ class ExecutionServiceServicer(object):
         those that wait for an answer from outside.
 
         Errors: EXECUTION_NOT_FOUND, FILTER_INVALID, PAGE_TOKEN_INVALID, REVISION_AHEAD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListActionLogs(self, request, context):
+        """ListActionLogs lists what workers wrote about the actions of an execution, by action and offer, in the order in which it
+        was written. It is kept as long as the execution.
+
+        Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -377,6 +392,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.ListActions,
                     request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionsRequest.FromString,
                     response_serializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionsResponse.SerializeToString,
+            ),
+            'ListActionLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListActionLogs,
+                    request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionLogsRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_execution__service__pb2.ListActionLogsResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -651,6 +671,33 @@ class ExecutionService(object):
             '/tradewind.v1.ExecutionService/ListActions',
             tradewind_dot_v1_dot_execution__service__pb2.ListActionsRequest.SerializeToString,
             tradewind_dot_v1_dot_execution__service__pb2.ListActionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListActionLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.ExecutionService/ListActionLogs',
+            tradewind_dot_v1_dot_execution__service__pb2.ListActionLogsRequest.SerializeToString,
+            tradewind_dot_v1_dot_execution__service__pb2.ListActionLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

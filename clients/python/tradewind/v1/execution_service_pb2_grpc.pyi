@@ -86,6 +86,12 @@ class ExecutionServiceStub:
 
     Errors: EXECUTION_NOT_FOUND, FILTER_INVALID, PAGE_TOKEN_INVALID, REVISION_AHEAD.
     """
+    ListActionLogs: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListActionLogsRequest, _execution_service_pb2.ListActionLogsResponse]
+    """ListActionLogs lists what workers wrote about the actions of an execution, by action and offer, in the order in which it
+    was written. It is kept as long as the execution.
+
+    Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, PAGE_TOKEN_INVALID.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListEventsRequest, _execution_service_pb2.ListEventsResponse]
     """ListEvents lists the history of an execution by revision.
 
@@ -219,6 +225,12 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     those that wait for an answer from outside.
 
     Errors: EXECUTION_NOT_FOUND, FILTER_INVALID, PAGE_TOKEN_INVALID, REVISION_AHEAD.
+    """
+    ListActionLogs: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListActionLogsRequest, _execution_service_pb2.ListActionLogsResponse]  # type: ignore[assignment]
+    """ListActionLogs lists what workers wrote about the actions of an execution, by action and offer, in the order in which it
+    was written. It is kept as long as the execution.
+
+    Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, PAGE_TOKEN_INVALID.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListEventsRequest, _execution_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """ListEvents lists the history of an execution by revision.
@@ -398,6 +410,18 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         those that wait for an answer from outside.
 
         Errors: EXECUTION_NOT_FOUND, FILTER_INVALID, PAGE_TOKEN_INVALID, REVISION_AHEAD.
+        """
+
+    @_abc_1.abstractmethod
+    def ListActionLogs(
+        self,
+        request: _execution_service_pb2.ListActionLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_execution_service_pb2.ListActionLogsResponse, _abc.Awaitable[_execution_service_pb2.ListActionLogsResponse]]:
+        """ListActionLogs lists what workers wrote about the actions of an execution, by action and offer, in the order in which it
+        was written. It is kept as long as the execution.
+
+        Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod

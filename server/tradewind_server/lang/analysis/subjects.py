@@ -64,6 +64,7 @@ class Use:
 
 _BEFORE = (
     "concurrency", "wait_before", "wait_after", "timeout", "pause_before", "target", "keep_result", "safe_rerun",
+    "priority",
 )  # fmt: skip
 _HUMAN = ("title", "description", "show", "users", "groups", "priority", "due")
 _PUBLISHING = ("publish", "publish_on_error", "publish_on_skip")

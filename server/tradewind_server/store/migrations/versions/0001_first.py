@@ -476,3 +476,69 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("timers_due", "timers", ["due_at"], unique=False)
+    op.create_table(
+        "worker_drains",
+        sa.Column("program", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("program"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "workers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("program", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("worker", sa.Text(), nullable=False),
+        sa.Column("instance", sa.Text(), nullable=False),
+        sa.Column("server", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("build", sa.Text(), nullable=False),
+        sa.Column("is_going", sa.BigInteger(), nullable=False),
+        sa.Column("serves", sa.LargeBinary(), nullable=False),
+        sa.Column("names", sa.Text(), nullable=False),
+        sa.Column("first_seen", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("workers_by_name", "workers", ["namespace", "worker"], unique=False)
+    op.create_table(
+        "limits",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("concurrency", sa.BigInteger(), nullable=True),
+        sa.Column("rate_count", sa.BigInteger(), nullable=True),
+        sa.Column("rate_period", sa.BigInteger(), nullable=True),
+        sa.Column("full_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "action_slots",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "action_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("action_slots_by_name", "action_slots", ["namespace", "name"], unique=False)
+    op.create_table(
+        "action_logs",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("action_id", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("level", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "action_id", "epoch", "number"),
+        sqlite_with_rowid=False,
+    )
