@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from collections.abc import Mapping
 from os.path import isdir, isfile
 from typing import Any
 
@@ -50,7 +51,10 @@ from tradewind_server.api.retention import Retention
 from tradewind_server.api.subscriptions import Subscriptions
 from tradewind_server.api.tokens import Tokens, UnusableTokens
 from tradewind_server.clock import SystemClock
+from tradewind_server.engine.calendars import Calendar
 from tradewind_server.ids import SystemIds
+from tradewind_server.lang.configuration import Unusable
+from tradewind_server.runtime.calendars import read_calendars
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tokens import Signer
 from tradewind_server.settings import Settings
@@ -117,7 +121,7 @@ class Server:
         database = await asyncio.to_thread(Database, settings.database)
         self._cleanup.callback(database.close)
         open_world = settings.unknown_actions == "wait"
-        registry = Registry(signatures(), open_world, settings)
+        registry = Registry(signatures(), open_world, settings, _calendars(settings))
         secret = await asyncio.to_thread(database.installation_value, "secret", ids.opaque())
         self.runtime = Runtime(database, registry, settings, SystemClock(), ids, Signer(secret))
         await self.runtime.start()
@@ -253,6 +257,18 @@ def _tokens(settings: Settings, warnings: list[str]) -> Tokens | None:
     try:
         return Tokens(settings.tokens_file)
     except UnusableTokens as problem:
+        raise Unbindable(str(problem)) from None
+
+
+def _calendars(settings: Settings) -> Mapping[str, Calendar]:
+    """Return the calendars of the server.
+
+    Raises:
+        Unbindable: their file cannot be used.
+    """
+    try:
+        return read_calendars(settings.calendars_file)
+    except Unusable as problem:
         raise Unbindable(str(problem)) from None
 
 

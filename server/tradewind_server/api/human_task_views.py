@@ -18,8 +18,8 @@ from tradewind_server.engine.commands import Person
 from tradewind_server.lang.references import shown
 from tradewind_server.store import absences, reads
 from tradewind_server.store.absences import Absence
+from tradewind_server.store.human_task_rows import HumanTaskDetail
 from tradewind_server.store.human_tasks import For
-from tradewind_server.store.projection import HumanTaskDetail
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect
 

@@ -91,6 +91,8 @@ class Runtime:
         self.consumers = Consumers(self.read)
         #: Set when a webhook may have to be sent to that was not before.
         self.webhooks_changed = asyncio.Event()
+        #: Set when notifications wait to be sent that did not before.
+        self.notifications_changed = asyncio.Event()
         self.pruner = Pruner(self.read, self.ask, clock, settings)
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
@@ -297,6 +299,8 @@ class Runtime:
         for execution_id, action_id, is_cancel in outcome.orders:
             self._order(execution_id, action_id, is_cancel)
         self._note_timers(outcome)
+        if outcome.notified:
+            self.notifications_changed.set()
         for target in outcome.targets:
             self._deliver_messages(target)
         for request in outcome.follow_ups:
