@@ -25,6 +25,8 @@ from tradewind.v1 import (
     execution_service_pb2_grpc,
     human_task_service_pb2,
     human_task_service_pb2_grpc,
+    notification_service_pb2,
+    notification_service_pb2_grpc,
     retention_service_pb2,
     retention_service_pb2_grpc,
     server_service_pb2,
@@ -34,6 +36,10 @@ from tradewind.v1 import (
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
 from tradewind_server.actions.egress import EgressPolicy
+from tradewind_server.actions.notification_channels import read_channels
+from tradewind_server.actions.notification_contacts import Contacts
+from tradewind_server.actions.notification_sender import NotificationSender
+from tradewind_server.actions.notifications import Notifications
 from tradewind_server.actions.outside import Outside
 from tradewind_server.actions.webhook_sender import WebhookSender
 from tradewind_server.actions.webhooks import Webhooks
@@ -46,6 +52,7 @@ from tradewind_server.api.executions import Executions
 from tradewind_server.api.human_tasks import HumanTasks
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
+from tradewind_server.api.notifications import Notifications as Outbox
 from tradewind_server.api.pages import Pages
 from tradewind_server.api.retention import Retention
 from tradewind_server.api.subscriptions import Subscriptions
@@ -73,6 +80,7 @@ _SERVICES = (
     (subscription_service_pb2, "SubscriptionService"),
     (human_task_service_pb2, "HumanTaskService"),
     (action_callback_pb2, "ActionCallback"),
+    (notification_service_pb2, "NotificationService"),
     (retention_service_pb2, "RetentionService"),
     (server_service_pb2, "ServerService"),
 )
@@ -135,14 +143,28 @@ class Server:
         webhooks = Webhooks(self.runtime, WebhookSender(policy, self.runtime.secrets, self.runtime.clock))
         webhooks.start()
         self._cleanup.push_async_callback(webhooks.stop)
+        notifications = await self._notify(ids)
         proxy = Proxy(proxy_secret, self.runtime.clock) if proxy_secret else None
         self._grpc = _grpc_server(settings, ids, Access(tokens.identity if tokens else None, proxy))
         self._health = health.aio.HealthServicer()
-        await self._add_services(Pages(secret))
+        await self._add_services(Pages(secret), notifications)
         self._listen(credentials)
         await self._grpc.start()
 
-    async def _add_services(self, pages: Pages) -> None:
+    async def _notify(self, ids: SystemIds) -> Notifications:
+        """Begin to send notifications."""
+        settings, runtime = self._settings, self.runtime
+        try:
+            setup, contacts = read_channels(settings.channels_file), Contacts(settings.contacts_file)
+        except Unusable as problem:
+            raise Unbindable(str(problem)) from None
+        sender = NotificationSender(settings.allow_private_addresses, runtime.secrets, runtime.clock, ids)
+        notifications = Notifications(runtime, sender, setup, contacts)
+        notifications.start()
+        self._cleanup.push_async_callback(notifications.stop)
+        return notifications
+
+    async def _add_services(self, pages: Pages, notifications: Notifications) -> None:
         server, runtime = self._grpc, self.runtime
         definition_service_pb2_grpc.add_DefinitionServiceServicer_to_server(Definitions(runtime, pages), server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
@@ -150,6 +172,9 @@ class Server:
         subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server(Subscriptions(runtime, pages), server)
         human_task_service_pb2_grpc.add_HumanTaskServiceServicer_to_server(HumanTasks(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
+        notification_service_pb2_grpc.add_NotificationServiceServicer_to_server(
+            Outbox(runtime, pages, notifications.try_channel), server
+        )
         retention_service_pb2_grpc.add_RetentionServiceServicer_to_server(Retention(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -300,6 +325,8 @@ def _doubts(settings: Settings) -> list[str]:
         found.append(f"known_hosts names '{settings.known_hosts}', which is no file: std.ssh will fail.")
     if settings.insecure_hosts:
         found.append("insecure_hosts is set: std.ssh sends passwords to whoever answers at a host's address.")
+    if bool(settings.channels_file) != bool(settings.contacts_file):
+        found.append("channels_file and contacts_file are of use together only: nobody is notified.")
     if settings.unknown_actions == "fail":
         found.append("unknown_actions is 'fail': every action for a worker fails, also one that a worker serves.")
     return found

@@ -497,6 +497,30 @@ class PersonNotManager(Refusal):
     sentence = "Expected '{user}' to have the right 'manage-human-tasks', but he has not."
 
 
+class ChannelNotFound(Refusal):
+    """The server has no channel of that name."""
+
+    reason = "CHANNEL_NOT_FOUND"
+    kind = Kind.NOT_FOUND
+    sentence = "Expected a channel of this server, but '{channel}' is none. There are: {known}."
+
+
+class NotificationNotSent(Refusal):
+    """A test of a channel failed."""
+
+    reason = "NOTIFICATION_NOT_SENT"
+    kind = Kind.WRONG_STATE
+    sentence = "Expected channel '{channel}' to take a message to '{to}', but it did not: {problem}"
+
+
+class NotNotifier(Refusal):
+    """Only who may manage notifications can do this."""
+
+    reason = "NOT_NOTIFIER"
+    kind = Kind.DENIED
+    sentence = "Expected '{user}' to have the right 'manage-notifications', but he has not."
+
+
 class AbsenceNotFound(Refusal):
     """There is no such absence, or it is over."""
 

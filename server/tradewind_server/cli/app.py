@@ -15,6 +15,7 @@ from tradewind_server.cli import (
     executions,
     graph,
     listing,
+    notify,
     people,
     replaying,
     retention,
@@ -56,6 +57,7 @@ for room in ROOMS:
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")
 app.add_typer(subscriptions.app, name="subscriptions")
+app.add_typer(notify.app, name="notify")
 app.add_typer(retention.app, name="retention")
 
 

@@ -22,6 +22,7 @@ from tradewind.models import (
     Task,
     Wait,
 )
+from tradewind.notifying import Notification
 from tradewind.people import Absence, HumanTask, HumanTaskEntry
 
 Record = dict[str, values.Value]
@@ -243,6 +244,24 @@ def definition(item: Definition) -> Record:
         "inputs": list(item.inputs),
         "file": item.file,
         "deployed_at": moment(item.deployed_at),
+    }
+
+
+def notification(item: Notification) -> Record:
+    """Return a message to somebody."""
+    return {
+        "id": item.id,
+        "execution_id": item.execution_id,
+        "kind": item.kind,
+        "recipient": item.recipient,
+        "state": item.state,
+        "channel": item.channel,
+        "attempts": item.attempts,
+        "provider_id": item.provider_id,
+        "message": item.message,
+        "created_at": moment(item.created_at),
+        "next_at": moment(item.next_at),
+        "ended_at": moment(item.ended_at),
     }
 
 

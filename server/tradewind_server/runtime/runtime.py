@@ -235,6 +235,11 @@ class Runtime:
         self.tails.wake_all()
 
     @property
+    def is_fit(self) -> bool:
+        """Tell whether the time is known well enough to compare moments with other servers."""
+        return self._is_fit
+
+    @property
     def queue_length(self) -> int:
         """Return how many requests wait for the committer."""
         return self._thread.length

@@ -205,6 +205,15 @@ const (
 	// There is no such absence, or it is over. NOT_FOUND.
 	// Metadata: absence.
 	ErrorReason_ERROR_REASON_ABSENCE_NOT_FOUND ErrorReason = 82
+	// The server has no channel of that name. NOT_FOUND.
+	// Metadata: channel, known.
+	ErrorReason_ERROR_REASON_CHANNEL_NOT_FOUND ErrorReason = 90
+	// A test of a channel failed. FAILED_PRECONDITION.
+	// Metadata: channel, to, problem.
+	ErrorReason_ERROR_REASON_NOTIFICATION_NOT_SENT ErrorReason = 91
+	// Only who may manage notifications can do this. PERMISSION_DENIED.
+	// Metadata: user.
+	ErrorReason_ERROR_REASON_NOT_NOTIFIER ErrorReason = 92
 	// A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
 	// Metadata: days, problem.
 	ErrorReason_ERROR_REASON_SEARCH_UNBOUNDED ErrorReason = 60
@@ -272,6 +281,9 @@ var (
 		80: "ERROR_REASON_ACTION_IS_HUMAN",
 		81: "ERROR_REASON_PERSON_NOT_MANAGER",
 		82: "ERROR_REASON_ABSENCE_NOT_FOUND",
+		90: "ERROR_REASON_CHANNEL_NOT_FOUND",
+		91: "ERROR_REASON_NOTIFICATION_NOT_SENT",
+		92: "ERROR_REASON_NOT_NOTIFIER",
 		60: "ERROR_REASON_SEARCH_UNBOUNDED",
 	}
 	ErrorReason_value = map[string]int32{
@@ -334,6 +346,9 @@ var (
 		"ERROR_REASON_ACTION_IS_HUMAN":          80,
 		"ERROR_REASON_PERSON_NOT_MANAGER":       81,
 		"ERROR_REASON_ABSENCE_NOT_FOUND":        82,
+		"ERROR_REASON_CHANNEL_NOT_FOUND":        90,
+		"ERROR_REASON_NOTIFICATION_NOT_SENT":    91,
+		"ERROR_REASON_NOT_NOTIFIER":             92,
 		"ERROR_REASON_SEARCH_UNBOUNDED":         60,
 	}
 )
@@ -369,7 +384,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xcb\x10\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xb6\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -430,7 +445,10 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_DECISION_INVALID\x10O\x12 \n" +
 	"\x1cERROR_REASON_ACTION_IS_HUMAN\x10P\x12#\n" +
 	"\x1fERROR_REASON_PERSON_NOT_MANAGER\x10Q\x12\"\n" +
-	"\x1eERROR_REASON_ABSENCE_NOT_FOUND\x10R\x12!\n" +
+	"\x1eERROR_REASON_ABSENCE_NOT_FOUND\x10R\x12\"\n" +
+	"\x1eERROR_REASON_CHANNEL_NOT_FOUND\x10Z\x12&\n" +
+	"\"ERROR_REASON_NOTIFICATION_NOT_SENT\x10[\x12\x1d\n" +
+	"\x19ERROR_REASON_NOT_NOTIFIER\x10\\\x12!\n" +
 	"\x1dERROR_REASON_SEARCH_UNBOUNDED\x10<BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 

@@ -256,6 +256,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such absence, or it is over. NOT_FOUND.
     Metadata: absence.
     """
+    ERROR_REASON_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 90
+    """The server has no channel of that name. NOT_FOUND.
+    Metadata: channel, known.
+    """
+    ERROR_REASON_NOTIFICATION_NOT_SENT: _ErrorReason.ValueType  # 91
+    """A test of a channel failed. FAILED_PRECONDITION.
+    Metadata: channel, to, problem.
+    """
+    ERROR_REASON_NOT_NOTIFIER: _ErrorReason.ValueType  # 92
+    """Only who may manage notifications can do this. PERMISSION_DENIED.
+    Metadata: user.
+    """
     ERROR_REASON_SEARCH_UNBOUNDED: _ErrorReason.ValueType  # 60
     """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
     Metadata: days, problem.
@@ -500,6 +512,18 @@ Metadata: user.
 ERROR_REASON_ABSENCE_NOT_FOUND: ErrorReason.ValueType  # 82
 """There is no such absence, or it is over. NOT_FOUND.
 Metadata: absence.
+"""
+ERROR_REASON_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 90
+"""The server has no channel of that name. NOT_FOUND.
+Metadata: channel, known.
+"""
+ERROR_REASON_NOTIFICATION_NOT_SENT: ErrorReason.ValueType  # 91
+"""A test of a channel failed. FAILED_PRECONDITION.
+Metadata: channel, to, problem.
+"""
+ERROR_REASON_NOT_NOTIFIER: ErrorReason.ValueType  # 92
+"""Only who may manage notifications can do this. PERMISSION_DENIED.
+Metadata: user.
 """
 ERROR_REASON_SEARCH_UNBOUNDED: ErrorReason.ValueType  # 60
 """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
