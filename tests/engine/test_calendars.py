@@ -95,9 +95,9 @@ def test_seconds_are_seconds_in_every_calendar() -> None:
 @pytest.mark.parametrize(
     ("calendar", "length", "why"),
     [
-        (OFFICE, "3001 business days", "longer than 3000 business days"),
-        (OFFICE, "25001 business hours", "longer than 90000000 business seconds"),
-        (Calendar(BERLIN, (LONG, (), (), (), (), (), ())), "2000 business days", ""),
+        (OFFICE, "801 business days", "longer than 800 business days"),
+        (OFFICE, "6001 business hours", "longer than 21600000 business seconds"),
+        (Calendar(BERLIN, (LONG, (), (), (), (), (), ())), "800 business days", ""),
         (Calendar(BERLIN, ((),) * 7), "1 business hour", "too little working time"),
     ],
 )
@@ -105,7 +105,7 @@ def test_what_would_never_end_is_refused(calendar: Calendar, length: str, why: s
     """A calendar of few working days still gives a moment."""
     begin = berlin("2026-03-02T10:00")
     if not why:
-        assert calendar.after(begin, duration_of(length)) == berlin("2064-06-30T10:00")
+        assert calendar.after(begin, duration_of(length)) == berlin("2041-07-01T10:00")
         return
     with pytest.raises(ValueError, match=why):
         calendar.after(begin, duration_of(length))

@@ -26,7 +26,6 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import notifications as store
-from tradewind_server.store.loading import read_events
 from tradewind_server.store.notifications import Notification
 from tradewind_server.store.records import Provenance
 
@@ -122,12 +121,16 @@ class Notifications:
     # --- one notification ------------------------------------------------------------------------
 
     async def _send(self, row: Notification) -> None:
-        letter, wanted = await self._read(row)
+        found = await self._read(row)
+        if found is None:
+            return  # its execution was removed, and it with it
+        letter, wanted = found
         ways = self._contacts.ways(row.recipient, wanted)
         row = dataclasses.replace(row, first_at=row.first_at or self._now())
         if row.step >= len(ways):
             how = f" over {', '.join(wanted)}" if wanted else ""
-            row = self._given_up(row, f"The contacts do not say how to reach {row.recipient}{how}.")
+            # contacts that have become fewer: what went wrong before says more
+            row = self._given_up(row, row.message or f"The contacts do not say how to reach {row.recipient}{how}.")
         else:
             name, address = ways[row.step]
             row = dataclasses.replace(row, channel=name, attempts=row.attempts + 1)
@@ -136,19 +139,15 @@ class Notifications:
             log.error("notification %s to %s is given up: %s", row.id, row.recipient, row.message)
         await self._ask(lambda connection: store.note(connection, row))
 
-    async def _read(self, row: Notification) -> tuple[Letter, list[str]]:
-        def read(connection: sa.Connection, _: object) -> tuple[Letter, list[str]]:
-            request = store.request_of(connection, row)
-            [stored] = read_events(connection, row.execution_id, row.revision - 1, 1)
-            fields = {
-                **request.subject,
-                "kind": row.kind,
-                "to": row.recipient.partition(":")[2],
-                "business_key": stored.business_key,
-            }
-            return written(self._setup.templates[row.kind], row.id, fields, self._setup.link), request.channels
-
-        return await self._runtime.read(read)
+    async def _read(self, row: Notification) -> tuple[Letter, list[str]] | None:
+        """Return it in words, and over which channels it is wanted."""
+        found = await self._runtime.read(lambda connection, _: store.request_of(connection, row))
+        if found is None:
+            return None
+        request, stored = found
+        more = {"kind": row.kind, "to": row.recipient.partition(":")[2], "business_key": stored.business_key}
+        fields = {**request.subject, **more}
+        return written(self._setup.templates[row.kind], row.id, fields, self._setup.link), request.channels
 
     async def _attempt(
         self, row: Notification, name: str, address: str, letter: Letter, *, is_last: bool

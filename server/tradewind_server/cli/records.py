@@ -312,6 +312,7 @@ def human_task(item: HumanTask) -> Record:
         "done_by": item.done_by,
         "outcome": item.outcome,
         "due_at": moment(item.due_at),
+        "expires_at": moment(item.expires_at),
         "escalation_level": item.escalation_level,
         "created_at": moment(item.created_at),
         "updated_at": moment(item.updated_at),

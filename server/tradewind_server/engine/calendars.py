@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from tradewind_server.lang.durations import Duration, Unit
 
-#: Longer business times are refused, so that no decision takes long: ten years or so.
-_MOST = {Unit.BUSINESS_DAY: 3_000, Unit.BUSINESS_SECOND: 25_000 * 3600}
+#: Longer business times are refused, so that no decision takes long: three years or so, which take 10 ms to count.
+_MOST = {Unit.BUSINESS_DAY: 800, Unit.BUSINESS_SECOND: 6_000 * 3600}
 #: Days looked at; more without enough work among them is a calendar of people who do not work.
 _HORIZON_DAYS = 50 * 366
 _NOTHING = timedelta()

@@ -7,7 +7,7 @@ evaluated when it comes, with what the process knows by then.
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tradewind_server.engine import events as e
 from tradewind_server.engine import notices
@@ -27,6 +27,8 @@ ESCALATE, REMIND, EXPIRE = "escalate", "remind", "expire"
 SYSTEM = "system"
 NOBODY_DECIDED = "Nobody decided in time."
 _MOST_REMINDERS = 100
+#: From the first to the last of one reminder; it bounds what computing them takes.
+_LONGEST_SERIES = timedelta(days=3 * 366)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class _Time:
             found.append(self.after(found[-1], reminder.every, "remind: every"))
             if found[-1] <= found[-2]:
                 raise TaskError("remind: every must be more than no time")
+            if found[-1] - first > _LONGEST_SERIES:
+                raise TaskError("remind goes on for more than three years")
         return found[:count]
 
 

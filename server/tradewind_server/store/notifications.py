@@ -16,6 +16,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.store import schema
 from tradewind_server.store.loading import read_events
+from tradewind_server.store.records import StoredEvent
 
 PENDING, SENT, DEAD = "PENDING", "SENT", "DEAD"
 STATES = (PENDING, SENT, DEAD)
@@ -173,9 +174,10 @@ def counts(connection: sa.Connection, namespace: str) -> Mapping[str, int]:
     return {state: int(count) for state, count in connection.execute(query)}
 
 
-def request_of(connection: sa.Connection, row: Notification) -> e.NotificationRequested:
-    """Return the event that asked for a notification."""
-    [stored] = read_events(connection, row.execution_id, row.revision - 1, 1)
-    event = decode_event(stored.type, stored.type_version, stored.body)
-    assert isinstance(event, e.NotificationRequested)
-    return event
+def request_of(connection: sa.Connection, row: Notification) -> tuple[e.NotificationRequested, StoredEvent] | None:
+    """Return the event that asked for a notification, and how it is stored; None if its execution is gone."""
+    for stored in read_events(connection, row.execution_id, row.revision - 1, 1):
+        event = decode_event(stored.type, stored.type_version, stored.body)
+        assert isinstance(event, e.NotificationRequested)
+        return event, stored
+    return None

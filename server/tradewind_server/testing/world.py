@@ -322,9 +322,9 @@ class World:
     def notifications(self, execution_id: str) -> list[tuple[Notification, e.NotificationRequested]]:
         """Return the outbox's rows of an execution, and the events that asked for them."""
         with self.database.reading() as (connection, _):
-            return [
-                (row, notifications.request_of(connection, row)) for row in notifications.of(connection, execution_id)
-            ]
+            found = notifications.of(connection, execution_id)
+            asked = [notifications.request_of(connection, row) for row in found]
+        return [(row, request[0]) for row, request in zip(found, asked, strict=True) if request is not None]
 
     def check_replay(self, execution_id: str) -> None:
         """Compare the rows with what the log gives.
