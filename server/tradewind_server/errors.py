@@ -534,10 +534,7 @@ class ActionIsHuman(Refusal):
 
     reason = "ACTION_IS_HUMAN"
     kind = Kind.WRONG_STATE
-    sentence = (
-        "Expected an action that a worker serves, but {action} is a human task. "
-        "Who is asked to do it submits it to the HumanTaskService."
-    )
+    sentence = "Expected an action that a worker serves, but {action} is a human task. People submit it."
 
 
 # --- watching and the server ---------------------------------------------------------------------
