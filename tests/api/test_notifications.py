@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
 import hmac
 from pathlib import Path
@@ -173,8 +174,55 @@ async def test_what_reaches_nobody_is_a_dead_letter_until_it_is_retried(database
     assert {item.recipient for item in sent} == {"user:alice", "user:bob"}
 
 
-async def test_nobody_is_notified_without_a_setup(database_url: str) -> None:
+@pytest.mark.parametrize("channel", ["mail", "sms", "hook"])
+async def test_channels_obey_the_policy_of_connections(channel: str, tmp_path: Path) -> None:
+    """Nothing is sent to an address of the inner network unless the channel may."""
+    async with receiving_mail() as mailbox, providing() as provider:
+        channels: dict[str, dict[str, object]] = {
+            "mail": mail(mailbox.address),
+            "sms": sms(provider),
+            "hook": hook(max_attempts=1),
+        }
+        address = {"mail": "a@example.org", "sms": "1", "hook": provider.url}[channel]
+        wanted = {channel: {**channels[channel], "allow_private": False}}
+        with configured(tmp_path, wanted, {"alice": [{channel: address}]}) as found:
+            async with notifying("", found) as outbox:
+                await outbox.ask(["alice"])
+                [item] = await outbox.until("DEAD")
+
+    assert (item.attempts, mailbox.messages, provider.requests) == (1, [], [])
+    assert item.message.startswith(f"{channel}: Refused to connect: the address is not a public one")
+
+
+@pytest.mark.slow
+async def test_a_channel_is_left_after_its_time(tmp_path: Path) -> None:
+    """Also before it has been tried as often as it may."""
+    async with providing() as provider:
+        provider.usual = says(503)
+        channels = {"sms": sms(provider, max_attempts=100, max_age=1)}
+        with configured(tmp_path, channels, {"alice": [{"sms": "1"}]}) as found:
+            async with notifying("", found) as outbox:
+                await outbox.ask(["alice"])
+                [item] = await outbox.until("DEAD")
+
+    assert 2 < item.attempts < 20
+
+
+def test_pauses_double_up_to_a_bound() -> None:
+    """Each is spread by up to a half, the same way every time, and differs between notifications."""
+
+    def pauses(id_: str) -> list[float]:
+        row = store.Notification(id_, 1, 0, "default", "offered", "user:a", store.PENDING, 0, 0)
+        return [notifications.pause_seconds(dataclasses.replace(row, attempts=n)) for n in (1, 2, 5, 12, 500)]
+
+    bounds = [notifications._FIRST_SECONDS * 2**n for n in (0, 1, 4, 11)] + [notifications._LONGEST_SECONDS]
+    assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses("a"), bounds, strict=True))
+    assert pauses("a") == pauses("a") != pauses("b")
+
+
+async def test_nobody_is_notified_without_a_setup(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was asked for is not lost: it is shown as what could not be sent."""
+    monkeypatch.setattr(notifications, "_LEASE_SECONDS", 0.2)
     async with notifying(database_url, {}) as outbox:
         await outbox.ask(["alice"])
         [item] = await outbox.until("DEAD")
@@ -303,6 +351,18 @@ async def test_a_server_that_lost_a_notification_writes_nothing_down(
                 [after] = await outbox.having("SENT")
 
     assert (sent.provider_id, after) == ("m-1", sent)
+
+
+async def test_a_server_without_channels_leaves_it_to_one_that_has_some(tmp_path: Path, postgres_url: Any) -> None:
+    """Whichever of the two hears of it first."""
+    url = postgres_url()
+    async with providing() as provider:
+        with configured(tmp_path, {"sms": sms(provider)}, {"alice": [{"sms": "1"}]}) as found:
+            async with notifying(url, {}) as outbox, serving(url, **found):
+                await outbox.ask(["alice"])
+                await outbox.until("SENT")
+
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.slow

@@ -129,7 +129,9 @@ class NotificationSender:
             ) as response:
                 return _provider_id(channel, response.status, await _beginning(response))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NotSent(_failure(error)) from error
+            if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
+                raise NotSent(f"Refused to connect: {error.os_error}.", retryable=False) from error
+            raise NotSent(f"The request failed: {str(error) or type(error).__name__}") from error
 
     def _revealed(self, value: object) -> object:
         """Return *value* with the secrets that its texts name; before fields are filled in, which may say anything."""
@@ -212,9 +214,3 @@ def _provider_id(channel: SmsChannel, status: int, body: bytes) -> str:
     if found is None or isinstance(found, dict | list | bool):
         raise NotSent(f"Status {status}, but its answer has no '{channel.message_id}': {said}")
     return str(found)[:_MOST_ID]
-
-
-def _failure(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
-        return f"Refused to connect: {error.os_error}."
-    return f"The request failed: {str(error) or type(error).__name__}"

@@ -54,6 +54,8 @@ class Notifications:
         self._contacts = contacts
         self._loop: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        #: Microseconds that a server without channels leaves to others, which may have some, before it gives up.
+        self._leaves = int(_LEASE_SECONDS * 1_000_000) if runtime.database.is_postgresql and not setup.channels else 0
         #: On SQLite there is no other server: what one before this had taken is free.
         self._frees_all = not runtime.database.is_postgresql
 
@@ -96,10 +98,10 @@ class Notifications:
         if room <= 0 or not self._runtime.is_fit:
             return _LOOK_SECONDS
         due = await self._runtime.read(lambda connection, _: store.next_due(connection))
-        now = self._now()
+        now = self._now() - self._leaves
         if due is None or due > now:
             return _LOOK_SECONDS if due is None else min(_LOOK_SECONDS, (due - now) / 1_000_000 + 0.001)
-        owner, until = self._runtime.server_id, now + int(_LEASE_SECONDS * 1_000_000)
+        owner, until = self._runtime.server_id, self._now() + int(_LEASE_SECONDS * 1_000_000)
         taken: list[Notification] = await self._ask(lambda connection: store.take(connection, owner, now, until, room))
         for row in taken:
             task = asyncio.create_task(self._send(row))
