@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from tradewind_server.lang.durations import Duration, Unit
 
-#: Longer business times are refused, so that no decision takes long: three years or so, which take 10 ms to count.
+#: Longer business times are refused, so that no decision takes long: three years or so, which are counted in 1 ms.
 _MOST = {Unit.BUSINESS_DAY: 800, Unit.BUSINESS_SECOND: 6_000 * 3600}
 #: Days looked at; more without enough work among them is a calendar of people who do not work.
 _HORIZON_DAYS = 50 * 366
@@ -21,6 +21,8 @@ _NOTHING = timedelta()
 
 #: Opening and closing, in minutes of the day by the clock on the wall.
 Hours = tuple[tuple[int, int], ...]
+#: The same as moments.
+Spans = tuple[tuple[datetime, datetime], ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Calendar:
     week: tuple[Hours, Hours, Hours, Hours, Hours, Hours, Hours]
     #: Holidays, and days off of the house.
     days_off: Container[date] = frozenset()
+    #: What has been computed, since a decision may count over the same days hundreds of times.
+    _known: dict[date, Spans] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
     def after(self, moment: datetime, duration: Duration) -> datetime:
         """Return the moment at which *duration* is over that began at *moment*.
@@ -79,26 +83,31 @@ class Calendar:
             return start
         of_day = local.replace(tzinfo=None) - datetime.combine(local.date(), time())
         for day in self._days(local.date(), forward):
-            hours = self._hours(day)
-            count -= bool(hours) and day != local.date()
+            count -= bool(self._spans_of(day)) and day != local.date()
             if not count:
+                hours = self.week[day.weekday()]
                 first, last = timedelta(minutes=hours[0][0]), timedelta(minutes=hours[-1][1])
                 return self._moment(day, min(max(of_day, first), last))
         raise ValueError("the calendar has too few working days")
 
     def _spans(self, moment: datetime, forward: bool) -> Iterator[tuple[datetime, datetime]]:
         for day in self._days(moment.astimezone(self.zone).date(), forward):
-            hours = self._hours(day)
-            for opens, closes in hours if forward else reversed(hours):
-                yield self._moment(day, timedelta(minutes=opens)), self._moment(day, timedelta(minutes=closes))
+            yield from self._spans_of(day) if forward else reversed(self._spans_of(day))
+
+    def _spans_of(self, day: date) -> Spans:
+        found = self._known.get(day)
+        if found is None:
+            hours = () if day in self.days_off else self.week[day.weekday()]
+            found = self._known[day] = tuple(
+                (self._moment(day, timedelta(minutes=opens)), self._moment(day, timedelta(minutes=closes)))
+                for opens, closes in hours
+            )
+        return found
 
     @staticmethod
     def _days(first: date, forward: bool) -> Iterator[date]:
         for n in range(_HORIZON_DAYS):
             yield first + timedelta(days=n if forward else -n)
-
-    def _hours(self, day: date) -> Hours:
-        return () if day in self.days_off else self.week[day.weekday()]
 
     def _moment(self, day: date, of_day: timedelta) -> datetime:
         """Return a time by the clock on the wall; one that a change of the clocks leaves out is as much later."""
