@@ -120,4 +120,10 @@ const (
 	ReasonPersonNotManager Reason = "PERSON_NOT_MANAGER"
 	// ReasonAbsenceNotFound: there is no such absence, or it is over.
 	ReasonAbsenceNotFound Reason = "ABSENCE_NOT_FOUND"
+	// ReasonChannelNotFound: the server has no channel of that name.
+	ReasonChannelNotFound Reason = "CHANNEL_NOT_FOUND"
+	// ReasonNotificationNotSent: a test of a channel failed.
+	ReasonNotificationNotSent Reason = "NOTIFICATION_NOT_SENT"
+	// ReasonNotNotifier: only who may manage notifications can do this.
+	ReasonNotNotifier Reason = "NOT_NOTIFIER"
 )
