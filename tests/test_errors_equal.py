@@ -1,4 +1,4 @@
-"""`errors.py`, the enum ErrorReason and docs/errors.md list the same refusals.
+"""The room `errors`, the enum ErrorReason and docs/errors.md list the same refusals.
 
 Planted faults that this was seen to find: a refusal without its enum value, a renamed metadata key, a wrong code.
 """
@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tradewind.v1 import error_reason_pb2
 from tradewind_server import errors
+from tradewind_server.errors import people
+
+assert people  # those that are declared there are subclasses only once it is loaded
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,9 +40,9 @@ INTERNAL: Facts = ("INTERNAL", ("log_id",))
 def declared() -> dict[str, Facts]:
     """Read the server's own list."""
     facts = {"INTERNAL": INTERNAL}
-    for reason, refusal in errors.all_refusals().items():
+    for refusal in errors.Refusal.__subclasses__():
         names = [name for _, name, _, _ in string.Formatter().parse(refusal.sentence) if name]
-        facts[reason] = (CODES[refusal.kind], tuple(dict.fromkeys(names)))
+        facts[refusal.reason] = (CODES[refusal.kind], tuple(dict.fromkeys(names)))
     return facts
 
 

@@ -121,9 +121,10 @@ def test_scenario_on_postgresql(path: Path, postgresql: Database) -> None:
 
 
 def _play(path: Path, database: Database) -> None:
-    world = World(database, open_world=True)
+    scenario = read(path)
+    world = World(database, open_world=True, calendars=scenario["calendars"])
     try:
-        run(read(path), world)
+        run(scenario, world)
         for id_ in {event.execution_id for outcome in world.outcomes for event in _events(outcome)}:
             _check_branches(world, id_)
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+from collections.abc import Mapping
 from os.path import isdir, isfile
 from typing import Any
 
@@ -26,6 +27,8 @@ from tradewind.v1 import (
     execution_service_pb2_grpc,
     human_task_service_pb2,
     human_task_service_pb2_grpc,
+    notification_service_pb2,
+    notification_service_pb2_grpc,
     retention_service_pb2,
     retention_service_pb2_grpc,
     server_service_pb2,
@@ -37,6 +40,10 @@ from tradewind.v1 import (
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
 from tradewind_server.actions.egress import EgressPolicy
+from tradewind_server.actions.notification_channels import read_channels
+from tradewind_server.actions.notification_contacts import Contacts
+from tradewind_server.actions.notification_sender import NotificationSender
+from tradewind_server.actions.notifications import Notifications
 from tradewind_server.actions.outside import Outside
 from tradewind_server.actions.webhook_sender import WebhookSender
 from tradewind_server.actions.webhooks import Webhooks
@@ -50,13 +57,17 @@ from tradewind_server.api.executions import Executions
 from tradewind_server.api.human_tasks import HumanTasks
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.interceptor import ErrorInterceptor
+from tradewind_server.api.notifications import Notifications as Outbox
 from tradewind_server.api.pages import Pages
 from tradewind_server.api.retention import Retention
 from tradewind_server.api.subscriptions import Subscriptions
 from tradewind_server.api.tokens import Tokens, UnusableTokens
 from tradewind_server.api.workers import Workers
 from tradewind_server.clock import SystemClock
+from tradewind_server.engine.calendars import Calendar
 from tradewind_server.ids import SystemIds
+from tradewind_server.lang.configuration import Unusable
+from tradewind_server.runtime.calendars import read_calendars
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tokens import Signer
 from tradewind_server.settings import Settings
@@ -75,6 +86,7 @@ _SERVICES = (
     (subscription_service_pb2, "SubscriptionService"),
     (human_task_service_pb2, "HumanTaskService"),
     (action_callback_pb2, "ActionCallback"),
+    (notification_service_pb2, "NotificationService"),
     (retention_service_pb2, "RetentionService"),
     (worker_service_pb2, "WorkerService"),
     (action_limit_service_pb2, "ActionLimitService"),
@@ -125,7 +137,7 @@ class Server:
         database = await asyncio.to_thread(Database, settings.database)
         self._cleanup.callback(database.close)
         open_world = settings.unknown_actions == "wait"
-        registry = Registry(signatures(), open_world, settings)
+        registry = Registry(signatures(), open_world, settings, _calendars(settings))
         secret = await asyncio.to_thread(database.installation_value, "secret", ids.opaque())
         self.runtime = Runtime(database, registry, settings, SystemClock(), ids, Signer(secret))
         await self.runtime.start()
@@ -139,14 +151,28 @@ class Server:
         webhooks = Webhooks(self.runtime, WebhookSender(policy, self.runtime.secrets, self.runtime.clock))
         webhooks.start()
         self._cleanup.push_async_callback(webhooks.stop)
+        notifications = await self._notify(ids)
         proxy = Proxy(proxy_secret, self.runtime.clock) if proxy_secret else None
         self._grpc = _grpc_server(settings, ids, Access(tokens.identity if tokens else None, proxy))
         self._health = health.aio.HealthServicer()
-        await self._add_services(Pages(secret))
+        await self._add_services(Pages(secret), notifications)
         self._listen(credentials)
         await self._grpc.start()
 
-    async def _add_services(self, pages: Pages) -> None:
+    async def _notify(self, ids: SystemIds) -> Notifications:
+        """Begin to send notifications."""
+        settings, runtime = self._settings, self.runtime
+        try:
+            setup, contacts = read_channels(settings.channels_file), Contacts(settings.contacts_file)
+        except Unusable as problem:
+            raise Unbindable(str(problem)) from None
+        sender = NotificationSender(settings.allow_private_addresses, runtime.secrets, runtime.clock, ids)
+        notifications = Notifications(runtime, sender, setup, contacts)
+        notifications.start()
+        self._cleanup.push_async_callback(notifications.stop)
+        return notifications
+
+    async def _add_services(self, pages: Pages, notifications: Notifications) -> None:
         server, runtime = self._grpc, self.runtime
         definition_service_pb2_grpc.add_DefinitionServiceServicer_to_server(Definitions(runtime, pages), server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
@@ -154,6 +180,9 @@ class Server:
         subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server(Subscriptions(runtime, pages), server)
         human_task_service_pb2_grpc.add_HumanTaskServiceServicer_to_server(HumanTasks(runtime, pages), server)
         action_callback_pb2_grpc.add_ActionCallbackServicer_to_server(Callback(runtime), server)
+        notification_service_pb2_grpc.add_NotificationServiceServicer_to_server(
+            Outbox(runtime, pages, notifications.try_channel), server
+        )
         retention_service_pb2_grpc.add_RetentionServiceServicer_to_server(Retention(runtime), server)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(runtime, pages), server)
         action_limit_service_pb2_grpc.add_ActionLimitServiceServicer_to_server(ActionLimits(runtime), server)
@@ -266,6 +295,18 @@ def _tokens(settings: Settings, warnings: list[str]) -> Tokens | None:
         raise Unbindable(str(problem)) from None
 
 
+def _calendars(settings: Settings) -> Mapping[str, Calendar]:
+    """Return the calendars of the server.
+
+    Raises:
+        Unbindable: their file cannot be used.
+    """
+    try:
+        return read_calendars(settings.calendars_file)
+    except Unusable as problem:
+        raise Unbindable(str(problem)) from None
+
+
 def _proxy_secret(settings: Settings) -> bytes:
     """Return the secret that is shared with the proxy, empty if there is none.
 
@@ -294,6 +335,8 @@ def _doubts(settings: Settings) -> list[str]:
         found.append(f"known_hosts names '{settings.known_hosts}', which is no file: std.ssh will fail.")
     if settings.insecure_hosts:
         found.append("insecure_hosts is set: std.ssh sends passwords to whoever answers at a host's address.")
+    if bool(settings.channels_file) != bool(settings.contacts_file):
+        found.append("channels_file and contacts_file are of use together only: nobody is notified.")
     if settings.unknown_actions == "fail":
         found.append("unknown_actions is 'fail': every action for a worker fails, also one that a worker serves.")
     return found

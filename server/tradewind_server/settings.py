@@ -89,6 +89,15 @@ class Settings:
     secrets_prefix: str = "TRADEWIND_SECRET_"
     #: Directory of files that hold secrets, one a file, named like it; "" means none.
     secrets_dir: str = ""
+    #: YAML file of the calendars by which business time counts (docs/human_tasks.md); "" means Monday to Friday, 9 to
+    #: 17 UTC, without holidays.
+    calendars_file: str = ""
+    #: YAML file of the channels over which people are notified (docs/notifications.md); "" means that there are none.
+    channels_file: str = ""
+    #: YAML file of whom to reach where; it is read again when it changes. "" means that nobody can be reached.
+    contacts_file: str = ""
+    #: Notify people of human tasks that they are asked to do, where the definition does not say whether.
+    notify_asked: bool = False
     #: Seconds that a stopping server lets calls finish.
     shutdown_grace_seconds: int = 5
 

@@ -18,8 +18,15 @@ from grpc import StatusCode
 from tests.api.harness import PATIENCE, Served, refused
 from tests.api.test_human_tasks import BONUS
 from tradewind import values
-from tradewind.v1 import definition_pb2, definition_service_pb2, execution_service_pb2, human_task_pb2
+from tradewind.v1 import (
+    definition_pb2,
+    definition_service_pb2,
+    execution_service_pb2,
+    human_task_pb2,
+    notification_service_pb2_grpc,
+)
 from tradewind.v1 import human_task_service_pb2 as pb
+from tradewind.v1 import notification_service_pb2 as notifications_pb
 from tradewind_server.api.tokens import digest
 from tradewind_server.bootstrap import Server, Unbindable
 from tradewind_server.settings import Settings
@@ -108,6 +115,21 @@ async def test_a_proxy_says_which_namespaces(tmp_path: Path) -> None:
         with refused(StatusCode.PERMISSION_DENIED, "NAMESPACE_DENIED"):
             await inbox(served, signed(), "other")
         assert await inbox(served, signed(namespaces="*"), "other") == []
+
+
+async def test_channels_are_tried_by_who_has_the_right(tmp_path: Path) -> None:
+    """Also sending again what was given up; everybody may look."""
+    async with serving(tmp_path) as served:
+        stub: Any = notification_service_pb2_grpc.NotificationServiceStub(served.channel)
+        test = notifications_pb.SendTestNotificationRequest(channel="sms", to="alice")
+        for rights in ("", "manage-human-tasks"):
+            with refused(StatusCode.PERMISSION_DENIED, "NOT_NOTIFIER"):
+                await stub.SendTestNotification(test, **signed(rights=rights))
+            with refused(StatusCode.PERMISSION_DENIED, "NOT_NOTIFIER"):
+                await stub.RetryNotifications(notifications_pb.RetryNotificationsRequest(), **signed(rights=rights))
+        with refused(StatusCode.NOT_FOUND, "CHANNEL_NOT_FOUND"):
+            await stub.SendTestNotification(test, **signed(rights="manage-notifications"))
+        assert not (await stub.ListNotifications(notifications_pb.ListNotificationsRequest(), **signed())).notifications
 
 
 async def test_with_tokens_and_a_proxy_either_will_do(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ parent:
 long:
   tasks:
     t: {action: std.async_noop}
+told:
+  tasks:
+    t: {human: {title: T, users: alice, notify: true, expire: {after: 0, outcome: done}}}
 late_child:
   tasks:
     t: {workflow: long, on-error: fail}
@@ -55,6 +58,9 @@ TABLES = (
     "action_slots",
     "action_logs",
     "timers",
+    "human_tasks",
+    "inbox",
+    "notifications",
     "removals",
 )
 
@@ -106,10 +112,12 @@ async def _listed(served: Served) -> set[str]:
 
 
 async def test_whole_trees_are_removed_with_all_that_they_left(served: Served) -> None:
-    """Children, events, tasks, actions, tags: nothing is left of them."""
+    """Children, events, tasks, actions, tags, notifications: nothing is left of them."""
     await served.deploy(TEXT)
     await _ended(served, "parent", 3, tags=["red"])
-    assert _rows(served)["executions"] == 6
+    await _ended(served, "told")
+    assert _rows(served)["executions"] == 7
+    assert _rows(served)["notifications"] == 2
 
     await _keep(served, 60)
     await served.server.runtime.pruner.run()

@@ -78,7 +78,12 @@ def test_the_client_installs_alone(tmp_path: Path) -> None:
 def test_the_root_distribution_has_both(tmp_path: Path) -> None:
     """One wheel has server, client and stubs, each once."""
     files = zipfile.ZipFile(build(ROOT, tmp_path)).namelist()
-    wanted = {"tradewind_server/errors.py", "tradewind/client.py", "tradewind/v1/event_pb2.py", "tradewind/py.typed"}
+    wanted = {
+        "tradewind_server/errors/people.py",
+        "tradewind/client.py",
+        "tradewind/v1/event_pb2.py",
+        "tradewind/py.typed",
+    }
     assert wanted <= set(files)
     assert len(files) == len(set(files))
     assert not any(name.startswith(("tests/", "bench/", "build/")) for name in files)

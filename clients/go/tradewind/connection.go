@@ -121,6 +121,7 @@ const serviceConfig = `{
       {"service": "tradewind.v1.ActionCallback"},
       {"service": "tradewind.v1.DefinitionService"},
       {"service": "tradewind.v1.EnvironmentService"},
+      {"service": "tradewind.v1.NotificationService"},
       {"service": "tradewind.v1.RetentionService"},
       {"service": "tradewind.v1.WorkerService"},
       {"service": "tradewind.v1.ActionLimitService"},

@@ -122,4 +122,10 @@ const (
 	ReasonAbsenceNotFound Reason = "ABSENCE_NOT_FOUND"
 	// ReasonWorkerNotFound: no worker with this name is connected or polls.
 	ReasonWorkerNotFound Reason = "WORKER_NOT_FOUND"
+	// ReasonChannelNotFound: the server has no channel of that name.
+	ReasonChannelNotFound Reason = "CHANNEL_NOT_FOUND"
+	// ReasonNotificationNotSent: a test of a channel failed.
+	ReasonNotificationNotSent Reason = "NOTIFICATION_NOT_SENT"
+	// ReasonNotNotifier: only who may manage notifications can do this.
+	ReasonNotNotifier Reason = "NOT_NOTIFIER"
 )

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from tradewind import calls, errors, operating, subscribing, values
+from tradewind import calls, errors, notifying, operating, subscribing, values
 from tradewind.calls import Call, Source, StartOptions
 from tradewind.connection import DEFAULT_ADDRESS, Connection, Tls
 from tradewind.models import (
@@ -37,6 +37,7 @@ from tradewind.models import (
     Wait,
     Webhook,
 )
+from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import People
 from tradewind.retry import Backoff, delay_before_retry
@@ -48,6 +49,7 @@ from tradewind.v1 import (
     environment_service_pb2_grpc,
     execution_service_pb2_grpc,
     human_task_service_pb2_grpc,
+    notification_service_pb2_grpc,
     retention_service_pb2_grpc,
     server_service_pb2_grpc,
     subscription_service_pb2_grpc,
@@ -103,6 +105,7 @@ class Client:
             "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
             "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
             "HumanTaskService": human_task_service_pb2_grpc.HumanTaskServiceStub(self._channel),
+            "NotificationService": notification_service_pb2_grpc.NotificationServiceStub(self._channel),
             "RetentionService": retention_service_pb2_grpc.RetentionServiceStub(self._channel),
             "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
             "SubscriptionService": subscription_service_pb2_grpc.SubscriptionServiceStub(self._channel),
@@ -183,6 +186,20 @@ class Client:
     def people(self) -> People:
         """Human tasks, as the user whom the connection stands for."""
         return People(self.namespace, self._send, self._pages, self._follow)
+
+    # --- notifications
+
+    def notifications(self, *states: str) -> Iterator[Notification]:
+        """List messages to people, of some states (PENDING, SENT, DEAD) or all, page by page as it is read."""
+        return self._pages(lambda token: notifying.notifications(self.namespace, states, PAGE, token))
+
+    def retry_notifications(self, *ids: str) -> int:
+        """Have messages that were given up sent again, by default all. Return how many."""
+        return self._send(notifying.retry_notifications(self.namespace, ids))
+
+    def send_test_notification(self, channel: str, to: str) -> str:
+        """Send a test over a channel of the server to a user, "group:NAME" or an address; return the provider's id."""
+        return self._send(notifying.send_test_notification(channel, to))
 
     # --- retention
 

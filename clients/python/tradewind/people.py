@@ -56,6 +56,8 @@ class HumanTask:
     updated_at: datetime
     #: When it is to be decided; None if that is not said.
     due_at: datetime | None
+    #: When it ends by itself, if nobody has decided by then; None if it does not.
+    expires_at: datetime | None
     #: How often more people were asked, since nobody had decided.
     escalation_level: int
     proto: human_task_pb2.HumanTask = field(repr=False, compare=False)
@@ -87,6 +89,7 @@ class HumanTask:
             created_at=message.created_at.ToDatetime(tzinfo=UTC),
             updated_at=message.updated_at.ToDatetime(tzinfo=UTC),
             due_at=message.due_at.ToDatetime(tzinfo=UTC) if message.HasField("due_at") else None,
+            expires_at=message.expires_at.ToDatetime(tzinfo=UTC) if message.HasField("expires_at") else None,
             escalation_level=message.escalation_level,
             proto=message,
         )

@@ -35,13 +35,15 @@ class EmailAction:
         self._now = now
         self._ids = ids
 
-    async def run(self, given: Input) -> object:
+    async def run(self, given: Input, *, message_id: str = "") -> object:
         """Send the message; return None, or which recipients the server refused while it took others.
+
+        *message_id* tells a message that is sent again; without it each has its own.
 
         Raises:
             ActionError: the input is wrong, the server cannot be reached in time, or refuses the login or the message.
         """
-        message = self._message(given)
+        message = self._message(given, message_id)
         sender, recipients = _bare(required_text(given, "from_addr")), _recipients(given)
         seconds = timeout(given)
         host, number, mode = _server(given)
@@ -82,7 +84,7 @@ class EmailAction:
             _abort(client)
         return {address: _said(answer.code, answer.message) for address, answer in refused.items()}
 
-    def _message(self, given: Input) -> EmailMessage:
+    def _message(self, given: Input, message_id: str) -> EmailMessage:
         message = EmailMessage(SMTP)
         try:
             for header, name in (
@@ -95,7 +97,7 @@ class EmailAction:
                     message[header] = ", ".join(found)
             message["Subject"] = text(given, "subject") or "<No subject>"
             message["Date"] = format_datetime(self._now())
-            message["Message-ID"] = f"<{self._ids.opaque()}@tradewind.invalid>"
+            message["Message-ID"] = message_id or f"<{self._ids.opaque()}@tradewind.invalid>"
             message.set_content(text(given, "body") or "<No body>")
             if html := text(given, "html_body"):
                 message.add_alternative(html, subtype="html")

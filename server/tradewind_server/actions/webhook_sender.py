@@ -65,9 +65,16 @@ class WebhookSender:
         Raises:
             NotDelivered: the receiver did not answer with 2xx in time.
         """
+        await self.post(webhook, event_id(event), _CONTENT_TYPE, cloud_event(event))
+
+    async def post(self, webhook: Webhook, id_: str, content_type: str, body: bytes) -> None:
+        """Send *body*, once; *id_* stays the same however often it is sent.
+
+        Raises:
+            NotDelivered: the receiver did not answer with 2xx in time.
+        """
         try:
-            body = cloud_event(event)
-            headers = self._headers(webhook, event, body)
+            headers = self._headers(webhook, id_, content_type, body)
             timeout = aiohttp.ClientTimeout(total=webhook.timeout_us / 1_000_000)
             async with self._opened().post(
                 webhook.url, data=body, headers=headers, timeout=timeout, allow_redirects=False
@@ -100,18 +107,14 @@ class WebhookSender:
         until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
         return min(max(0.0, (until - self._clock.now()).total_seconds()), _MOST_RETRY_SECONDS)
 
-    def _headers(self, webhook: Webhook, event: StoredEvent, body: bytes) -> dict[str, str]:
-        headers = {name: self._resolved(value) for name, value in webhook.headers.items()}
-        id_, timestamp = event_id(event), str(int(self._clock.now().timestamp()))
-        headers |= {"Content-Type": _CONTENT_TYPE, "webhook-id": id_, "webhook-timestamp": timestamp}
+    def _headers(self, webhook: Webhook, id_: str, content_type: str, body: bytes) -> dict[str, str]:
+        headers = {name: with_secrets(self._secrets, value) for name, value in webhook.headers.items()}
+        timestamp = str(int(self._clock.now().timestamp()))
+        headers |= {"Content-Type": content_type, "webhook-id": id_, "webhook-timestamp": timestamp}
         if webhook.signing_secret:
-            key = signing_key(self._resolved(f"secret('{webhook.signing_secret}')"))
+            key = signing_key(with_secrets(self._secrets, f"secret('{webhook.signing_secret}')"))
             headers["webhook-signature"] = signature(key, id_, timestamp, body)
         return headers
-
-    def _resolved(self, text: str) -> str:
-        marked = _SECRET.sub(lambda match: reference(match[1]), text)
-        return str(decode(self._secrets.resolved(encode(marked))))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -123,6 +126,16 @@ class WebhookSender:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+
+def with_secrets(secrets: Secrets, text: str) -> str:
+    """Return *text*, as an operator wrote it, with the secrets that it names.
+
+    Raises:
+        Unresolved: there is no such secret.
+    """
+    marked = _SECRET.sub(lambda match: reference(match[1]), text)
+    return str(decode(secrets.resolved(encode(marked))))
 
 
 def _failure(error: Exception) -> str:

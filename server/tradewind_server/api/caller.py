@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from tradewind_server.api import convert
-from tradewind_server.api.access import MANAGE, Access, Identity
+from tradewind_server.api.access import MANAGE, NOTIFY, Access, Identity
 from tradewind_server.engine.commands import Person
-from tradewind_server.errors import FieldInvalid, PersonUnknown
+from tradewind_server.errors import FieldInvalid
+from tradewind_server.errors.people import NotNotifier, PersonUnknown
 from tradewind_server.store.records import Provenance
 
 _MOST = 128
@@ -53,6 +54,17 @@ def person() -> Person:
     if not identity.name:
         raise PersonUnknown(problem="the call names nobody: give a token, or the metadata 'x-tradewind-user'")
     return Person(identity.name, identity.groups, MANAGE in identity.rights)
+
+
+def check_notifier() -> None:
+    """Let only those through that may manage notifications.
+
+    Raises:
+        NotNotifier: this one may not.
+    """
+    identity = _identity.get()
+    if NOTIFY not in identity.rights:
+        raise NotNotifier(user=identity.name)
 
 
 def provenance(context: Any, command: str, request_id: str) -> Provenance:

@@ -8,7 +8,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tradewind.v1 import failure_pb2
-from tradewind_server.errors import DecisionInvalid, DefinitionInvalid, Kind, Refusal
+from tradewind_server.errors import DefinitionInvalid, Kind, Refusal
+from tradewind_server.errors.people import DecisionInvalid
 from tradewind_server.lang import Problem
 
 DOMAIN = "tradewind"

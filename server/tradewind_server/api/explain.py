@@ -23,6 +23,8 @@ _TIMERS = {
     "start": "The delay before it starts is running.",
     "end": "The delay after it ended is running.",
     "escalate": "More people are asked if nobody has decided by then.",
+    "remind": "People are reminded if nobody has decided by then.",
+    "expire": "It ends by itself if nobody has decided by then.",
     "timeout": "It fails when this time is over.",
     "cancel-grace": "Running work has until then to answer the cancellation.",
 }

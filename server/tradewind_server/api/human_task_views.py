@@ -12,14 +12,15 @@ from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind_server.api import convert
 from tradewind_server.api.caller import person
+from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.commands import Person
 from tradewind_server.lang.references import shown
 from tradewind_server.store import absences, reads
 from tradewind_server.store.absences import Absence
+from tradewind_server.store.human_task_rows import HumanTaskDetail
 from tradewind_server.store.human_tasks import For
-from tradewind_server.store.projection import HumanTaskDetail
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect
 
@@ -89,6 +90,7 @@ def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool)
         revision=row.revision,
         due_at=None if row.due_at is None else convert.timestamp(row.due_at),
         escalation_level=row.level,
+        expires_at=None if detail.expires is None else convert.timestamp(to_microseconds(detail.expires)),
     )
     if full:
         _fill(message, row, bodies)

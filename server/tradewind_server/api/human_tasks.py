@@ -18,7 +18,8 @@ from tradewind_server.api.human_task_watching import HumanTaskWatching
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
-from tradewind_server.errors import ExecutionNotFound, FieldInvalid, HumanTaskNotFound, PersonNotManager, Refusal
+from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal
+from tradewind_server.errors.people import HumanTaskNotFound, PersonNotManager
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import absences, human_tasks, reads

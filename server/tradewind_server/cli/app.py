@@ -16,6 +16,7 @@ from tradewind_server.cli import (
     graph,
     limits,
     listing,
+    notify,
     people,
     replaying,
     retention,
@@ -58,6 +59,7 @@ for room in ROOMS:
 app.add_typer(actions.app, name="actions")
 app.add_typer(environments.app, name="env")
 app.add_typer(subscriptions.app, name="subscriptions")
+app.add_typer(notify.app, name="notify")
 app.add_typer(retention.app, name="retention")
 app.add_typer(workers.app, name="workers")
 app.add_typer(limits.app, name="limits")

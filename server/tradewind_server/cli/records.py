@@ -23,6 +23,7 @@ from tradewind.models import (
     Task,
     Wait,
 )
+from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people import Absence, HumanTask, HumanTaskEntry
 
@@ -291,6 +292,24 @@ def definition(item: Definition) -> Record:
     }
 
 
+def notification(item: Notification) -> Record:
+    """Return a message to somebody."""
+    return {
+        "id": item.id,
+        "execution_id": item.execution_id,
+        "kind": item.kind,
+        "recipient": item.recipient,
+        "state": item.state,
+        "channel": item.channel,
+        "attempts": item.attempts,
+        "provider_id": item.provider_id,
+        "message": item.message,
+        "created_at": moment(item.created_at),
+        "next_at": moment(item.next_at),
+        "ended_at": moment(item.ended_at),
+    }
+
+
 def retention(item: RetentionRule) -> Record:
     """Return how long executions are kept."""
     return {
@@ -338,6 +357,7 @@ def human_task(item: HumanTask) -> Record:
         "done_by": item.done_by,
         "outcome": item.outcome,
         "due_at": moment(item.due_at),
+        "expires_at": moment(item.expires_at),
         "escalation_level": item.escalation_level,
         "created_at": moment(item.created_at),
         "updated_at": moment(item.updated_at),

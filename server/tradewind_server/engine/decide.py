@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tradewind_server.engine import calls, executions, human_tasks, joins, tasks
+from tradewind_server.engine import calls, deadlines, executions, human_tasks, joins, tasks
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library
 from tradewind_server.engine.policies import TASK_ERRORS
 from tradewind_server.engine.state import Action, ActionState, Execution, ExecutionState, TaskState
-from tradewind_server.errors import ActionFinal, ActionIsHuman, ActionNotFound, ExecutionWrongState
+from tradewind_server.errors import ActionFinal, ActionNotFound, ExecutionWrongState
+from tradewind_server.errors.people import ActionIsHuman
 from tradewind_server.lang.specs import WorkflowSpec
 
 
@@ -140,13 +141,20 @@ def _continue_due(d: Decision, _: int) -> None:
         executions.release_backlog(d)
 
 
+def _expiry_due(d: Decision, action: int) -> None:
+    if deadlines.expire(d, action):
+        _after_action(d, d.state.actions[action])
+
+
 def _grace_due(d: Decision, _: int) -> None:
     executions.give_up_cancelling(d)
 
 
 #: Purpose -> what happens to the action that the purpose names after a colon, or else to the timer's task.
 _TIMERS: dict[str, Callable[[Decision, int], None]] = {
-    human_tasks.ESCALATE: human_tasks.escalate,
+    deadlines.ESCALATE: deadlines.escalate,
+    deadlines.REMIND: deadlines.remind,
+    deadlines.EXPIRE: _expiry_due,
     "start": _start_due,
     "end": _end_due,
     "timeout": _timeout_due,

@@ -101,7 +101,10 @@ class Decision:
 
     def set_timer(self, purpose: str, seconds: int, task: int = 0) -> None:
         """Let the execution go on by itself in *seconds*."""
-        due = self.at + timedelta(seconds=seconds)
+        self.set_timer_at(purpose, self.at + timedelta(seconds=seconds), task)
+
+    def set_timer_at(self, purpose: str, due: datetime, task: int) -> None:
+        """Let the execution go on by itself at *due*."""
         self.emit(e.TimerSet(self.state.last_timer + 1, purpose, due, task))
 
     def end_timers(self, task: Task) -> None:

@@ -263,6 +263,10 @@ class HumanTaskOffered(Event, frozen=True, gc=False):
     is_fallback: bool = False
     #: When it is to be decided.
     due: datetime | None = None
+    #: When people are reminded, and by which reminder of the definition, from 0.
+    reminders: list[tuple[datetime, int]] = []
+    #: When it ends by itself.
+    expires: datetime | None = None
 
 
 class HumanTaskChanged(Event, frozen=True, gc=False):
@@ -349,6 +353,26 @@ class HumanTaskEscalated(Event, frozen=True, gc=False):
     message: str = ""
 
 
+class HumanTaskReminded(Event, frozen=True, gc=False):
+    """Whoever has it, or is asked, is told once more."""
+
+    action: int
+    task: int
+    #: How many of its reminders were due: what came while no server ran is one.
+    passed: int = 1
+
+
+class HumanTaskExpired(Event, frozen=True, gc=False):
+    """Nobody decided in time: it ended by itself."""
+
+    action: int
+    task: int
+    #: As if it had been decided so; "": its action fails.
+    outcome: str = ""
+    #: Names what was shown.
+    etag: str = ""
+
+
 class HumanTaskClosed(Event, frozen=True, gc=False):
     """Its action ended without a decision."""
 
@@ -368,6 +392,22 @@ class HumanTaskCompleted(Event, frozen=True, gc=False):
     etag: str
     reason: str = ""
     owner: str = ""
+
+
+class NotificationRequested(Event, frozen=True, gc=False):
+    """Somebody is to be told something: a row of the outbox for each recipient, in the same transaction."""
+
+    #: "offered", "reminder", "escalated", "expired", "closed".
+    kind: str
+    users: list[str]
+    groups: list[str]
+    #: What may be said.
+    subject: dict[str, Any]
+    #: Over which channels, in this order; none named: those of each recipient.
+    channels: list[str] = []
+    #: What it is about; 0: the execution itself.
+    action: int = 0
+    task: int = 0
 
 
 class TaskSucceeded(Event, frozen=True, gc=False):

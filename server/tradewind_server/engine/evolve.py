@@ -323,6 +323,8 @@ def _offered(state: Execution, event: e.HumanTaskOffered, at: datetime) -> None:
         event.etag,
         event.priority,
         due=event.due,
+        reminders=tuple(event.reminders),
+        expires=event.expires,
         shown_revision=state.actions[event.action].scheduled_revision,
     )
     state.human_tasks[event.action] = human_task
@@ -383,6 +385,23 @@ def _escalated(state: Execution, event: e.HumanTaskEscalated, at: datetime) -> N
         _touch(state, human_task, human_task.state, at)
 
 
+def _reminded(state: Execution, event: e.HumanTaskReminded, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.reminders = human_task.reminders[event.passed :]
+    _touch(state, human_task, human_task.state, at)
+
+
+def _expired(state: Execution, event: e.HumanTaskExpired, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.outcome = event.outcome
+    human_task.done_by = "system" if event.outcome else ""
+    _touch(state, human_task, HumanTaskState.COMPLETED if event.outcome else HumanTaskState.CLOSED, at)
+
+
+def _nothing(state: Execution, event: e.NotificationRequested, at: datetime) -> None:
+    """A notification is a row of the outbox and changes nothing here."""
+
+
 def _closed(state: Execution, event: e.HumanTaskClosed, at: datetime) -> None:
     _touch(state, state.human_tasks[event.action], HumanTaskState.CLOSED, at)
 
@@ -434,4 +453,7 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.HumanTaskCompleted: _decided,
     e.HumanTaskClosed: _closed,
     e.HumanTaskEscalated: _escalated,
+    e.HumanTaskReminded: _reminded,
+    e.HumanTaskExpired: _expired,
+    e.NotificationRequested: _nothing,
 }

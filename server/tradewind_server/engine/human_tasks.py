@@ -6,42 +6,36 @@ result. Each rule about people stands here once; whatever a client shows, this d
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from datetime import timedelta
 
 from tradewind_server.engine import commands as c
+from tradewind_server.engine import deadlines, notices
 from tradewind_server.engine import events as e
+from tradewind_server.engine.asked import asked_of, etag_of, excluded_of, scope_of, shown_of, spec_of
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
-from tradewind_server.engine.policies import MOST_SECONDS, TASK_ERRORS, TaskError, dictionary, whole_number
-from tradewind_server.engine.scopes import task_scope
+from tradewind_server.engine.policies import TASK_ERRORS, TaskError, whole_number
 from tradewind_server.engine.state import HumanTask, HumanTaskState, Task
-from tradewind_server.errors import (
+from tradewind_server.errors import PayloadTooLarge
+from tradewind_server.errors.people import (
     DecisionInvalid,
     HumanTaskChanged,
     HumanTaskClosed,
     HumanTaskNotFound,
     HumanTaskTaken,
     OutcomeUnknown,
-    PayloadTooLarge,
     PersonExcluded,
     PersonNotEligible,
     PersonNotManager,
     ReasonMissing,
 )
-from tradewind_server.lang.expressions import Scope, Template
+from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.forms import faults_of
-from tradewind_server.lang.human_tasks import MAX_PRIORITY, seconds_of
+from tradewind_server.lang.human_tasks import MAX_PRIORITY
 from tradewind_server.lang.specs import HumanSpec, TaskSpec
-from tradewind_server.lang.values import encode, to_text
 
-#: Purpose of the timers, with the action after a colon.
-ESCALATE = "escalate"
 #: Name of the action.
 NAME = "human"
-#: Asked by name; more are a group.
-_MOST_NAMES = 200
 #: A form that was not given takes nothing.
 _NO_FORM: Mapping[str, object] = {"type": "object", "additionalProperties": False}
 
@@ -57,93 +51,25 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     """
     human = spec.human
     assert human is not None
-    shown = _shown(human, scope)
-    excluded = _excluded(d, human, scope)
-    users, groups, is_fallback = _asked(task, human, scope, excluded)
+    shown = shown_of(human, scope)
+    excluded = excluded_of(d, human, scope)
+    users, groups, is_fallback = asked_of(task, human, scope, excluded)
     priority = whole_number(human.priority, scope, "priority")
     if priority > MAX_PRIORITY:
         raise TaskError(f"priority must be at most {MAX_PRIORITY}, but is {priority}")
     timeout = whole_number(spec.timeout, scope, "timeout")
     action = d.state.last_action + 1
-    due = None if human.due is None else d.at + timedelta(seconds=_seconds(human.due, scope, "due"))
-    steps = [_seconds(human.escalate[0].after, scope, "escalate: after")] if human.escalate else []
+    plan = deadlines.plan(d, human, scope)
+    told = notices.told_of_offer(d, human, scope, users, groups)
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
-    d.emit(e.HumanTaskOffered(action, task.id, users, groups, _etag(shown), excluded, priority, is_fallback, due))
-    for seconds in steps:
-        d.set_timer(f"{ESCALATE}:{action}", seconds, task.id)
-
-
-def _shown(human: HumanSpec, scope: Scope) -> dict[str, object]:
-    """Return everything that the person sees, which is the action's input."""
-    return {
-        "title": to_text(human.title.evaluate(scope)),
-        "description": "" if human.description is None else to_text(human.description.evaluate(scope)),
-        "show": dictionary(human.show, scope, "show"),
-        "form": human.form,
-        "outcomes": [{"name": o.name, "reason": "required" if o.needs_reason else "optional"} for o in human.outcomes],
-    }
-
-
-def _etag(shown: Mapping[str, object]) -> str:
-    return hashlib.sha256(encode(shown)).hexdigest()[:16]
-
-
-def _excluded(d: Decision, human: HumanSpec, scope: Scope) -> dict[str, str]:
-    """Return who may never do it, whatever happens: user -> why."""
-    separate, excluded = human.separate_from, {}
-    if separate.initiator and d.state.initiator:
-        excluded[d.state.initiator] = "who started the process"
-    for template in separate.users:
-        excluded.update(dict.fromkeys(_names(template, scope, "separate_from"), "named in 'separate_from'"))
-    return excluded
-
-
-def _asked(
-    task: Task, human: HumanSpec, scope: Scope, excluded: Mapping[str, str]
-) -> tuple[list[str], list[str], bool]:
-    """Return users, groups and whether they are the fallback.
-
-    Raises:
-        TaskError: nobody is left.
-    """
-    users, groups = _names(human.users, scope, "users"), _names(human.groups, scope, "groups")
-    allowed = [user for user in users if user not in excluded]
-    if allowed or groups:
-        return allowed, groups, False
-    fallback = _names(human.fallback_users, scope, "fallback: users")
-    groups = _names(human.fallback_groups, scope, "fallback: groups")
-    allowed = [user for user in fallback if user not in excluded]
-    if allowed or groups:
-        return allowed, groups, True
-    named = [*users, *fallback]
-    why = "; ".join(f"'{user}' is excluded: {excluded[user]}" for user in named) or "no user and no group is named"
-    raise TaskError(f"Nobody may do '{task.name}': {why}.")
-
-
-def _seconds(template: Template, scope: Scope, what: str) -> int:
-    try:
-        seconds = seconds_of(template.evaluate(scope))
-    except ValueError as problem:
-        raise TaskError(f"{what}: {problem}") from None
-    if seconds > MOST_SECONDS:
-        raise TaskError(f"{what} must be at most {MOST_SECONDS} s, but is {seconds} s")
-    return seconds
-
-
-def _names(template: Template | None, scope: Scope, what: str) -> list[str]:
-    """Return names in order, each once; nothing for null.
-
-    Raises:
-        TaskError: the value is something else.
-    """
-    value = None if template is None else template.evaluate(scope)
-    values = [] if value is None else value if isinstance(value, list) else [value]
-    if len(values) > _MOST_NAMES:
-        raise TaskError(f"{what} must give at most {_MOST_NAMES} names, but gives {len(values)}")
-    for name in values:
-        if not isinstance(name, str) or not name or "\0" in name or len(name) > 255:
-            raise TaskError(f"{what} must give names, but gives {type(name).__name__} {name!r:.40}")
-    return list(dict.fromkeys(values))
+    offered = e.HumanTaskOffered(
+        action, task.id, users, groups, etag_of(shown), excluded, priority, is_fallback, plan.due, plan.reminders,
+        plan.expires,
+    )  # fmt: skip
+    d.emit(offered)
+    human_task = d.state.human_tasks[action]
+    deadlines.begin(d, human_task, plan)
+    notices.request(d, notices.OFFERED, human_task, told.users, told.groups, told.channels)
 
 
 def follow_up(d: Decision) -> None:
@@ -153,59 +79,22 @@ def follow_up(d: Decision) -> None:
             human_task = d.state.human_tasks.get(event.action)
             if human_task is not None and human_task.is_open:
                 d.emit(e.HumanTaskClosed(human_task.id, human_task.task, event.message))
-        if isinstance(event, e.HumanTaskCompleted | e.ActionCancelled | e.ActionFailed):
-            _end_timer(d, event.action, event.task)
+                notices.tell_holder(d, human_task, event.message)
+        if isinstance(event, e.HumanTaskCompleted | e.HumanTaskExpired | e.ActionCancelled | e.ActionFailed):
+            deadlines.end(d, event.action, event.task)
     if any(getattr(event, "globals", None) for event in d.events):
         _review(d)
-
-
-def _end_timer(d: Decision, action: int, task: int) -> None:
-    timer = d.state.tasks[task].timers.get(f"{ESCALATE}:{action}")
-    if timer is not None:
-        d.emit(e.TimerEnded(timer))
-
-
-def escalate(d: Decision, action: int) -> None:
-    """Ask more people, those of the next step; who had it has had his time."""
-    human_task = d.state.human_tasks[action]
-    if not human_task.is_open:
-        return
-    task = d.state.tasks[human_task.task]
-    human = d.task_spec(task).human
-    assert human is not None
-    level, steps = human_task.level, human.escalate
-    scope = _scope(d, human_task)
-    try:
-        users = [user for user in _names(steps[level].users, scope, "users") if user not in human_task.excluded]
-        groups = _names(steps[level].groups, scope, "groups")
-        d.emit(e.HumanTaskEscalated(action, task.id, level + 1, users, groups))
-        if level + 1 < len(steps):
-            now, then = (_seconds(step.after, scope, "escalate: after") for step in steps[level : level + 2])
-            d.set_timer(f"{ESCALATE}:{action}", max(0, then - now), task.id)
-    except TASK_ERRORS as error:
-        # those who were asked before still are
-        d.emit(e.HumanTaskEscalated(action, task.id, level + 1, message=str(error)))
-
-
-def _scope(d: Decision, human_task: HumanTask) -> Scope:
-    """Return what the expressions of a human task see."""
-    task, action = d.state.tasks[human_task.task], d.state.actions[human_task.id]
-    names = [variable for variable, _ in d.task_spec(task).with_items]
-    values = task.items.values[action.index] if task.items is not None else []
-    return task_scope(d.spec, d.state, d.at, task.context, task, dict(zip(names, values, strict=False)))
 
 
 def _review(d: Decision) -> None:
     """See whether what open human tasks show has changed by a global variable: who has seen it must look again."""
     for human_task in [h for h in d.state.human_tasks.values() if h.is_open]:
-        human = d.task_spec(d.state.tasks[human_task.task]).human
-        assert human is not None
         try:
-            shown = _shown(human, _scope(d, human_task))
+            shown = shown_of(spec_of(d, human_task), scope_of(d, human_task))
         except TASK_ERRORS:
             # what was shown when it was offered still stands
             continue
-        if (etag := _etag(shown)) != human_task.etag:
+        if (etag := etag_of(shown)) != human_task.etag:
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
 
 
@@ -369,9 +258,7 @@ def submit(d: Decision, command: c.SubmitHumanTask) -> None:
     stands_for = "" if human_task.assignee else _check_eligible(d, human_task, person)
     if command.etag != human_task.etag:
         raise HumanTaskChanged(human_task=_id(d, human_task), etag=command.etag, current=human_task.etag, field="etag")
-    human = d.task_spec(d.state.tasks[human_task.task]).human
-    assert human is not None
-    _check_decision(d, human_task, human, command)
+    _check_decision(d, human_task, spec_of(d, human_task), command)
     result: dict[str, object] = {
         "outcome": command.outcome,
         "reason": command.reason,

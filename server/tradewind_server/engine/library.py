@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
+from tradewind_server.engine.calendars import STANDARD, Calendar
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
 
@@ -34,6 +35,13 @@ class Library(Protocol):
     def max_tasks(self) -> int:
         """Return the most tasks that one execution may make."""
 
+    def calendar(self, name: str) -> Calendar | None:
+        """Return the calendar called *name*, for "" the one that counts where none is named."""
+
+    @property
+    def notify_asked(self) -> bool:
+        """Tell whether people are told that they are asked where the definition does not say."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FixedLibrary:
@@ -45,6 +53,9 @@ class FixedLibrary:
     open_world: bool = True
     max_payload_bytes: int = 1024 * 1024
     max_tasks: int = 100_000
+    #: Name -> calendar; "" is the one that counts where none is named.
+    calendars: Mapping[str, Calendar] = dataclasses.field(default_factory=lambda: {"": STANDARD})
+    notify_asked: bool = False
 
     def workflow(self, name: str) -> WorkflowSpec | None:
         """Return the workflow called *name*."""
@@ -57,3 +68,7 @@ class FixedLibrary:
     def signature(self, name: str) -> Signature | None:
         """Return what the built-in action *name* takes."""
         return self.signatures.get(name)
+
+    def calendar(self, name: str) -> Calendar | None:
+        """Return the calendar called *name*."""
+        return self.calendars.get(name)

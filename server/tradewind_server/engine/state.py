@@ -139,6 +139,10 @@ class HumanTask(msgspec.Struct, gc=False):
     comment_count: int = 0
     #: When it is to be decided; None: whenever.
     due: datetime | None = None
+    #: Reminders to come: (moment, which one of the definition, from 0).
+    reminders: tuple[tuple[datetime, int], ...] = ()
+    #: When it ends by itself; None: never.
+    expires: datetime | None = None
     #: Escalations so far.
     level: int = 0
     #: Who decided, and how.

@@ -50,7 +50,8 @@ ACTION: dict[ActionState, frozenset[ActionState]] = {
 }
 
 HUMAN_TASK: dict[HumanTaskState, frozenset[HumanTaskState]] = {
-    HumanTaskState.OFFERED: frozenset({HumanTaskState.CLAIMED, HumanTaskState.CLOSED}),
+    # completed at once: it expired, and the system decided
+    HumanTaskState.OFFERED: frozenset({HumanTaskState.CLAIMED, HumanTaskState.COMPLETED, HumanTaskState.CLOSED}),
     # offered again: who had it gave it back
     HumanTaskState.CLAIMED: frozenset({HumanTaskState.OFFERED, HumanTaskState.COMPLETED, HumanTaskState.CLOSED}),
     HumanTaskState.COMPLETED: frozenset(),

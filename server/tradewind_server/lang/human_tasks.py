@@ -5,10 +5,12 @@ This is Tradewind's own addition to the language.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 from tradewind_server.lang.documents import Path
+from tradewind_server.lang.durations import DURATION, duration_of
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.forms import FormInvalid, check_form
 from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
@@ -18,31 +20,15 @@ from tradewind_server.lang.shapes import (
     TEXT,
     TEXT_SCHEMA,
     TEXT_TEMPLATE,
-    is_expression,
     is_text,
     report_repeats,
 )
-from tradewind_server.lang.specs import Escalation, HumanSpec, Outcome, Separation
+from tradewind_server.lang.specs import Escalation, Expiry, HumanSpec, Notify, Outcome, Reminder, Separation
 
 MAX_PRIORITY = 100
 _OUTCOME_NAME = re.compile(r"[\w-]{1,64}")
 _INITIATOR = "initiator"
-DURATION = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def seconds_of(value: object) -> int:
-    """Return the seconds of a duration.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"a duration is whole seconds or a text such as 2d, not {type(value).__name__} {value!r:.40}")
-    return int(match.group(1)) * _UNITS[match.group(2)]
+_CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def _read_names(reader: Reader, value: object, path: Path) -> object:
@@ -149,17 +135,37 @@ def _read_fallback(reader: Reader, value: object, path: Path) -> object:
 _FALLBACK = Shape("'users' and 'groups'", _read_fallback, table_schema(_WHO))
 
 
-def _read_duration(reader: Reader, value: object, path: Path) -> object:
-    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if is_number or is_expression(value) or (isinstance(value, str) and DURATION.fullmatch(value)):
-        return reader.template(value, path)
-    return reader.wrong(path, value, _DURATION.expected)
+def _read_channels(reader: Reader, value: object, path: Path) -> object:
+    names = value if isinstance(value, list) and value else [value]
+    report_repeats(reader, path, names)
+    for n, name in enumerate(names):
+        if not isinstance(name, str) or not _CHANNEL_NAME.fullmatch(name):
+            reader.wrong((*path, n) if isinstance(value, list) else path, name, _CHANNELS.expected)
+    return tuple(name for name in names if isinstance(name, str))
 
 
-_DURATION = Shape(
-    "whole seconds, a text such as 30m, 4h or 2d, or an expression that gives one of these",
-    _read_duration,
-    {"anyOf": [{"type": "integer", "minimum": 0}, TEXT_SCHEMA]},
+_CHANNEL_SCHEMA: Schema = {"type": "string", "pattern": f"^{_CHANNEL_NAME.pattern}$"}
+_CHANNELS = Shape(
+    "a channel's name of at most 32 small letters, digits, '_' and '-', or a list of these",
+    _read_channels,
+    {"anyOf": [_CHANNEL_SCHEMA, {"type": "array", "minItems": 1, "uniqueItems": True, "items": _CHANNEL_SCHEMA}]},
+)
+
+
+def _read_notify(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, bool):
+        return Notify(is_wanted=value)
+    if not isinstance(value, dict):
+        return reader.wrong(path, value, _NOTIFY_SHAPE.expected)
+    parts: dict[str, Any] = reader.table(value, path, _NOTIFY, "a notification")
+    return Notify(**parts)
+
+
+_NOTIFY = {**_WHO, "channels": Keyword(_CHANNELS)}
+_NOTIFY_SHAPE = Shape(
+    "true, false, or who is told by 'users', 'groups' and 'channels'",
+    _read_notify,
+    {"anyOf": [{"type": "boolean"}, table_schema(_NOTIFY)]},
 )
 
 
@@ -179,17 +185,72 @@ def _read_escalations(reader: Reader, value: object, path: Path) -> object:
 
 
 def _check_order(reader: Reader, steps: list[Escalation], path: Path) -> None:
-    known = [seconds_of(step.after.source) for step in steps if step.after.is_constant]
-    if sorted(known) != known:
+    known = [duration_of(step.after.source) for step in steps if step.after.is_constant]
+    if any(later.is_before(sooner) for sooner, later in itertools.pairwise(known)):
         reader.report("escalation-order", path, "Expected escalations in the order of 'after', but they are not.")
 
 
-_ESCALATION = {"after": Keyword(_DURATION, required=True), **_WHO}
+_ESCALATION = {"after": Keyword(DURATION, required=True), **_WHO, "channels": Keyword(_CHANNELS)}
 _ESCALATIONS = Shape(
     "'after' with 'users' or 'groups', or a list of these",
     _read_escalations,
     {"anyOf": [table_schema(_ESCALATION), {"type": "array", "minItems": 1, "items": table_schema(_ESCALATION)}]},
 )
+
+
+def _read_reminders(reader: Reader, value: object, path: Path) -> object:
+    entries = value if isinstance(value, list) and value else [value]
+    found = []
+    for n, entry in enumerate(entries):
+        place = (*path, n) if isinstance(value, list) else path
+        parts: dict[str, Any] = reader.table(entry, place, _REMINDER, "a reminder")
+        _check_one_of(reader, entry, place, "a reminder", "after", "before due")
+        if isinstance(entry, dict) and "every" in entry and "count" not in entry:
+            message = "Expected 'count' beside 'every' in a reminder, or it never ends."
+            reader.report("missing-keyword", place, message, "Add 'count: 3'.", at_value=False)
+        if isinstance(entry, dict) and "count" in entry and "every" not in entry:
+            message = "Expected 'every' beside 'count' in a reminder, or all would come at once."
+            reader.report("missing-keyword", place, message, "Add 'every: 1d'.", at_value=False)
+        found.append(Reminder(**{name.replace(" ", "_"): part for name, part in parts.items()}))
+    return tuple(found)
+
+
+def _check_one_of(reader: Reader, entry: object, path: Path, what: str, *names: str) -> None:
+    if isinstance(entry, dict) and entry and sum(name in entry for name in names) != 1:
+        either = " or ".join(f"'{name}'" for name in names)
+        reader.report("missing-keyword", path, f"Expected either {either} in {what}.", at_value=False)
+
+
+_REMINDER = {
+    "after": Keyword(DURATION),
+    "before due": Keyword(DURATION),
+    "every": Keyword(DURATION),
+    "count": Keyword(COUNT),
+    "channels": Keyword(_CHANNELS),
+}
+_REMINDERS = Shape(
+    "'after' or 'before due', or a list of these",
+    _read_reminders,
+    {"anyOf": [table_schema(_REMINDER), {"type": "array", "minItems": 1, "items": table_schema(_REMINDER)}]},
+)
+
+
+def _read_expiry(reader: Reader, value: object, path: Path) -> object:
+    parts: dict[str, Any] = reader.table(value, path, _EXPIRY, "an expiry")
+    _check_one_of(reader, value, path, "an expiry", "after", "at")
+    return Expiry(parts.get("after"), parts.get("outcome", ""))
+
+
+def _read_due(reader: Reader, value: object, path: Path) -> object:
+    return value if value == "due" else reader.wrong(path, value, "'due'")
+
+
+_EXPIRY = {
+    "after": Keyword(DURATION),
+    "at": Keyword(Shape("'due'", _read_due, {"const": "due"})),
+    "outcome": Keyword(TEXT),
+}
+_EXPIRY_SHAPE = Shape("'after' or 'at: due', perhaps with 'outcome'", _read_expiry, table_schema(_EXPIRY))
 
 HUMAN = {
     "title": Keyword(TEXT_TEMPLATE, required=True),
@@ -201,8 +262,12 @@ HUMAN = {
     "separate_from": Keyword(_SEPARATION),
     "outcomes": Keyword(_OUTCOMES),
     "priority": Keyword(COUNT),
-    "due": Keyword(_DURATION),
+    "calendar": Keyword(TEXT_TEMPLATE),
+    "due": Keyword(DURATION),
+    "notify": Keyword(_NOTIFY_SHAPE),
+    "remind": Keyword(_REMINDERS),
     "escalate": Keyword(_ESCALATIONS),
+    "expire": Keyword(_EXPIRY_SHAPE),
 }
 
 

@@ -130,6 +130,13 @@ CODES: dict[str, Code] = {
     "escalation-order": Code(
         "error", "The escalations of a human task are not in the order in which they come.", "Put them in order."
     ),
+    "missing-due": Code(
+        "error", "Something counts from when a human task is due, but it never is.", "Add 'due: 2d', or use 'after'."
+    ),
+    "unknown-expiry-outcome": Code("error", "A human task expires with an outcome that it does not have."),
+    "idle-reminder": Code(
+        "warning", "A reminder of a human task comes when there is nothing to remind of.", "Move it, or remove it."
+    ),
     "unknown-outcome": Code("warning", "A guard asks for an outcome that its human task does not have."),
     "unhandled-outcome": Code("warning", "An outcome of a human task leads nowhere of its own."),
     # how tasks hang together

@@ -99,10 +99,46 @@ class Separation:
 class Escalation:
     """Who is asked as well when nobody has decided for some time."""
 
-    #: Since people were first asked: seconds, or a text such as 2d.
+    #: Since people were first asked: seconds, or a text such as 2d or "2 business days".
     after: Template
     users: Template | None = None
     groups: Template | None = None
+    #: Over which they are told, in this order; none named: those of each.
+    channels: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notify:
+    """Who is told when people are asked."""
+
+    is_wanted: bool = True
+    #: Instead of those who are asked.
+    users: Template | None = None
+    groups: Template | None = None
+    channels: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reminder:
+    """When whoever has a human task, or is asked, is told once more. Either `after` or `before_due` is there."""
+
+    #: Since people were first asked.
+    after: Template | None = None
+    before_due: Template | None = None
+    #: Again so often: `count` times in all.
+    every: Template | None = None
+    count: Template | None = None
+    channels: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a human task ends by itself."""
+
+    #: Since people were first asked; None: when it is due.
+    after: Template | None = None
+    #: As if it had been decided so; "": it fails.
+    outcome: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,10 +161,16 @@ class HumanSpec:
     outcomes: tuple[Outcome, ...] = (Outcome("done"),)
     #: 0 to 100; the higher, the sooner.
     priority: Template | None = None
+    #: Gives the name of the calendar by which business time counts; None: the server's own.
+    calendar: Template | None = None
     #: How long they have: seconds, or a text such as 2d.
     due: Template | None = None
+    #: None: as the server is set up.
+    notify: Notify | None = None
+    remind: tuple[Reminder, ...] = ()
     #: In the order of `after`.
     escalate: tuple[Escalation, ...] = ()
+    expire: Expiry | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -179,6 +179,7 @@ class Batch:
         for request, id_, task in self._snapshot_of:
             outcome.answers.append((request, _answer(request, snapshot(self._lives[id_], task))))
         outcome.orders = changes.orders
+        outcome.notified = bool(changes.notifications)
         outcome.timers = [(int(row[5]), *key) for key, row in changes.timers.items()]
         outcome.ended_timers = changes.ended_timers
         outcome.targets = list(dict.fromkeys(m.target for m in changes.messages))

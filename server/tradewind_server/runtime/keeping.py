@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tradewind_server.clock import to_microseconds
-from tradewind_server.errors import AbsenceNotFound, DefinitionNotFound, PersonNotManager
+from tradewind_server.errors import DefinitionNotFound
+from tradewind_server.errors.people import AbsenceNotFound, PersonNotManager
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.claims import Claims

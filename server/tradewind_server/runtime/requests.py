@@ -304,6 +304,8 @@ class Outcome(msgspec.Struct):
     ended_timers: list[tuple[str, int]] = []
     #: Executions that messages wait for.
     targets: list[str] = []
+    #: Notifications wait to be sent that did not before.
+    notified: bool = False
     #: (namespace, action name) of actions that were left in the queue.
     queued: set[tuple[str, str, str]] = set()
     #: (namespace, action name) whose queue was found empty.

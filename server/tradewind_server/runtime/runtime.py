@@ -97,6 +97,8 @@ class Runtime:
         #: (namespace, action) -> what lets its queues be looked at when its rate lets another one go.
         self._rested: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self.workers = Workers(self.server_id, self.read, self.ask, clock, self.desk)
+        #: Set when notifications wait to be sent that did not before.
+        self.notifications_changed = asyncio.Event()
         self.pruner = Pruner(self.read, self.ask, clock, settings)
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
@@ -248,6 +250,11 @@ class Runtime:
         self.tails.wake_all()
 
     @property
+    def is_fit(self) -> bool:
+        """Tell whether the time is known well enough to compare moments with other servers."""
+        return self._is_fit
+
+    @property
     def queue_length(self) -> int:
         """Return how many requests wait for the committer."""
         return self._thread.length
@@ -326,6 +333,8 @@ class Runtime:
         for execution_id, action_id, is_cancel in outcome.orders:
             self._order(execution_id, action_id, is_cancel)
         self._note_timers(outcome)
+        if outcome.notified:
+            self.notifications_changed.set()
         for target in outcome.targets:
             self._deliver_messages(target)
         for request in outcome.follow_ups:

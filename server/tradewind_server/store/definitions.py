@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tradewind_server.engine.calendars import Calendar
 from tradewind_server.engine.library import FixedLibrary
 from tradewind_server.lang import Source, read
 from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
@@ -242,8 +243,15 @@ _cached_specs = functools.lru_cache(128)(_specs)
 class Registry:
     """Specs as of registry revisions. Read through one connection, by one thread; cached."""
 
-    def __init__(self, signatures: Mapping[str, Signature], open_world: bool, settings: Settings) -> None:
+    def __init__(
+        self,
+        signatures: Mapping[str, Signature],
+        open_world: bool,
+        settings: Settings,
+        calendars: Mapping[str, Calendar],
+    ) -> None:
         self._signatures = signatures
+        self._calendars = calendars
         self._open_world = open_world
         self._settings = settings
         self._libraries: dict[tuple[str, str, int], FixedLibrary] = {}
@@ -348,6 +356,8 @@ class Registry:
             self._open_world,
             self._settings.max_payload_bytes,
             self._settings.max_execution_tasks,
+            self._calendars,
+            self._settings.notify_asked,
         )
         self._versions[key] = versions
         self._homes[key] = homes

@@ -32,7 +32,8 @@ from tradewind_server.engine.state import (
     Timer,
 )
 from tradewind_server.store import schema
-from tradewind_server.store.projection import ExecutionDetail, HumanTaskDetail, TaskDetail
+from tradewind_server.store.human_task_rows import HumanTaskDetail
+from tradewind_server.store.projection import ExecutionDetail, TaskDetail
 from tradewind_server.store.records import Envelope, Live, StoredEvent
 from tradewind_server.store.statements import Dialect, Select
 
@@ -222,7 +223,8 @@ def _human_task(row: Any) -> HumanTask:
     return HumanTask(
         row.action_id, row.task_id, HumanTaskState(row.state), tuple(detail.users), tuple(detail.groups),
         detail.excluded, row.etag, row.priority, row.assignee, row.owner, row.shown_revision, row.draft_revision,
-        row.comment_count, None if row.due_at is None else from_microseconds(row.due_at), row.level, row.done_by,
+        row.comment_count, None if row.due_at is None else from_microseconds(row.due_at), detail.reminders,
+        detail.expires, row.level, row.done_by,
         row.outcome, from_microseconds(row.updated_at), row.revision,
     )  # fmt: skip
 

@@ -15,8 +15,9 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import Decision
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
-from tradewind_server.engine.state import Action, Execution, HumanTask, HumanTaskState, Task
+from tradewind_server.engine.state import Action, Execution, HumanTask, Task
 from tradewind_server.lang.values import encode
+from tradewind_server.store import human_task_rows
 from tradewind_server.store.records import QUEUED, Answered, Live, Message, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.statements import Row
 
@@ -86,14 +87,6 @@ class _Touched(msgspec.Struct, gc=False):
     human_tasks: dict[int, None]
 
 
-class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
-    """The part of a human task's row that only the engine reads."""
-
-    users: Sequence[str]
-    groups: Sequence[str]
-    excluded: Mapping[str, str] = {}
-
-
 class Rows(msgspec.Struct, gc=False):
     """The rows of state that a batch writes: whole ones of what is new, else the columns that change and the key."""
 
@@ -120,10 +113,6 @@ TURN = (
     "env_revision",
 )  # fmt: skip
 TASK_CHANGES = ("state", "attempt", "message", "updated_at", "published_revision", "detail")
-HUMAN_TASK_CHANGES = (
-    "state", "assignee", "owner", "etag", "done_by", "outcome", "comment_count", "due_at", "level", "shown_revision",
-    "draft_revision", "revision", "updated_at", "detail",
-)  # fmt: skip
 ACTION_CHANGES = (
     "cancelling", "state", "result_revision", "updated_at", "worker", "worker_build", "attempt", "started_at",
 )  # fmt: skip
@@ -150,6 +139,7 @@ class Changes:
         self.freed_keys: list[tuple[str, str, str, str]] = []
         #: Of human tasks that are new.
         self.titles: dict[tuple[str, int], str] = {}
+        self.notifications: list[Row] = []
         self._touched: dict[str, _Touched] = {}
 
     @property
@@ -173,6 +163,7 @@ class Changes:
         self.timers = {key: row for key, row in self.timers.items() if key[0] != execution_id}
         self.ended_timers = [key for key in self.ended_timers if key[0] != execution_id]
         self.arrivals = [row for row in self.arrivals if row[0] != execution_id]
+        self.notifications = [row for row in self.notifications if row[0] != execution_id]
 
     def add(self, live: Live, decision: Decision, provenance: Provenance) -> None:
         """Project the events of one decision; the last of them is the state's current revision."""
@@ -252,7 +243,7 @@ _LEAVES_TASK = frozenset(
     {"ActionScheduled", "ActionSucceeded", "ActionFailed", "ActionCancelled", "ActionCancelRequested", "BranchArrived",
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
-     "HumanTaskClosed", "HumanTaskEscalated"}
+     "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested"}
 )  # fmt: skip
 
 
@@ -374,6 +365,17 @@ def _change_human_task(
     changes.touch_human_task(live.envelope.id, event.action)
 
 
+def _notify(
+    changes: Changes, live: Live, event: e.NotificationRequested, revision: int, at: int, provenance: Provenance
+) -> None:
+    recipients = [*(f"user:{name}" for name in event.users), *(f"group:{name}" for name in event.groups)]
+    for number, recipient in enumerate(recipients):
+        changes.notifications.append(
+            (live.envelope.id, revision, number, live.envelope.namespace, event.kind, recipient, "PENDING", at, at, "",
+             0, 0, 0, 0, "", "", "", 0)
+        )  # fmt: skip
+
+
 _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance], None]] = {
     e.ActionScheduled: _schedule,
     e.ActionSucceeded: _unqueue,
@@ -401,6 +403,9 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskCompleted: _change_human_task,
     e.HumanTaskClosed: _change_human_task,
     e.HumanTaskEscalated: _change_human_task,
+    e.HumanTaskReminded: _change_human_task,
+    e.HumanTaskExpired: _change_human_task,
+    e.NotificationRequested: _notify,
 }
 
 
@@ -525,59 +530,13 @@ def _action_changes(action: Action, by: Answered) -> Row:
     return (int(action.cancelling), action.state.value, action.result_revision, updated, *by)
 
 
-# --- human tasks ---------------------------------------------------------------------------------
-
-#: Entries of an inbox are in the order of priority, the highest first, then of when they are due, then of age.
-_MAX_PRIORITY = 100
-#: Later than any moment, microseconds: the year 2286.
-_NEVER = 10**16
-
-
 def _add_human_task(
     rows: Rows, live: Live, human_task: HumanTask, titles: Mapping[tuple[str, int], str], *, is_new: bool
 ) -> None:
     key = (live.envelope.id, human_task.id)
     if is_new:
-        rows.new_human_tasks.append(_new_human_task(live, human_task, titles[key]))
+        rows.new_human_tasks.append(human_task_rows.new(live, human_task, titles[key]))
     else:
-        rows.human_tasks.append((*_human_task_changes(human_task), *key))
+        rows.human_tasks.append((*human_task_rows.changes(human_task), *key))
         rows.old_entries.append(key)
-    due = _NEVER if human_task.due is None else to_microseconds(human_task.due)
-    rank = (_MAX_PRIORITY - human_task.priority) * _NEVER + min(due, _NEVER - 1)
-    for principal in _principals(human_task):
-        rows.entries.append((live.envelope.namespace, principal, rank, *key, human_task.revision))
-
-
-def _principals(human_task: HumanTask) -> list[str]:
-    """Return whose inboxes it is in, or kept out of."""
-    if human_task.state is HumanTaskState.OFFERED:
-        return [
-            *(f"user:{name}" for name in human_task.users),
-            *(f"group:{name}" for name in human_task.groups),
-            *(f"excluded:{name}" for name in human_task.excluded),
-        ]
-    if human_task.state is HumanTaskState.CLAIMED:
-        return [f"assignee:{human_task.assignee}", *([f"owner:{human_task.owner}"] if human_task.owner else [])]
-    return []
-
-
-def _new_human_task(live: Live, human_task: HumanTask, title: str) -> Row:
-    """Return the row of a human task, in the order of the table's columns."""
-    envelope, task, action = live.envelope, live.state.tasks[human_task.task], live.state.actions[human_task.id]
-    state, *middle, updated, detail = _human_task_changes(human_task)
-    return (
-        envelope.id, human_task.id, envelope.namespace, task.id, task.name, envelope.workflow, envelope.business_key,
-        title.replace("\0", "\ufffd"), state, human_task.priority, *middle, to_microseconds(action.created_at), updated,
-        detail,
-    )  # fmt: skip
-
-
-def _human_task_changes(human_task: HumanTask) -> Row:
-    """Return the columns `HUMAN_TASK_CHANGES`."""
-    h = human_task
-    detail = _encode_detail(HumanTaskDetail(h.users, h.groups, h.excluded))
-    return (
-        h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count,
-        None if h.due is None else to_microseconds(h.due), h.level, h.shown_revision, h.draft_revision, h.revision,
-        to_microseconds(h.updated_at), detail,
-    )  # fmt: skip
+    rows.entries.extend(human_task_rows.entries(live, human_task))

@@ -35,6 +35,7 @@ _LEFT = (
     (schema.parked, "revision"),
     (schema.human_tasks, "action_id"),
     (schema.inbox, "action_id"),
+    (schema.notifications, "revision"),
     # the log last: as long as something is left, its first event tells what it was
     (schema.events, "revision"),
 )

@@ -294,6 +294,44 @@ absences = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: The outbox: who is to be told what, one row for each recipient. What it says stands in its event.
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    #: Of the event that asked for it, and which recipient of that event this is, from 0.
+    sa.Column("revision", _int, primary_key=True),
+    sa.Column("number", _int, primary_key=True),
+    sa.Column("namespace", _text, nullable=False),
+    sa.Column("kind", _text, nullable=False),
+    #: "user:NAME" or "group:NAME".
+    sa.Column("recipient", _text, nullable=False),
+    #: "PENDING", "SENT", "DEAD".
+    sa.Column("state", _text, nullable=False),
+    sa.Column("created_at", _int, nullable=False),
+    #: When it is tried next; while a server sends it, when another one may.
+    sa.Column("next_at", _int, nullable=False),
+    #: The server that sends it now, or "".
+    sa.Column("owner", _text, nullable=False),
+    #: Rises whenever a server takes it: who has an older one writes nothing.
+    sa.Column("epoch", _int, nullable=False),
+    #: Which of the recipient's channels is tried, from 0; how often so far, and since when.
+    sa.Column("step", _int, nullable=False),
+    sa.Column("attempts", _int, nullable=False),
+    sa.Column("first_at", _int, nullable=False),
+    #: Over which it was sent, or tried last.
+    sa.Column("channel", _text, nullable=False),
+    #: What the provider calls the message, once it is sent.
+    sa.Column("provider_id", _text, nullable=False),
+    #: What went wrong last.
+    sa.Column("message", _text, nullable=False),
+    #: When it was sent, or given up; 0 while it is pending.
+    sa.Column("ended_at", _int, nullable=False),
+    _partial("notifications_due", "state = 'PENDING'", "next_at"),
+    sa.Index("notifications_by_state", "namespace", "state", "execution_id", "revision", "number"),
+    sqlite_with_rowid=False,
+)
+
 #: Delivery state of the actions that workers serve. One row from scheduling to the answer.
 queue = sa.Table(
     "action_queue",
@@ -561,4 +599,5 @@ IS_OPEN = actions.c.state == sa.literal_column("'OPEN'")
 IS_QUEUED = queue.c.stage == sa.literal_column("0")
 IS_FIRST = events.c.span > sa.literal_column("0")
 IS_LEASED = queue.c.stage > sa.literal_column("0")
+IS_PENDING = notifications.c.state == sa.literal_column("'PENDING'")
 IS_WAITING = parked.c.given_up_at == sa.literal_column("0")

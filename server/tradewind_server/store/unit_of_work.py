@@ -20,9 +20,9 @@ import psycopg
 import sqlalchemy as sa
 
 from tradewind_server.errors import DatabaseUnavailable
-from tradewind_server.store import numbers, schema
+from tradewind_server.store import human_task_rows, numbers, schema
 from tradewind_server.store.database import Database
-from tradewind_server.store.projection import ACTION_CHANGES, HUMAN_TASK_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
+from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
 from tradewind_server.store.statements import Dialect, Row, Select, delete, insert, update, write_all
 
@@ -61,9 +61,10 @@ _update_tasks = update(schema.tasks, TASK_CHANGES)
 _insert_actions = insert(schema.actions)
 _update_actions = update(schema.actions, ACTION_CHANGES)
 _insert_human_tasks = insert(schema.human_tasks)
-_update_human_tasks = update(schema.human_tasks, HUMAN_TASK_CHANGES)
+_update_human_tasks = update(schema.human_tasks, human_task_rows.CHANGES)
 _insert_entries = insert(schema.inbox)
 _delete_entries = delete(schema.inbox, ("execution_id", "action_id"))
+_insert_notifications = insert(schema.notifications)
 _insert_arrivals = insert(schema.arrivals)
 _insert_timers = insert(schema.timers)
 _delete_timers = delete(schema.timers, ("execution_id", "timer_id"))
@@ -457,6 +458,7 @@ class Transaction:
                 (_update_human_tasks, rows.human_tasks),
                 (_delete_entries, rows.old_entries),
                 (_insert_entries, rows.entries),
+                (_insert_notifications, changes.notifications),
                 (_insert_arrivals, changes.arrivals),
                 (_delete_timers, changes.ended_timers),
                 (_insert_timers, list(changes.timers.values())),

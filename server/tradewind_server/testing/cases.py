@@ -162,6 +162,7 @@ def _run_file(
             mocks=Mocks(case.mocks),
             mocked_names=names,
             absent=subject.absent,
+            calendars=subject.tests.calendars,
         )
         stage = Stage(world, check_laws=False)
         differences = _play(case, case.workflow or subject.only, stage)

@@ -57,6 +57,13 @@ def event_differences(expected: Sequence[str | Fields], actual: Sequence[Fields]
     return [f"events: there are more than expected: {seen}"] if complete and position < len(actual) else []
 
 
+def notification_differences(expected: Sequence[Fields], actual: Sequence[Fields]) -> list[str]:
+    """Compare notifications with all those *expected*, in order; of each the fields that are given."""
+    if len(expected) == len(actual) and all(map(_fits, expected, actual)):
+        return []
+    return [f"notifications: expected {told(list(map(dict, expected)))}, got {told(list(map(dict, actual)))}"]
+
+
 def _fits(wanted: Fields, actual: Fields) -> bool:
     return all(name in actual and plain(actual[name]) == plain(value) for name, value in wanted.items())
 

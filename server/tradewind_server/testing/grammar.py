@@ -5,6 +5,8 @@ workflow: salary                 # without it, the one that no other calls
 input: {month: 2026-11}          # of every case that does not say otherwise
 mocks:                           # likewise; see `mocks.py`
   accounting.salary: {result: {amount: 4250.50}}
+calendars:                       # as in a server's file of calendars; see `runtime/calendars.py`
+  office: {time_zone: Europe/Berlin}
 cases:
   a failure is told to the administrator:
     input: {employee_id: e-13}   # also workflow, env, params
@@ -24,12 +26,14 @@ from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Any
 
+from tradewind_server.engine.calendars import Calendar
 from tradewind_server.engine.state import FINAL_EXECUTION_STATES
 from tradewind_server.lang import TEST_SUFFIX, Problem, Source, documents
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.problems import Problems, did_you_mean
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXT_OR_TEXTS
+from tradewind_server.runtime.calendars import CALENDARS
 from tradewind_server.testing import people
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -59,6 +63,7 @@ class TestFile:
     path: FilePath
     definitions: tuple[FilePath, ...]
     cases: tuple[Case, ...]
+    calendars: Mapping[str, Calendar]
     #: Each mock with its place, to be compared with what the definitions call.
     mocked: Mapping[str, Path]
     #: (mock, place, what it answers), those of a sequence one by one.
@@ -87,7 +92,7 @@ def read_tests(path: FilePath, text: str, problems: list[Problem]) -> TestFile |
         mocked |= {mock: ("cases", name, "mocks", mock) for mock in case.get("mocks") or {}}
         answers += _answers(("cases", name, "mocks"), case.get("mocks") or {})
     definitions = tuple(path.parent / each for each in ([names] if isinstance(names, str) else names))
-    return TestFile(path, definitions, tuple(cases), mocked, tuple(answers), reader)
+    return TestFile(path, definitions, tuple(cases), value["calendars"], mocked, tuple(answers), reader)
 
 
 def _answers(path: Path, mocks: Fields) -> Iterator[tuple[str, Path, Fields]]:
@@ -129,8 +134,10 @@ def _read(source: Source, keywords: Mapping[str, Keyword], what: str) -> tuple[F
         return {}, None, problems
     reader = Reader(source.file_name, source.text.splitlines(), loaded[0], problems)
     value = loaded[0].value
-    reader.table(value, (), keywords, what)
-    return (value if isinstance(value, dict) else {}), reader, problems
+    read = reader.table(value, (), keywords, what)
+    if not isinstance(value, dict):
+        return {}, reader, problems
+    return {**value, "calendars": read.get("calendars", {})}, reader, problems
 
 
 def seconds(duration: str) -> int:
@@ -169,6 +176,12 @@ def _read_flag(reader: Reader, value: object, path: Path) -> object:
 def _read_end(reader: Reader, value: object, path: Path) -> object:
     is_end = isinstance(value, str) and value in FINAL_EXECUTION_STATES
     return value if is_end else reader.wrong(path, value, "SUCCEEDED, FAILED or CANCELLED")
+
+
+def _read_notifications(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return value
+    return reader.wrong(path, value, "a list of mappings such as {kind: offered, to: alice}")
 
 
 def _read_event(reader: Reader, value: object, path: Path) -> object:
@@ -276,6 +289,7 @@ EXPECTED = {
     "globals": Keyword(MAPPING),
     "executions": Keyword(MAPPING),
     "people": Keyword(MAPPING),
+    "notifications": Keyword(Shape("a list of mappings", _read_notifications)),
     "order": Keyword(_list_of(TEXT, "a list of tasks")),
     "events": Keyword(_EVENTS),
     "events_include": Keyword(_EVENTS),
@@ -365,11 +379,13 @@ TESTS = {
     "workflow": Keyword(TEXT),
     "input": Keyword(MAPPING),
     "mocks": Keyword(MOCKS),
+    "calendars": Keyword(CALENDARS),
     "cases": Keyword(Shape("a mapping of names to cases", _read_cases), required=True),
 }
 SCENARIO = {
     "name": Keyword(TEXT, required=True),
     "source": Keyword(TEXT),
+    "calendars": Keyword(CALENDARS),
     "workflow": Keyword(ANYTHING, required=True),
     "when": Keyword(STEP_LIST, required=True),
     "then": Keyword(THEN, required=True),

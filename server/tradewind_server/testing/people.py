@@ -6,10 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from tradewind_server.clock import from_microseconds
 from tradewind_server.engine import commands as c
+from tradewind_server.engine import events as e
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.lang.reader import Keyword
 from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXTS
+from tradewind_server.store.notifications import Notification
 
 
 def person_of(how: dict[str, Any]) -> c.Person:
@@ -53,6 +56,14 @@ def told(human_task: HumanTask) -> dict[str, Any]:
         "comments": h.comment_count,
         "level": h.level,
     }
+
+
+def notified(row: Notification, event: e.NotificationRequested) -> dict[str, Any]:
+    """Return a notification as `notifications` of an expectation speaks of it: what it may say, and who is told."""
+    kind, _, name = row.recipient.partition(":")
+    moment = from_microseconds(row.created_at).isoformat(timespec="minutes").replace("+00:00", "Z")
+    to = name if kind == "user" else f"{kind} {name}"
+    return {**event.subject, "kind": row.kind, "to": to, "channels": list(event.channels), "at": moment}
 
 
 _DO = {"by": Keyword(TEXT, required=True), "groups": Keyword(TEXTS), "stands_for": Keyword(TEXTS)}

@@ -5,6 +5,7 @@
     workflow: |                      # one text of definitions, or a list of texts
       version: '2.0'
       ...
+    calendars: {office: {time_zone: Europe/Berlin}}   # if it is about business time; see `runtime/calendars.py`
     when:                            # steps; each may add `refused: REASON`, which also asserts that nothing changed
       - start: {workflow: wf, input: {a: 1}, env: {}, params: {}, by: carol}
       - take: {task: t1}             # a worker leases the action and works on it
@@ -35,6 +36,7 @@
       globals: {g: 1}
       executions: {child: CANCELLED} # the latest sub-workflow execution of that workflow
       people: {t1: {assignee: alice}}  # its latest human task; see `people.py`
+      notifications: [{kind: offered, to: alice}]  # all that were written, in order, fields as given; see `people.py`
       order: [t1, t2]                # tasks as they started, others between them
       events: [ExecutionStarted, {type: TaskStarted, task: t1, attempt: 1}]   # all of them, in order, fields as given
       events_include: [TaskStarted]  # these, in this order, others between them
@@ -64,7 +66,13 @@ from tradewind_server.errors import Refusal
 from tradewind_server.lang import Source
 from tradewind_server.store.records import QueueRow, StoredEvent
 from tradewind_server.testing import laws, people
-from tradewind_server.testing.comparison import Different, differences, event_differences, order_differences
+from tradewind_server.testing.comparison import (
+    Different,
+    differences,
+    event_differences,
+    notification_differences,
+    order_differences,
+)
 from tradewind_server.testing.grammar import Fields, read_scenario, time_of
 from tradewind_server.testing.mocks import failure
 from tradewind_server.testing.world import World
@@ -270,6 +278,8 @@ class Stage:
             actual = self._actual(key, value)
             if key in ("events", "events_include"):
                 found += event_differences(value, actual, complete=key == "events")
+            elif key == "notifications":
+                found += notification_differences(value, actual)
             elif key == "order":
                 found += order_differences(value, actual)
             else:
@@ -291,6 +301,9 @@ class Stage:
             "inputs": lambda: {name: self._latest(name, self._input) for name in expected},
             "people": lambda: {name: self._latest(name, partial(_human, wanted)) for name, wanted in expected.items()},
             "results": lambda: {name: self._latest(name, lambda t, s: task_result(s, t)) for name in expected},
+            "notifications": lambda: [
+                people.notified(row, event) for id_ in self.tree() for row, event in self.world.notifications(id_)
+            ],
             "order": lambda: _started(self.world.events(self.root)),
             "events": lambda: [_told(stored) for stored in self.world.events(self.root)],
         }

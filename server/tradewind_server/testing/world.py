@@ -19,6 +19,7 @@ from tradewind_server.actions.outcome import ActionError, After
 from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
+from tradewind_server.engine.calendars import STANDARD, Calendar
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.errors import DefinitionInvalid
 from tradewind_server.lang import Source, check
@@ -31,10 +32,11 @@ from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer
 from tradewind_server.runtime.desk import Desk, Session
 from tradewind_server.settings import Settings
-from tradewind_server.store import schema
+from tradewind_server.store import notifications, schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.loading import load, read_events, replay
+from tradewind_server.store.notifications import Notification
 from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.clock import CountedIds, VirtualClock
@@ -69,6 +71,7 @@ class World:
         mocks: Mocks | None = None,
         mocked_names: Iterable[str] = (),
         absent: frozenset[str] = frozenset(),
+        calendars: Mapping[str, Calendar] | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.ids = CountedIds(first_id)
@@ -76,7 +79,7 @@ class World:
         self.database = database
         self.desk = Desk()
         self._actions = actions
-        self.registry = Registry(signatures(), open_world, self.settings)
+        self.registry = Registry(signatures(), open_world, self.settings, {"": STANDARD, **(calendars or {})})
         self.cache = Cache(self.settings.cache_bytes)
         self.between: Callable[[], Iterable[r.Request]] = tuple
         around = Surroundings(self.cache, self.desk, self.registry, self.settings)
@@ -315,6 +318,13 @@ class World:
         """Return the log of an execution."""
         with self.database.reading() as (connection, _):
             return read_events(connection, execution_id, 0, 1_000_000)
+
+    def notifications(self, execution_id: str) -> list[tuple[Notification, e.NotificationRequested]]:
+        """Return the outbox's rows of an execution, and the events that asked for them."""
+        with self.database.reading() as (connection, _):
+            found = notifications.of(connection, execution_id)
+            asked = [notifications.request_of(connection, row) for row in found]
+        return [(row, request[0]) for row, request in zip(found, asked, strict=True) if request is not None]
 
     def check_replay(self, execution_id: str) -> None:
         """Compare the rows with what the log gives.

@@ -208,6 +208,15 @@ const (
 	// No worker with this name is connected or polls. NOT_FOUND.
 	// Metadata: worker.
 	ErrorReason_ERROR_REASON_WORKER_NOT_FOUND ErrorReason = 90
+	// The server has no channel of that name. NOT_FOUND.
+	// Metadata: channel, known.
+	ErrorReason_ERROR_REASON_CHANNEL_NOT_FOUND ErrorReason = 93
+	// A test of a channel failed. FAILED_PRECONDITION.
+	// Metadata: channel, to, problem.
+	ErrorReason_ERROR_REASON_NOTIFICATION_NOT_SENT ErrorReason = 94
+	// Only who may manage notifications can do this. PERMISSION_DENIED.
+	// Metadata: user.
+	ErrorReason_ERROR_REASON_NOT_NOTIFIER ErrorReason = 95
 	// A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
 	// Metadata: days, problem.
 	ErrorReason_ERROR_REASON_SEARCH_UNBOUNDED ErrorReason = 60
@@ -276,6 +285,9 @@ var (
 		81: "ERROR_REASON_PERSON_NOT_MANAGER",
 		82: "ERROR_REASON_ABSENCE_NOT_FOUND",
 		90: "ERROR_REASON_WORKER_NOT_FOUND",
+		93: "ERROR_REASON_CHANNEL_NOT_FOUND",
+		94: "ERROR_REASON_NOTIFICATION_NOT_SENT",
+		95: "ERROR_REASON_NOT_NOTIFIER",
 		60: "ERROR_REASON_SEARCH_UNBOUNDED",
 	}
 	ErrorReason_value = map[string]int32{
@@ -339,6 +351,9 @@ var (
 		"ERROR_REASON_PERSON_NOT_MANAGER":       81,
 		"ERROR_REASON_ABSENCE_NOT_FOUND":        82,
 		"ERROR_REASON_WORKER_NOT_FOUND":         90,
+		"ERROR_REASON_CHANNEL_NOT_FOUND":        93,
+		"ERROR_REASON_NOTIFICATION_NOT_SENT":    94,
+		"ERROR_REASON_NOT_NOTIFIER":             95,
 		"ERROR_REASON_SEARCH_UNBOUNDED":         60,
 	}
 )
@@ -374,7 +389,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xee\x10\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xd9\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -436,7 +451,10 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_ACTION_IS_HUMAN\x10P\x12#\n" +
 	"\x1fERROR_REASON_PERSON_NOT_MANAGER\x10Q\x12\"\n" +
 	"\x1eERROR_REASON_ABSENCE_NOT_FOUND\x10R\x12!\n" +
-	"\x1dERROR_REASON_WORKER_NOT_FOUND\x10Z\x12!\n" +
+	"\x1dERROR_REASON_WORKER_NOT_FOUND\x10Z\x12\"\n" +
+	"\x1eERROR_REASON_CHANNEL_NOT_FOUND\x10]\x12&\n" +
+	"\"ERROR_REASON_NOTIFICATION_NOT_SENT\x10^\x12\x1d\n" +
+	"\x19ERROR_REASON_NOT_NOTIFIER\x10_\x12!\n" +
 	"\x1dERROR_REASON_SEARCH_UNBOUNDED\x10<BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 

@@ -148,8 +148,10 @@ type HumanTask struct {
 	DueAt *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=due_at,json=dueAt,proto3" json:"due_at,omitempty"`
 	// Output only. How often it was escalated: more people were asked, since nobody had decided.
 	EscalationLevel int32 `protobuf:"varint,29,opt,name=escalation_level,json=escalationLevel,proto3" json:"escalation_level,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Output only. When it ends by itself, if nobody has decided by then; absent if it does not.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,30,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HumanTask) Reset() {
@@ -383,6 +385,13 @@ func (x *HumanTask) GetEscalationLevel() int32 {
 		return x.EscalationLevel
 	}
 	return 0
+}
+
+func (x *HumanTask) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
 }
 
 // HumanTaskOutcome is one way to decide.
@@ -708,7 +717,7 @@ var File_tradewind_v1_human_task_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\x85\b\n" +
+	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\xc0\b\n" +
 	"\tHumanTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12!\n" +
@@ -741,7 +750,9 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"updated_at\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
 	"\brevision\x18\x1b \x01(\x03R\brevision\x121\n" +
 	"\x06due_at\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x12)\n" +
-	"\x10escalation_level\x18\x1d \x01(\x05R\x0fescalationLevel\"O\n" +
+	"\x10escalation_level\x18\x1d \x01(\x05R\x0fescalationLevel\x129\n" +
+	"\n" +
+	"expires_at\x18\x1e \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"O\n" +
 	"\x10HumanTaskOutcome\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
 	"\x0freason_required\x18\x02 \x01(\bR\x0ereasonRequired\"<\n" +
@@ -810,14 +821,15 @@ var file_tradewind_v1_human_task_proto_depIdxs = []int32{
 	7,  // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
 	7,  // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
 	7,  // 8: tradewind.v1.HumanTask.due_at:type_name -> google.protobuf.Timestamp
-	7,  // 9: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
-	7,  // 10: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
-	7,  // 11: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	7,  // 9: tradewind.v1.HumanTask.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
+	7,  // 11: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
+	7,  // 12: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_human_task_proto_init() }

@@ -260,6 +260,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No worker with this name is connected or polls. NOT_FOUND.
     Metadata: worker.
     """
+    ERROR_REASON_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 93
+    """The server has no channel of that name. NOT_FOUND.
+    Metadata: channel, known.
+    """
+    ERROR_REASON_NOTIFICATION_NOT_SENT: _ErrorReason.ValueType  # 94
+    """A test of a channel failed. FAILED_PRECONDITION.
+    Metadata: channel, to, problem.
+    """
+    ERROR_REASON_NOT_NOTIFIER: _ErrorReason.ValueType  # 95
+    """Only who may manage notifications can do this. PERMISSION_DENIED.
+    Metadata: user.
+    """
     ERROR_REASON_SEARCH_UNBOUNDED: _ErrorReason.ValueType  # 60
     """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
     Metadata: days, problem.
@@ -508,6 +520,18 @@ Metadata: absence.
 ERROR_REASON_WORKER_NOT_FOUND: ErrorReason.ValueType  # 90
 """No worker with this name is connected or polls. NOT_FOUND.
 Metadata: worker.
+"""
+ERROR_REASON_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 93
+"""The server has no channel of that name. NOT_FOUND.
+Metadata: channel, known.
+"""
+ERROR_REASON_NOTIFICATION_NOT_SENT: ErrorReason.ValueType  # 94
+"""A test of a channel failed. FAILED_PRECONDITION.
+Metadata: channel, to, problem.
+"""
+ERROR_REASON_NOT_NOTIFIER: ErrorReason.ValueType  # 95
+"""Only who may manage notifications can do this. PERMISSION_DENIED.
+Metadata: user.
 """
 ERROR_REASON_SEARCH_UNBOUNDED: ErrorReason.ValueType  # 60
 """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.

@@ -88,6 +88,7 @@ class HumanTask(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
     ESCALATION_LEVEL_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. "<execution id>/a<number>"."""
     namespace: _builtins.str
@@ -170,6 +171,10 @@ class HumanTask(_message.Message):
     def due_at(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it is to be decided; absent if that is not said."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it ends by itself, if nobody has decided by then; absent if it does not."""
+
     def __init__(
         self,
         *,
@@ -202,10 +207,11 @@ class HumanTask(_message.Message):
         revision: _builtins.int = ...,
         due_at: _timestamp_pb2.Timestamp | None = ...,
         escalation_level: _builtins.int = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "draft", b"draft", "due_at", b"due_at", "form", b"form", "show", b"show", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "draft", b"draft", "due_at", b"due_at", "expires_at", b"expires_at", "form", b"form", "show", b"show", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "business_key", b"business_key", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "due_at", b"due_at", "escalation_level", b"escalation_level", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "business_key", b"business_key", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "due_at", b"due_at", "escalation_level", b"escalation_level", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "expires_at", b"expires_at", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tradewind_server.lang.analysis.subjects import Workflow, transition_paths
 from tradewind_server.lang.documents import Path
+from tradewind_server.lang.durations import Duration, duration_of
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import HumanSpec, TaskSpec
@@ -29,6 +30,7 @@ def check(workflow: Workflow) -> None:
         assert task.human is not None
         path = (*workflow.task_path(task.name), "human")
         _check_separation(workflow, task, task.human, path)
+        _check_deadlines(workflow, task, task.human, path)
         _check_guards(workflow, task, task.human)
         _check_handled(workflow, task, task.human, path, words)
 
@@ -61,6 +63,41 @@ def _check_separation(workflow: Workflow, task: TaskSpec, human: HumanSpec, path
     if users and users <= excluded and human.groups is None and not _has_fallback(human):
         message = f"Expected somebody who may do '{task.name}', but all its users are excluded by 'separate_from'."
         workflow.reader.report("impossible-separation", (*path, "separate_from"), message)
+
+
+def _check_deadlines(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path) -> None:
+    reader, expire = workflow.reader, human.expire
+    if human.due is None and any(reminder.before_due is not None for reminder in human.remind):
+        message = f"Expected '{task.name}' to have 'due', since 'remind' counts from there."
+        reader.report("missing-due", (*path, "remind"), message, at_value=False)
+    elif human.due is None and expire is not None and expire.after is None:
+        message = f"Expected '{task.name}' to have 'due', since it is to expire then."
+        reader.report("missing-due", (*path, "expire"), message, at_value=False)
+    known = [outcome.name for outcome in human.outcomes]
+    if expire is not None and expire.outcome and expire.outcome not in known:
+        message = f"Expected an outcome of '{task.name}', but '{expire.outcome}' is none."
+        fix = reader.problems.suggest(expire.outcome, known)
+        reader.report("unknown-expiry-outcome", (*path, "expire", "outcome"), message, fix)
+    due, end = _constant_duration(human.due), _end_of(human)
+    for reminder in human.remind:
+        before, after = _constant_duration(reminder.before_due), _constant_duration(reminder.after)
+        if before and due and (before == due or due.is_before(before)):
+            message = f"Expected a reminder while '{task.name}' is open, but this one comes before anybody is asked."
+            reader.report("idle-reminder", (*path, "remind"), message, at_value=False)
+        elif after and end and (after == end or end.is_before(after)):
+            message = f"Expected a reminder while '{task.name}' is open, but this one comes after it has expired."
+            reader.report("idle-reminder", (*path, "remind"), message, at_value=False)
+
+
+def _end_of(human: HumanSpec) -> Duration | None:
+    """Return how long it is open at most, if the text says so."""
+    if human.expire is None:
+        return None
+    return _constant_duration(human.due if human.expire.after is None else human.expire.after)
+
+
+def _constant_duration(template: Template | None) -> Duration | None:
+    return duration_of(template.source) if template is not None and template.is_constant else None
 
 
 def _constant_names(template: Template | None) -> set[str]:

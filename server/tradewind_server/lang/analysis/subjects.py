@@ -11,7 +11,17 @@ from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.reader import Reader
-from tradewind_server.lang.specs import AdhocActionSpec, Escalation, HumanSpec, OnClause, Retry, TaskSpec, WorkflowSpec
+from tradewind_server.lang.specs import (
+    AdhocActionSpec,
+    Escalation,
+    Expiry,
+    HumanSpec,
+    Notify,
+    OnClause,
+    Retry,
+    TaskSpec,
+    WorkflowSpec,
+)
 
 #: When a template of a task is evaluated: with the loop variables, before the task, at its end, or after publishing.
 Moment: TypeAlias = Literal["item", "before", "publish", "after"]
@@ -66,7 +76,7 @@ _BEFORE = (
     "concurrency", "wait_before", "wait_after", "timeout", "pause_before", "target", "keep_result", "safe_rerun",
     "priority",
 )  # fmt: skip
-_HUMAN = ("title", "description", "show", "users", "groups", "priority", "due")
+_HUMAN = ("title", "description", "show", "users", "groups", "priority", "calendar", "due")
 _PUBLISHING = ("publish", "publish_on_error", "publish_on_skip")
 
 
@@ -99,12 +109,24 @@ def _uses_of_human(path: Path, human: HumanSpec) -> Iterator[Use]:
             yield Use("item", (*path, "fallback", field), fallback)
     for step in human.escalate:
         yield from _uses_of_fields("item", (*path, "escalate"), step, ("after", "users", "groups"))
+    for reminder in human.remind:
+        for field in ("after", "before_due", "every", "count"):
+            template = getattr(reminder, field)
+            if template is not None:
+                yield Use("item", (*path, "remind"), template)
+    if human.notify is not None:
+        yield from _uses_of_fields("item", (*path, "notify"), human.notify, ("users", "groups"))
+    if human.expire is not None:
+        yield from _uses_of_fields("item", (*path, "expire"), human.expire, ("after",))
     for template in human.separate_from.users:
         yield Use("item", (*path, "separate_from"), template)
 
 
 def _uses_of_fields(
-    moment: Moment, path: Path, spec: TaskSpec | Retry | HumanSpec | Escalation, fields: tuple[str, ...]
+    moment: Moment,
+    path: Path,
+    spec: TaskSpec | Retry | HumanSpec | Escalation | Notify | Expiry,
+    fields: tuple[str, ...],
 ) -> Iterator[Use]:
     for field in fields:
         template = getattr(spec, field)

@@ -375,6 +375,43 @@ def upgrade() -> None:
     )
     op.create_index("messages_late", "messages", ["created_at"], unique=False)
     op.create_table(
+        "notifications",
+        sa.Column("execution_id", sa.String(length=64), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("provider_id", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "revision", "number"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "notifications_by_state",
+        "notifications",
+        ["namespace", "state", "execution_id", "revision", "number"],
+        unique=False,
+    )
+    op.create_index(
+        "notifications_due",
+        "notifications",
+        ["next_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'PENDING'"),
+        postgresql_where=sa.text("state = 'PENDING'"),
+    )
+    op.create_table(
         "parked_deliveries",
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("subscription", sa.Text(), nullable=False),

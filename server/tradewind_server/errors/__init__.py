@@ -1,4 +1,4 @@
-"""Every refusal of the server, declared once.
+"""Every refusal of the server, declared once; those about people stand in `people.py`.
 
 A refusal is raised with facts, not prose: `raise StaleAttempt(action="a7", attempt=1, current=2)`. The
 facts become both the sentence and the metadata of the error that a caller sees, and `reason` is the
@@ -43,11 +43,6 @@ class Refusal(Exception):
         self.facts = {name: str(value) for name, value in facts.items()}
         self.field = field
         super().__init__(self.sentence.format(**self.facts))
-
-
-def all_refusals() -> dict[str, type[Refusal]]:
-    """Return every declared refusal by its reason, sorted by reason."""
-    return dict(sorted((cls.reason, cls) for cls in Refusal.__subclasses__()))
 
 
 # --- definitions ---------------------------------------------------------------------------------
@@ -389,131 +384,7 @@ class QueueFull(Refusal):
     sentence = "Expected room for the command, but {count} are waiting ({setting}). Retry with backoff."
 
 
-# --- people --------------------------------------------------------------------------------------
-
-
-class HumanTaskNotFound(Refusal):
-    """There is no such human task."""
-
-    reason = "HUMAN_TASK_NOT_FOUND"
-    kind = Kind.NOT_FOUND
-    sentence = "Expected to find human task '{human_task}', but there is none."
-
-
-class HumanTaskClosed(Refusal):
-    """The human task has been decided, or is not needed any more."""
-
-    reason = "HUMAN_TASK_CLOSED"
-    kind = Kind.WRONG_STATE
-    sentence = "Expected human task '{human_task}' to be open, but it is {state}: {how}."
-
-
-class HumanTaskTaken(Refusal):
-    """Somebody else has the human task."""
-
-    reason = "HUMAN_TASK_TAKEN"
-    kind = Kind.WRONG_STATE
-    sentence = (
-        "Expected '{user}' to have human task '{human_task}', but it is with '{assignee}'. "
-        "Claim it first, or ask for it to be released."
-    )
-
-
-class HumanTaskChanged(Refusal):
-    """What the human task shows has changed since it was seen."""
-
-    reason = "HUMAN_TASK_CHANGED"
-    kind = Kind.CONFLICT
-    sentence = (
-        "Expected a decision on what human task '{human_task}' shows now ('{current}'), but it is on '{etag}'. "
-        "The data changed: review it again."
-    )
-
-
-class PersonUnknown(Refusal):
-    """It is not known who acts."""
-
-    reason = "PERSON_UNKNOWN"
-    kind = Kind.UNAUTHENTICATED
-    sentence = "Expected to know which person acts, but {problem}."
-
-
-class PersonNotEligible(Refusal):
-    """The person is not asked to do this human task."""
-
-    reason = "PERSON_NOT_ELIGIBLE"
-    kind = Kind.DENIED
-    sentence = "Expected '{user}' to be one of those asked to do human task '{human_task}', who are: {asked}."
-
-
-class PersonExcluded(Refusal):
-    """The person may never do this human task, whoever offers it."""
-
-    reason = "PERSON_EXCLUDED"
-    kind = Kind.DENIED
-    sentence = "Expected somebody else than '{user}' to do human task '{human_task}': it must not be one {why}."
-
-
-class OutcomeUnknown(Refusal):
-    """The human task does not have this outcome."""
-
-    reason = "OUTCOME_UNKNOWN"
-    kind = Kind.INVALID
-    sentence = "Expected one of the outcomes {known}, but got '{outcome}'."
-
-
-class ReasonMissing(Refusal):
-    """This outcome needs a reason."""
-
-    reason = "REASON_MISSING"
-    kind = Kind.INVALID
-    sentence = "Expected a reason for the outcome '{outcome}', but there is none."
-
-
-class DecisionInvalid(Refusal):
-    """The data does not fit the form; each problem is a field violation.
-
-    Attributes:
-        faults: (path within the data, what is wrong).
-    """
-
-    reason = "DECISION_INVALID"
-    kind = Kind.INVALID
-    sentence = (
-        "Expected data that fits the form of human task '{human_task}', but found {count} problem(s); first: {first}"
-    )
-
-    def __init__(self, faults: Sequence[tuple[str, str]], **facts: object) -> None:
-        path, what = faults[0]
-        super().__init__(field="data", count=len(faults), first=f"{path}: {what}" if path else what, **facts)
-        self.faults = faults
-
-
-class PersonNotManager(Refusal):
-    """Only who may manage human tasks can do this for others."""
-
-    reason = "PERSON_NOT_MANAGER"
-    kind = Kind.DENIED
-    sentence = "Expected '{user}' to have the right 'manage-human-tasks', but he has not."
-
-
-class AbsenceNotFound(Refusal):
-    """There is no such absence, or it is over."""
-
-    reason = "ABSENCE_NOT_FOUND"
-    kind = Kind.NOT_FOUND
-    sentence = "Expected to find absence '{absence}', but there is none that has not ended."
-
-
-class ActionIsHuman(Refusal):
-    """No worker serves this action: a person does."""
-
-    reason = "ACTION_IS_HUMAN"
-    kind = Kind.WRONG_STATE
-    sentence = (
-        "Expected an action that a worker serves, but {action} is a human task. "
-        "Who is asked to do it submits it to the HumanTaskService."
-    )
+# --- workers -------------------------------------------------------------------------------------
 
 
 class WorkerNotFound(Refusal):

@@ -1,0 +1,77 @@
+"""How long something lasts, as definitions write it: in seconds, or in the business time of a calendar."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+
+from tradewind_server.lang.documents import Path
+from tradewind_server.lang.reader import Reader, Shape
+from tradewind_server.lang.shapes import TEXT_SCHEMA, is_expression
+
+_PLAIN = re.compile(r"([0-9]{1,9})([smhd])")
+_BUSINESS = re.compile(r"([0-9]{1,6}) business (minute|hour|day)s?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "minute": 60, "hour": 3600}
+
+
+class Unit(enum.Enum):
+    """What a duration counts."""
+
+    SECOND = "second"
+    #: Seconds within working hours.
+    BUSINESS_SECOND = "business second"
+    #: Days on which anybody works.
+    BUSINESS_DAY = "business day"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duration:
+    """So many of a unit."""
+
+    count: int
+    unit: Unit = Unit.SECOND
+
+    def is_before(self, other: Duration) -> bool:
+        """Tell whether it is over before *other*; False also where only a calendar could say."""
+        return self.unit is other.unit and self.count < other.count
+
+
+def duration_of(value: object) -> Duration:
+    """Return what *value* says.
+
+    Raises:
+        ValueError: it is no duration.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Duration(value)
+    if isinstance(value, str) and (match := _PLAIN.fullmatch(value)):
+        return Duration(int(match[1]) * _SECONDS[match[2]])
+    if isinstance(value, str) and (match := _BUSINESS.fullmatch(value)):
+        count, word = int(match[1]), match[2]
+        if word == "day":
+            return Duration(count, Unit.BUSINESS_DAY)
+        return Duration(count * _SECONDS[word], Unit.BUSINESS_SECOND)
+    raise ValueError(f"a duration is whole seconds or a text such as 2d, not {type(value).__name__} {value!r:.40}")
+
+
+def is_duration(value: object) -> bool:
+    """Tell whether `duration_of` takes *value*."""
+    try:
+        duration_of(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _read(reader: Reader, value: object, path: Path) -> object:
+    if is_expression(value) or is_duration(value):
+        return reader.template(value, path)
+    return reader.wrong(path, value, DURATION.expected)
+
+
+DURATION = Shape(
+    "whole seconds, a text such as 30m, 4h, 2d or '2 business days', or an expression that gives one of these",
+    _read,
+    {"anyOf": [{"type": "integer", "minimum": 0}, TEXT_SCHEMA]},
+)

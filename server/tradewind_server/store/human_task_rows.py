@@ -1,0 +1,77 @@
+"""Human tasks as rows: what one is, and in whose inboxes it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from tradewind_server.clock import to_microseconds
+from tradewind_server.engine.state import HumanTask, HumanTaskState
+from tradewind_server.store.records import Live
+from tradewind_server.store.statements import Row
+
+#: Columns that change with every step of a human task.
+CHANGES = (
+    "state", "assignee", "owner", "etag", "done_by", "outcome", "comment_count", "due_at", "level", "shown_revision",
+    "draft_revision", "revision", "updated_at", "detail",
+)  # fmt: skip
+#: Entries of an inbox are in the order of priority, the highest first, then of when they are due, then of age.
+_MAX_PRIORITY = 100
+#: Later than any moment, microseconds: the year 2286.
+_NEVER = 10**16
+_encode_detail = msgspec.json.Encoder().encode
+
+
+class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
+    """The part of a human task's row that only the engine reads."""
+
+    users: Sequence[str]
+    groups: Sequence[str]
+    excluded: Mapping[str, str] = {}
+    reminders: tuple[tuple[datetime, int], ...] = ()
+    expires: datetime | None = None
+
+
+def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
+    """Give its entries in inboxes."""
+    due = _NEVER if human_task.due is None else to_microseconds(human_task.due)
+    rank = (_MAX_PRIORITY - human_task.priority) * _NEVER + min(due, _NEVER - 1)
+    for principal in _principals(human_task):
+        yield (live.envelope.namespace, principal, rank, live.envelope.id, human_task.id, human_task.revision)
+
+
+def _principals(human_task: HumanTask) -> list[str]:
+    """Return whose inboxes it is in, or kept out of."""
+    if human_task.state is HumanTaskState.OFFERED:
+        return [
+            *(f"user:{name}" for name in human_task.users),
+            *(f"group:{name}" for name in human_task.groups),
+            *(f"excluded:{name}" for name in human_task.excluded),
+        ]
+    if human_task.state is HumanTaskState.CLAIMED:
+        return [f"assignee:{human_task.assignee}", *([f"owner:{human_task.owner}"] if human_task.owner else [])]
+    return []
+
+
+def new(live: Live, human_task: HumanTask, title: str) -> Row:
+    """Return the row of a human task, in the order of the table's columns."""
+    envelope, task, action = live.envelope, live.state.tasks[human_task.task], live.state.actions[human_task.id]
+    state, *middle, updated, detail = changes(human_task)
+    return (
+        envelope.id, human_task.id, envelope.namespace, task.id, task.name, envelope.workflow, envelope.business_key,
+        title.replace("\0", "\ufffd"), state, human_task.priority, *middle, to_microseconds(action.created_at), updated,
+        detail,
+    )  # fmt: skip
+
+
+def changes(human_task: HumanTask) -> Row:
+    """Return the columns `CHANGES`."""
+    h = human_task
+    detail = _encode_detail(HumanTaskDetail(h.users, h.groups, h.excluded, h.reminders, h.expires))
+    return (
+        h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count,
+        None if h.due is None else to_microseconds(h.due), h.level, h.shown_revision, h.draft_revision, h.revision,
+        to_microseconds(h.updated_at), detail,
+    )  # fmt: skip
