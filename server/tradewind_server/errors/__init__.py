@@ -8,7 +8,6 @@ machine-readable name published in `error_reason.proto` and explained in `docs/e
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from typing import ClassVar
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tradewind_server.store import schema
+from tradewind_server.store import schema, worker_schema
 from tradewind_server.store.statements import Row, Select, delete, insert, update
 from tradewind_server.store.unit_of_work import Transaction
 
-_l, _s, _q = schema.limits, schema.action_slots, schema.queue
+_l, _s, _q = worker_schema.limits, worker_schema.action_slots, schema.queue
 _COLUMNS = tuple(column.name for column in _l.columns)
 #: Namespace and action.
 Name = tuple[str, str]

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tradewind_server.store import log, schema
+from tradewind_server.store import log, schema, worker_schema
 from tradewind_server.store.filters import FINAL_STATES
 from tradewind_server.store.statements import delete, insert
 from tradewind_server.store.unit_of_work import Transaction
@@ -29,8 +29,8 @@ _LEFT = (
     (schema.tasks, "task_id"),
     (schema.arrivals, "task_id"),
     (schema.queue, "action_id"),
-    (schema.action_slots, "action_id"),
-    (schema.action_logs, "action_id"),
+    (worker_schema.action_slots, "action_id"),
+    (worker_schema.action_logs, "action_id"),
     (schema.timers, "timer_id"),
     (schema.parked, "revision"),
     (schema.human_tasks, "action_id"),
@@ -40,7 +40,7 @@ _LEFT = (
     (schema.events, "revision"),
 )
 #: Of these there may be as many rows for each number.
-_MANY = {schema.action_logs: 1_000}
+_MANY = {worker_schema.action_logs: 1_000}
 _note_removals = insert(_removals, conflict="ignore")
 _delete_executions = delete(_x, ("id",))
 _delete_tags = delete(schema.execution_tags, ("namespace", "tag", "execution_id"))

@@ -20,7 +20,7 @@ import psycopg
 import sqlalchemy as sa
 
 from tradewind_server.errors import DatabaseUnavailable
-from tradewind_server.store import human_task_rows, numbers, schema
+from tradewind_server.store import human_task_rows, numbers, schema, worker_schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
@@ -68,7 +68,7 @@ _insert_notifications = insert(schema.notifications)
 _insert_arrivals = insert(schema.arrivals)
 _insert_timers = insert(schema.timers)
 _delete_timers = delete(schema.timers, ("execution_id", "timer_id"))
-_insert_logs = insert(schema.action_logs, conflict="ignore")
+_insert_logs = insert(worker_schema.action_logs, conflict="ignore")
 _insert_messages = insert(schema.messages, conflict="ignore")
 _delete_messages = delete(schema.messages, ("target", "source", "source_revision", "kind"))
 _insert_batches = insert(schema.batches)

@@ -15,13 +15,13 @@ import msgspec
 import sqlalchemy as sa
 
 from tradewind_server.lang.values import encode
-from tradewind_server.store import schema
+from tradewind_server.store import schema, worker_schema
 from tradewind_server.store.filters import Term
 from tradewind_server.store.reads import filtered
 from tradewind_server.store.statements import Row, delete, insert, update
 from tradewind_server.store.unit_of_work import Transaction
 
-_w, _d = schema.workers, schema.worker_drains
+_w, _d = worker_schema.workers, worker_schema.worker_drains
 #: Rows of vanished workers that are removed at once.
 _MOST_EXPIRED = 500
 #: A drain outlives its worker for as long: it may only have lost its connection.
