@@ -6,7 +6,7 @@ PY := .venv/bin/python
 GO_PLUGINS := .tools/bin/.ok
 CASES ?= tests/conformance/cases
 
-.PHONY: help demo test go lint types protos protos-check baseline verify bench conformance chaos check-watch clean
+.PHONY: help demo test go lint types protos protos-check release verify bench conformance chaos check-watch clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -56,11 +56,11 @@ protos: $(VENV) $(GO_PLUGINS) ## Make the stubs from the protos
 
 protos-check: $(VENV) $(GO_PLUGINS) ## Compare the stubs with the protos, and the protos with the last release
 	@$(PY) tools/generate.py --check
-	@if [ -f protos/baseline.binpb ]; then .venv/bin/buf breaking --against protos/baseline.binpb; \
-	  else echo 'no release yet: nothing that the protos could break'; fi
+	@.venv/bin/buf breaking --against protos/baseline.binpb
 
-baseline: $(VENV) ## At a release: keep the protos as what later ones must not break
+release: $(VENV) ## At a new version: keep what it promises as what later ones must not break
 	@.venv/bin/buf build -o protos/baseline.binpb
+	@$(PY) tools/golden.py
 
 verify: $(VENV) protos-check ## Compare everything that is made from something else
 	@if [ -f tools/verify.py ]; then $(PY) tools/verify.py; fi
