@@ -72,23 +72,27 @@ class Watching:
         return row.state in _FINAL_STATES and revision == row.revision
 
     async def _follow(self, subscription: Subscription, revision: int) -> AsyncIterator[pb.WatchExecutionResponse]:
+        id_, subscription.revision = subscription.execution_id, revision
+        must_look = True
         while True:
-            events = subscription.take_after(revision) or await self._page(subscription.execution_id, revision)
-            if not events:
-                if await self._ended(subscription.execution_id, revision):
+            events = subscription.take()
+            if not events and (must_look or subscription.has_missed):
+                subscription.take_unseen()
+                events = await self._page(id_, subscription.revision)
+                must_look = bool(events)
+                if not events and await self._ended(id_, subscription.revision):
                     return
-                if await subscription.wait(_CHECKPOINT_SECONDS):
-                    if self._runtime.is_draining:
-                        raise ServerDraining
-                    continue
-                now = convert.moment(self._runtime.clock.now())
-                yield pb.WatchExecutionResponse(revision=revision, checkpoint=pb.Checkpoint(at=now))
-                continue
             for message in _messages(events):
                 yield message
-            revision = events[-1].revision
-            if any(event.type in _FINAL for event in events) and await self._ended(subscription.execution_id, revision):
-                return
+            if events:
+                subscription.revision = events[-1].revision
+                if any(event.type in _FINAL for event in events) and await self._ended(id_, subscription.revision):
+                    return
+            elif not await subscription.wait(_CHECKPOINT_SECONDS):
+                now = convert.moment(self._runtime.clock.now())
+                yield pb.WatchExecutionResponse(revision=subscription.revision, checkpoint=pb.Checkpoint(at=now))
+            elif self._runtime.is_draining:
+                raise ServerDraining
 
     async def _ended(self, id_: str, revision: int) -> bool:
         row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))

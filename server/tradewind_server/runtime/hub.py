@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tradewind_server.runtime.requests import Announcement, Snapshot
 from tradewind_server.store.records import StoredEvent
@@ -31,6 +31,8 @@ class Subscription:
         self._wake = asyncio.Event()
         #: Something happened that is not in `_pending`.
         self._unseen = False
+        #: Up to where the follower has everything.
+        self.revision = 0
 
     def push(self, announcement: Announcement | None) -> None:
         """Wake the follower; None: something happened, on another server or out of sight."""
@@ -65,21 +67,27 @@ class Subscription:
         self._wake.clear()
         return True
 
-    def take_after(self, revision: int) -> Sequence[StoredEvent] | None:
-        """Return what is known to follow *revision* without asking the database; None: ask it.
+    def take(self) -> Sequence[StoredEvent]:
+        """Return what is known to follow its revision, all that has piled up at once: who is behind pays less for each.
 
-        All that has piled up comes at once, so that the more a follower is behind, the less each event costs.
+        Nothing means: nothing has happened, unless it `has_missed` something.
         """
         found: list[StoredEvent] = []
+        newest = self.revision
         while self._pending:
             events = self._pending[0].events
-            if events[-1].revision > revision:
-                if events[0].revision != revision + 1:
+            if events[-1].revision > newest:
+                if events[0].revision != newest + 1:
                     break
                 found.extend(events)
-                revision = events[-1].revision
+                newest = events[-1].revision
             self._pop()
-        return found or None
+        return found
+
+    @property
+    def has_missed(self) -> bool:
+        """Tell whether something happened that only the table knows; ask before it, and after `take`."""
+        return self._unseen or bool(self._pending)
 
     def take_end(self) -> Snapshot | None:
         """Return the ended execution, if what was pushed since the last time says so."""
@@ -131,10 +139,21 @@ class Hub:
                 subscription.push(None)
 
     def wake_all(self) -> None:
-        """Wake everybody who follows events: a slow poll as a net under lost notifications."""
+        """Wake everybody who follows events."""
         for group in self._by_execution.values():
             for subscription in group:
                 if not subscription.end_only:
+                    subscription.push(None)
+
+    def followed(self) -> list[str]:
+        """Return the executions whose events somebody follows."""
+        return [id_ for id_, group in self._by_execution.items() if any(not s.end_only for s in group)]
+
+    def wake_behind(self, revisions: Mapping[str, int]) -> None:
+        """Wake those who follow events and lack some: a slow poll as a net under lost notifications."""
+        for id_, revision in revisions.items():
+            for subscription in self._by_execution.get(id_, ()):
+                if not subscription.end_only and subscription.revision < revision:
                     subscription.push(None)
 
     def awaited(self) -> list[str]:

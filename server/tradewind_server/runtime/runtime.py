@@ -459,9 +459,9 @@ class Runtime:
         self._claim()
         if self._bulletin is not None:
             # news between servers may be lost
-            self.hub.wake_all()
+            followed, awaited = self.hub.followed(), self.hub.awaited()
+            self.hub.wake_behind(await self.read(lambda connection, _: scans.revisions(connection, followed)))
             await self.consumers.check()
-            awaited = self.hub.awaited()
             self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
 
     async def _sweep(self) -> None:

@@ -58,6 +58,18 @@ def ended(connection: sa.Connection, execution_ids: Sequence[str]) -> list[str]:
     return found
 
 
+def revisions(connection: sa.Connection, execution_ids: Sequence[str]) -> dict[str, int]:
+    """Return how far the executions are."""
+    x = schema.executions.c
+    found: dict[str, int] = {}
+    for start in range(0, len(execution_ids), _MOST):
+        chunk = execution_ids[start : start + _MOST]
+        found |= {
+            row.id: row.revision for row in connection.execute(sa.select(x.id, x.revision).where(x.id.in_(chunk)))
+        }
+    return found
+
+
 def database_now(connection: sa.Connection) -> datetime:
     """Return the time of a PostgreSQL server."""
     moment = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
