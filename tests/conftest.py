@@ -6,8 +6,10 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 
+from tradewind_server.store import schema
 from tradewind_server.store.database import Database
 from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
 
@@ -35,14 +37,45 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return make()
 
 
+class Databases:
+    """Databases with the schema and nothing in them, used again and again: to make one takes longer than most tests."""
+
+    def __init__(self, server: PrivatePostgres) -> None:
+        self._server = server
+        Database(server.create("migrated")).close()
+        self._free: list[str] = []
+
+    def take(self) -> str:
+        """Return the URL of one."""
+        return self._free.pop() if self._free else self._server.create(f"test{next(_numbers)}", "migrated")
+
+    def give_back(self, url: str) -> None:
+        """Empty one, unless somebody still uses it: that one is left alone."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            others = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            if connection.execute(others + " AND backend_type = 'client backend'").fetchone() != (0,):
+                return
+            names = [table.name for table in schema.metadata.sorted_tables]
+            connection.execute("".join(f'DELETE FROM "{name}";' for name in reversed(names)).encode())
+        self._free.append(url)
+
+
 @pytest.fixture(scope="session")
-def _migrated(postgres: PrivatePostgres) -> str:
-    """Give the name of a database with the schema and nothing in it: a copy takes a third of the time of migrations."""
-    Database(postgres.create("migrated")).close()
-    return "migrated"
+def _databases(postgres: PrivatePostgres) -> Databases:
+    return Databases(postgres)
 
 
 @pytest.fixture
-def postgres_url(postgres: PrivatePostgres, _migrated: str) -> Callable[[], str]:
+def postgres_url(_databases: Databases) -> Iterator[Callable[[], str]]:
     """Give a maker of URLs of PostgreSQL databases with nothing in them."""
-    return lambda: postgres.create(f"test{next(_numbers)}", _migrated)
+    taken: list[str] = []
+
+    def take() -> str:
+        taken.append(_databases.take())
+        return taken[-1]
+
+    yield take
+    for url in taken:
+        _databases.give_back(url)
