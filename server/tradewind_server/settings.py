@@ -55,6 +55,8 @@ class Settings:
     queue_bytes: int = 128 * 1024 * 1024
     #: Most streams open at once.
     max_streams: int = 20_000
+    #: Most streams of one client: of a name that is known, else of a machine.
+    max_client_streams: int = 10_000
     #: Seconds between two looks for executions that are no longer kept; 0: this server removes none.
     retention_seconds: int = 60
     #: Most rows that are removed at once, beside other commands.

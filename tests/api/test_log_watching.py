@@ -17,9 +17,13 @@ from grpc import StatusCode
 
 from tests.api.harness import PATIENCE, Served, refused, serving
 from tests.api.test_watching import MANY
+from tradewind import aio
 from tradewind.v1 import event_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, log_watching
+from tradewind_server.errors import StreamsExhausted
+from tradewind_server.runtime.streams import Streams
+from tradewind_server.settings import Settings
 from tradewind_server.store import log, numbers, reads
 
 TREE = """
@@ -384,6 +388,29 @@ async def test_too_many_streams_are_refused() -> None:
             with refused(StatusCode.RESOURCE_EXHAUSTED, "STREAMS_EXHAUSTED"):
                 await served.watch(id_).read()
         stream.cancel()
+
+
+async def test_one_client_leaves_streams_to_the_others() -> None:
+    """A client is a name, or else a machine."""
+    async with echoing("", max_client_streams=1) as served:
+        await run(served)
+        with reading(served, from_beginning=True) as reader:
+            await reader.until("ExecutionSucceeded")
+            with refused(StatusCode.RESOURCE_EXHAUSTED, "STREAMS_EXHAUSTED"), reading(served) as second:
+                await second.message()
+            async with aio.connect(served.address, user="mira") as other:
+                async for update in other.watch_events(from_beginning=True):
+                    assert update.events
+                    break
+
+
+def test_client_that_closes_a_stream_may_open_another() -> None:
+    """Also when there was no room for one of them."""
+    streams = Streams(Settings(max_client_streams=1))
+    for _ in range(2):
+        refusal = pytest.raises(StreamsExhausted, match="max_client_streams")
+        with streams.one_of("a"), streams.one_of("b"), refusal, streams.one_of("a"):
+            pass
 
 
 async def test_draining_server_sends_its_watchers_elsewhere() -> None:

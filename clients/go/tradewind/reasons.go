@@ -66,7 +66,7 @@ const (
 	ReasonRevisionCompacted Reason = "REVISION_COMPACTED"
 	// ReasonQueueFull: the command queue is at its bound; retry after the given delay.
 	ReasonQueueFull Reason = "QUEUE_FULL"
-	// ReasonStreamsExhausted: the server serves as many streams as it may.
+	// ReasonStreamsExhausted: the server serves as many streams as it may, or as many of this client.
 	ReasonStreamsExhausted Reason = "STREAMS_EXHAUSTED"
 	// ReasonServerDraining: the server is going down; another one, or the same a little later, will serve.
 	ReasonServerDraining Reason = "SERVER_DRAINING"

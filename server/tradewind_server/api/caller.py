@@ -18,6 +18,8 @@ _MOST = 128
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 #: Who makes the call of this task. Without `admit` it has no value: what was not let in may touch nothing.
 _identity: contextvars.ContextVar[Identity] = contextvars.ContextVar("identity")
+#: Whose streams count together: those of a name, else of a machine.
+_client: contextvars.ContextVar[str] = contextvars.ContextVar("client")
 #: Load balancers ask for health, and have no token.
 _OPEN = "/grpc.health.v1.Health/"
 
@@ -29,7 +31,15 @@ def admit(access: Access, method: str, context: Any) -> None:
         Unauthenticated: *access* asks for more than the caller gives.
     """
     if not method.startswith(_OPEN):
-        _identity.set(access.identity(dict(context.invocation_metadata() or ())))
+        identity = access.identity(dict(context.invocation_metadata() or ()))
+        _identity.set(identity)
+        # ipv4:127.0.0.1:5000, or ipv6:[::1]:5000: without the port
+        _client.set(f"name:{identity.name}" if identity.name else context.peer().rpartition(":")[0])
+
+
+def client() -> str:
+    """Return whose stream this call is, as far as streams are counted."""
+    return _client.get()
 
 
 def namespace_of(given: str) -> str:

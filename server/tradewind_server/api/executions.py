@@ -10,7 +10,7 @@ from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
 from tradewind_server.api import convert, explain, export, log_watching, progress, views, watching
-from tradewind_server.api.caller import namespace_of, provenance
+from tradewind_server.api.caller import client, namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.webhooks import count_notified
@@ -282,13 +282,15 @@ class Executions(service.ExecutionServiceServicer):
 
     async def WatchExecution(self, request: pb.WatchExecutionRequest, context: Any) -> Any:
         """Follow one."""
-        async for message in self._watching.watch(request):
-            yield message
+        with self._runtime.streams.one_of(client()):
+            async for message in self._watching.watch(request):
+                yield message
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> Any:
         """Follow many."""
-        async for message in self._log_watching.watch(request):
-            yield message
+        with self._runtime.streams.one_of(client()):
+            async for message in self._log_watching.watch(request):
+                yield message
 
     async def ExportExecutions(self, request: pb.ExportExecutionsRequest, context: Any) -> Any:
         """Give whole ones."""

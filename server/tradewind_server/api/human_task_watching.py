@@ -35,9 +35,8 @@ class HumanTaskWatching:
         """Yield the list, then its changes, until the caller has enough.
 
         Raises:
-            FilterInvalid, PersonUnknown, StreamsExhausted, ServerDraining.
+            FilterInvalid, PersonUnknown, ServerDraining.
         """
-        self._runtime.check_streams()
         watch = _Watch(self._runtime, request)
         follower = self._runtime.tails.follow(watch.namespace)
         try:

@@ -12,7 +12,7 @@ from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind.v1 import human_task_service_pb2_grpc as service
 from tradewind_server.api import convert, human_task_views
-from tradewind_server.api.caller import namespace_of, person, provenance
+from tradewind_server.api.caller import client, namespace_of, person, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.human_task_watching import HumanTaskWatching
 from tradewind_server.api.pages import Pages, fill
@@ -117,9 +117,11 @@ class HumanTasks(service.HumanTaskServiceServicer):
 
         return await self._runtime.read(work)
 
-    def WatchHumanTasks(self, request: pb.WatchHumanTasksRequest, context: Any) -> Any:
+    async def WatchHumanTasks(self, request: pb.WatchHumanTasksRequest, context: Any) -> Any:
         """Send a list and its changes."""
-        return self._watching.watch(request)
+        with self._runtime.streams.one_of(client()):
+            async for message in self._watching.watch(request):
+                yield message
 
     # --- absences --------------------------------------------------------------------------------
 

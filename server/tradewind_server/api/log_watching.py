@@ -39,10 +39,9 @@ class LogWatching:
         """Yield what the request asks for, until the caller has enough.
 
         Raises:
-            FilterInvalid, CursorInvalid, CursorLost, StreamsExhausted, ServerDraining.
+            FilterInvalid, CursorInvalid, CursorLost, ServerDraining.
         """
         runtime = self._runtime
-        runtime.check_streams()
         watch = _Watch(runtime, self._pages, request)
         follower = runtime.tails.follow(watch.namespace)
         try:

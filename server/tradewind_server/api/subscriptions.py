@@ -8,7 +8,7 @@ from tradewind.v1 import subscription_pb2
 from tradewind.v1 import subscription_service_pb2 as pb
 from tradewind.v1 import subscription_service_pb2_grpc as service
 from tradewind_server.api import convert, cursors, subscription_views
-from tradewind_server.api.caller import namespace_of, provenance
+from tradewind_server.api.caller import client, namespace_of, provenance
 from tradewind_server.api.consuming import ConsumeStream
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.webhooks import webhook_of
@@ -272,10 +272,10 @@ class Subscriptions(service.SubscriptionServiceServicer):
         """Hand the events of one out."""
         if self._runtime.is_draining:
             raise ServerDraining
-        self._runtime.check_streams()
         caller = provenance(context, "Consume", "")
-        async for message in ConsumeStream(self._runtime, self._pages, caller).serve(request_iterator):
-            yield message
+        with self._runtime.streams.one_of(client()):
+            async for message in ConsumeStream(self._runtime, self._pages, caller).serve(request_iterator):
+                yield message
 
 
 def _name(given: str) -> str:

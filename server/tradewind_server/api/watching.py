@@ -43,10 +43,9 @@ class Watching:
         """Yield what the request asks for, and end after the event that ended the execution.
 
         Raises:
-            ExecutionNotFound, RevisionAhead, StreamsExhausted, ServerDraining.
+            ExecutionNotFound, RevisionAhead, ServerDraining.
         """
         namespace = namespace_of(request.namespace)
-        self._runtime.check_streams()
         given = convert.required("execution_id", request.execution_id)
         id_ = await self._runtime.read(lambda connection, _: reads.resolve_id(connection, namespace, given))
         if not id_:

@@ -433,11 +433,11 @@ class NamespaceDenied(Refusal):
 
 
 class StreamsExhausted(Refusal):
-    """The server serves as many streams as it may."""
+    """The server serves as many streams as it may, or as many of this client."""
 
     reason = "STREAMS_EXHAUSTED"
     kind = Kind.EXHAUSTED
-    sentence = "Expected a free stream, but {count} are open ({setting}). Close one, or use another server."
+    sentence = "Expected room for a stream, but {count} are open ({setting}). Close one, or use another server."
 
 
 class ServerDraining(Refusal):

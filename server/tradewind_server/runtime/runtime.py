@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import sqlalchemy as sa
 
 from tradewind_server.clock import SystemClock, to_microseconds
-from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining, StreamsExhausted
+from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.action_limits import ActionLimits
@@ -29,6 +29,7 @@ from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
+from tradewind_server.runtime.streams import Streams
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
 from tradewind_server.runtime.workers import BEAT_SECONDS, Workers
@@ -89,6 +90,7 @@ class Runtime:
         self.server_id = ids.opaque()[:12]
         self.desk = Desk()
         self.hub = Hub()
+        self.streams = Streams(settings)
         self.tails = Tails(database, self.read)
         self.consumers = Consumers(self.read)
         #: Set when a webhook may have to be sent to that was not before.
@@ -227,16 +229,6 @@ class Runtime:
             return await self._loop.run_in_executor(self._readers, contextvars.copy_context().run, work)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise DatabaseUnavailable(problem=str(error.orig).split("\n", 1)[0]) from error
-
-    def check_streams(self) -> None:
-        """Let one more stream of a watcher in.
-
-        Raises:
-            StreamsExhausted: there are as many as may be.
-        """
-        limit = self.settings.max_streams
-        if self.hub.count + self.tails.count >= limit:
-            raise StreamsExhausted(count=limit, setting="max_streams")
 
     @property
     def is_draining(self) -> bool:

@@ -124,7 +124,7 @@ const (
 	// The command queue is at its bound; retry after the given delay. RESOURCE_EXHAUSTED.
 	// Metadata: count, setting.
 	ErrorReason_ERROR_REASON_QUEUE_FULL ErrorReason = 31
-	// The server serves as many streams as it may. RESOURCE_EXHAUSTED.
+	// The server serves as many streams as it may, or as many of this client. RESOURCE_EXHAUSTED.
 	// Metadata: count, setting.
 	ErrorReason_ERROR_REASON_STREAMS_EXHAUSTED ErrorReason = 32
 	// The server is going down; another one, or the same a little later, will serve. UNAVAILABLE.

@@ -149,7 +149,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: count, setting.
     """
     ERROR_REASON_STREAMS_EXHAUSTED: _ErrorReason.ValueType  # 32
-    """The server serves as many streams as it may. RESOURCE_EXHAUSTED.
+    """The server serves as many streams as it may, or as many of this client. RESOURCE_EXHAUSTED.
     Metadata: count, setting.
     """
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 33
@@ -410,7 +410,7 @@ ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 31
 Metadata: count, setting.
 """
 ERROR_REASON_STREAMS_EXHAUSTED: ErrorReason.ValueType  # 32
-"""The server serves as many streams as it may. RESOURCE_EXHAUSTED.
+"""The server serves as many streams as it may, or as many of this client. RESOURCE_EXHAUSTED.
 Metadata: count, setting.
 """
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 33
