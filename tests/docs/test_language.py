@@ -14,7 +14,7 @@ from tests.docs.blocks import Block, blocks
 from tests.lang.conftest import FixedFacts
 from tradewind_server.lang import Source as File
 from tradewind_server.lang import check, documents, numbers, tasks, transitions, values, workflows
-from tradewind_server.lang.check import WORKBOOK
+from tradewind_server.lang.checking import WORKBOOK
 from tradewind_server.lang.expressions import Scope, budget, compile_template, yaql_expression, yaql_library
 from tradewind_server.lang.expressions.jinja_sandbox import sandbox
 from tradewind_server.lang.specs import EngineCommand

@@ -34,12 +34,12 @@ def test_rule_holds_everywhere(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("rule", "where", "text"),
     [
-        (rules.import_faults, "lang/check.py", "from tradewind_server.engine import decide"),
+        (rules.import_faults, "lang/checking.py", "from tradewind_server.engine import decide"),
         (rules.import_faults, "engine/tasks.py", "from tradewind_server.store import schema"),
         (rules.import_faults, "engine/tasks.py", "from tradewind_server import store"),
         (rules.import_faults, "engine/tasks.py", "import tradewind_server.clock"),
         (rules.import_faults, "engine/tasks.py", "import sqlalchemy as sa"),
-        (rules.import_faults, "lang/check.py", "import logging"),
+        (rules.import_faults, "lang/checking.py", "import logging"),
         (rules.import_faults, "store/loading.py", "from tradewind_server.clock import SystemClock"),
         (rules.import_faults, "store/loading.py", "from tradewind_server.ids import SystemIds"),
         (

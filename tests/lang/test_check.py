@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tradewind_server.lang import Source, check
-from tradewind_server.lang.check import Kind
+from tradewind_server.lang.checking import Kind
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.specs import EngineCommand, InputSpec, OnClause, Publish, Retry, Transition
 

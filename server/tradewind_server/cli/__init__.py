@@ -8,6 +8,6 @@ Exit codes: 0 it is done; 1 it was refused, or what was asked for did not succee
 used; 3 no server answers; 130 stopped by Ctrl-C.
 """
 
-from tradewind_server.cli.app import main
+from tradewind_server.cli.entry import main
 
 __all__ = ["main"]

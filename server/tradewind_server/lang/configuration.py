@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradewind_server.lang import documents
-from tradewind_server.lang.check import Source
+from tradewind_server.lang.checking import Source
 from tradewind_server.lang.problems import Problem, Problems
 from tradewind_server.lang.reader import Keyword, Reader
 

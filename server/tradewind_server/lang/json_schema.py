@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from tradewind_server.lang.check import WORKBOOK
+from tradewind_server.lang.checking import WORKBOOK
 from tradewind_server.lang.reader import Keyword, Schema, table_schema
 from tradewind_server.lang.tasks import DIRECT_TASK, REVERSE_TASK
 from tradewind_server.lang.tasks import IGNORED as IGNORED_IN_TASK

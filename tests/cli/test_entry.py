@@ -1,0 +1,35 @@
+"""Which commands there are, and that a process loads only the one it was asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import typer
+
+from tradewind_server.cli.entry import COMMANDS, GROUPS, application
+
+
+def names(app: typer.Typer) -> set[str]:
+    """Return the commands and groups of a command line."""
+    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_table_has_every_command_and_its_room() -> None:
+    """Each room brings what the table says, and nothing else."""
+    assert names(application()) == COMMANDS.keys() | GROUPS.keys()
+    for room in set(COMMANDS.values()):
+        asked = {name for name, its in COMMANDS.items() if its == room}
+        assert names(application([min(asked)])) == asked
+    for group in GROUPS:
+        assert names(application([group])) == {group}
+
+
+def test_command_that_speaks_to_a_server_does_not_load_the_language() -> None:
+    """With its libraries that takes longer than all else."""
+    script = (
+        "import sys; from tradewind_server.cli.entry import application; application(['ps']); "
+        "print({'yaql', 'jinja2', 're2', 'sqlalchemy'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
