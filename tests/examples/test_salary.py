@@ -52,7 +52,7 @@ def test_demo_shows_approval_failure_and_crash() -> None:
 @pytest.mark.slow
 def test_month_end_pays_everybody_once() -> None:
     """Forty employees: 16 without a bonus, 2 whose bonus is large. The same start once more pays nobody again."""
-    command = [sys.executable, SALARY / "month_end.py", "40"]
+    command = [sys.executable, str(SALARY / "month_end.py"), "40"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=100)
     assert done.returncode == 0, done.stdout
     assert "mira approves 24 at once" in done.stdout
