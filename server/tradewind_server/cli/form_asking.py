@@ -36,17 +36,6 @@ def fill_in(form: Mapping[str, Any], draft: values.Value) -> dict[str, values.Va
     return data
 
 
-def described(form: Mapping[str, Any]) -> list[str]:
-    """Return each property of *form* in words: `amount (number)`, `comment (string, optional)`."""
-    found = []
-    for name, schema in (form.get("properties") or {}).items():
-        type_ = schema.get("type") if isinstance(schema, dict) else None
-        words = [type_] if isinstance(type_, str) else []
-        words += [] if name in form.get("required", ()) else ["optional"]
-        found.append(f"{name} ({', '.join(words)})" if words else str(name))
-    return found
-
-
 def _ask(name: str, schema: dict[str, Any], default: values.Value, *, is_required: bool) -> values.Value:
     default = schema.get("default") if default is None else default
     question = _question(name, schema, is_required)

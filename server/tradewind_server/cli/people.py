@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -130,13 +130,24 @@ def _shown(item: HumanTask) -> Group:
     ways = [f"{name}{' (with a reason)' if needs else ''}" for name, needs in item.outcomes.items()]
     lines.append(f"Outcomes: {', '.join(ways)}")
     if isinstance(item.form, dict) and item.form.get("properties"):
-        lines.append(f"Form: {', '.join(form_asking.described(item.form))}")
+        lines.append(f"Form: {', '.join(_fields(item.form))}")
     if item.draft is not None:
         lines.append(f"Draft: {values.encode(item.draft).decode()}")
     lines.append(_who(item))
     for what, moment in (("Due", item.due_at), ("Expires", item.expires_at)):
         lines += [] if moment is None else [f"{what}: {moment:%Y-%m-%d %H:%M} UTC"]
     return Group(*lines)
+
+
+def _fields(form: Mapping[str, Any]) -> list[str]:
+    """Return what a form asks for in words: `amount (number)`, `comment (string, optional)`."""
+    found = []
+    for name, schema in form["properties"].items():
+        type_ = schema.get("type") if isinstance(schema, dict) else None
+        words = [type_] if isinstance(type_, str) else []
+        words += [] if name in form.get("required", ()) else ["optional"]
+        found.append(f"{name} ({', '.join(words)})" if words else str(name))
+    return found
 
 
 def _who(item: HumanTask) -> str:
