@@ -6,7 +6,7 @@ PY := .venv/bin/python
 GO_PLUGINS := .tools/bin/.ok
 CASES ?= tests/conformance/cases
 
-.PHONY: help demo test go lint types protos protos-check release verify bench conformance chaos check-watch clean
+.PHONY: help demo month-end test go lint types protos protos-check release verify bench conformance chaos check-watch clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -28,6 +28,9 @@ $(GO_PLUGINS):
 
 demo: $(VENV) bonus-worker ## Run the salary process: workers, an approval, a failure with its SMS, a killed server
 	@$(PY) examples/salary/demo.py
+
+month-end: $(VENV) bonus-worker ## Pay 1,000 salaries with one bulk approval, and say how long it took (EMPLOYEES=n)
+	@$(PY) examples/salary/month_end.py $(EMPLOYEES)
 
 # The Go compiler's cache then makes the demo's own build a matter of a second.
 .PHONY: bonus-worker

@@ -29,7 +29,7 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     server = ("-m", "tradewind_server.cli", "server", "--listen", address, "--database", "")
-    programs = (server, (str(SALARY / "accounting.py"), address), (str(SALARY / "bonus.py"), address))
+    programs = (server, *((str(SALARY / f"{name}.py"), address) for name in ("accounting", "bonus", "directory")))
     running = [subprocess.Popen([sys.executable, *arguments], env=os.environ) for arguments in programs]
     try:
         PICTURE.write_text(draw(address))
@@ -45,7 +45,7 @@ def draw(address: str) -> str:
     with tradewind.connect(address) as client:
         client.deploy(SALARY / "salary.yaml")
         given = {"employee_id": "e-17", "month": "2026-11"}
-        execution_id = client.start("salary", given, business_key="e-17/2026-11").id
+        execution_id = client.start("salary", given, external_id="2026-11/e-17", business_key="e-17").id
         for event in client.watch(execution_id):
             if event.task == "approve_bonus" and event.task_state == "RUNNING":
                 break

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -74,7 +76,15 @@ def test_what_is_in_the_inbox_is_shown_claimed_and_decided(story: Story) -> None
     shown = answer(story, "alice", "task", "show", id_)
     assert (shown["show"], shown["draft"]) == ({"amount": Decimal("10.50")}, {"comment": "so"})
     assert [entry["type"] for entry in shown["entries"]][-1] == "HumanTaskCommented"
-    assert b"10.50" in run(story, "alice", "task", "show", id_).stdout
+    said = run(story, "alice", "task", "show", id_).stdout.decode()
+    for line in (
+        "amount: 10.50",
+        "Form: comment (string, optional)",
+        'Draft: {"comment":"so"}',
+        "With: alice",
+        "draft saved by",
+    ):
+        assert line in said
 
     assert answer(story, "alice", "task", "delegate", id_, "fred", "--note", "yours")["owner"] == "alice"
     assert answer(story, "fred", "task", "release", id_)["assignee"] == "alice"
@@ -83,6 +93,19 @@ def test_what_is_in_the_inbox_is_shown_claimed_and_decided(story: Story) -> None
     assert (done["done_by"], done["outcome"]) == ("gil", "approve")
     assert id_ not in {item["id"] for item in answer(story, "alice", "inbox")}
     assert id_ in {item["id"] for item in answer(story, "alice", "inbox", "--scope", "all")}
+
+
+@pytest.mark.slow
+def test_show_says_how_long_a_process_has_waited_until_now(story: Story) -> None:
+    """Not until its last event: nothing happens while a person thinks."""
+    execution_id = begin(story, "7").removesuffix("/a1")
+    began = time.monotonic()
+    answer(story, "alice", "inbox")
+    waited = time.monotonic() - began
+    shown = run(story, "alice", "show", execution_id).stdout.decode()
+    spans = [float(seconds) for seconds in re.findall(r"RUNNING\s+([0-9.]+) s", shown)]
+    assert len(spans) == 2
+    assert min(spans) > waited - 0.1, shown
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -94,7 +95,7 @@ class Story:
         log = (self.folder / ".log").open("ab")
         with log:
             process = subprocess.Popen(
-                ["bash", "-c", command],
+                ["bash", "-c", command.replace(DEFAULT_ADDRESS, self.address)],
                 cwd=self.folder,
                 env=self._environment,
                 stdout=log,
@@ -102,6 +103,6 @@ class Story:
                 start_new_session=True,
             )
         self._background.append(process)
-        if command in ("tradewind dev", "tradewind server"):
+        if re.search(r"\btradewind (dev|server)\b", command):
             listens = wait_until_it_listens(self.address, process, SECONDS)
             assert listens, f"no server on {self.address}: {(self.folder / '.log').read_text()}"

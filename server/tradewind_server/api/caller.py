@@ -62,7 +62,7 @@ def person() -> Person:
     """
     identity = _identity.get()
     if not identity.name:
-        raise PersonUnknown(problem="the call names nobody: give a token, or the metadata 'x-tradewind-user'")
+        raise PersonUnknown(problem="the call names nobody: give a token, or the metadata 'x-tradewind-user' (--user)")
     return Person(identity.name, identity.groups, MANAGE in identity.rights)
 
 

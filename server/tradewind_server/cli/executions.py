@@ -14,6 +14,7 @@ from tradewind_server.cli.given import read_object
 from tradewind_server.cli.output import state_text
 from tradewind_server.cli.picture import event_line, execution_picture, gather, progress_text
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
+from tradewind_server.clock import SystemClock
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the execution.")]
 Message = Annotated[str, typer.Option(help="Why, for those who look later.")]
@@ -94,7 +95,7 @@ def show(session: Session, execution_id: Id) -> None:
     """Show an execution with its tasks, child executions and what it waits for."""
     with session.client() as client:
         view = gather(client, execution_id)
-    picture = execution_picture(view)
+    picture = execution_picture(view, SystemClock().now())
     if view.progress and not view.execution.is_final:
         picture = Group(picture, Text(progress_text(view.progress), "dim"))
     session.output.record(view.record(), picture)

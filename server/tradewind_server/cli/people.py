@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -107,13 +108,18 @@ def show(session: Session, id: Id) -> None:
     with session.client() as client:
         item, entries = client.people.get(id), list(client.people.entries(id))
     lines = [
-        f"{each.at:%Y-%m-%d %H:%M:%S}  {each.type.removeprefix('HumanTask').lower()}"
+        f"{each.at:%Y-%m-%d %H:%M:%S}  {_words(each.type)}"
         f"{f' by {each.by}' if each.by else ''}{f' to {each.to}' if each.to else ''}"
         f"{f': {each.outcome}' if each.outcome else ''}{f'  ({each.text})' if each.text else ''}"
         for each in entries
     ]
     record = {**records.human_task(item), "entries": [records.human_task_entry(each) for each in entries]}
     session.output.record(record, Group(_shown(item), "", *lines))
+
+
+def _words(type_: str) -> str:
+    """Return the type of an event about a human task in words: HumanTaskDraftSaved -> draft saved."""
+    return " ".join(re.findall("[A-Z][a-z]*", type_.removeprefix("HumanTask"))).lower()
 
 
 def _shown(item: HumanTask) -> Group:
@@ -123,7 +129,33 @@ def _shown(item: HumanTask) -> Group:
         lines.append(f"  {name}: {value if isinstance(value, str) else values.encode(value).decode()}")
     ways = [f"{name}{' (with a reason)' if needs else ''}" for name, needs in item.outcomes.items()]
     lines.append(f"Outcomes: {', '.join(ways)}")
+    if isinstance(item.form, dict) and item.form.get("properties"):
+        lines.append(f"Form: {', '.join(_fields(item.form))}")
+    if item.draft is not None:
+        lines.append(f"Draft: {values.encode(item.draft).decode()}")
+    lines.append(_who(item))
+    for what, moment in (("Due", item.due_at), ("Expires", item.expires_at)):
+        lines += [] if moment is None else [f"{what}: {moment:%Y-%m-%d %H:%M} UTC"]
     return Group(*lines)
+
+
+def _fields(form: Mapping[str, Any]) -> list[str]:
+    """Return what a form asks for in words: `amount (number)`, `comment (string, optional)`."""
+    found = []
+    for name, schema in form["properties"].items():
+        type_ = schema.get("type") if isinstance(schema, dict) else None
+        words = [type_] if isinstance(type_, str) else []
+        words += [] if name in form.get("required", ()) else ["optional"]
+        found.append(f"{name} ({', '.join(words)})" if words else str(name))
+    return found
+
+
+def _who(item: HumanTask) -> str:
+    if item.done_by:
+        return f"Decided: {item.outcome} by {item.done_by}"
+    if item.assignee:
+        return f"With: {item.assignee}{f', for {item.owner}' if item.owner not in ('', item.assignee) else ''}"
+    return f"Asked: {', '.join([*item.users, *(f'group {name}' for name in item.groups)])}"
 
 
 def _does(session: Session, call: Callable[[Client], HumanTask], said: str) -> None:

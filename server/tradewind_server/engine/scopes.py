@@ -21,7 +21,7 @@ from tradewind_server.lang.specs import WorkflowSpec
 class StateFacts:
     """The facts of one execution at one moment, for the expressions of one task or of the execution itself."""
 
-    __slots__ = ("at", "counter", "current", "outcome", "spec", "state")
+    __slots__ = ("at", "counter", "current", "outcome", "reason", "spec", "state")
 
     def __init__(self, spec: WorkflowSpec, state: Execution, at: datetime, current: Task | None) -> None:
         self.spec = spec
@@ -31,6 +31,8 @@ class StateFacts:
         self.counter = 0
         #: How the current task is about to end; what it publishes and its guards see that already.
         self.outcome: TaskState | None = None
+        #: Why it ends so, if it fails.
+        self.reason = ""
 
     def env(self) -> Mapping[str, object]:
         """Return the environment the root execution was started with."""
@@ -54,7 +56,7 @@ class StateFacts:
         """Return the latest task called *name*, the current one without a name, or None."""
         current = self.current
         if current is not None and (name is None or name == current.name):
-            return task_fact(self.state, current, self.outcome)
+            return task_fact(self.state, current, self.outcome, self.reason)
         latest = self.state.latest.get(name) if name is not None else None
         return task_fact(self.state, self.state.tasks[latest]) if latest else None
 
@@ -65,14 +67,14 @@ class StateFacts:
             KeyError: there is no such task or field.
         """
         current = self.current
-        outcome = None
+        outcome, reason = None, ""
         if current is not None and (name is None or name == current.name):
-            task, outcome = current, self.outcome
+            task, outcome, reason = current, self.outcome, self.reason
         else:
             task = self.state.tasks[self.state.latest[name or ""]]
         if part == "result":
             return task_result(self.state, task)
-        return task_fact(self.state, task, outcome)[part]
+        return task_fact(self.state, task, outcome, reason)[part]
 
     def tasks(
         self, execution_id: str | None, recursive: bool, state: str | None, flat: bool
@@ -128,14 +130,14 @@ def task_word(task: Task, state: TaskState) -> str:
     return "IDLE" if state is TaskState.PAUSED and not task.open_actions else TASK_WORDS[state]
 
 
-def task_fact(state: Execution, task: Task, outcome: TaskState | None = None) -> dict[str, object]:
-    """Return what `task(name)` shows."""
+def task_fact(state: Execution, task: Task, outcome: TaskState | None = None, reason: str = "") -> dict[str, object]:
+    """Return what `task(name)` shows; of one that is about to end, with that *outcome* and *reason*."""
     return {
         "id": str(task.id),
         "name": task.name,
         "spec": {"name": task.name},
         "state": task_word(task, outcome or task.state),
-        "state_info": task.message or None,
+        "state_info": reason or task.message or None,
         "result": task_result(state, task),
         "published": {name: task.outbound.values[name] for name in task.published},
         "type": _kind(state, task).upper(),
@@ -172,6 +174,7 @@ def task_scope(
     task: Task | None,
     extra: Mapping[str, object],
     outcome: TaskState | None = None,
+    reason: str = "",
 ) -> Scope:
     """Return what input, with-items, policies, publish and guards of a task see; *extra* comes first (R18)."""
     system: dict[str, object] = {"__env": state.env, "__execution": {"id": state.id}}
@@ -180,6 +183,7 @@ def task_scope(
     layers = (context.values, system, state.variables.values, state.input)
     facts = StateFacts(spec, state, at, task)
     facts.outcome = outcome
+    facts.reason = reason
     return Scope((extra, *layers) if extra else layers, facts)
 
 

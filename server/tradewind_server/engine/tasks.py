@@ -198,12 +198,12 @@ def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry
     reason = reason[:MAX_MESSAGE]
     spec = d.task_spec(task)
     try:
-        scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome)
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome, reason)
         published, globals_ = _publish(spec, outcome, scope)
         after = _outbound_scope(scope, published, globals_)
         if outcome is TaskState.SUCCEEDED and spec.fail_on is not None and is_truthy(spec.fail_on.evaluate(after)):
             outcome, reason = TaskState.FAILED, "Failed by fail-on."
-            scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome)
+            scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome, reason)
             after = _outbound_scope(scope, published, globals_)
         if may_retry and spec.retry is not None and _retry(d, task, spec, outcome, after):
             return
@@ -222,7 +222,7 @@ def _fail_by_on_error(d: Decision, task: Task, reason: str) -> None:
     """Take on-error without those parts of publish-on-error and on-complete that are wrong themselves (R12)."""
     spec = d.task_spec(task)
     try:
-        scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, TaskState.FAILED)
+        scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, TaskState.FAILED, reason)
         branch: dict[str, object] = {}
         globals_: dict[str, object] = {}
         _publish_clause(spec.on_error, scope, branch, globals_)

@@ -114,7 +114,8 @@ def taken(spec: WorkflowSpec, log: Sequence[StoredEvent]) -> Iterator[tuple[e.Ev
         if isinstance(event, e.TaskSucceeded | e.TaskFailed | e.TaskSkipped):
             task, outcome = state.tasks[event.task], _OUTCOMES[type(event)]
             seen = {**event.globals, **event.published}
-            scope = task_scope(spec, state, at, task.context, task, seen, outcome)
+            reason = event.message if isinstance(event, e.TaskFailed) else ""
+            scope = task_scope(spec, state, at, task.context, task, seen, outcome, reason)
             asked = [_first(spec.tasks[task.name], group, scope) for group in _ASKED[outcome]]
             yield event, [branch for found in asked for branch in found]
         evolve(state, event, at)

@@ -1,0 +1,102 @@
+"""Servers die while people decide: what somebody was answered is what counts, and there is one decision of each."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.crash.drive import ServerProcess
+from tradewind import TradewindError, connect
+
+pytestmark = pytest.mark.slow
+
+WORKFLOW = """
+version: '2.0'
+bonus:
+  output: {said: <% $.said %>, by: <% $.by %>}
+  tasks:
+    approve:
+      human: {title: Approve, groups: heads, outcomes: [approve, reject]}
+      publish: {said: <% task().result.outcome %>, by: <% task().result.by %>}
+      on-success:
+        - noop: <% task().result.outcome in [approve, reject] %>
+"""
+COUNT = 240
+#: Answers after each of which the server is killed.
+KILLS = (40, 150, 300)
+SECONDS = 60.0
+
+
+class Answers:
+    """What the deciders were answered, and a signal for how many answers there are."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        #: Human task -> user -> outcome, or why not.
+        self.of: dict[str, dict[str, str]] = {}
+        self.count = 0
+
+    def add(self, id_: str, user: str, answer: str) -> None:
+        """Note an answer."""
+        with self._changed:
+            self.of.setdefault(id_, {})[user] = answer
+            self.count += 1
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        """Wait until there are so many."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count >= count, SECONDS), f"{self.count} answers of {count}"
+
+
+def decide(address: str, user: str, outcome: str, ids: list[str], answers: Answers) -> None:
+    """Decide each, over all restarts of the server."""
+    with connect(address, user=user, groups=["heads"], patience=SECONDS) as client:
+        for id_ in ids:
+            try:
+                done = client.people.submit(client.people.get(id_), outcome)
+                answers.add(id_, user, done.outcome)
+            except TradewindError as error:
+                answers.add(id_, user, error.reason)
+
+
+def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path) -> None:
+    """The answer that a kill swallowed is given to the repeated call: nobody is refused for his own decision."""
+    server = ServerProcess(str(tmp_path / "people.db"), tmp_path / "server.log")
+    server.start()
+    answers = Answers()
+    try:
+        with connect(server.address, patience=SECONDS) as client:
+            client.deploy(("bonus.yaml", WORKFLOW))
+            started = client.start_many([("bonus", None, {})] * COUNT)
+            ids = [f"{execution.id}/a1" for execution in started if not isinstance(execution, TradewindError)]
+            parts = [ids[n::4] for n in range(4)]
+            with ThreadPoolExecutor(8) as pool:
+                deciding = [
+                    pool.submit(decide, server.address, user, outcome, part, answers)
+                    for part in parts
+                    for user, outcome in (("alice", "approve"), ("ben", "reject"))
+                ]
+                for count in KILLS:
+                    answers.wait(count)
+                    server.kill()
+                    server.start()
+                for each in deciding:
+                    each.result(SECONDS)
+            outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
+            completed = {
+                id_: [entry.by for entry in client.people.entries(id_) if entry.outcome] for id_ in ids[:: COUNT // 24]
+            }
+    finally:
+        server.kill()
+    assert len(outputs) == len(answers.of) == COUNT
+    wanted = {"alice": "approve", "ben": "reject"}
+    for id_, output in outputs.items():
+        [winner] = [user for user, answer in answers.of[id_].items() if answer == wanted[user]]
+        assert output == {"said": wanted[winner], "by": winner}
+        assert set(answers.of[id_].values()) == {wanted[winner], "HUMAN_TASK_CLOSED"}
+    assert completed == {id_: [outputs[id_]["by"]] for id_ in completed}
+    assert {output["by"] for output in outputs.values()} == {"alice", "ben"}
