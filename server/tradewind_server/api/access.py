@@ -26,7 +26,9 @@ from tradewind_server.errors import NamespaceDenied, Unauthenticated
 EVERY_NAMESPACE = "*"
 #: May give human tasks to others and take them back.
 MANAGE = "manage-human-tasks"
-RIGHTS = frozenset({MANAGE})
+#: Sees the values of sensitive names.
+SEE_SENSITIVE = "see-sensitive-values"
+RIGHTS = frozenset({MANAGE, SEE_SENSITIVE})
 #: A signature is taken for so long, and so far ahead: clocks differ.
 _SIGNATURE_SECONDS = 60
 _SIGNED = ("user", "groups", "namespaces", "rights", "at")

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tradewind_server.api import convert
-from tradewind_server.api.access import MANAGE, Access, Identity
+from tradewind_server.api.access import MANAGE, SEE_SENSITIVE, Access, Identity
 from tradewind_server.engine.commands import Person
 from tradewind_server.errors import FieldInvalid, PersonUnknown
 from tradewind_server.store.records import Provenance
@@ -53,6 +53,21 @@ def person() -> Person:
     if not identity.name:
         raise PersonUnknown(problem="the call names nobody: give a token, or the metadata 'x-tradewind-user'")
     return Person(identity.name, identity.groups, MANAGE in identity.rights)
+
+
+def sees_sensitive() -> bool:
+    """Tell whether the caller may see the values of sensitive names."""
+    return SEE_SENSITIVE in _identity.get().rights
+
+
+def caller_name() -> str:
+    """Return who calls, "" for nobody known."""
+    return _identity.get().name
+
+
+def caller_groups() -> frozenset[str]:
+    """Return the groups of who calls."""
+    return _identity.get().groups
 
 
 def provenance(context: Any, command: str, request_id: str) -> Provenance:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tradewind.v1 import action_pb2, definition_pb2, execution_pb2, failure_pb2, task_pb2
 from tradewind_server.api import convert
+from tradewind_server.api.sight import Sight
 from tradewind_server.engine import events as e
 from tradewind_server.engine.state import Cause
 from tradewind_server.engine.tasks import TIMED_OUT
@@ -33,7 +34,7 @@ Bodies = Mapping[tuple[str, int], e.Event]
 
 
 def executions(
-    connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
+    sight: Sight, connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
 ) -> list[execution_pb2.Execution]:
     """Return executions with their task counts, and with payloads if *full*."""
     counts = reads.task_counts(connection, [row.id for row in rows])
@@ -44,7 +45,9 @@ def executions(
         if revision and full
     ]
     bodies = reads.events_at(connection, dialect, keys)
-    return [_execution(row, counts.get(row.id, {}), bodies, full=full) for row in rows]
+    found = [_execution(row, counts.get(row.id, {}), bodies, full=full) for row in rows]
+    sight.show(connection, ((message.id, message) for message in found))
+    return found
 
 
 def _execution(row: Any, counts: Mapping[str, int], bodies: Bodies, *, full: bool) -> execution_pb2.Execution:
@@ -143,7 +146,7 @@ def snapshot(picture: Snapshot) -> execution_pb2.Execution:
 
 
 def tasks(
-    connection: sa.Connection, dialect: Dialect, execution_id: str, rows: Sequence[Any], *, full: bool
+    sight: Sight, connection: sa.Connection, dialect: Dialect, execution_id: str, rows: Sequence[Any], *, full: bool
 ) -> list[task_pb2.Task]:
     """Return tasks with what their actions tell, and with payloads if *full*."""
     actions: dict[int, list[Any]] = {}
@@ -158,7 +161,9 @@ def tasks(
         )
         wanted.add(row.published_revision if full else 0)
     bodies = reads.events_at(connection, dialect, [(execution_id, revision) for revision in wanted if revision])
-    return [_task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows]
+    found = [_task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows]
+    sight.show(connection, ((execution_id, message) for message in found))
+    return found
 
 
 def detail_of(row: Any) -> TaskDetail:
@@ -250,7 +255,9 @@ _ENDED = {
 }
 
 
-def actions(connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool) -> list[action_pb2.Action]:
+def actions(
+    sight: Sight, connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
+) -> list[action_pb2.Action]:
     """Return actions, with payloads if *full*."""
     keys = [
         (row.execution_id, revision)
@@ -266,6 +273,7 @@ def actions(connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *,
         checkpoint = checkpoints.get((row.execution_id, row.action_id))
         if checkpoint is not None:
             message.checkpoint.CopyFrom(convert.raw_payload(checkpoint))
+    sight.show(connection, ((message.execution_id, message) for message in messages))
     return messages
 
 
@@ -315,9 +323,11 @@ def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
     return message
 
 
-def log_lines(rows: Sequence[Any]) -> list[action_pb2.LogLine]:
-    """Return lines of the logs of actions."""
-    return [
+def log_lines(
+    sight: Sight, connection: sa.Connection, execution_id: str, rows: Sequence[Any]
+) -> list[action_pb2.LogLine]:
+    """Return lines of the logs of actions of one execution."""
+    found = [
         action_pb2.LogLine(
             number=row.number,
             at=convert.timestamp(row.at),
@@ -328,6 +338,8 @@ def log_lines(rows: Sequence[Any]) -> list[action_pb2.LogLine]:
         )
         for row in rows
     ]
+    sight.show(connection, ((execution_id, line) for line in found))
+    return found
 
 
 # --- definitions ---------------------------------------------------------------------------------

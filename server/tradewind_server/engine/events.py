@@ -34,6 +34,8 @@ class ExecutionStarted(Event, frozen=True, gc=False):
     initiator: str = ""
     #: Of its tasks, unless they say another one.
     priority: int = 0
+    #: Names whose values only those may see who have a right to.
+    sensitive: list[str] = []
 
 
 class ExecutionPaused(Event, frozen=True, gc=False):

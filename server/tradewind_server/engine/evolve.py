@@ -45,6 +45,7 @@ def create(event: e.ExecutionStarted, at: datetime) -> Execution:
         updated_at=at,
         initiator=event.initiator,
         priority=event.priority,
+        sensitive=event.sensitive,
     )
 
 

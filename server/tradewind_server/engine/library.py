@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.specs import AdhocActionSpec, TaskSpec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
 
 
@@ -21,6 +21,9 @@ class Library(Protocol):
 
     def signature(self, name: str) -> Signature | None:
         """Return what the built-in action *name* takes; None when it is not built in."""
+
+    def sensitive(self, spec: WorkflowSpec) -> Sequence[str]:
+        """Return the names that *spec* and the workflows that it can call mark as sensitive."""
 
     @property
     def open_world(self) -> bool:
@@ -45,6 +48,9 @@ class FixedLibrary:
     open_world: bool = True
     max_payload_bytes: int = 1024 * 1024
     max_tasks: int = 100_000
+    _sensitive: dict[str, tuple[WorkflowSpec, Sequence[str]]] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def workflow(self, name: str) -> WorkflowSpec | None:
         """Return the workflow called *name*."""
@@ -57,3 +63,33 @@ class FixedLibrary:
     def signature(self, name: str) -> Signature | None:
         """Return what the built-in action *name* takes."""
         return self.signatures.get(name)
+
+    def sensitive(self, spec: WorkflowSpec) -> Sequence[str]:
+        """Return the names that *spec* and the workflows that it can call mark as sensitive."""
+        known = self._sensitive.get(spec.name)
+        if known is None or known[0] is not spec:
+            names = {name for found in self._called(spec) for name in found.sensitive}
+            known = self._sensitive[spec.name] = (spec, sorted(names))
+        return known[1]
+
+    def _called(self, spec: WorkflowSpec) -> Iterator[WorkflowSpec]:
+        """Give *spec* and all that it can call; a name that an expression gives may be any."""
+        seen, todo = {spec.name}, [spec]
+        while todo:
+            found = todo.pop()
+            yield found
+            for task in found.tasks.values():
+                for called in self._callees(found, task) if task.kind == "workflow" else ():
+                    if called.name not in seen:
+                        seen.add(called.name)
+                        todo.append(called)
+
+    def _callees(self, spec: WorkflowSpec, task: TaskSpec) -> Iterator[WorkflowSpec]:
+        if not task.callee.is_constant:
+            yield from self.workflows.values()
+            return
+        name = str(task.callee.source)
+        qualified = f"{spec.workbook}.{name}" if spec.workbook else name
+        called = self.workflows.get(qualified) or self.workflows.get(name)
+        if called is not None:
+            yield called

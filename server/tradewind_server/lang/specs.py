@@ -186,6 +186,8 @@ class WorkflowSpec:
     type: Literal["direct", "reverse"] = "direct"
     description: str = ""
     tags: tuple[str, ...] = ()
+    #: Names whose values only those may see who have a right to, sorted: its own and those of its forms.
+    sensitive: tuple[str, ...] = ()
     #: Name of the workbook it stands in, or "". Members are called `<workbook>.<member>`.
     workbook: str = ""
     input: tuple[InputSpec, ...] = ()

@@ -252,6 +252,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     task_counts: Mapping[str, int] = {}
     #: Id of the task a rerun or skip was about.
     task_id: int = 0
+    #: Some of its values are not for everybody.
+    is_sensitive: bool = False
 
 
 class Started(msgspec.Struct, frozen=True):
