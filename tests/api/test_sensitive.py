@@ -18,8 +18,10 @@ from tradewind import values
 from tradewind.v1 import action_callback_pb2 as callback_pb
 from tradewind.v1 import (
     action_pb2,
+    definition_pb2,
     definition_service_pb2,
     execution_pb2,
+    failure_pb2,
     subscription_pb2,
     subscription_service_pb2_grpc,
 )
@@ -119,12 +121,15 @@ class Office:
 
     async def offer(self) -> Any:
         """Return the next action, as a worker gets it."""
-        request = callback_pb.PollActionsRequest(worker_id="w", actions=[{"name": "shop.do"}], max_actions=1)
+        request = callback_pb.PollActionsRequest(
+            worker_id="w", actions=[callback_pb.ActionCapability(name="shop.do")], max_actions=1
+        )
         return (await self.served.callback.PollActions(request, **by("worker"))).offers[0]
 
     async def fail(self, offer: Any) -> None:
         """Have the action fail with words and a log that repeat what it was given."""
-        failure = {"code": "BAD", "message": f"no account {IBAN}", "details": values.to_payload([PIN, AMOUNT])}
+        details = values.to_payload([PIN, AMOUNT])
+        failure = failure_pb2.Failure(code="BAD", message=f"no account {IBAN}", details=details)
         log = action_pb2.LogLine(number=1, level=action_pb2.LOG_LEVEL_INFO, message=f"paying {IBAN}")
         request = callback_pb.FailActionRequest(token=offer.token, failure=failure, logs=[log])
         await self.served.callback.FailAction(request, **by("worker"))
@@ -142,8 +147,8 @@ async def office(url: str, folder: Path) -> AsyncIterator[Office]:
 
 
 async def _deploy(served: Served, text: str, namespace: str = "") -> None:
-    from_file = {"name": "file.yaml", "content": text.encode()}
-    request = definition_service_pb2.DeployDefinitionsRequest(namespace=namespace, files=[from_file])
+    file = definition_pb2.DefinitionFile(name="file.yaml", content=text.encode())
+    request = definition_service_pb2.DeployDefinitionsRequest(namespace=namespace, files=[file])
     await served.definitions.DeployDefinitions(request, **by("worker"))
 
 
@@ -161,7 +166,7 @@ async def some(stream: Any, is_last: Any) -> list[bytes]:
 async def everything(office: Office, id_: str, who: str) -> dict[str, bytes]:
     """Return all that somebody gets who asks for all there is about an ended payout, by what was asked."""
     calls, people, as_ = office.served.executions, office.served.people, by(who)
-    of = {"execution_id": id_}
+    of: dict[str, Any] = {"execution_id": id_}
     full = execution_pb2.EXECUTION_VIEW_FULL
     name = f"{id_}/a1"
     ended = {"ExecutionFailed", "ExecutionSucceeded"}
@@ -175,7 +180,7 @@ async def everything(office: Office, id_: str, who: str) -> dict[str, bytes]:
             subscription_pb.CreateSubscriptionRequest(subscription=made, from_beginning=True), **as_
         )
         stream = office.subscriptions.Consume(**as_)
-        await stream.write(subscription_pb.ConsumeRequest(open={"name": f"s-{who}"}))
+        await stream.write(subscription_pb.ConsumeRequest(open=subscription_pb.ConsumeOpen(name=f"s-{who}")))
         return await some(stream, lambda message: is_end(message.events))
 
     watched = pb.WatchExecutionRequest(**of, with_snapshot=True)

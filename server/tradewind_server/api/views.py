@@ -16,7 +16,7 @@ from tradewind_server.engine.state import Cause
 from tradewind_server.engine.tasks import TIMED_OUT
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
-from tradewind_server.store import loading, reads
+from tradewind_server.store import definitions, loading, reads
 from tradewind_server.store.definitions import Definition
 from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
@@ -344,7 +344,11 @@ def log_lines(
 
 # --- definitions ---------------------------------------------------------------------------------
 
-_KINDS = {"workflow": definition_pb2.DEFINITION_KIND_WORKFLOW, "action": definition_pb2.DEFINITION_KIND_ACTION}
+KINDS = {
+    "workflow": definition_pb2.DEFINITION_KIND_WORKFLOW,
+    "action": definition_pb2.DEFINITION_KIND_ACTION,
+    "form": definition_pb2.DEFINITION_KIND_FORM,
+}
 
 
 def definition(found: Definition, *, with_source: bool) -> definition_pb2.Definition:
@@ -353,7 +357,7 @@ def definition(found: Definition, *, with_source: bool) -> definition_pb2.Defini
         namespace=found.namespace,
         workflow_namespace=found.workflow_namespace,
         name=found.name,
-        kind=_KINDS[found.kind],
+        kind=KINDS[found.kind],
         version=found.version,
         content_hash=found.content_hash,
         registry_revision=found.registry_revision,
@@ -365,6 +369,8 @@ def definition(found: Definition, *, with_source: bool) -> definition_pb2.Defini
         deployed_by=convert.actor(found.actor),
         current=found.retired_revision is None,
     )
+    if found.kind == definitions.FORM and with_source:
+        message.form.CopyFrom(convert.payload(definitions.form_of(found)))
     for name, is_required, default in cast("list[tuple[str, bool, object]]", decode(found.inputs)):
         parameter = message.inputs.add(name=name)
         if not is_required:

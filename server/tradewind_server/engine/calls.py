@@ -102,6 +102,8 @@ def schedule(d: Decision, task: Task) -> bool:
 def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Mapping[str, object]) -> None:
     scope = task_scope(d.spec, d.state, d.at, task.context, task, extra)
     if spec.human is not None:
+        if spec.human.form_name and spec.human.form is None:
+            raise TaskError(f"there is no form '{spec.human.form_name}'")
         human_tasks.offer(d, task, spec, index, scope)
         return
     call = resolve(d, spec, scope)

@@ -11,6 +11,7 @@ from typing import Any
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.forms import FormInvalid, check_form
+from tradewind_server.lang.named_forms import check_hints, is_reference
 from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
 from tradewind_server.lang.shapes import (
     COUNT,
@@ -60,10 +61,13 @@ _WHO = {"users": Keyword(_NAMES), "groups": Keyword(_NAMES)}
 
 
 def _read_form(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, str) and is_reference(value):
+        return value
     if not isinstance(value, dict) or not value:
         return reader.wrong(path, value, _FORM.expected)
     try:
         check_form(value)
+        check_hints(value)
     except FormInvalid as problem:
         message = f"Expected a JSON Schema of an object, but {problem}."
         reader.report("form", path, message)
@@ -71,7 +75,11 @@ def _read_form(reader: Reader, value: object, path: Path) -> object:
     return value
 
 
-_FORM = Shape("a JSON Schema of an object", _read_form, {"type": "object", "required": ["type"]})
+_FORM = Shape(
+    "a JSON Schema of an object, or the name of a form",
+    _read_form,
+    {"anyOf": [{"type": "object", "required": ["type"]}, TEXT_SCHEMA]},
+)
 
 
 def _read_outcomes(reader: Reader, value: object, path: Path) -> object:
@@ -215,6 +223,8 @@ def _read_human(reader: Reader, value: object, path: Path) -> object:
     if "title" not in parts:
         return None
     fallback = parts.pop("fallback", {})
+    if isinstance(parts.get("form"), str):
+        parts["form_name"] = parts.pop("form")
     return HumanSpec(**parts, fallback_users=fallback.get("users"), fallback_groups=fallback.get("groups"))
 
 

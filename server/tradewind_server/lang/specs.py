@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from tradewind_server.lang.expressions import Template
 
@@ -113,8 +113,10 @@ class HumanSpec:
     description: Template | None = None
     #: What to decide on: gives a dictionary.
     show: Template | None = None
-    #: JSON Schema of what is filled in; None: nothing is.
+    #: JSON Schema of what is filled in; None: nothing is, or what the form `form_name` asks for.
     form: Mapping[str, object] | None = None
+    #: Name of a deployed form, with @ and a version if that is pinned; "" for none.
+    form_name: str = ""
     #: Each gives a name or a list of names. At least one is there.
     users: Template | None = None
     groups: Template | None = None
@@ -216,3 +218,21 @@ class AdhocActionSpec:
     #: Input of the base action: inline parameters over base-input.
     base_input: Mapping[str, Template] = dataclasses.field(default_factory=dict)
     output: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FormSpec:
+    """A form with a name, for the human tasks of many workflows."""
+
+    name: str
+    line: int
+    #: JSON Schema of an object.
+    schema: Mapping[str, object]
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    workbook: str = ""
+    input: tuple[InputSpec, ...] = ()
+
+
+#: What a file defines.
+Spec: TypeAlias = WorkflowSpec | AdhocActionSpec | FormSpec

@@ -1,7 +1,7 @@
 """Sensitive values: masked for whoever has no right to see them. What is stored, and what workers get, stays exact.
 
-A definition marks names. Under such a name a value is hidden whatever it is. Under another name, or within a text, it is
-found by itself, if it is long enough not to stand there by chance: an execution's values are those that stand under
+A definition marks names. Under such a name a value is hidden whatever it is. Under another name, or within a text, it
+is found by itself, if it is long enough not to stand there by chance: an execution's values are those that stand under
 sensitive names anywhere in its tree.
 """
 
