@@ -186,9 +186,11 @@ def _task(
         updated_at=convert.timestamp(row.updated_at),
     )
     if actions:
-        message.kind = task_pb2.TaskKind.Value(f"TASK_KIND_{actions[0].kind.upper()}")
-        wrappers = actions[0].wrappers
-        message.callee = wrappers.split("\n")[0] if wrappers else actions[0].name
+        own = next((action for action in actions if action.kind != "resolver"), None)
+        kind = "human" if own is None else own.kind
+        message.kind = task_pb2.TaskKind.Value(f"TASK_KIND_{kind.upper()}")
+        wrappers = "" if own is None else own.wrappers
+        message.callee = wrappers.split("\n")[0] if wrappers else kind if own is None else own.name
         message.started_at.CopyFrom(convert.timestamp(min(action.created_at for action in actions)))
         children = [a.child_id for a in actions if a.child_id and a.task_attempt == row.attempt]
         message.child_execution_ids.extend(children[:_MOST_CHILDREN])
@@ -211,7 +213,8 @@ def _task(
 def _accepted(row: Any, detail: TaskDetail, actions: Iterable[Any]) -> list[Any]:
     found: dict[int, Any] = {}
     for action in actions:
-        kept = action.task_attempt >= detail.base_attempt and action.state == "SUCCEEDED"
+        is_result = action.state == "SUCCEEDED" and action.kind != "resolver"
+        kept = action.task_attempt >= detail.base_attempt and is_result
         if action.task_attempt == row.attempt or kept:
             found[action.item_index] = action
     return [found[index] for index in sorted(found)]

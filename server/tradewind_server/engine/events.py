@@ -182,7 +182,7 @@ class ActionScheduled(Event, frozen=True, gc=False):
     name: str
     input: Any
     index: int = 0
-    #: "action", "workflow" or "human"
+    #: "action", "workflow", "human", or "resolver": it says who is asked
     kind: str = "action"
     wrappers: list[str] = []
     asynchronous: bool = False
@@ -265,6 +265,15 @@ class HumanTaskOffered(Event, frozen=True, gc=False):
     is_fallback: bool = False
     #: When it is to be decided.
     due: datetime | None = None
+
+
+class HumanTaskResolved(Event, frozen=True, gc=False):
+    """An action said who is asked."""
+
+    action: int
+    task: int
+    #: Who was said by which action.
+    text: str
 
 
 class HumanTaskChanged(Event, frozen=True, gc=False):

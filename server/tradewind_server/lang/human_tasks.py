@@ -13,6 +13,7 @@ from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.forms import FormInvalid, check_form
 from tradewind_server.lang.named_forms import check_hints, is_reference
 from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
+from tradewind_server.lang.resolvers import or_resolver, split_resolvers
 from tradewind_server.lang.shapes import (
     COUNT,
     TEMPLATES,
@@ -58,6 +59,7 @@ _NAMES = Shape(
     {"anyOf": [TEXT_SCHEMA, {"type": "array", "minItems": 1, "items": TEXT_SCHEMA}]},
 )
 _WHO = {"users": Keyword(_NAMES), "groups": Keyword(_NAMES)}
+_ASKED = {field: Keyword(or_resolver(_NAMES)) for field in _WHO}
 
 
 def _read_form(reader: Reader, value: object, path: Path) -> object:
@@ -204,7 +206,7 @@ HUMAN = {
     "description": Keyword(TEXT_TEMPLATE),
     "show": Keyword(TEMPLATES),
     "form": Keyword(_FORM),
-    **_WHO,
+    **_ASKED,
     "fallback": Keyword(_FALLBACK),
     "separate_from": Keyword(_SEPARATION),
     "outcomes": Keyword(_OUTCOMES),
@@ -225,7 +227,9 @@ def _read_human(reader: Reader, value: object, path: Path) -> object:
     fallback = parts.pop("fallback", {})
     if isinstance(parts.get("form"), str):
         parts["form_name"] = parts.pop("form")
-    return HumanSpec(**parts, fallback_users=fallback.get("users"), fallback_groups=fallback.get("groups"))
+    return HumanSpec(
+        **split_resolvers(parts), fallback_users=fallback.get("users"), fallback_groups=fallback.get("groups")
+    )
 
 
 def _check_priority(reader: Reader, priority: Template | None, path: Path) -> None:

@@ -96,6 +96,14 @@ class Separation:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Resolver:
+    """An action that gives a name or a list of names."""
+
+    action: Template
+    input: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Escalation:
     """Who is asked as well when nobody has decided for some time."""
 
@@ -120,6 +128,9 @@ class HumanSpec:
     #: Each gives a name or a list of names. At least one is there.
     users: Template | None = None
     groups: Template | None = None
+    #: Or an action gives them.
+    users_by: Resolver | None = None
+    groups_by: Resolver | None = None
     #: Who is asked when nobody of these may.
     fallback_users: Template | None = None
     fallback_groups: Template | None = None
@@ -131,6 +142,12 @@ class HumanSpec:
     due: Template | None = None
     #: In the order of `after`.
     escalate: tuple[Escalation, ...] = ()
+
+    @property
+    def resolvers(self) -> list[tuple[str, Resolver]]:
+        """Return what says who is asked, in the order in which it runs, each with the field that it gives."""
+        found = (("users", self.users_by), ("groups", self.groups_by))
+        return [(field, resolver) for field, resolver in found if resolver is not None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

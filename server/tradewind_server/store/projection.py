@@ -263,7 +263,7 @@ _LEAVES_TASK = frozenset(
     {"ActionScheduled", "ActionSucceeded", "ActionFailed", "ActionCancelled", "ActionCancelRequested", "BranchArrived",
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
-     "HumanTaskClosed", "HumanTaskEscalated"}
+     "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskResolved"}
 )  # fmt: skip
 
 

@@ -11,7 +11,16 @@ from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.reader import Reader
-from tradewind_server.lang.specs import AdhocActionSpec, Escalation, HumanSpec, OnClause, Retry, TaskSpec, WorkflowSpec
+from tradewind_server.lang.specs import (
+    AdhocActionSpec,
+    Escalation,
+    HumanSpec,
+    OnClause,
+    Resolver,
+    Retry,
+    TaskSpec,
+    WorkflowSpec,
+)
 
 #: When a template of a task is evaluated: with the loop variables, before the task, at its end, or after publishing.
 Moment: TypeAlias = Literal["item", "before", "publish", "after"]
@@ -97,6 +106,9 @@ def _uses_of_human(path: Path, human: HumanSpec) -> Iterator[Use]:
         fallback = getattr(human, f"fallback_{field}")
         if fallback is not None:
             yield Use("item", (*path, "fallback", field), fallback)
+        resolver = getattr(human, f"{field}_by")
+        if resolver is not None:
+            yield from _uses_of_fields("item", (*path, field), resolver, ("action", "input"))
     for step in human.escalate:
         yield from _uses_of_fields("item", (*path, "escalate"), step, ("after", "users", "groups"))
     for template in human.separate_from.users:
@@ -104,7 +116,7 @@ def _uses_of_human(path: Path, human: HumanSpec) -> Iterator[Use]:
 
 
 def _uses_of_fields(
-    moment: Moment, path: Path, spec: TaskSpec | Retry | HumanSpec | Escalation, fields: tuple[str, ...]
+    moment: Moment, path: Path, spec: TaskSpec | Retry | HumanSpec | Escalation | Resolver, fields: tuple[str, ...]
 ) -> Iterator[Use]:
     for field in fields:
         template = getattr(spec, field)
