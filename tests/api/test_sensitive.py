@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import tests.cli.test_check as command_line
 from tests.api.harness import PATIENCE, Served, serving
 from tests.api.test_webhooks import Receiver, receiving
 from tradewind import values
@@ -248,6 +250,44 @@ async def test_who_has_the_right_sees_all_of_it(database_url: str, tmp_path: Pat
         assert leaks(found).keys() == found.keys()
         assert leaks(found)["events"] == CANARIES
         assert not any(b"***" in data for data in found.values())
+
+
+async def test_a_value_cannot_be_guessed_by_searching(database_url: str, tmp_path: Path) -> None:
+    """The state's message holds it, and is not searched; those of others are."""
+    async with office(database_url, tmp_path) as o:
+        id_ = await ended(o)
+        plain = await o.served.executions.StartExecution(
+            pb.StartExecutionRequest(workflow="one", input=values.to_payload({"n": 1})), **by("reader")
+        )
+        await o.fail(await o.offer())
+        stream = o.served.executions.WatchExecution(
+            pb.WatchExecutionRequest(execution_id=plain.execution.id), **by("worker")
+        )
+        await some(stream, lambda message: any(event.type == "ExecutionFailed" for event in message.events))
+        exact = await o.served.executions.GetExecution(pb.GetExecutionRequest(execution_id=id_), **by("auditor"))
+        assert f"no account {IBAN}" in exact.execution.state_message
+        now = o.served.server.runtime.clock.now()
+        since, until = ((now + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+        filter_ = f'text : "no account DE8937" AND created_at >= "{since}" AND created_at < "{until}"'
+        found = await o.served.executions.ListExecutions(pb.ListExecutionsRequest(filter=filter_), **by("reader"))
+        assert [execution.id for execution in found.executions] == [plain.execution.id]
+
+
+@pytest.mark.slow
+async def test_the_command_line_shows_what_the_token_may_see(database_url: str, tmp_path: Path) -> None:
+    """It is a client like any other."""
+    async with office(database_url, tmp_path) as o:
+        id_ = await ended(o)
+        commands = [("show", id_), ("task", "show", f"{id_}/a1"), ("actions", "list", id_), ("history", id_)]
+
+        async def written(who: str, *command: str) -> bytes:
+            token = ("--address", o.served.address, "--token", f"token-of-{who}", "--json")
+            done = await asyncio.to_thread(command_line.tradewind, *command, *token)
+            assert done.returncode == 0, done.stderr.decode()
+            return done.stdout + done.stderr
+
+        assert leaks({" ".join(command): await written("reader", *command) for command in commands}) == {}
+        assert IBAN.encode() in await written("auditor", "show", id_)
 
 
 async def test_workers_get_the_values(database_url: str, tmp_path: Path) -> None:
