@@ -178,3 +178,24 @@ def test_a_draft_is_offered_and_an_outcome_chosen() -> None:
         form = {"type": "object", "properties": {"comment": {"type": "string"}}}
         assert form_asking.fill_in(form, {"comment": "so"}) == {"comment": "so"}
         assert form_asking.choose({"approve": False, "reject": True}) == "reject"
+
+
+def test_hints_of_a_form_say_how_to_ask() -> None:
+    """In their order, with their help; what is read-only is shown, and what is sensitive is not."""
+    form = {
+        "type": "object",
+        "properties": {
+            "note": {"type": "string"},
+            "pin": {"type": "string", "x-sensitive": True},
+            "employee": {"type": "string", "default": "bob", "x-ui": {"read-only": True}},
+            "days": {"type": "integer", "x-ui": {"order": 1, "help": "whole ones"}},
+        },
+        "required": ["days"],
+    }
+    with CliRunner().isolation(input="3\nfine\n\n") as (out, *_):
+        data = form_asking.fill_in(form, {"pin": "4711"})
+        said = out.getvalue().decode()
+    assert data == {"days": 3, "note": "fine", "pin": "4711", "employee": "bob"}
+    assert said.index("days (whole ones): ") < said.index("note (optional): ") < said.index("pin (optional): ")
+    assert "employee: bob\n" in said
+    assert "4711" not in said

@@ -39,12 +39,14 @@ func (c *Client) Deploy(
 	})
 }
 
-// Definition names a workflow or an ad-hoc action.
+// Definition names a workflow, an ad-hoc action or a form.
 type Definition struct {
 	// Name is its name.
 	Name string
 	// IsAction says that an ad-hoc action is meant, not a workflow.
 	IsAction bool
+	// IsForm says that a form is meant, not a workflow.
+	IsForm bool
 	// WorkflowNamespace is where it is; "" is the usual one.
 	WorkflowNamespace string
 	// Version counts from 1; 0 is the current one.
@@ -52,6 +54,9 @@ type Definition struct {
 }
 
 func (d Definition) kind() tradewindv1.DefinitionKind {
+	if d.IsForm {
+		return tradewindv1.DefinitionKind_DEFINITION_KIND_FORM
+	}
 	if d.IsAction {
 		return tradewindv1.DefinitionKind_DEFINITION_KIND_ACTION
 	}

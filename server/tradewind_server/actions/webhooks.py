@@ -31,7 +31,7 @@ from tradewind_server.store import log as events_log
 from tradewind_server.store import parked, webhooks
 from tradewind_server.store import subscriptions as store
 from tradewind_server.store.parked import Parked
-from tradewind_server.store.records import Provenance, StoredEvent
+from tradewind_server.store.records import MARKED, Provenance, StoredEvent
 from tradewind_server.store.subscriptions import Subscription
 from tradewind_server.store.webhooks import Webhook
 
@@ -231,7 +231,7 @@ class Pump:
 
     async def _send(self, wanted: Sequence[StoredEvent], end: events_log.Place) -> None:
         by_execution: dict[str, list[StoredEvent]] = {}
-        for event in wanted:
+        for event in await self._masked(wanted):
             by_execution.setdefault(event.execution_id, []).append(event)
         hooks = {id_: self._route.webhook(events[0]) for id_, events in by_execution.items()}
         row, ids = self._row, list(by_execution)
@@ -305,7 +305,7 @@ class Pump:
                 item, revision=passed + 1, attempts=0, first_at=0, next_at=self._now(), message=""
             )
             if wanted:
-                chain = _Chain(wanted, self._route.webhook(wanted[0]))
+                chain = _Chain(await self._masked(wanted), self._route.webhook(wanted[0]))
                 if wanted[0].revision == item.revision:
                     chain.attempts, chain.first_at = item.attempts, item.first_at
                 await self._run_chain(chain)
@@ -318,6 +318,12 @@ class Pump:
         finally:
             self._busy.pop(item.execution_id, None)
             self._follower.wake()
+
+    async def _masked(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        """Return *events* as a receiver sees them, who has no rights."""
+        if all(event.codec != MARKED for event in events):
+            return events
+        return await self._runtime.read(lambda c, _: self._runtime.sensitive.masked(c, events))
 
     # --- sending ---------------------------------------------------------------------------------
 

@@ -28,7 +28,9 @@ EVERY_NAMESPACE = "*"
 MANAGE = "manage-human-tasks"
 #: May try channels, and have messages sent again.
 NOTIFY = "manage-notifications"
-RIGHTS = frozenset({MANAGE, NOTIFY})
+#: Sees the values of sensitive names.
+SEE_SENSITIVE = "see-sensitive-values"
+RIGHTS = frozenset({MANAGE, NOTIFY, SEE_SENSITIVE})
 #: A signature is taken for so long, and so far ahead: clocks differ.
 _SIGNATURE_SECONDS = 60
 _SIGNED = ("user", "groups", "namespaces", "rights", "at")

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tradewind_server.api import convert
-from tradewind_server.api.access import MANAGE, NOTIFY, Access, Identity
+from tradewind_server.api.access import MANAGE, NOTIFY, SEE_SENSITIVE, Access, Identity
 from tradewind_server.engine.commands import Person
 from tradewind_server.errors import FieldInvalid
 from tradewind_server.errors.people import NotNotifier, PersonUnknown
@@ -75,6 +75,21 @@ def check_notifier() -> None:
     identity = _identity.get()
     if NOTIFY not in identity.rights:
         raise NotNotifier(user=identity.name)
+
+
+def sees_sensitive() -> bool:
+    """Tell whether the caller may see the values of sensitive names."""
+    return SEE_SENSITIVE in _identity.get().rights
+
+
+def caller_name() -> str:
+    """Return who calls, "" for nobody known."""
+    return _identity.get().name
+
+
+def caller_groups() -> frozenset[str]:
+    """Return the groups of who calls."""
+    return _identity.get().groups
 
 
 def provenance(context: Any, command: str, request_id: str) -> Provenance:

@@ -17,6 +17,7 @@ from tradewind_server.api import convert, cursors, subscription_views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.log_watching import CHECKPOINT_SECONDS
 from tradewind_server.api.pages import Pages
+from tradewind_server.api.sight import Sight
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import (
     FieldInvalid,
@@ -51,6 +52,7 @@ class ConsumeStream:
         self._runtime = runtime
         self._pages = pages
         self._caller = caller
+        self._sight = Sight(runtime)
         self._id = runtime.ids.opaque()
         self._credit = _DEFAULT_CREDIT
         #: Ends of what is sent and not acknowledged, each with its number of events.
@@ -151,7 +153,7 @@ class ConsumeStream:
             has_more = False
             if not self._pending:
                 events, place, has_more = await follower.next(place)
-                self._pending.extend(await self._selection.of(events))
+                self._pending.extend(await self._sight.seen(await self._selection.of(events)))
             for events_message in self._messages(place):
                 yield events_message
                 due = clock.monotonic() + CHECKPOINT_SECONDS

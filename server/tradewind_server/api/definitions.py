@@ -14,7 +14,8 @@ from tradewind_server.api.errors import DefinitionProblems
 from tradewind_server.api.pages import Pages
 from tradewind_server.errors import DefinitionNotFound, FieldInvalid, PayloadTooLarge
 from tradewind_server.lang import Checked, Problem, Source, check
-from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.named_forms import parts_of
+from tradewind_server.lang.specs import Spec
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import definitions, reads
@@ -24,6 +25,7 @@ _KINDS = {
     definition_pb2.DEFINITION_KIND_UNSPECIFIED: definitions.WORKFLOW,
     definition_pb2.DEFINITION_KIND_WORKFLOW: definitions.WORKFLOW,
     definition_pb2.DEFINITION_KIND_ACTION: definitions.ACTION,
+    definition_pb2.DEFINITION_KIND_FORM: definitions.FORM,
 }
 _SEVERITIES = {
     "error": definition_pb2.PROBLEM_SEVERITY_ERROR,
@@ -32,7 +34,7 @@ _SEVERITIES = {
 }
 _MOST_FILES = 100
 
-Specs = Sequence[WorkflowSpec | AdhocActionSpec]
+Specs = Sequence[Spec]
 
 
 class Definitions(service.DefinitionServiceServicer):
@@ -52,7 +54,7 @@ class Definitions(service.DefinitionServiceServicer):
                 namespace=namespace,
                 workflow_namespace=request.workflow_namespace,
                 name=spec.name,
-                kind=_kind(spec),
+                kind=views.KINDS[definitions.kind_of(spec)],
                 description=spec.description,
                 tags=spec.tags,
                 file=source.file_name,
@@ -114,7 +116,15 @@ class Definitions(service.DefinitionServiceServicer):
                     definitions.get(connection, namespace, place, definitions.WORKFLOW, name, 0) for place in places
                 )
 
-            return check(sources, is_deployed=is_deployed)
+            def has_form(reference: str) -> bool:
+                name, version = parts_of(reference)
+                places = dict.fromkeys([workflow_namespace, ""])
+                found = (
+                    definitions.get(connection, namespace, place, definitions.FORM, name, version) for place in places
+                )
+                return any(found)
+
+            return check(sources, is_deployed=is_deployed, has_form=has_form)
 
         checked = await self._runtime.read(work)
         return list(zip(sources, checked.by_source, strict=True)), checked.problems
@@ -186,11 +196,6 @@ class Definitions(service.DefinitionServiceServicer):
         )
         assert isinstance(revision, int)
         return pb.DeleteDefinitionResponse(registry_revision=revision)
-
-
-def _kind(spec: WorkflowSpec | AdhocActionSpec) -> definition_pb2.DefinitionKind.ValueType:
-    is_workflow = isinstance(spec, WorkflowSpec)
-    return definition_pb2.DEFINITION_KIND_WORKFLOW if is_workflow else definition_pb2.DEFINITION_KIND_ACTION
 
 
 def _problem(problem: Problem) -> definition_pb2.Problem:

@@ -13,6 +13,7 @@ from tradewind_server.api import convert, explain, export, log_watching, progres
 from tradewind_server.api.caller import client, namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
+from tradewind_server.api.sight import Sight
 from tradewind_server.api.webhooks import count_notified
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
@@ -34,6 +35,7 @@ class Executions(service.ExecutionServiceServicer):
         self._runtime = runtime
         self._pages = pages
         self._limit = runtime.settings.max_payload_bytes
+        self._sight = Sight(runtime)
         self._watching = watching.Watching(runtime)
         self._log_watching = log_watching.LogWatching(runtime, pages)
 
@@ -120,10 +122,10 @@ class Executions(service.ExecutionServiceServicer):
 
     async def _started(self, started: r.Started) -> execution_pb2.Execution:
         if started.snapshot is not None:
-            return views.snapshot(started.snapshot)
+            return await self._sight.picture(started.snapshot, views.snapshot(started.snapshot))
         return await self._runtime.read(
             lambda connection, dialect: views.executions(
-                connection, dialect, [reads.execution_by_id(connection, started.execution_id)], full=False
+                self._sight, connection, dialect, [reads.execution_by_id(connection, started.execution_id)], full=False
             )[0]
         )
 
@@ -135,7 +137,7 @@ class Executions(service.ExecutionServiceServicer):
 
         def work(connection: Any, dialect: Any) -> pb.GetExecutionResponse:
             row = self._row(connection, request)
-            [execution] = views.executions(connection, dialect, [row], full=full)
+            [execution] = views.executions(self._sight, connection, dialect, [row], full=full)
             how_far = progress.progress(connection, dialect, row) if request.with_progress else None
             return pb.GetExecutionResponse(execution=execution, progress=how_far)
 
@@ -169,7 +171,7 @@ class Executions(service.ExecutionServiceServicer):
 
         def work(connection: Any, dialect: Any) -> pb.ListExecutionsResponse:
             rows = listing.executions(connection, namespace, terms, size + 1, after)
-            found = fill(rows, lambda some: views.executions(connection, dialect, some, full=full), size)
+            found = fill(rows, lambda some: views.executions(self._sight, connection, dialect, some, full=full), size)
             token = self._pages.next(query, rows, len(found), lambda row: [getattr(row, name) for name in order])
             return pb.ListExecutionsResponse(executions=found, next_page_token=token)
 
@@ -200,7 +202,7 @@ class Executions(service.ExecutionServiceServicer):
         def work(connection: Any, dialect: Any) -> pb.ListTasksResponse:
             id_ = self._row(connection, request).id
             rows = reads.tasks(connection, id_, terms, size + 1, after)
-            found = fill(rows, lambda some: views.tasks(connection, dialect, id_, some, full=full), size)
+            found = fill(rows, lambda some: views.tasks(self._sight, connection, dialect, id_, some, full=full), size)
             token = self._pages.next(query, rows, len(found), lambda row: (row.task_id,))
             return pb.ListTasksResponse(tasks=found, next_page_token=token)
 
@@ -219,7 +221,7 @@ class Executions(service.ExecutionServiceServicer):
         def work(connection: Any, dialect: Any) -> pb.ListActionsResponse:
             id_ = self._row(connection, request).id if request.execution_id else ""
             rows = reads.actions(connection, namespace, id_, terms, size + 1, after)
-            found = fill(rows, lambda some: views.actions(connection, dialect, some, full=full), size)
+            found = fill(rows, lambda some: views.actions(self._sight, connection, dialect, some, full=full), size)
             token = self._pages.next(query, rows, len(found), lambda row: (row.execution_id, row.action_id))
             return pb.ListActionsResponse(actions=found, next_page_token=token)
 
@@ -235,7 +237,7 @@ class Executions(service.ExecutionServiceServicer):
         def work(connection: Any, _: Any) -> pb.ListActionLogsResponse:
             row = self._row(connection, request)
             rows = reads.action_logs(connection, row.id, action_id, size + 1, after)
-            found = fill(rows, views.log_lines, size)
+            found = fill(rows, lambda some: views.log_lines(self._sight, connection, row.id, some), size)
             token = self._pages.next(query, rows, len(found), lambda line: (line.action_id, line.epoch, line.number))
             return pb.ListActionLogsResponse(lines=found, next_page_token=token)
 
@@ -258,7 +260,8 @@ class Executions(service.ExecutionServiceServicer):
             revisions = range(after + 1, row.revision + 1)
 
             def events(some: Sequence[int]) -> Sequence[Any]:
-                return [convert.event(stored) for stored in reads.history(connection, row.id, some[0] - 1, len(some))]
+                found = reads.history(connection, row.id, some[0] - 1, len(some))
+                return [convert.event(stored) for stored in self._sight.events(connection, found)]
 
             found = fill(revisions, events, size)
             token = self._pages.next(query, revisions, len(found), lambda revision: (revision,))
@@ -274,8 +277,9 @@ class Executions(service.ExecutionServiceServicer):
 
         def work(connection: Any, dialect: Any) -> pb.ExplainExecutionResponse:
             row = self._row(connection, request)
-            execution = views.executions(connection, dialect, [row], full=False)[0]
+            execution = views.executions(self._sight, connection, dialect, [row], full=False)[0]
             waits = explain.waits(connection, dialect, row, self._runtime.desk, now)
+            self._sight.show(connection, ((row.id, wait) for wait in waits[:100]))
             return pb.ExplainExecutionResponse(execution=execution, waits=waits[:100], waits_total=len(waits))
 
         return await self._runtime.read(work)
@@ -302,12 +306,12 @@ class Executions(service.ExecutionServiceServicer):
     async def PauseExecution(self, request: pb.PauseExecutionRequest, context: Any) -> Any:
         """Stop starting tasks."""
         command = c.PauseExecution(self._runtime.clock.now(), convert.reason_of(request.message))
-        return pb.PauseExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
+        return pb.PauseExecutionResponse(execution=await self._steered(request, context, command))
 
     async def ResumeExecution(self, request: pb.ResumeExecutionRequest, context: Any) -> Any:
         """Go on."""
         command = c.ResumeExecution(self._runtime.clock.now(), self._env(request))
-        return pb.ResumeExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
+        return pb.ResumeExecutionResponse(execution=await self._steered(request, context, command))
 
     async def CancelExecution(self, request: pb.CancelExecutionRequest, context: Any) -> Any:
         """Stop for good."""
@@ -315,23 +319,29 @@ class Executions(service.ExecutionServiceServicer):
         command = c.StopExecution(
             self._runtime.clock.now(), ExecutionState.CANCELLED, convert.reason_of(request.message), grace_seconds=grace
         )
-        return pb.CancelExecutionResponse(execution=views.snapshot(await self._steer(request, context, command)))
+        return pb.CancelExecutionResponse(execution=await self._steered(request, context, command))
 
     async def RerunTask(self, request: pb.RerunTaskRequest, context: Any) -> Any:
         """Run a failed task again."""
         number, name = _task_reference(request)
         command = c.RerunTask(self._runtime.clock.now(), number, request.reset, self._env(request))
         picture = await self._steer(request, context, command, name)
-        return pb.RerunTaskResponse(execution=views.snapshot(picture), task=await self._task(picture))
+        execution = await self._sight.picture(picture, views.snapshot(picture))
+        return pb.RerunTaskResponse(execution=execution, task=await self._task(picture))
 
     async def SkipTask(self, request: pb.SkipTaskRequest, context: Any) -> Any:
         """Skip a failed task."""
         number, name = _task_reference(request)
         picture = await self._steer(request, context, c.SkipTask(self._runtime.clock.now(), number), name)
-        return pb.SkipTaskResponse(execution=views.snapshot(picture), task=await self._task(picture))
+        execution = await self._sight.picture(picture, views.snapshot(picture))
+        return pb.SkipTaskResponse(execution=execution, task=await self._task(picture))
 
     def _env(self, request: Any) -> dict[str, object] | None:
         return convert.dictionary_of(request.env, "env", self._limit) if request.HasField("env") else None
+
+    async def _steered(self, request: Any, context: Any, command: c.Command) -> execution_pb2.Execution:
+        picture = await self._steer(request, context, command)
+        return await self._sight.picture(picture, views.snapshot(picture))
 
     async def _steer(self, request: Any, context: Any, command: c.Command, task_name: str = "") -> r.Snapshot:
         namespace = namespace_of(request.namespace)
@@ -357,7 +367,7 @@ class Executions(service.ExecutionServiceServicer):
         def work(connection: Any, dialect: Any) -> Any:
             id_ = picture.envelope.id
             rows = reads.tasks(connection, id_, [], 1, picture.task_id - 1)
-            return views.tasks(connection, dialect, id_, rows, full=False)[0]
+            return views.tasks(self._sight, connection, dialect, id_, rows, full=False)[0]
 
         return await self._runtime.read(work) if picture.task_id else None
 

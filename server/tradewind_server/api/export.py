@@ -12,6 +12,7 @@ from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.pages import Pages, fill
+from tradewind_server.api.sight import Sight
 from tradewind_server.errors import CursorInvalid, PageTokenInvalid, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import listing, reads
@@ -32,6 +33,7 @@ async def export(
     """
     namespace = namespace_of(request.namespace)
     terms = parse_filter(request.filter, EXECUTION_FIELDS)
+    sight = Sight(runtime)
     query, order = ("export", namespace, request.filter), listing.order_of(terms)
     try:
         after: Sequence[object] = pages.position(query, request.cursor)
@@ -43,7 +45,7 @@ async def export(
             if runtime.is_draining:
                 raise ServerDraining
             after = [getattr(row, name) for name in order]
-            async for message in _whole(runtime, row.id, pages.token(query, after)):
+            async for message in _whole(runtime, sight, row.id, pages.token(query, after)):
                 yield message
         if len(rows) < _EXECUTIONS:
             return
@@ -55,9 +57,9 @@ def _page(
     return listing.executions(connection, namespace, terms, _EXECUTIONS, after)
 
 
-async def _whole(runtime: Runtime, id_: str, cursor: str) -> AsyncIterator[pb.ExportExecutionsResponse]:
+async def _whole(runtime: Runtime, sight: Sight, id_: str, cursor: str) -> AsyncIterator[pb.ExportExecutionsResponse]:
     """Yield one execution; nothing if it is no longer kept."""
-    begun = await runtime.read(functools.partial(_begin, id_))
+    begun = await runtime.read(functools.partial(_begin, sight, id_))
     if not begun:
         return
     for message in begun:
@@ -66,39 +68,44 @@ async def _whole(runtime: Runtime, id_: str, cursor: str) -> AsyncIterator[pb.Ex
         # what was small came as of one moment; the rest of what is large comes piece by piece
         part = getattr(next((m for m in begun if getattr(m, kind)), None), kind, ())
         while part:
-            message = await runtime.read(functools.partial(_part, id_, kind, _number(part[-1])))
+            message = await runtime.read(functools.partial(_part, sight, id_, kind, _number(part[-1])))
             part = getattr(message, kind)
             if part:
                 yield message
     yield pb.ExportExecutionsResponse(cursor=cursor)
 
 
-def _begin(id_: str, connection: sa.Connection, dialect: Dialect) -> list[pb.ExportExecutionsResponse]:
+def _begin(sight: Sight, id_: str, connection: sa.Connection, dialect: Dialect) -> list[pb.ExportExecutionsResponse]:
     """Return the execution, and the first of its tasks, actions and events."""
     rows = reads.executions_by_ids(connection, [id_])
     if not rows:
         return []
-    [execution] = views.executions(connection, dialect, rows, full=True)
-    first = [_part(id_, kind, 0, connection, dialect) for kind in _KINDS]
+    [execution] = views.executions(sight, connection, dialect, rows, full=True)
+    first = [_part(sight, id_, kind, 0, connection, dialect) for kind in _KINDS]
     return [pb.ExportExecutionsResponse(execution=execution), *(m for m in first if m.ByteSize())]
 
 
-def _part(id_: str, kind: str, after: int, connection: sa.Connection, dialect: Dialect) -> pb.ExportExecutionsResponse:
+def _part(
+    sight: Sight, id_: str, kind: str, after: int, connection: sa.Connection, dialect: Dialect
+) -> pb.ExportExecutionsResponse:
     rows = _KINDS[kind](connection, id_, after)
 
     def make(some: Sequence[Any]) -> Sequence[Any]:
         if kind == "tasks":
-            return views.tasks(connection, dialect, id_, some, full=True)
-        return views.actions(connection, dialect, some, full=True) if kind == "actions" else _events(connection, some)
+            return views.tasks(sight, connection, dialect, id_, some, full=True)
+        if kind == "actions":
+            return views.actions(sight, connection, dialect, some, full=True)
+        return _events(sight, connection, some)
 
     message = pb.ExportExecutionsResponse()
     getattr(message, kind).extend(fill(rows, make, _PARTS))
     return message
 
 
-def _events(connection: sa.Connection, some: Sequence[Any]) -> list[Any]:
+def _events(sight: Sight, connection: sa.Connection, some: Sequence[Any]) -> list[Any]:
     first = some[0]
-    return [convert.event(e) for e in reads.history(connection, first.execution_id, first.revision - 1, len(some))]
+    events = reads.history(connection, first.execution_id, first.revision - 1, len(some))
+    return [convert.event(event) for event in sight.events(connection, events)]
 
 
 #: What is read of an execution, after a number.

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind_server.api import convert
-from tradewind_server.api.caller import person
+from tradewind_server.api.caller import caller_groups, caller_name, person
+from tradewind_server.api.sight import Sight
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
@@ -50,9 +51,41 @@ def inbox_of(
 
 
 def messages(
-    connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
+    sight: Sight, connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
 ) -> list[human_task_pb2.HumanTask]:
     """Return rows of human tasks as messages, with what they show if *full*."""
+    found = _exact(connection, dialect, rows, full=full)
+    sight.show(connection, ((message.execution_id, message) for message in found))
+    return found
+
+
+def message(
+    sight: Sight, connection: sa.Connection, dialect: Dialect, row: Any, at: int, *, full: bool
+) -> human_task_pb2.HumanTask:
+    """Return one human task; whoever is asked to decide sees what the definition shows him."""
+    if full and _is_asked(connection, row, at):
+        return _exact(connection, dialect, [row], full=True)[0]
+    return messages(sight, connection, dialect, [row], full=full)[0]
+
+
+def _is_asked(connection: sa.Connection, row: Any, at: int) -> bool:
+    """Tell whether the caller has it, is accountable for it, or is one of those who may take it."""
+    name, groups = caller_name(), caller_groups()
+    detail = detail_of(row)
+    if not name or name in detail.excluded:
+        return False
+    if row.state == "CLAIMED":
+        return name in (row.assignee, row.owner)
+    if row.state != "OFFERED":
+        return False
+    if name in detail.users or not groups.isdisjoint(detail.groups):
+        return True
+    return not absences.absent_for(connection, row.namespace, name, at).isdisjoint(detail.users)
+
+
+def _exact(
+    connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
+) -> list[human_task_pb2.HumanTask]:
     keys = {(row.execution_id, n) for row in rows for n in (row.shown_revision, row.draft_revision) if n and full}
     bodies = reads.events_at(connection, dialect, list(keys)) if keys else {}
     return [_message(row, bodies, full=full) for row in rows]

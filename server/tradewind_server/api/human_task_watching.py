@@ -9,6 +9,7 @@ from typing import Any
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind_server.api import convert, human_task_views
 from tradewind_server.api.caller import namespace_of, person
+from tradewind_server.api.sight import Sight
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import ServerDraining
 from tradewind_server.runtime.runtime import Runtime
@@ -54,6 +55,7 @@ class _Watch:
 
     def __init__(self, runtime: Runtime, request: pb.WatchHumanTasksRequest) -> None:
         self._runtime = runtime
+        self._sight = Sight(runtime)
         self.namespace = namespace_of(request.namespace)
         self._terms = parse_filter(request.filter, HUMAN_TASK_FIELDS)
         self._scope = request.scope or pb.HUMAN_TASK_SCOPE_INBOX
@@ -86,7 +88,7 @@ class _Watch:
     def _page(self, after: human_tasks.Place | None, connection: Any, dialect: Any) -> tuple[Sequence[Any], Any]:
         rows = human_tasks.inbox(connection, self.namespace, self._inbox, self._terms, _PAGE, after)
         self._sent.update((row.execution_id, row.action_id) for row in rows)
-        found = human_task_views.messages(connection, dialect, rows, full=False)
+        found = human_task_views.messages(self._sight, connection, dialect, rows, full=False)
         return rows, pb.WatchHumanTasksResponse(human_tasks=found)
 
     async def follow(self, follower: Follower, place: Place) -> AsyncIterator[pb.WatchHumanTasksResponse]:
@@ -141,6 +143,6 @@ class _Watch:
         if not rows and not removed:
             return None
         return pb.WatchHumanTasksResponse(
-            human_tasks=human_task_views.messages(connection, dialect, rows, full=False),
+            human_tasks=human_task_views.messages(self._sight, connection, dialect, rows, full=False),
             removed_ids=[f"{execution_id}/a{action_id}" for execution_id, action_id in removed],
         )

@@ -16,6 +16,7 @@ from tradewind_server.api.caller import client, namespace_of, person, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.human_task_watching import HumanTaskWatching
 from tradewind_server.api.pages import Pages, fill
+from tradewind_server.api.sight import Sight
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal
@@ -39,6 +40,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
         self._runtime = runtime
         self._pages = pages
         self._limit = runtime.settings.max_payload_bytes
+        self._sight = Sight(runtime)
         self._watching = HumanTaskWatching(runtime)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -60,7 +62,9 @@ class HumanTasks(service.HumanTaskServiceServicer):
             else:
                 inbox = human_task_views.inbox_of(connection, namespace, who, request.scope, now)
                 rows = human_tasks.inbox(connection, namespace, inbox, terms, size + 1, position or None)
-            found = fill(rows, lambda some: human_task_views.messages(connection, dialect, some, full=full), size)
+            found = fill(
+                rows, lambda some: human_task_views.messages(self._sight, connection, dialect, some, full=full), size
+            )
             token = self._pages.next(query, rows, len(found), _key if who is None else human_tasks.place_of)
             return pb.ListHumanTasksResponse(human_tasks=found, next_page_token=token)
 
@@ -90,11 +94,13 @@ class HumanTasks(service.HumanTaskServiceServicer):
     async def _get(
         self, namespace: str, execution_id: str, action_id: int, *, full: bool = True
     ) -> human_task_pb2.HumanTask:
+        now = to_microseconds(self._runtime.clock.now())
+
         def work(connection: Any, dialect: Any) -> human_task_pb2.HumanTask:
             row = human_tasks.get(connection, namespace, execution_id, action_id)
             if row is None:
                 raise HumanTaskNotFound(human_task=f"{execution_id}/a{action_id}", field="human_task_id")
-            return human_task_views.messages(connection, dialect, [row], full=full)[0]
+            return human_task_views.message(self._sight, connection, dialect, row, now, full=full)
 
         return await self._runtime.read(work)
 
@@ -111,7 +117,9 @@ class HumanTasks(service.HumanTaskServiceServicer):
             if human_tasks.get(connection, namespace, execution_id, action_id) is None:
                 raise HumanTaskNotFound(human_task=request.human_task_id, field="human_task_id")
             events = reads.events_of_human_task(connection, execution_id, action_id, after, size + 1)
-            found = fill(events, lambda some: [human_task_views.entry(event) for event in some], size)
+            found = fill(
+                events, lambda some: [human_task_views.entry(e) for e in self._sight.events(connection, some)], size
+            )
             token = self._pages.next(query, events, len(found), lambda event: (event.revision,))
             return pb.ListHumanTaskEntriesResponse(entries=found, next_page_token=token)
 

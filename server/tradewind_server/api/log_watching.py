@@ -9,6 +9,7 @@ from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, cursors, views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.pages import Pages
+from tradewind_server.api.sight import Sight
 from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import CursorLost, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
@@ -66,6 +67,7 @@ class _Watch:
         self._runtime = runtime
         self._pages = pages
         self._request = request
+        self._sight = Sight(runtime)
         self.namespace = namespace_of(request.namespace)
         self._selection = Selection(request.filter, runtime.read)
         #: It begins where nothing of the log is removed, and is to be told if that is no longer so.
@@ -116,7 +118,7 @@ class _Watch:
 
     async def _executions(self, ids: Sequence[str]) -> list[execution_pb2.Execution]:
         return await self._runtime.read(
-            lambda c, dialect: views.executions(c, dialect, reads.executions_by_ids(c, ids), full=True)
+            lambda c, dialect: views.executions(self._sight, c, dialect, reads.executions_by_ids(c, ids), full=True)
         )
 
     # --- following -------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ class _Watch:
     async def _wanted(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         if self._shown:
             events = [event for event in events if self._is_new(event)]
-        return await self._selection.of(events)
+        return await self._sight.seen(await self._selection.of(events))
 
     def _is_new(self, event: StoredEvent) -> bool:
         shown = self._shown.get(event.execution_id, 0)

@@ -5,7 +5,7 @@
       sha256: 6ad1…
       namespaces: [default, hr]
       groups: [clerks]                # optional: human tasks for these groups are for this caller, too
-      rights: [manage-human-tasks]    # optional
+      rights: [manage-human-tasks]    # optional: see `api/access.py`
 
 `namespaces: ["*"]` means all. The file is read again when it has changed, so that a token is withdrawn without a
 restart; one that cannot be read any more lets nobody in.

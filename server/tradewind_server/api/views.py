@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from tradewind.v1 import action_pb2, definition_pb2, execution_pb2, failure_pb2, task_pb2
 from tradewind_server.api import convert
+from tradewind_server.api.sight import Sight
 from tradewind_server.engine import events as e
 from tradewind_server.engine.state import Cause
 from tradewind_server.engine.tasks import TIMED_OUT
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
-from tradewind_server.store import loading, reads
+from tradewind_server.store import definitions, loading, reads
 from tradewind_server.store.definitions import Definition
 from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
@@ -33,7 +34,7 @@ Bodies = Mapping[tuple[str, int], e.Event]
 
 
 def executions(
-    connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
+    sight: Sight, connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
 ) -> list[execution_pb2.Execution]:
     """Return executions with their task counts, and with payloads if *full*."""
     counts = reads.task_counts(connection, [row.id for row in rows])
@@ -44,7 +45,9 @@ def executions(
         if revision and full
     ]
     bodies = reads.events_at(connection, dialect, keys)
-    return [_execution(row, counts.get(row.id, {}), bodies, full=full) for row in rows]
+    found = [_execution(row, counts.get(row.id, {}), bodies, full=full) for row in rows]
+    sight.show(connection, ((message.id, message) for message in found))
+    return found
 
 
 def _execution(row: Any, counts: Mapping[str, int], bodies: Bodies, *, full: bool) -> execution_pb2.Execution:
@@ -143,7 +146,7 @@ def snapshot(picture: Snapshot) -> execution_pb2.Execution:
 
 
 def tasks(
-    connection: sa.Connection, dialect: Dialect, execution_id: str, rows: Sequence[Any], *, full: bool
+    sight: Sight, connection: sa.Connection, dialect: Dialect, execution_id: str, rows: Sequence[Any], *, full: bool
 ) -> list[task_pb2.Task]:
     """Return tasks with what their actions tell, and with payloads if *full*."""
     actions: dict[int, list[Any]] = {}
@@ -158,7 +161,9 @@ def tasks(
         )
         wanted.add(row.published_revision if full else 0)
     bodies = reads.events_at(connection, dialect, [(execution_id, revision) for revision in wanted if revision])
-    return [_task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows]
+    found = [_task(row, details[row.task_id], actions.get(row.task_id, []), timers, bodies, full=full) for row in rows]
+    sight.show(connection, ((execution_id, message) for message in found))
+    return found
 
 
 def detail_of(row: Any) -> TaskDetail:
@@ -181,9 +186,11 @@ def _task(
         updated_at=convert.timestamp(row.updated_at),
     )
     if actions:
-        message.kind = task_pb2.TaskKind.Value(f"TASK_KIND_{actions[0].kind.upper()}")
-        wrappers = actions[0].wrappers
-        message.callee = wrappers.split("\n")[0] if wrappers else actions[0].name
+        own = next((action for action in actions if action.kind != "resolver"), None)
+        kind = "human" if own is None else own.kind
+        message.kind = task_pb2.TaskKind.Value(f"TASK_KIND_{kind.upper()}")
+        wrappers = "" if own is None else own.wrappers
+        message.callee = wrappers.split("\n")[0] if wrappers else kind if own is None else own.name
         message.started_at.CopyFrom(convert.timestamp(min(action.created_at for action in actions)))
         children = [a.child_id for a in actions if a.child_id and a.task_attempt == row.attempt]
         message.child_execution_ids.extend(children[:_MOST_CHILDREN])
@@ -206,7 +213,8 @@ def _task(
 def _accepted(row: Any, detail: TaskDetail, actions: Iterable[Any]) -> list[Any]:
     found: dict[int, Any] = {}
     for action in actions:
-        kept = action.task_attempt >= detail.base_attempt and action.state == "SUCCEEDED"
+        is_result = action.state == "SUCCEEDED" and action.kind != "resolver"
+        kept = action.task_attempt >= detail.base_attempt and is_result
         if action.task_attempt == row.attempt or kept:
             found[action.item_index] = action
     return [found[index] for index in sorted(found)]
@@ -250,7 +258,9 @@ _ENDED = {
 }
 
 
-def actions(connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool) -> list[action_pb2.Action]:
+def actions(
+    sight: Sight, connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
+) -> list[action_pb2.Action]:
     """Return actions, with payloads if *full*."""
     keys = [
         (row.execution_id, revision)
@@ -266,6 +276,7 @@ def actions(connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *,
         checkpoint = checkpoints.get((row.execution_id, row.action_id))
         if checkpoint is not None:
             message.checkpoint.CopyFrom(convert.raw_payload(checkpoint))
+    sight.show(connection, ((message.execution_id, message) for message in messages))
     return messages
 
 
@@ -315,9 +326,11 @@ def _action(row: Any, bodies: Bodies, *, full: bool) -> action_pb2.Action:
     return message
 
 
-def log_lines(rows: Sequence[Any]) -> list[action_pb2.LogLine]:
-    """Return lines of the logs of actions."""
-    return [
+def log_lines(
+    sight: Sight, connection: sa.Connection, execution_id: str, rows: Sequence[Any]
+) -> list[action_pb2.LogLine]:
+    """Return lines of the logs of actions of one execution."""
+    found = [
         action_pb2.LogLine(
             number=row.number,
             at=convert.timestamp(row.at),
@@ -328,11 +341,17 @@ def log_lines(rows: Sequence[Any]) -> list[action_pb2.LogLine]:
         )
         for row in rows
     ]
+    sight.show(connection, ((execution_id, line) for line in found))
+    return found
 
 
 # --- definitions ---------------------------------------------------------------------------------
 
-_KINDS = {"workflow": definition_pb2.DEFINITION_KIND_WORKFLOW, "action": definition_pb2.DEFINITION_KIND_ACTION}
+KINDS = {
+    "workflow": definition_pb2.DEFINITION_KIND_WORKFLOW,
+    "action": definition_pb2.DEFINITION_KIND_ACTION,
+    "form": definition_pb2.DEFINITION_KIND_FORM,
+}
 
 
 def definition(found: Definition, *, with_source: bool) -> definition_pb2.Definition:
@@ -341,7 +360,7 @@ def definition(found: Definition, *, with_source: bool) -> definition_pb2.Defini
         namespace=found.namespace,
         workflow_namespace=found.workflow_namespace,
         name=found.name,
-        kind=_KINDS[found.kind],
+        kind=KINDS[found.kind],
         version=found.version,
         content_hash=found.content_hash,
         registry_revision=found.registry_revision,
@@ -353,6 +372,8 @@ def definition(found: Definition, *, with_source: bool) -> definition_pb2.Defini
         deployed_by=convert.actor(found.actor),
         current=found.retired_revision is None,
     )
+    if found.kind == definitions.FORM and with_source:
+        message.form.CopyFrom(convert.payload(definitions.form_of(found)))
     for name, is_required, default in cast("list[tuple[str, bool, object]]", decode(found.inputs)):
         parameter = message.inputs.add(name=name)
         if not is_required:

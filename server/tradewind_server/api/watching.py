@@ -10,6 +10,7 @@ from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
+from tradewind_server.api.sight import Sight
 from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining
 from tradewind_server.runtime.hub import Subscription
 from tradewind_server.runtime.runtime import Runtime
@@ -38,6 +39,7 @@ class Watching:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._sight = Sight(runtime)
 
     async def watch(self, request: pb.WatchExecutionRequest) -> AsyncIterator[pb.WatchExecutionResponse]:
         """Yield what the request asks for, and end after the event that ended the execution.
@@ -54,7 +56,7 @@ class Watching:
         try:
             revision = request.after_revision
             if request.with_snapshot:
-                messages, revision = await self._runtime.read(lambda c, d: _snapshot(c, d, id_))
+                messages, revision = await self._runtime.read(lambda c, d: _snapshot(self._sight, c, d, id_))
                 for message in messages:
                     yield message
             if await self._is_over(id_, revision, request):
@@ -81,7 +83,7 @@ class Watching:
                 must_look = bool(events)
                 if not events and await self._ended(id_, subscription.revision):
                     return
-            for message in _messages(events):
+            for message in _messages(await self._sight.seen(events)):
                 yield message
             if events:
                 subscription.revision = events[-1].revision
@@ -118,14 +120,14 @@ class Watching:
             await subscription.wait(left)
             ended = subscription.take_end()
             if ended is not None:
-                return views.ended(ended)
+                return await self._sight.picture(ended, views.ended(ended))
             if subscription.take_unseen() and (execution := await self._execution(id_)).state in FINAL:
                 return execution
         return await self._execution(id_)
 
     async def _execution(self, id_: str) -> execution_pb2.Execution:
         return await self._runtime.read(
-            lambda c, d: views.executions(c, d, [reads.execution_by_id(c, id_)], full=True)[0]
+            lambda c, d: views.executions(self._sight, c, d, [reads.execution_by_id(c, id_)], full=True)[0]
         )
 
 
@@ -154,14 +156,14 @@ def _cut(events: Sequence[StoredEvent]) -> Sequence[pb.WatchExecutionResponse]:
 _shared = functools.lru_cache(256)(_cut)
 
 
-def _snapshot(connection: Any, dialect: Any, id_: str) -> tuple[list[pb.WatchExecutionResponse], int]:
+def _snapshot(sight: Sight, connection: Any, dialect: Any, id_: str) -> tuple[list[pb.WatchExecutionResponse], int]:
     row = reads.execution_by_id(connection, id_)
-    execution = views.executions(connection, dialect, [row], full=True)[0]
+    execution = views.executions(sight, connection, dialect, [row], full=True)[0]
     message = pb.WatchExecutionResponse(revision=row.revision, snapshot=pb.Snapshot(execution=execution))
     messages = [message]
     after = 0
     while rows := reads.tasks(connection, id_, [], _PAGE, after):
-        for task in views.tasks(connection, dialect, id_, rows, full=True):
+        for task in views.tasks(sight, connection, dialect, id_, rows, full=True):
             if messages[-1].ByteSize() + task.ByteSize() > _MOST_BYTES:
                 messages[-1].continued = True
                 messages.append(pb.WatchExecutionResponse(revision=row.revision, snapshot=pb.Snapshot()))

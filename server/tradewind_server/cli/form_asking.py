@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,23 +27,51 @@ def choose(outcomes: Mapping[str, bool]) -> str:
 def fill_in(form: Mapping[str, Any], draft: values.Value) -> dict[str, values.Value]:
     """Ask for each property of *form*; what a *draft* holds is offered. Empty leaves an optional one out."""
     known = draft if isinstance(draft, dict) else {}
-    properties = form.get("properties") or {}
     data: dict[str, values.Value] = {}
-    for name, schema in properties.items():
+    for name, schema in _in_order(form.get("properties") or {}):
         is_required = name in form.get("required", ())
-        value = _ask(name, schema if isinstance(schema, dict) else {}, known.get(name), is_required=is_required)
+        if _hints(schema).get("read-only"):
+            value = _stated(name, schema, known.get(name))
+        else:
+            value = _ask(name, schema, known.get(name), is_required=is_required)
         if value is not None:
             data[name] = value
     return data
 
 
+def _in_order(properties: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the properties as 'x-ui' orders them: those with a number first, the others as they stand."""
+    found = [(name, schema if isinstance(schema, dict) else {}) for name, schema in properties.items()]
+    return sorted(found, key=lambda item: _hints(item[1]).get("order", math.inf))
+
+
+def _hints(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    hints = schema.get("x-ui")
+    return hints if isinstance(hints, dict) else {}
+
+
+def _stated(name: str, schema: dict[str, Any], known: values.Value) -> values.Value:
+    """Show what is not to be changed, and return it."""
+    value = schema.get("default") if known is None else known
+    if value is not None:
+        typer.echo(f"{_question(name, schema, is_required=True)}: {'***' if _is_secret(schema) else _text(value)}")
+    return value
+
+
+def _is_secret(schema: Mapping[str, Any]) -> bool:
+    """Tell whether an answer is not to be seen on the screen."""
+    is_marked = schema.get("x-sensitive") is True or schema.get("writeOnly") is True
+    return is_marked or _hints(schema).get("widget") == "password"
+
+
 def _ask(name: str, schema: dict[str, Any], default: values.Value, *, is_required: bool) -> values.Value:
     default = schema.get("default") if default is None else default
-    question = _question(name, schema, is_required)
+    question = _question(name, schema, is_required=is_required)
+    is_secret = _is_secret(schema)
     while True:
-        text = str(
-            typer.prompt(question, default="" if default is None else _text(default), show_default=bool(default))
-        )
+        given = "" if default is None else _text(default)
+        shown = bool(default) and not is_secret
+        text = str(typer.prompt(question, default=given, show_default=shown, hide_input=is_secret))
         if not text.strip():
             if not is_required:
                 return None
@@ -55,9 +84,10 @@ def _ask(name: str, schema: dict[str, Any], default: values.Value, *, is_require
         typer.echo(problem or faults[0][1])
 
 
-def _question(name: str, schema: dict[str, Any], is_required: bool) -> str:
+def _question(name: str, schema: dict[str, Any], *, is_required: bool) -> str:
     title = str(schema.get("title") or name)
-    hints = [str(schema["description"])] if schema.get("description") else []
+    help_ = _hints(schema).get("help") or schema.get("description")
+    hints = [str(help_)] if help_ else []
     if isinstance(schema.get("enum"), list):
         hints.append(", ".join(_text(item) for item in schema["enum"]))
     hints += [] if is_required else ["optional"]

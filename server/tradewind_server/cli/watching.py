@@ -12,10 +12,9 @@ from rich.live import Live
 from rich.text import Text
 
 from tradewind import Client, TradewindError
-from tradewind_server.cli import records
-from tradewind_server.cli.executions import Id
+from tradewind_server.cli import board, records
 from tradewind_server.cli.picture import View, event_line, execution_picture, gather, progress_picture
-from tradewind_server.cli.session import NOT_DONE, Session, on_server
+from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
 
 #: Seconds between two pictures while nothing happens, so that durations move.
 _TICK = 0.5
@@ -30,11 +29,19 @@ def add_to(app: typer.Typer) -> None:
 @on_server
 def watch(
     session: Session,
-    execution_id: Id,
+    execution_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the execution.")] = "",
     after_revision: Annotated[int, typer.Option(help="Only later events; in a pipe or with --json.")] = 0,
+    group: Annotated[str, typer.Option(help="All of a filter instead of one, e.g. 'tags : november'.")] = "",
+    key: Annotated[str, typer.Option(metavar="PREFIX", help="All whose business key begins like this.")] = "",
 ) -> None:
-    """Follow an execution to its end; exit 0 if it succeeds, 1 otherwise."""
+    """Follow an execution to its end, or many to the end of all; exit 0 if they succeed, 1 otherwise."""
+    if bool(execution_id) == bool(group or key):
+        raise Unusable("Expected the id of an execution, or --group or --key for many.")
     with session.client() as client:
+        if group or key:
+            if board.follow(session, client, group, key).has_failed:
+                raise typer.Exit(NOT_DONE)
+            return
         if session.output.is_live:
             view = _live(session, client, execution_id)
             state = view.execution.state

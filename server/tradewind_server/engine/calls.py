@@ -10,16 +10,16 @@ from datetime import datetime
 import msgspec
 
 from tradewind_server.engine import events as e
-from tradewind_server.engine import human_tasks
+from tradewind_server.engine import human_tasks, resolvers
 from tradewind_server.engine.contexts import EMPTY, Context
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library
 from tradewind_server.engine.policies import TaskError, dictionary, whole_number
 from tradewind_server.engine.scopes import task_scope
-from tradewind_server.engine.state import Execution, Task
+from tradewind_server.engine.state import Action, ActionState, Execution, Task, TaskState
 from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.shapes import MOST_PRIORITY, is_priority
-from tradewind_server.lang.specs import AdhocActionSpec, InputSpec, TaskSpec, WorkflowSpec
+from tradewind_server.lang.specs import AdhocActionSpec, HumanSpec, InputSpec, TaskSpec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
 from tradewind_server.lang.values import is_truthy, to_text
 
@@ -99,11 +99,35 @@ def schedule(d: Decision, task: Task) -> bool:
     return True
 
 
-def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Mapping[str, object]) -> None:
+def is_resolver(d: Decision, task: Task, action: Action) -> bool:
+    """Tell whether *action* has just said who is asked, so that they are to be asked now."""
+    return action.kind == resolvers.KIND and action.state is ActionState.SUCCEEDED and task.state is TaskState.RUNNING
+
+
+def go_on(d: Decision, task: Task, action: Action) -> None:
+    """Go on with an item after a resolver: with the next one, or by asking.
+
+    Raises:
+        TaskError: what it said are no names, or nobody of them may do it.
+    """
+    spec = d.task_spec(task)
+    names = [variable for variable, _ in spec.with_items]
+    values = task.items.values[action.index] if task.items is not None else []
+    _schedule_one(d, task, spec, action.index, dict(zip(names, values, strict=False)), action)
+
+
+def _schedule_one(
+    d: Decision, task: Task, spec: TaskSpec, index: int, extra: Mapping[str, object], last: Action | None = None
+) -> None:
     scope = task_scope(d.spec, d.state, d.at, task.context, task, extra)
+    kind = ""
     if spec.human is not None:
-        human_tasks.offer(d, task, spec, index, scope)
-        return
+        actions = resolvers.said(d, task, spec.human, index, last)
+        to_come = spec.human.resolvers[len(actions) :]
+        if not to_come:
+            _ask(d, task, spec, spec.human, index, scope, actions)
+            return
+        spec, kind = resolvers.call_of(spec, to_come[0][1]), resolvers.KIND
     call = resolve(d, spec, scope)
     action = d.state.last_action + 1
     d.emit(
@@ -113,7 +137,7 @@ def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Ma
             call.name,
             call.input,
             index,
-            call.kind,
+            kind or call.kind,
             call.wrappers,
             call.asynchronous,
             spec.safe_rerun is None or is_truthy(spec.safe_rerun.evaluate(scope)),
@@ -124,6 +148,15 @@ def _schedule_one(d: Decision, task: Task, spec: TaskSpec, index: int, extra: Ma
             _priority(d, spec, scope),
         )
     )
+
+
+def _ask(
+    d: Decision, task: Task, spec: TaskSpec, human: HumanSpec, index: int, scope: Scope, actions: list[Action]
+) -> None:
+    if human.form_name and human.form is None:
+        raise TaskError(f"there is no form '{human.form_name}'")
+    human_tasks.offer(d, task, resolvers.with_names(spec, human, actions), index, scope)
+    resolvers.tell(d, task, human, actions)
 
 
 def _target(d: Decision, spec: TaskSpec, call: Call, scope: Scope) -> str:

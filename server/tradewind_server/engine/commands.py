@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -45,6 +45,8 @@ class StartExecution(msgspec.Struct, frozen=True, gc=False):
     initiator: str = ""
     #: Sub-workflow: that of the task which starts it.
     priority: int = 0
+    #: Sub-workflow: the names that are sensitive in its parent.
+    sensitive: Sequence[str] = ()
 
 
 class PauseExecution(msgspec.Struct, frozen=True, gc=False):

@@ -88,7 +88,9 @@ def _after_action(d: Decision, action: Action) -> None:
             d.end_timers(task)
             d.emit(e.TaskCancelled(task.id, d.state.message or ""))
         return
-    if task.items is not None and task.state is TaskState.RUNNING and calls.has_more(task):
+    if calls.is_resolver(d, task, action):
+        tasks.ask(d, task, action)
+    elif task.items is not None and task.state is TaskState.RUNNING and calls.has_more(task):
         tasks.schedule(d, task)
     else:
         tasks.settle(d, task)

@@ -96,8 +96,9 @@ class Decision:
         self.bodies.append(body)
 
     def task_spec(self, task: Task) -> TaskSpec:
-        """Return the spec of *task*."""
-        return self.spec.tasks[task.name]
+        """Return the spec of *task*, with the form that it names."""
+        spec = self.spec.tasks[task.name]
+        return spec if spec.human is None or not spec.human.form_name else self.library.with_form(self.spec, spec)
 
     def set_timer(self, purpose: str, seconds: int, task: int = 0) -> None:
         """Let the execution go on by itself in *seconds*."""

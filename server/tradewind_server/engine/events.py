@@ -34,6 +34,8 @@ class ExecutionStarted(Event, frozen=True, gc=False):
     initiator: str = ""
     #: Of its tasks, unless they say another one.
     priority: int = 0
+    #: Names whose values only those may see who have a right to.
+    sensitive: list[str] = []
 
 
 class ExecutionPaused(Event, frozen=True, gc=False):
@@ -180,7 +182,7 @@ class ActionScheduled(Event, frozen=True, gc=False):
     name: str
     input: Any
     index: int = 0
-    #: "action", "workflow" or "human"
+    #: "action", "workflow", "human", or "resolver": it says who is asked
     kind: str = "action"
     wrappers: list[str] = []
     asynchronous: bool = False
@@ -267,6 +269,15 @@ class HumanTaskOffered(Event, frozen=True, gc=False):
     reminders: list[tuple[datetime, int]] = []
     #: When it ends by itself.
     expires: datetime | None = None
+
+
+class HumanTaskResolved(Event, frozen=True, gc=False):
+    """An action said who is asked."""
+
+    action: int
+    task: int
+    #: Who was said by which action.
+    text: str
 
 
 class HumanTaskChanged(Event, frozen=True, gc=False):

@@ -45,6 +45,7 @@ def create(event: e.ExecutionStarted, at: datetime) -> Execution:
         updated_at=at,
         initiator=event.initiator,
         priority=event.priority,
+        sensitive=event.sensitive,
     )
 
 
@@ -197,8 +198,13 @@ def _started(state: Execution, event: e.TaskStarted, at: datetime) -> None:
     _enter(state, task, TaskState.RUNNING, at)
 
 
+def is_kept(action: Action) -> bool:
+    """Tell whether the result of an item stays when failed items run again; who was asked is not yet one."""
+    return action.state is ActionState.SUCCEEDED and action.kind != "resolver"
+
+
 def _keep_succeeded(state: Execution, task: Task) -> None:
-    task.accepted = {i: a for i, a in task.accepted.items() if state.actions[a].state is ActionState.SUCCEEDED}
+    task.accepted = {i: a for i, a in task.accepted.items() if is_kept(state.actions[a])}
 
 
 def _end_task(into: TaskState) -> Callable[[Execution, Any, datetime], None]:
@@ -284,8 +290,8 @@ def _reopened_action(state: Execution, event: e.ActionReopened, at: datetime) ->
     _enter(state, task, TaskState.RUNNING, at)
 
 
-def _no_change(state: Execution, event: e.ChildOrdered, at: datetime) -> None:
-    """Only a message to the child."""
+def _no_change(state: Execution, event: e.ChildOrdered | e.HumanTaskResolved, at: datetime) -> None:
+    """Only a message to the child, or a line in the audit trail."""
 
 
 def _cancel_requested(state: Execution, event: e.ActionCancelRequested, at: datetime) -> None:
@@ -443,6 +449,7 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.TimerSet: _timer_set,
     e.TimerEnded: _timer_ended,
     e.HumanTaskOffered: _offered,
+    e.HumanTaskResolved: _no_change,
     e.HumanTaskChanged: _shown_anew,
     e.HumanTaskClaimed: _claimed,
     e.HumanTaskReleased: _released_human_task,

@@ -45,6 +45,7 @@ def start(d: Decision, command: c.StartExecution) -> None:
         command.parent_action,
         command.initiator,
         _priority(command, params),
+        _sensitive(d, command),
     )
     _check_params(spec, params)
     if spec.vars is not None:
@@ -62,6 +63,12 @@ def start(d: Decision, command: c.StartExecution) -> None:
     if command.paused:
         d.emit(e.ExecutionPaused("Started while its parent was paused."))
     d.todo.append((0, [(name, "") for name in _first_tasks(spec, params)]))
+
+
+def _sensitive(d: Decision, command: c.StartExecution) -> list[str]:
+    """Return what is sensitive in it: what its definitions mark, and what its parent handed down."""
+    own = d.library.sensitive(d.spec)
+    return sorted({*own, *command.sensitive}) if own or command.sensitive else []
 
 
 def _priority(command: c.StartExecution, params: dict[str, object]) -> int:

@@ -15,6 +15,7 @@ from tradewind_server.engine.asked import asked_of, etag_of, excluded_of, scope_
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TASK_ERRORS, TaskError, whole_number
+from tradewind_server.engine.rounds import is_superseded
 from tradewind_server.engine.state import HumanTask, HumanTaskState, Task
 from tradewind_server.errors import PayloadTooLarge
 from tradewind_server.errors.people import (
@@ -136,7 +137,8 @@ def _did_other(d: Decision, human_task: HumanTask, user: str) -> str:
         name = d.state.tasks[other.task].name
         if name == mine or user not in (other.done_by, other.owner if other.done_by else "", other.assignee):
             continue
-        if name in _separate_tasks(d, mine) or mine in _separate_tasks(d, name):
+        is_separate = name in _separate_tasks(d, mine) or mine in _separate_tasks(d, name)
+        if is_separate and not is_superseded(d.state, other, human_task):
             return f"who {'did' if other.done_by else 'has'} task '{name}'"
     return ""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from tradewind_server.engine.calendars import STANDARD, Calendar
-from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.sensitive import marked_properties
+from tradewind_server.lang.specs import AdhocActionSpec, TaskSpec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
 
 
@@ -22,6 +23,12 @@ class Library(Protocol):
 
     def signature(self, name: str) -> Signature | None:
         """Return what the built-in action *name* takes; None when it is not built in."""
+
+    def sensitive(self, spec: WorkflowSpec) -> Sequence[str]:
+        """Return the names that *spec* and the workflows that it can call mark as sensitive."""
+
+    def with_form(self, spec: WorkflowSpec, task: TaskSpec) -> TaskSpec:
+        """Return a human task of *spec* with the form that it names; without one if there is none."""
 
     @property
     def open_world(self) -> bool:
@@ -50,12 +57,17 @@ class FixedLibrary:
     workflows: Mapping[str, WorkflowSpec] = dataclasses.field(default_factory=dict)
     adhoc_actions: Mapping[str, AdhocActionSpec] = dataclasses.field(default_factory=dict)
     signatures: Mapping[str, Signature] = dataclasses.field(default_factory=dict)
+    #: By name, and by name@version.
+    forms: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
     open_world: bool = True
     max_payload_bytes: int = 1024 * 1024
     max_tasks: int = 100_000
     #: Name -> calendar; "" is the one that counts where none is named.
     calendars: Mapping[str, Calendar] = dataclasses.field(default_factory=lambda: {"": STANDARD})
     notify_asked: bool = False
+    _sensitive: dict[str, tuple[WorkflowSpec, Sequence[str]]] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def workflow(self, name: str) -> WorkflowSpec | None:
         """Return the workflow called *name*."""
@@ -72,3 +84,49 @@ class FixedLibrary:
     def calendar(self, name: str) -> Calendar | None:
         """Return the calendar called *name*."""
         return self.calendars.get(name)
+
+    def sensitive(self, spec: WorkflowSpec) -> Sequence[str]:
+        """Return the names that *spec* and the workflows that it can call mark as sensitive."""
+        known = self._sensitive.get(spec.name)
+        if known is None or known[0] is not spec:
+            called = list(self._called(spec))
+            names = {name for found in called for name in found.sensitive}
+            for found in called:
+                for task in found.tasks.values():
+                    names.update(marked_properties(self._form(found, task)))
+            known = self._sensitive[spec.name] = (spec, sorted(names))
+        return known[1]
+
+    def with_form(self, spec: WorkflowSpec, task: TaskSpec) -> TaskSpec:
+        """Return a human task of *spec* with the form that it names; without one if there is none."""
+        form = self._form(spec, task)
+        if form is None or task.human is None:
+            return task
+        return dataclasses.replace(task, human=dataclasses.replace(task.human, form=form))
+
+    def _form(self, spec: WorkflowSpec, task: TaskSpec) -> Mapping[str, object] | None:
+        name = task.human.form_name if task.human is not None else ""
+        own = self.forms.get(f"{spec.workbook}.{name}") if spec.workbook and name else None
+        return own if own is not None else self.forms.get(name)
+
+    def _called(self, spec: WorkflowSpec) -> Iterator[WorkflowSpec]:
+        """Give *spec* and all that it can call; a name that an expression gives may be any."""
+        seen, todo = {spec.name}, [spec]
+        while todo:
+            found = todo.pop()
+            yield found
+            for task in found.tasks.values():
+                for called in self._callees(found, task) if task.kind == "workflow" else ():
+                    if called.name not in seen:
+                        seen.add(called.name)
+                        todo.append(called)
+
+    def _callees(self, spec: WorkflowSpec, task: TaskSpec) -> Iterator[WorkflowSpec]:
+        if not task.callee.is_constant:
+            yield from self.workflows.values()
+            return
+        name = str(task.callee.source)
+        qualified = f"{spec.workbook}.{name}" if spec.workbook else name
+        called = self.workflows.get(qualified) or self.workflows.get(name)
+        if called is not None:
+            yield called

@@ -159,7 +159,8 @@ def task_result(state: Execution, task: Task) -> object:
 
 def _kind(state: Execution, task: Task) -> str:
     action = next(iter(task.accepted.values()), None)
-    return "action" if action is None else state.actions[action].kind
+    kind = "action" if action is None else state.actions[action].kind
+    return "human" if kind == "resolver" else kind
 
 
 def _moment(at: datetime) -> str:

@@ -6,7 +6,7 @@ Objects here are plain records. Only `evolve` writes them; everybody else reads.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -274,6 +274,8 @@ class Execution(msgspec.Struct, gc=False):
     initiator: str = ""
     #: Of its tasks, unless they say another one.
     priority: int = 0
+    #: Names whose values only those may see who have a right to.
+    sensitive: Sequence[str] = ()
     message: str | None = None
     #: Set while it is FAILED.
     failure: Cause | None = None

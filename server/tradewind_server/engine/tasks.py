@@ -16,7 +16,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.decision import COMMANDS, Decision, Target
 from tradewind_server.engine.policies import TASK_ERRORS, dictionary, truth, whole_number
 from tradewind_server.engine.scopes import task_scope
-from tradewind_server.engine.state import ActionState, ExecutionState, Task, TaskState
+from tradewind_server.engine.state import Action, ActionState, ExecutionState, Task, TaskState
 from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.specs import OnClause, TaskSpec
 from tradewind_server.lang.values import is_truthy, to_text
@@ -135,6 +135,21 @@ def schedule(d: Decision, task: Task) -> None:
     if not complete and "fan-out" not in task.timers:
         d.set_timer("fan-out", 0, task.id)
     settle(d, task)
+
+
+def ask(d: Decision, task: Task, action: Action) -> None:
+    """A resolver has said who is asked."""
+    if d.state.is_final:
+        fail_at_once(d, task, "The execution had ended before anybody was asked.")
+        return
+    try:
+        calls.go_on(d, task, action)
+    except TASK_ERRORS as error:
+        _withdraw(d, task)
+        fail_at_once(d, task, str(error))
+        return
+    if task.items is not None and calls.has_more(task):
+        schedule(d, task)
 
 
 def settle(d: Decision, task: Task) -> None:

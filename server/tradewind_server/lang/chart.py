@@ -140,4 +140,5 @@ def _asked(human: HumanSpec) -> str:
     """Return whom a human task asks, as it is written."""
     who = [template.source for template in (human.users, human.groups) if template is not None]
     names = [str(name) for source in who for name in (source if isinstance(source, list) else [source])]
+    names += [f"whom {each.action.source} names" for _, each in human.resolvers]
     return f"asks {', '.join(names)}"

@@ -17,10 +17,11 @@ from tradewind_server.lang import analysis, documents
 from tradewind_server.lang.analysis import Action, Workflow
 from tradewind_server.lang.documents import Document, Path
 from tradewind_server.lang.expressions.effort import Effort
+from tradewind_server.lang.named_forms import FORMS, is_forms, read_form
 from tradewind_server.lang.problems import CODES, Problem, Problems, path_text, shortened
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import DESCRIPTION, TEXT, TEXTS
-from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.specs import AdhocActionSpec, FormSpec, Spec, WorkflowSpec
 from tradewind_server.lang.workflows import check_name, read_action, read_workflow
 
 Kind: TypeAlias = Literal["workbook", "workflows", "actions"]
@@ -45,8 +46,9 @@ class Checked:
     #: Without those that have an error. In textual order.
     workflows: tuple[WorkflowSpec, ...]
     actions: tuple[AdhocActionSpec, ...]
-    #: Both together, for each source.
-    by_source: tuple[tuple[WorkflowSpec | AdhocActionSpec, ...], ...]
+    forms: tuple[FormSpec, ...]
+    #: All together, for each source.
+    by_source: tuple[tuple[Spec, ...], ...]
     #: In order of file, line and column.
     problems: tuple[Problem, ...]
 
@@ -57,7 +59,10 @@ class Checked:
 
 
 def check(
-    sources: Sequence[Source], kind: Kind | None = None, is_deployed: Callable[[str], bool] = lambda name: False
+    sources: Sequence[Source],
+    kind: Kind | None = None,
+    is_deployed: Callable[[str], bool] = lambda name: False,
+    has_form: Callable[[str], bool] = lambda reference: False,
 ) -> Checked:
     """Check files together.
 
@@ -65,10 +70,11 @@ def check(
         sources: the files.
         kind: what every document is; None finds it out for each.
         is_deployed: tells whether a workflow that is in none of the files exists all the same.
+        has_form: tells that of a form, whose name may have a version.
     """
     with _without_collecting():
         found = _read(sources, kind, bounded=True)
-        analysis.analyse(found.workflows, found.actions, is_deployed)
+        analysis.analyse(found.workflows, found.actions, [form for _, form in found.forms], is_deployed, has_form)
         return found.checked(sources)
 
 
@@ -99,20 +105,25 @@ class _Found:
     #: Everything read, also what has errors.
     workflows: list[Workflow] = dataclasses.field(default_factory=list)
     actions: list[Action] = dataclasses.field(default_factory=list)
+    #: Those without errors, each with the number of its source.
+    forms: list[tuple[int, FormSpec]] = dataclasses.field(default_factory=list)
     #: (kind, name) of everything read so far, with its file and line.
     names: dict[tuple[str, str], tuple[str, int]] = dataclasses.field(default_factory=dict)
 
     def checked(self, sources: Sequence[Source]) -> Checked:
         workflows = [item for item in self.workflows if item.is_valid]
         actions = [item for item in self.actions if item.is_valid]
-        by_source: list[list[WorkflowSpec | AdhocActionSpec]] = [[] for _ in sources]
+        by_source: list[list[Spec]] = [[] for _ in sources]
         for workflow in workflows:
             by_source[workflow.reader.source_number].append(workflow.spec)
         for action in actions:
             by_source[action.reader.source_number].append(action.spec)
+        for source_number, form in self.forms:
+            by_source[source_number].append(form)
         return Checked(
             tuple(item.spec for item in workflows),
             tuple(item.spec for item in actions),
+            tuple(form for _, form in self.forms),
             tuple(map(tuple, by_source)),
             self.problems.in_order(),
         )
@@ -164,7 +175,10 @@ def _read_document(reader: Reader, document: Document, kind: Kind | None, found:
     if not names:
         reader.report("no-members", (), f"Expected {kind} in the document, but there are none.")
     for name in names:
-        _read_member(reader, kind, name, value[name], (name,), "", found)
+        if name == FORMS and is_forms(value[name]):
+            _read_forms(reader, value[name], "", found)
+        else:
+            _read_member(reader, kind, name, value[name], (name,), "", found)
 
 
 def _kind(value: dict[str, object]) -> Kind:
@@ -203,6 +217,7 @@ WORKBOOK = {
     "tags": Keyword(TEXTS),
     "actions": _MEMBERS,
     "workflows": _MEMBERS,
+    FORMS: _MEMBERS,
 }
 
 
@@ -219,6 +234,18 @@ def _read_workbook(reader: Reader, value: dict[str, object], found: _Found) -> N
                 message = f"Expected a name of letters, digits, '_' and '-' in a workbook, but got '{member}'."
                 reader.report("invalid-name", path, message, at_value=False)
             _read_member(reader, kind, member, definition, path, name, found)
+    _read_forms(reader, parts.get(FORMS, {}), name, found)
+
+
+def _read_forms(reader: Reader, value: object, workbook: str, found: _Found) -> None:
+    assert isinstance(value, dict)
+    for name, schema in value.items():
+        errors = reader.error_count
+        form = read_form(reader, name, schema, (FORMS, name), workbook)
+        if form is not None:
+            _check_unique(reader, "form", form.name, (FORMS, name), found)
+            if reader.error_count == errors:
+                found.forms.append((reader.source_number, form))
 
 
 def _read_member(

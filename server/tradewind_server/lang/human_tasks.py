@@ -13,7 +13,9 @@ from tradewind_server.lang.documents import Path
 from tradewind_server.lang.durations import DURATION, duration_of
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.forms import FormInvalid, check_form
+from tradewind_server.lang.named_forms import check_hints, is_reference
 from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
+from tradewind_server.lang.resolvers import or_resolver, split_resolvers
 from tradewind_server.lang.shapes import (
     COUNT,
     TEMPLATES,
@@ -43,13 +45,17 @@ _NAMES = Shape(
     {"anyOf": [TEXT_SCHEMA, {"type": "array", "minItems": 1, "items": TEXT_SCHEMA}]},
 )
 _WHO = {"users": Keyword(_NAMES), "groups": Keyword(_NAMES)}
+_ASKED = {field: Keyword(or_resolver(_NAMES)) for field in _WHO}
 
 
 def _read_form(reader: Reader, value: object, path: Path) -> object:
+    if isinstance(value, str) and is_reference(value):
+        return value
     if not isinstance(value, dict) or not value:
         return reader.wrong(path, value, _FORM.expected)
     try:
         check_form(value)
+        check_hints(value)
     except FormInvalid as problem:
         message = f"Expected a JSON Schema of an object, but {problem}."
         reader.report("form", path, message)
@@ -57,7 +63,11 @@ def _read_form(reader: Reader, value: object, path: Path) -> object:
     return value
 
 
-_FORM = Shape("a JSON Schema of an object", _read_form, {"type": "object", "required": ["type"]})
+_FORM = Shape(
+    "a JSON Schema of an object, or the name of a form",
+    _read_form,
+    {"anyOf": [{"type": "object", "required": ["type"]}, TEXT_SCHEMA]},
+)
 
 
 def _read_outcomes(reader: Reader, value: object, path: Path) -> object:
@@ -257,7 +267,7 @@ HUMAN = {
     "description": Keyword(TEXT_TEMPLATE),
     "show": Keyword(TEMPLATES),
     "form": Keyword(_FORM),
-    **_WHO,
+    **_ASKED,
     "fallback": Keyword(_FALLBACK),
     "separate_from": Keyword(_SEPARATION),
     "outcomes": Keyword(_OUTCOMES),
@@ -280,7 +290,11 @@ def _read_human(reader: Reader, value: object, path: Path) -> object:
     if "title" not in parts:
         return None
     fallback = parts.pop("fallback", {})
-    return HumanSpec(**parts, fallback_users=fallback.get("users"), fallback_groups=fallback.get("groups"))
+    if isinstance(parts.get("form"), str):
+        parts["form_name"] = parts.pop("form")
+    return HumanSpec(
+        **split_resolvers(parts), fallback_users=fallback.get("users"), fallback_groups=fallback.get("groups")
+    )
 
 
 def _check_priority(reader: Reader, priority: Template | None, path: Path) -> None:

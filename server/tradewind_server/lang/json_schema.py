@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping
 
 from tradewind_server.lang.checking import WORKBOOK
+from tradewind_server.lang.named_forms import FORMS
 from tradewind_server.lang.reader import Keyword, Schema, table_schema
 from tradewind_server.lang.tasks import DIRECT_TASK, REVERSE_TASK
 from tradewind_server.lang.tasks import IGNORED as IGNORED_IN_TASK
@@ -17,6 +18,12 @@ from tradewind_server.lang.workflows import ACTION, IGNORED, WORKFLOW
 
 _VERSION: Schema = {"description": "The version of the language.", "enum": ["2.0", "2", 2]}
 _NAMES: Schema = {"pattern": "^[^ ]+$"}
+_FORMS: Schema = {
+    "description": "Forms by name, each a JSON Schema of an object.",
+    "type": "object",
+    "propertyNames": {"pattern": r"^[\w-]+$"},
+    "additionalProperties": {"type": "object", "required": ["type"], "properties": {"type": {"const": "object"}}},
+}
 
 
 def schema() -> Schema:
@@ -42,7 +49,7 @@ def _ref(name: str) -> Schema:
 
 def _members(kind: str) -> Schema:
     return {
-        "properties": {"version": _VERSION},
+        "properties": {"version": _VERSION, FORMS: {"anyOf": [_FORMS, _ref(kind)]}},
         "minProperties": 2,
         "propertyNames": _NAMES,
         "additionalProperties": _ref(kind),
@@ -57,7 +64,7 @@ def _workbook() -> Schema:
         f"{kind}s": {**properties[f"{kind}s"], "propertyNames": _NAMES, "additionalProperties": _ref(kind)}
         for kind in ("workflow", "action")
     }
-    return {**whole, "properties": {"version": _VERSION, **properties, **members}}
+    return {**whole, "properties": {"version": _VERSION, **properties, **members, FORMS: _FORMS}}
 
 
 def _workflow() -> Schema:

@@ -95,6 +95,7 @@ CODES: dict[str, Code] = {
     "unknown-action": Code(
         "warning", "A standard action does not exist, or a name is nearly a known one.", "Mend the name."
     ),
+    "unknown-form": Code("hint", "A form is neither in the files nor deployed."),
     "unknown-workflow": Code("hint", "A workflow is neither in the files nor deployed."),
     "wrong-parameters": Code(
         "warning", "A call lacks a required input, or gives one that does not exist.", "Mend the name, or remove it."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from tradewind_server.lang.expressions import Template
 
@@ -96,6 +96,14 @@ class Separation:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Resolver:
+    """An action that gives a name or a list of names."""
+
+    action: Template
+    input: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Escalation:
     """Who is asked as well when nobody has decided for some time."""
 
@@ -149,11 +157,16 @@ class HumanSpec:
     description: Template | None = None
     #: What to decide on: gives a dictionary.
     show: Template | None = None
-    #: JSON Schema of what is filled in; None: nothing is.
+    #: JSON Schema of what is filled in; None: nothing is, or what the form `form_name` asks for.
     form: Mapping[str, object] | None = None
+    #: Name of a deployed form, with @ and a version if that is pinned; "" for none.
+    form_name: str = ""
     #: Each gives a name or a list of names. At least one is there.
     users: Template | None = None
     groups: Template | None = None
+    #: Or an action gives them.
+    users_by: Resolver | None = None
+    groups_by: Resolver | None = None
     #: Who is asked when nobody of these may.
     fallback_users: Template | None = None
     fallback_groups: Template | None = None
@@ -171,6 +184,12 @@ class HumanSpec:
     #: In the order of `after`.
     escalate: tuple[Escalation, ...] = ()
     expire: Expiry | None = None
+
+    @property
+    def resolvers(self) -> list[tuple[str, Resolver]]:
+        """Return what says who is asked, in the order in which it runs, each with the field that it gives."""
+        found = (("users", self.users_by), ("groups", self.groups_by))
+        return [(field, resolver) for field, resolver in found if resolver is not None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -228,6 +247,8 @@ class WorkflowSpec:
     type: Literal["direct", "reverse"] = "direct"
     description: str = ""
     tags: tuple[str, ...] = ()
+    #: Names whose values only those may see who have a right to, sorted: its own and those of its forms.
+    sensitive: tuple[str, ...] = ()
     #: Name of the workbook it stands in, or "". Members are called `<workbook>.<member>`.
     workbook: str = ""
     input: tuple[InputSpec, ...] = ()
@@ -256,3 +277,21 @@ class AdhocActionSpec:
     #: Input of the base action: inline parameters over base-input.
     base_input: Mapping[str, Template] = dataclasses.field(default_factory=dict)
     output: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FormSpec:
+    """A form with a name, for the human tasks of many workflows."""
+
+    name: str
+    line: int
+    #: JSON Schema of an object.
+    schema: Mapping[str, object]
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    workbook: str = ""
+    input: tuple[InputSpec, ...] = ()
+
+
+#: What a file defines.
+Spec: TypeAlias = WorkflowSpec | AdhocActionSpec | FormSpec

@@ -12,6 +12,7 @@ from tradewind_server.lang import graph, inline
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import is_single_expression
 from tradewind_server.lang.reader import Keyword, Reader, Shape, table_schema
+from tradewind_server.lang.sensitive import sensitive_names
 from tradewind_server.lang.shapes import (
     ANY_TEMPLATE,
     DESCRIPTION,
@@ -42,6 +43,7 @@ WORKFLOW = {
     "description": Keyword(DESCRIPTION),
     "tags": Keyword(TEXTS),
     "input": Keyword(INPUTS),
+    "sensitive": Keyword(TEXTS),
     "vars": Keyword(TEMPLATES),
     "output": Keyword(TEMPLATES),
     "output-on-error": Keyword(LATE_TEMPLATES),
@@ -98,6 +100,7 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
         type=workflow_type,
         description=parts.get("description", ""),
         tags=parts.get("tags", ()),
+        sensitive=sensitive_names(parts.get("sensitive", ()), tasks.values()),
         workbook=workbook,
         input=parts.get("input", ()),
         vars=parts.get("vars"),

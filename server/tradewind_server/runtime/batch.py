@@ -433,7 +433,7 @@ class Batch:
         command = c.StartExecution(
             at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
             message.source, body["action"], True, False, body["semantics_version"], body.get("initiator", ""),
-            body.get("priority", 0),
+            body.get("priority", 0), body.get("sensitive", ()),
         )  # fmt: skip
         try:
             if spec is None:
@@ -489,7 +489,7 @@ def snapshot(live: Live, task_id: int) -> r.Snapshot:
         counts[task.state] = counts.get(task.state, 0) + 1
     return r.Snapshot(
         live.envelope, s.state, s.message, s.revision, s.updated_at, s.finished_at, s.failure, s.output, s.input,
-        s.env, counts, task_id,
+        s.env, counts, task_id, bool(s.sensitive),
     )  # fmt: skip
 
 

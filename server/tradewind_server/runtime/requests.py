@@ -10,7 +10,7 @@ import msgspec
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import Cause, ExecutionState
 from tradewind_server.lang import Source
-from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.specs import Spec
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.environments import Environment
 from tradewind_server.store.records import Envelope, LogLine, Provenance, QueueRow, StoredEvent
@@ -180,7 +180,7 @@ class RegistryChange(Request, kw_only=True):
 class Deploy(RegistryChange, kw_only=True):
     """Store definitions. Answer: Deployed."""
 
-    sources: Sequence[tuple[Source, Sequence[WorkflowSpec | AdhocActionSpec]]]
+    sources: Sequence[tuple[Source, Sequence[Spec]]]
     at: datetime
 
 
@@ -252,6 +252,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     task_counts: Mapping[str, int] = {}
     #: Id of the task a rerun or skip was about.
     task_id: int = 0
+    #: Some of its values are not for everybody.
+    is_sensitive: bool = False
 
 
 class Started(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
+from tradewind_server.runtime.sensitive import Sensitive
 from tradewind_server.runtime.streams import Streams
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
@@ -87,6 +88,7 @@ class Runtime:
         self.registry = registry
         self.signer = signer
         self.secrets = Secrets(settings)
+        self.sensitive = Sensitive()
         self.server_id = ids.opaque()[:12]
         self.desk = Desk()
         self.hub = Hub()

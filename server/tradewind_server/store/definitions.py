@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,19 +13,20 @@ import sqlalchemy as sa
 from tradewind_server.engine.calendars import Calendar
 from tradewind_server.engine.library import FixedLibrary
 from tradewind_server.lang import Source, read
-from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.named_forms import ORIGIN
+from tradewind_server.lang.specs import AdhocActionSpec, FormSpec, Spec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
 from tradewind_server.lang.values import encode
 from tradewind_server.settings import Settings
 from tradewind_server.store import schema
 from tradewind_server.store.records import Envelope
 
-WORKFLOW, ACTION = "workflow", "action"
+WORKFLOW, ACTION, FORM = "workflow", "action", "form"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Definition:
-    """One version of a workflow or ad-hoc action."""
+    """One version of a workflow, ad-hoc action or form."""
 
     namespace: str
     workflow_namespace: str
@@ -67,7 +68,7 @@ def deploy(
     connection: sa.Connection,
     namespace: str,
     workflow_namespace: str,
-    sources: Sequence[tuple[Source, Sequence[WorkflowSpec | AdhocActionSpec]]],
+    sources: Sequence[tuple[Source, Sequence[Spec]]],
     at: int,
     actor: str,
 ) -> Deployed:
@@ -77,7 +78,7 @@ def deploy(
     for source, specs in sources:
         content_hash = hashlib.sha256(source.text.encode()).hexdigest()
         for spec in specs:
-            kind = WORKFLOW if isinstance(spec, WorkflowSpec) else ACTION
+            kind = kind_of(spec)
             current = _current(connection, namespace, workflow_namespace, kind, spec.name)
             if current is not None and current.content_hash == content_hash and current.retired_revision is None:
                 made.append((current, False))
@@ -99,7 +100,12 @@ def deploy(
     return Deployed(revision, tuple(made))
 
 
-def _inputs(spec: WorkflowSpec | AdhocActionSpec) -> bytes:
+def kind_of(spec: Spec) -> str:
+    """Return the kind of a definition."""
+    return WORKFLOW if isinstance(spec, WorkflowSpec) else FORM if isinstance(spec, FormSpec) else ACTION
+
+
+def _inputs(spec: Spec) -> bytes:
     return encode([[i.name, i.required, i.default] for i in spec.input])
 
 
@@ -231,10 +237,39 @@ def definition_of(row: Mapping[Any, Any]) -> Definition:
 
 
 @functools.lru_cache(maxsize=512)
-def _specs(file: str, text: str) -> dict[tuple[str, str], WorkflowSpec | AdhocActionSpec]:
+def _specs(file: str, text: str) -> dict[tuple[str, str], Spec]:
     checked = read([Source(file, text)])
-    specs: list[WorkflowSpec | AdhocActionSpec] = [*checked.workflows, *checked.actions]
-    return {(WORKFLOW if isinstance(s, WorkflowSpec) else ACTION, s.name): s for s in specs}
+    specs: list[Spec] = [*checked.workflows, *checked.actions, *checked.forms]
+    return {(kind_of(spec), spec.name): spec for spec in specs}
+
+
+def form_of(found: Definition) -> Mapping[str, object]:
+    """Return the schema of a version of a form."""
+    spec = _cached_specs(found.file, found.source.decode())[FORM, found.name]
+    assert isinstance(spec, FormSpec)
+    return spec.schema
+
+
+def _shown(found: Definition, spec: FormSpec) -> Mapping[str, object]:
+    """Return the schema as human tasks show it: with its name and version."""
+    return {ORIGIN: f"{found.name}@{found.version}", **spec.schema}
+
+
+def _all_versions(connection: sa.Connection, key: tuple[str, str, int]) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Give each version of a form as of a registry revision by name@version."""
+    namespace, workflow_namespace, revision = key
+    t = schema.definitions
+    query = sa.select(t).where(
+        t.c.namespace == namespace,
+        t.c.workflow_namespace.in_(["", workflow_namespace]),
+        t.c.kind == FORM,
+        t.c.registry_revision <= revision,
+    )
+    for row in connection.execute(query.order_by(t.c.workflow_namespace)):
+        found = definition_of(row._mapping)
+        spec = _specs(found.file, found.source.decode())[FORM, found.name]
+        assert isinstance(spec, FormSpec)
+        yield f"{found.name}@{found.version}", _shown(found, spec)
 
 
 _cached_specs = functools.lru_cache(128)(_specs)
@@ -334,6 +369,7 @@ class Registry:
         )
         workflows: dict[str, WorkflowSpec] = {}
         actions: dict[str, AdhocActionSpec] = {}
+        forms: dict[str, Mapping[str, object]] = {}
         versions: dict[str, int] = {}
         homes: dict[str, str] = {}
         # the default workflow namespace first: names of the other shadow it
@@ -343,8 +379,12 @@ class Registry:
             if isinstance(spec, WorkflowSpec):
                 workflows[found.name], versions[found.name] = spec, found.version
                 homes[found.name] = found.workflow_namespace
+            elif isinstance(spec, FormSpec):
+                forms[found.name] = _shown(found, spec)
             else:
                 actions[found.name] = spec
+        if any(task.human and "@" in task.human.form_name for w in workflows.values() for task in w.tasks.values()):
+            forms.update(_all_versions(connection, key))
         if len(self._libraries) >= 1024:
             self._libraries.clear()
             self._versions.clear()
@@ -353,6 +393,7 @@ class Registry:
             workflows,
             actions,
             self._signatures,
+            forms,
             self._open_world,
             self._settings.max_payload_bytes,
             self._settings.max_execution_tasks,

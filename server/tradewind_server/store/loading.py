@@ -15,7 +15,7 @@ from tradewind_server.clock import from_microseconds
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.contexts import EMPTY, Context
-from tradewind_server.engine.evolve import create, evolve
+from tradewind_server.engine.evolve import create, evolve, is_kept
 from tradewind_server.engine.state import (
     FINAL_TASK_STATES,
     Action,
@@ -250,7 +250,7 @@ def _count(task: Task, action: Action) -> None:
     """Derive what `evolve` counts from the actions of the task, oldest first."""
     task.action_count += 1
     is_current = action.task_attempt == task.attempt
-    kept = action.task_attempt >= task.base_attempt and action.state is ActionState.SUCCEEDED
+    kept = action.task_attempt >= task.base_attempt and is_kept(action)
     if not (is_current or kept):
         return
     task.accepted[action.index] = action.id

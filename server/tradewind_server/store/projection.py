@@ -18,7 +18,17 @@ from tradewind_server.engine.codec import VERSIONS
 from tradewind_server.engine.state import Action, Execution, HumanTask, Task
 from tradewind_server.lang.values import encode
 from tradewind_server.store import human_task_rows
-from tradewind_server.store.records import QUEUED, Answered, Live, Message, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.records import (
+    MARKED,
+    PLAIN,
+    QUEUED,
+    Answered,
+    Live,
+    Message,
+    Provenance,
+    QueueRow,
+    StoredEvent,
+)
 from tradewind_server.store.statements import Row
 
 #: A new action ranks by when it became ready; a unit of priority is worth this much, microseconds.
@@ -183,6 +193,7 @@ class Changes:
         before = (envelope.namespace, root_id, envelope.workflow, envelope.business_key)
         caused = (at_us, provenance.actor, provenance.cause, provenance.request_id)
         log, xid, trace, span = self.events, self.xid, provenance.trace or live.trace, len(events)
+        codec = MARKED if live.state.sensitive else PLAIN
         for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
             kind = _KINDS[type(event)]
@@ -191,7 +202,7 @@ class Changes:
             name = tasks[task_id].name if task_id else ""
             log.append(
                 _stored((id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid,
-                         len(log), span, trace, 1, body))
+                         len(log), span, trace, codec, body))
             )  # fmt: skip
             span = 0
             if task_id and kind.changes_task:
@@ -243,7 +254,8 @@ _LEAVES_TASK = frozenset(
     {"ActionScheduled", "ActionSucceeded", "ActionFailed", "ActionCancelled", "ActionCancelRequested", "BranchArrived",
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
-     "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested"}
+     "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested",
+     "HumanTaskResolved"}
 )  # fmt: skip
 
 
@@ -272,6 +284,7 @@ def _schedule(
                 "initiator": live.state.initiator,
                 "priority": event.priority,
                 "trace": provenance.trace or live.trace,
+                **({"sensitive": list(live.state.sensitive)} if live.state.sensitive else {}),
             }
         )
         changes.messages.append(Message(event.child, envelope.id, revision, "start", envelope.namespace, at, body))
@@ -446,7 +459,7 @@ def _new_execution(live: Live, xid: int) -> Row:
         envelope.registry_revision, envelope.semantics_version, envelope.root_id, envelope.parent_id,
         envelope.parent_task, envelope.parent_action, envelope.external_id, envelope.business_key,
         "\n".join(envelope.tags), envelope.description, envelope.created_by, to_microseconds(envelope.created_at),
-        word, message, failure, kind, code, revision, xid, updated, *rest, detail,
+        word, message, failure, kind, code, revision, xid, updated, *rest, detail, "\n".join(state.sensitive),
     )  # fmt: skip
 
 

@@ -242,6 +242,19 @@ def history(connection: sa.Connection, execution_id: str, after: int, limit: int
     return read_events(connection, execution_id, after, limit)
 
 
+def sensitive(connection: sa.Connection, execution_ids: Sequence[str]) -> Sequence[Any]:
+    """Return of executions their id, the root's, and their sensitive names, one a line."""
+    x = schema.executions.c
+    return connection.execute(sa.select(x.id, x.root_id, x.sensitive).where(x.id.in_(execution_ids))).all()
+
+
+def sensitive_tree(connection: sa.Connection, root_id: str, limit: int) -> Sequence[Any]:
+    """Return of an execution and all below it id, revision and sensitive names, *limit* at most."""
+    x = schema.executions.c
+    query = sa.select(x.id, x.revision, x.sensitive).where(x.root_id == root_id)
+    return connection.execute(query.order_by(x.id).limit(limit)).all()
+
+
 def events_of_human_task(
     connection: sa.Connection, execution_id: str, action_id: int, after: int, limit: int
 ) -> list[StoredEvent]:

@@ -154,6 +154,10 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
 
 
+#: How a body is to be read: as it is, or as one that may hold values of sensitive names.
+PLAIN, MARKED = 1, 2
+
+
 class StoredEvent(NamedTuple):
     """One row of the log, in the order of the table's columns. A tuple, since thousands are made each second."""
 
@@ -178,5 +182,6 @@ class StoredEvent(NamedTuple):
     #: Number of events of the command, in its first; else 0.
     span: int
     trace: str
+    #: `PLAIN` or `MARKED`.
     codec: int
     body: bytes

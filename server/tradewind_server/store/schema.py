@@ -107,6 +107,8 @@ executions = sa.Table(
     sa.Column("env_revision", _int, nullable=False),
     #: Origins of the variables, held transitions, counters.
     sa.Column("detail", _bytes, nullable=False),
+    #: Names whose values only those may see who have a right to, one a line; mostly "".
+    sa.Column("sensitive", _text, nullable=False),
     # each ends in the order of a list; one that lacks the state is read once for each state (store/listing.py)
     sa.Index("executions_by_state", "namespace", "state", "id"),
     sa.Index("executions_by_workflow", "namespace", "workflow", "state", "id"),

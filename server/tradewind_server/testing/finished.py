@@ -58,7 +58,7 @@ def _execution(number: int, count: int, namespace: str) -> Row:
         "message": None, "failure": _failure(kind, code), "error_kind": kind, "error_code": code, "revision": 5,
         "xid": number + 1, "updated_at": created + TOOK * SECOND,
         "finished_at": None if is_open else created + TOOK * SECOND, "output_revision": 0, "env_revision": 1,
-        "detail": b'{"variables":{}}',
+        "detail": b'{"variables":{}}', "sensitive": "",
     }  # fmt: skip
     return tuple(values[column.name] for column in schema.executions.columns)
 

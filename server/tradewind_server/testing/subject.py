@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from tradewind_server import lang
+from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import uncalled
 from tradewind_server.lang.problems import Problem, did_you_mean
 from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
@@ -33,6 +34,7 @@ class Subject:
     def called(self) -> frozenset[str]:
         """Return all names of actions that the definitions call, as far as they are written there."""
         names = {str(task.callee.source) for _, task in self._tasks("action") if task.callee.is_constant}
+        names |= {str(template.source) for template in self._resolvers() if template.is_constant}
         for action in self.checked.actions:
             names |= {action.base, action.name}
         return frozenset(names)
@@ -67,7 +69,8 @@ class Subject:
 
     def is_open(self) -> bool:
         """Tell whether the name of something called is computed."""
-        return self._computes("action") or self._computes("workflow")
+        computed = any(not template.is_constant for template in self._resolvers())
+        return computed or self._computes("action") or self._computes("workflow")
 
     def answers_children(self, mock: str) -> bool:
         """Tell whether a mock of this name stands for nothing but sub-workflows."""
@@ -77,6 +80,11 @@ class Subject:
 
     def _computes(self, kind: str) -> bool:
         return any(not task.callee.is_constant for _, task in self._tasks(kind))
+
+    def _resolvers(self) -> list[Template]:
+        """Return the names of the actions that say who is asked."""
+        human = [task.human for _, task in self._tasks("human") if task.human is not None]
+        return [resolver.action for each in human for _, resolver in each.resolvers]
 
     def _tasks(self, kind: str) -> list[tuple[WorkflowSpec, TaskSpec]]:
         workflows = self.checked.workflows

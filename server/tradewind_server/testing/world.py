@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -23,7 +23,7 @@ from tradewind_server.engine.calendars import STANDARD, Calendar
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.errors import DefinitionInvalid
 from tradewind_server.lang import Source, check
-from tradewind_server.lang.specs import AdhocActionSpec, WorkflowSpec
+from tradewind_server.lang.specs import Spec, WorkflowSpec
 from tradewind_server.lang.values import decode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.alarm import Alarm
@@ -134,14 +134,14 @@ class World:
         Raises:
             DefinitionInvalid: they have problems.
         """
-        sources: list[tuple[Source, list[WorkflowSpec | AdhocActionSpec]]] = []
+        sources: list[tuple[Source, Sequence[Spec]]] = []
         for n, text in enumerate(texts):
             source = Source(f"file{n}.yaml", text)
             checked = check([source], kind)
             errors = [p for p in checked.problems if p.severity == "error"]
             if errors:
                 raise DefinitionInvalid(count=len(errors), first=errors[0].message)
-            sources.append((source, [*checked.workflows, *checked.actions]))
+            sources.append((source, [*checked.workflows, *checked.actions, *checked.forms]))
         self.ask(
             r.Deploy(
                 provenance=_ANYBODY,

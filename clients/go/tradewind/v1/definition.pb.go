@@ -34,6 +34,8 @@ const (
 	DefinitionKind_DEFINITION_KIND_WORKFLOW DefinitionKind = 1
 	// An action made of another action, which tasks can call.
 	DefinitionKind_DEFINITION_KIND_ACTION DefinitionKind = 2
+	// A form, which human tasks can name.
+	DefinitionKind_DEFINITION_KIND_FORM DefinitionKind = 3
 )
 
 // Enum value maps for DefinitionKind.
@@ -42,11 +44,13 @@ var (
 		0: "DEFINITION_KIND_UNSPECIFIED",
 		1: "DEFINITION_KIND_WORKFLOW",
 		2: "DEFINITION_KIND_ACTION",
+		3: "DEFINITION_KIND_FORM",
 	}
 	DefinitionKind_value = map[string]int32{
 		"DEFINITION_KIND_UNSPECIFIED": 0,
 		"DEFINITION_KIND_WORKFLOW":    1,
 		"DEFINITION_KIND_ACTION":      2,
+		"DEFINITION_KIND_FORM":        3,
 	}
 )
 
@@ -139,7 +143,7 @@ type DefinitionFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Name of the file as problems shall show it, e.g. "salary.yaml"; unique in its request.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Required. YAML text in UTF-8, at most 1 MiB: a workbook, a list of workflows or a list of actions.
+	// Required. YAML text in UTF-8, at most 1 MiB: a workbook, or a list of workflows, actions or forms.
 	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -385,7 +389,9 @@ type Definition struct {
 	// Output only. Who deployed it.
 	DeployedBy *Actor `protobuf:"bytes,14,opt,name=deployed_by,json=deployedBy,proto3" json:"deployed_by,omitempty"`
 	// Output only. Whether names resolve to this version now: false for superseded and deleted versions.
-	Current       bool `protobuf:"varint,15,opt,name=current,proto3" json:"current,omitempty"`
+	Current bool `protobuf:"varint,15,opt,name=current,proto3" json:"current,omitempty"`
+	// Output only. A form's JSON Schema; present in GetDefinition of a form only.
+	Form          *Payload `protobuf:"bytes,16,opt,name=form,proto3" json:"form,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -525,6 +531,13 @@ func (x *Definition) GetCurrent() bool {
 	return false
 }
 
+func (x *Definition) GetForm() *Payload {
+	if x != nil {
+		return x.Form
+	}
+	return nil
+}
+
 var File_tradewind_v1_definition_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_definition_proto_rawDesc = "" +
@@ -544,7 +557,7 @@ const file_tradewind_v1_definition_proto_rawDesc = "" +
 	"\x03fix\x18\b \x01(\tR\x03fix\"`\n" +
 	"\x0eInputParameter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
-	"\rdefault_value\x18\x02 \x01(\v2\x15.tradewind.v1.PayloadR\fdefaultValue\"\xae\x04\n" +
+	"\rdefault_value\x18\x02 \x01(\v2\x15.tradewind.v1.PayloadR\fdefaultValue\"\xd9\x04\n" +
 	"\n" +
 	"Definition\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12-\n" +
@@ -564,11 +577,13 @@ const file_tradewind_v1_definition_proto_rawDesc = "" +
 	"deployedAt\x124\n" +
 	"\vdeployed_by\x18\x0e \x01(\v2\x13.tradewind.v1.ActorR\n" +
 	"deployedBy\x12\x18\n" +
-	"\acurrent\x18\x0f \x01(\bR\acurrent*k\n" +
+	"\acurrent\x18\x0f \x01(\bR\acurrent\x12)\n" +
+	"\x04form\x18\x10 \x01(\v2\x15.tradewind.v1.PayloadR\x04form*\x85\x01\n" +
 	"\x0eDefinitionKind\x12\x1f\n" +
 	"\x1bDEFINITION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DEFINITION_KIND_WORKFLOW\x10\x01\x12\x1a\n" +
-	"\x16DEFINITION_KIND_ACTION\x10\x02*\x88\x01\n" +
+	"\x16DEFINITION_KIND_ACTION\x10\x02\x12\x18\n" +
+	"\x14DEFINITION_KIND_FORM\x10\x03*\x88\x01\n" +
 	"\x0fProblemSeverity\x12 \n" +
 	"\x1cPROBLEM_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16PROBLEM_SEVERITY_ERROR\x10\x01\x12\x1c\n" +
@@ -608,11 +623,12 @@ var file_tradewind_v1_definition_proto_depIdxs = []int32{
 	4, // 3: tradewind.v1.Definition.inputs:type_name -> tradewind.v1.InputParameter
 	7, // 4: tradewind.v1.Definition.deployed_at:type_name -> google.protobuf.Timestamp
 	8, // 5: tradewind.v1.Definition.deployed_by:type_name -> tradewind.v1.Actor
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6, // 6: tradewind.v1.Definition.form:type_name -> tradewind.v1.Payload
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_definition_proto_init() }

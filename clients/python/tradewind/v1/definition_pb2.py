@@ -27,7 +27,7 @@ from tradewind.v1 import actor_pb2 as tradewind_dot_v1_dot_actor__pb2
 from tradewind.v1 import payload_pb2 as tradewind_dot_v1_dot_payload__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtradewind/v1/definition.proto\x12\x0ctradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1atradewind/v1/payload.proto\"/\n\x0e\x44\x65\x66initionFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xa0\x01\n\x07Problem\x12/\n\x08severity\x18\x01 \x01(\x0e\x32\x1d.tradewind.v1.ProblemSeverity\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\r\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x0b\n\x03\x66ix\x18\x08 \x01(\t\"L\n\x0eInputParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\rdefault_value\x18\x02 \x01(\x0b\x32\x15.tradewind.v1.Payload\"\x92\x03\n\nDefinition\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x1a\n\x12workflow_namespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12*\n\x04kind\x18\x04 \x01(\x0e\x32\x1c.tradewind.v1.DefinitionKind\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x06 \x01(\t\x12\x19\n\x11registry_revision\x18\x07 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\x12\x0c\n\x04tags\x18\t \x03(\t\x12,\n\x06inputs\x18\n \x03(\x0b\x32\x1c.tradewind.v1.InputParameter\x12\x0c\n\x04\x66ile\x18\x0b \x01(\t\x12\x0e\n\x06source\x18\x0c \x01(\x0c\x12/\n\x0b\x64\x65ployed_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x0b\x64\x65ployed_by\x18\x0e \x01(\x0b\x32\x13.tradewind.v1.Actor\x12\x0f\n\x07\x63urrent\x18\x0f \x01(\x08*k\n\x0e\x44\x65\x66initionKind\x12\x1f\n\x1b\x44\x45\x46INITION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45\x46INITION_KIND_WORKFLOW\x10\x01\x12\x1a\n\x16\x44\x45\x46INITION_KIND_ACTION\x10\x02*\x88\x01\n\x0fProblemSeverity\x12 \n\x1cPROBLEM_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROBLEM_SEVERITY_ERROR\x10\x01\x12\x1c\n\x18PROBLEM_SEVERITY_WARNING\x10\x02\x12\x19\n\x15PROBLEM_SEVERITY_HINT\x10\x03\x42W\n\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtradewind/v1/definition.proto\x12\x0ctradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tradewind/v1/actor.proto\x1a\x1atradewind/v1/payload.proto\"/\n\x0e\x44\x65\x66initionFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xa0\x01\n\x07Problem\x12/\n\x08severity\x18\x01 \x01(\x0e\x32\x1d.tradewind.v1.ProblemSeverity\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\r\x12\x0c\n\x04path\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x0b\n\x03\x66ix\x18\x08 \x01(\t\"L\n\x0eInputParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\rdefault_value\x18\x02 \x01(\x0b\x32\x15.tradewind.v1.Payload\"\xb7\x03\n\nDefinition\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x1a\n\x12workflow_namespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12*\n\x04kind\x18\x04 \x01(\x0e\x32\x1c.tradewind.v1.DefinitionKind\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x06 \x01(\t\x12\x19\n\x11registry_revision\x18\x07 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\x12\x0c\n\x04tags\x18\t \x03(\t\x12,\n\x06inputs\x18\n \x03(\x0b\x32\x1c.tradewind.v1.InputParameter\x12\x0c\n\x04\x66ile\x18\x0b \x01(\t\x12\x0e\n\x06source\x18\x0c \x01(\x0c\x12/\n\x0b\x64\x65ployed_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x0b\x64\x65ployed_by\x18\x0e \x01(\x0b\x32\x13.tradewind.v1.Actor\x12\x0f\n\x07\x63urrent\x18\x0f \x01(\x08\x12#\n\x04\x66orm\x18\x10 \x01(\x0b\x32\x15.tradewind.v1.Payload*\x85\x01\n\x0e\x44\x65\x66initionKind\x12\x1f\n\x1b\x44\x45\x46INITION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45\x46INITION_KIND_WORKFLOW\x10\x01\x12\x1a\n\x16\x44\x45\x46INITION_KIND_ACTION\x10\x02\x12\x18\n\x14\x44\x45\x46INITION_KIND_FORM\x10\x03*\x88\x01\n\x0fProblemSeverity\x12 \n\x1cPROBLEM_SEVERITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROBLEM_SEVERITY_ERROR\x10\x01\x12\x1c\n\x18PROBLEM_SEVERITY_WARNING\x10\x02\x12\x19\n\x15PROBLEM_SEVERITY_HINT\x10\x03\x42W\n\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tradewind.v1.definition_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.tradewind.v1P\001ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1'
-  _globals['_DEFINITIONKIND']._serialized_start=829
-  _globals['_DEFINITIONKIND']._serialized_end=936
-  _globals['_PROBLEMSEVERITY']._serialized_start=939
-  _globals['_PROBLEMSEVERITY']._serialized_end=1075
+  _globals['_DEFINITIONKIND']._serialized_start=867
+  _globals['_DEFINITIONKIND']._serialized_end=1000
+  _globals['_PROBLEMSEVERITY']._serialized_start=1003
+  _globals['_PROBLEMSEVERITY']._serialized_end=1139
   _globals['_DEFINITIONFILE']._serialized_start=134
   _globals['_DEFINITIONFILE']._serialized_end=181
   _globals['_PROBLEM']._serialized_start=184
@@ -46,5 +46,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INPUTPARAMETER']._serialized_start=346
   _globals['_INPUTPARAMETER']._serialized_end=422
   _globals['_DEFINITION']._serialized_start=425
-  _globals['_DEFINITION']._serialized_end=827
+  _globals['_DEFINITION']._serialized_end=864
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,8 @@ class _DefinitionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Defini
     """A workflow, which StartExecution can start."""
     DEFINITION_KIND_ACTION: _DefinitionKind.ValueType  # 2
     """An action made of another action, which tasks can call."""
+    DEFINITION_KIND_FORM: _DefinitionKind.ValueType  # 3
+    """A form, which human tasks can name."""
 
 class DefinitionKind(_DefinitionKind, metaclass=_DefinitionKindEnumTypeWrapper):
     """DefinitionKind says what a definition defines."""
@@ -44,6 +46,8 @@ DEFINITION_KIND_WORKFLOW: DefinitionKind.ValueType  # 1
 """A workflow, which StartExecution can start."""
 DEFINITION_KIND_ACTION: DefinitionKind.ValueType  # 2
 """An action made of another action, which tasks can call."""
+DEFINITION_KIND_FORM: DefinitionKind.ValueType  # 3
+"""A form, which human tasks can name."""
 Global___DefinitionKind: _TypeAlias = DefinitionKind  # noqa: Y015
 
 class _ProblemSeverity:
@@ -85,7 +89,7 @@ class DefinitionFile(_message.Message):
     name: _builtins.str
     """Required. Name of the file as problems shall show it, e.g. "salary.yaml"; unique in its request."""
     content: _builtins.bytes
-    """Required. YAML text in UTF-8, at most 1 MiB: a workbook, a list of workflows or a list of actions."""
+    """Required. YAML text in UTF-8, at most 1 MiB: a workbook, or a list of workflows, actions or forms."""
     def __init__(
         self,
         *,
@@ -199,6 +203,7 @@ class Definition(_message.Message):
     DEPLOYED_AT_FIELD_NUMBER: _builtins.int
     DEPLOYED_BY_FIELD_NUMBER: _builtins.int
     CURRENT_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Output only. The tenant it belongs to."""
     workflow_namespace: _builtins.str
@@ -237,6 +242,10 @@ class Definition(_message.Message):
     def deployed_by(self) -> _actor_pb2.Actor:
         """Output only. Who deployed it."""
 
+    @_builtins.property
+    def form(self) -> _payload_pb2.Payload:
+        """Output only. A form's JSON Schema; present in GetDefinition of a form only."""
+
     def __init__(
         self,
         *,
@@ -255,10 +264,11 @@ class Definition(_message.Message):
         deployed_at: _timestamp_pb2.Timestamp | None = ...,
         deployed_by: _actor_pb2.Actor | None = ...,
         current: _builtins.bool = ...,
+        form: _payload_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deployed_at", b"deployed_at", "deployed_by", b"deployed_by"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployed_at", b"deployed_at", "deployed_by", b"deployed_by", "form", b"form"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "current", b"current", "deployed_at", b"deployed_at", "deployed_by", b"deployed_by", "description", b"description", "file", b"file", "inputs", b"inputs", "kind", b"kind", "name", b"name", "namespace", b"namespace", "registry_revision", b"registry_revision", "source", b"source", "tags", b"tags", "version", b"version", "workflow_namespace", b"workflow_namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "current", b"current", "deployed_at", b"deployed_at", "deployed_by", b"deployed_by", "description", b"description", "file", b"file", "form", b"form", "inputs", b"inputs", "kind", b"kind", "name", b"name", "namespace", b"namespace", "registry_revision", b"registry_revision", "source", b"source", "tags", b"tags", "version", b"version", "workflow_namespace", b"workflow_namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,13 +12,21 @@ from collections.abc import Callable, Sequence
 from tradewind_server.lang.analysis import calls, human_tasks, joins, outcomes, shadows, variables, waits
 from tradewind_server.lang.analysis.flow import Flow
 from tradewind_server.lang.analysis.subjects import Action, Workflow
+from tradewind_server.lang.specs import FormSpec
 
 __all__ = ["Action", "Workflow", "analyse"]
 
 
-def analyse(workflows: Sequence[Workflow], actions: Sequence[Action], is_deployed: Callable[[str], bool]) -> None:
+def analyse(
+    workflows: Sequence[Workflow],
+    actions: Sequence[Action],
+    forms: Sequence[FormSpec],
+    is_deployed: Callable[[str], bool],
+    has_form: Callable[[str], bool],
+) -> None:
     """Report what is odd about definitions that stand together, through their readers."""
     known = calls.Known.of(workflows, actions, is_deployed)
+    known_forms = human_tasks.Forms(frozenset(form.name for form in forms), has_form)
     for action in actions:
         calls.check_action(action, known)
         shadows.check_action(action)
@@ -31,6 +39,6 @@ def analyse(workflows: Sequence[Workflow], actions: Sequence[Action], is_deploye
         variables.check(workflow, flow)
         shadows.check_workflow(workflow)
         waits.check(workflow)
-        human_tasks.check(workflow)
+        human_tasks.check(workflow, known_forms)
         if workflow.is_whole:
             joins.check(workflow, flow)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from tradewind_server.lang.analysis.subjects import Action, Workflow
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.reader import Reader
-from tradewind_server.lang.specs import InputSpec, TaskSpec
+from tradewind_server.lang.specs import InputSpec, Resolver, TaskSpec
 from tradewind_server.lang.standard_actions import SIGNATURES
 
 
@@ -61,7 +61,15 @@ def check_workflow(workflow: Workflow, known: Known) -> None:
                 _check_action_name(workflow.reader, place, callee, workflow.spec.workbook, known, given)
             elif task.kind == "workflow":
                 _check_workflow_name(workflow, task, callee, known)
+        for field, resolver in task.human.resolvers if task.human is not None else ():
+            _check_resolver(workflow, (*path, "human", field, "action"), resolver, known)
         _check_asked_tasks(workflow, task)
+
+
+def _check_resolver(workflow: Workflow, path: Path, resolver: Resolver, known: Known) -> None:
+    name, given = resolver.action.source, resolver.input.source if resolver.input is not None else {}
+    if isinstance(name, str) and isinstance(given, dict) and resolver.action.is_constant:
+        _check_action_name(workflow.reader, path, name, workflow.spec.workbook, known, given)
 
 
 def _given(task: TaskSpec) -> set[str] | None:

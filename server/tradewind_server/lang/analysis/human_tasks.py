@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tradewind_server.lang.analysis.subjects import Workflow, transition_paths
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.durations import Duration, duration_of
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
+from tradewind_server.lang.named_forms import parts_of
 from tradewind_server.lang.specs import HumanSpec, TaskSpec
 
 #: A comparison of an outcome with a name, in YAQL or Jinja.
@@ -20,7 +22,17 @@ _NEGATION = re.compile(r"!=|\bnot\b")
 _FOLLOWS_A_DECISION = ("on-success", "on-complete")
 
 
-def check(workflow: Workflow) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forms:
+    """The forms that human tasks can name."""
+
+    #: Of the files.
+    names: frozenset[str]
+    #: Tells whether another one is deployed.
+    is_deployed: Callable[[str], bool]
+
+
+def check(workflow: Workflow, forms: Forms) -> None:
     """Report what is odd about the human tasks of *workflow*."""
     human = [task for task in workflow.spec.tasks.values() if task.human is not None]
     if not human:
@@ -29,6 +41,7 @@ def check(workflow: Workflow) -> None:
     for task in human:
         assert task.human is not None
         path = (*workflow.task_path(task.name), "human")
+        _check_form(workflow, task.human, path, forms)
         _check_separation(workflow, task, task.human, path)
         _check_deadlines(workflow, task, task.human, path)
         _check_guards(workflow, task, task.human)
@@ -42,6 +55,19 @@ def _expressions(workflow: Workflow) -> Iterator[str]:
     for template in templates:
         for _, text in template.texts():
             yield str(text.source)
+
+
+def _check_form(workflow: Workflow, human: HumanSpec, path: Path, forms: Forms) -> None:
+    """Report a form that is neither in the files nor deployed; a version can only be deployed."""
+    name, version = parts_of(human.form_name)
+    member = f"{workflow.spec.workbook}.{human.form_name}" if workflow.spec.workbook else human.form_name
+    if not name or (not version and not forms.names.isdisjoint({name, member})):
+        return
+    if not any(map(forms.is_deployed, {human.form_name, member})):
+        message = f"Expected form '{human.form_name}' in the files or deployed already, but it is not found."
+        near = workflow.reader.problems.near(name, forms.names)
+        fix = f"Did you mean '{near}'?" if near and not version else "Deploy it before this one runs."
+        workflow.reader.report_name("unknown-form", (*path, "form"), human.form_name, message, fix)
 
 
 def _check_separation(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path) -> None:

@@ -18,6 +18,7 @@ from tradewind_server.lang.specs import (
     HumanSpec,
     Notify,
     OnClause,
+    Resolver,
     Retry,
     TaskSpec,
     WorkflowSpec,
@@ -103,10 +104,7 @@ def _uses(workflow: Workflow, task: TaskSpec) -> Iterator[Use]:
 
 def _uses_of_human(path: Path, human: HumanSpec) -> Iterator[Use]:
     yield from _uses_of_fields("item", path, human, _HUMAN)
-    for field in ("users", "groups"):
-        fallback = getattr(human, f"fallback_{field}")
-        if fallback is not None:
-            yield Use("item", (*path, "fallback", field), fallback)
+    yield from _uses_of_who(path, human)
     for step in human.escalate:
         yield from _uses_of_fields("item", (*path, "escalate"), step, ("after", "users", "groups"))
     for reminder in human.remind:
@@ -118,6 +116,16 @@ def _uses_of_human(path: Path, human: HumanSpec) -> Iterator[Use]:
         yield from _uses_of_fields("item", (*path, "notify"), human.notify, ("users", "groups"))
     if human.expire is not None:
         yield from _uses_of_fields("item", (*path, "expire"), human.expire, ("after",))
+
+
+def _uses_of_who(path: Path, human: HumanSpec) -> Iterator[Use]:
+    for field in ("users", "groups"):
+        fallback = getattr(human, f"fallback_{field}")
+        if fallback is not None:
+            yield Use("item", (*path, "fallback", field), fallback)
+        resolver = getattr(human, f"{field}_by")
+        if resolver is not None:
+            yield from _uses_of_fields("item", (*path, field), resolver, ("action", "input"))
     for template in human.separate_from.users:
         yield Use("item", (*path, "separate_from"), template)
 
@@ -125,7 +133,7 @@ def _uses_of_human(path: Path, human: HumanSpec) -> Iterator[Use]:
 def _uses_of_fields(
     moment: Moment,
     path: Path,
-    spec: TaskSpec | Retry | HumanSpec | Escalation | Notify | Expiry,
+    spec: TaskSpec | Retry | HumanSpec | Escalation | Notify | Expiry | Resolver,
     fields: tuple[str, ...],
 ) -> Iterator[Use]:
     for field in fields:

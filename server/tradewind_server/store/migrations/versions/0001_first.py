@@ -241,6 +241,7 @@ def upgrade() -> None:
         sa.Column("output_revision", sa.BigInteger(), nullable=False),
         sa.Column("env_revision", sa.BigInteger(), nullable=False),
         sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.Column("sensitive", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
