@@ -55,7 +55,7 @@ class FixedLibrary:
     max_payload_bytes: int = 1024 * 1024
     max_tasks: int = 100_000
     _sensitive: dict[str, tuple[WorkflowSpec, Sequence[str]]] = dataclasses.field(
-        default_factory=dict, repr=False, compare=False
+        default_factory=dict, init=False, repr=False, compare=False
     )
 
     def workflow(self, name: str) -> WorkflowSpec | None:
