@@ -66,7 +66,7 @@ class FixedLibrary:
     calendars: Mapping[str, Calendar] = dataclasses.field(default_factory=lambda: {"": STANDARD})
     notify_asked: bool = False
     _sensitive: dict[str, tuple[WorkflowSpec, Sequence[str]]] = dataclasses.field(
-        default_factory=dict, repr=False, compare=False
+        default_factory=dict, init=False, repr=False, compare=False
     )
 
     def workflow(self, name: str) -> WorkflowSpec | None:
