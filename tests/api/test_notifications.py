@@ -146,6 +146,28 @@ async def test_a_webhook_is_signed(database_url: str, tmp_path: Path) -> None:
     assert headers["webhook-signature"] == f"v1,{made}"
 
 
+async def test_sensitive_values_are_not_sent(database_url: str, tmp_path: Path) -> None:
+    """Whoever is asked sees them where he decides; a message leaves the house."""
+    text = """
+version: '2.0'
+paying:
+  input: [iban]
+  sensitive: [iban]
+  tasks:
+    t: {human: {title: Pay to <% $.iban %>, users: alice, notify: true}}
+"""
+    async with providing() as provider:
+        with configured(tmp_path, {"hook": hook()}, {"alice": [{"hook": provider.url}]}) as found:
+            async with notifying(database_url, found) as outbox:
+                await outbox.served.deploy(text)
+                await outbox.served.start("paying", {"iban": "DE89370400440532013000"})
+                await outbox.until("SENT")
+
+    [(_, body)] = provider.requests
+    assert (body["title"], body["to"], body["kind"]) == ("Pay to ***", "alice", "offered")
+    assert "DE8937" not in str(body)
+
+
 async def test_what_reaches_nobody_is_a_dead_letter_until_it_is_retried(database_url: str, tmp_path: Path) -> None:
     """It is listed and counted, and says why; contacts that are mended count at once."""
     async with providing() as provider:
