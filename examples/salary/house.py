@@ -21,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 
 def tell(text: str = "") -> None:
     """Print at once, also into a pipe."""
-    print(text, flush=True)
+    # with its end at once: what another thread tells comes before it or after it
+    print(f"{text}\n", end="", flush=True)
 
 
 def free_port() -> int:

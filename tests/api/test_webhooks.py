@@ -458,6 +458,37 @@ async def test_server_that_stops_while_a_receiver_is_slow_hands_over_at_once(
         assert len(set(receiver.ids())) == 1
 
 
+async def test_server_that_may_not_write_any_more_hands_over_at_once(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is going down when a slow receiver has answered at last: the answer is lost, but the lease is given back."""
+    url = postgres_url()
+    answered, lost, lose = asyncio.Event(), asyncio.Event(), webhooks.Pump._lose
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        await answered.wait()
+        return web.Response(status=204)
+
+    def told(self: webhooks.Pump) -> None:
+        lose(self)
+        lost.set()
+
+    monkeypatch.setattr(webhooks.Pump, "_lose", told)
+    async with receiving() as receiver:
+        receiver.answers["echo"] = [late]
+        async with echoing(url, allow_private_addresses=True) as served:
+            await subscribe(served, receiver, ENDS)
+            await run(served)
+            await shown(Keeper(served), lambda found: found.waiting_executions == 1)
+            served.server.runtime.drain()
+            answered.set()
+            async with asyncio.timeout(PATIENCE):
+                await lost.wait()
+        async with echoing(url, allow_private_addresses=True), asyncio.timeout(PATIENCE):
+            await receiver.count(2)
+        assert len(set(receiver.ids())) == 1
+
+
 @pytest.mark.parametrize(
     ("webhook", "field"),
     [

@@ -191,9 +191,9 @@ class Pump:
         await self._write()
 
     def _let_go(self) -> None:
-        """Free the lease, so that another server need not wait for its end."""
-        if not self._is_lost:
-            self._runtime.tell(self._delivered(self._written, 0.0))
+        """Free the lease, so that another server need not wait for its end; nothing happens if it is not ours any more."""
+        self._disable = ""
+        self._runtime.tell(self._delivered(self._written, 0.0))
 
     def _lose(self) -> None:
         self._is_lost = True
