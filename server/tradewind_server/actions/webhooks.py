@@ -191,7 +191,7 @@ class Pump:
         await self._write()
 
     def _let_go(self) -> None:
-        """Free the lease, so that another server need not wait for its end; nothing happens if it is not ours any more."""
+        """Free the lease, so that another server need not wait for its end, unless it is another's already."""
         self._disable = ""
         self._runtime.tell(self._delivered(self._written, 0.0))
 
