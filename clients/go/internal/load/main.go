@@ -41,9 +41,14 @@ type message interface {
 	GetEvents() []*v1.Event
 }
 
+// opening is how many streams wait for their first message at once: a server refuses calls beyond what it can queue.
+const opening = 200
+
 // load opens streams and keeps how late their events came.
 type load struct {
 	ready sync.WaitGroup
+	// doors is a place for each stream that is being opened.
+	doors chan struct{}
 	// counts begins when all streams are there: what came before says nothing.
 	counts atomic.Bool
 
@@ -56,7 +61,7 @@ func main() {
 		log.Fatal("usage: load ADDRESS CONNECTIONS STREAMS [ID…]")
 	}
 	connections, streams := number(os.Args[2]), number(os.Args[3])
-	l := &load{}
+	l := &load{doors: make(chan struct{}, opening)}
 	l.open(context.Background(), os.Args[1], connections, streams, os.Args[4:])
 	l.ready.Wait()
 	l.counts.Store(true)
@@ -107,6 +112,7 @@ func (l *load) open(ctx context.Context, address string, connections, streams in
 
 // follow receives until the program ends. The first message says that the stream is there.
 func follow[M any](l *load, open func() (grpc.ServerStreamingClient[M], error)) {
+	l.doors <- struct{}{}
 	stream, err := open()
 	if err != nil {
 		log.Fatal(err)
@@ -117,6 +123,7 @@ func follow[M any](l *load, open func() (grpc.ServerStreamingClient[M], error)) 
 			log.Fatal(err)
 		}
 		if isFirst {
+			<-l.doors
 			l.ready.Done()
 		}
 		l.note(time.Now(), any(received).(message).GetEvents())
