@@ -6,7 +6,6 @@ import contextlib
 import copy
 import json
 import re
-import statistics
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -68,8 +67,8 @@ def test_salary_is_covered_in_milliseconds() -> None:
     assert [result for result in found.results if not result.passed] == []
     [(_, covered)] = found.coverage
     assert (covered.workflow, covered.is_complete, covered.tasks, covered.branches) == ("salary", True, 11, 26)
-    # a quarter of a second is far more than most take even on a busy machine
-    assert statistics.median(result.seconds for result in found.results) < 0.25
+    # the first one warms up; a quarter of a second is far more than any takes even on a busy machine
+    assert max(result.seconds for result in found.results[1:]) < 0.25
 
 
 # --- mocks -------------------------------------------------------------------------------------------------------

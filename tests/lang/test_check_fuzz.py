@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +18,6 @@ _HEAD = "version: '2.0'\nw:\n  tasks:\n"
 
 #: Seconds that nothing may take. CPU time, so that a busy machine does not fail the test.
 _SECONDS = 2.0
-#: What PyYAML's loader in Python takes for 600 ordinary tasks where that bound was set.
-_LOADER_SECONDS = 0.1
 _MOST_BYTES = 500_000_000
 #: Two thirds of the largest file, so that a slower machine passes too.
 _LARGE = 700_000
@@ -172,22 +169,12 @@ _HUGE = {
 }
 
 
-def _seconds() -> float:
-    """Return the bound on this machine as it is now: neighbours slow the processor itself down, too."""
-    step = "    tN:\n      action: a x=<% $.aN %>\n      publish: {aM: <% task().result %>}\n      on-success: tM"
-    ordinary = _HEAD + _lines(step, 600)
-    started = time.process_time()
-    yaml.load(ordinary, Loader=yaml.SafeLoader)
-    return _SECONDS * max(1.0, (time.process_time() - started) / _LOADER_SECONDS)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _HUGE)
 def test_huge_and_hostile_texts_end_in_time(name: str) -> None:
     started = time.process_time()
     _checked(_HUGE[name])
-    took = time.process_time() - started
-    assert took < _SECONDS or took < _seconds()
+    assert time.process_time() - started < _SECONDS
 
 
 _BOUNDED = """

@@ -51,7 +51,8 @@ def _changed(enum: _Enum, prefix: str, number: int) -> str:
     return _name(enum, prefix, number) if number else ""
 
 
-def _moment(message: Message, name: str) -> datetime | None:
+def moment(message: Message, name: str) -> datetime | None:
+    """Return the field *name*, a moment; None if it is not set."""
     return getattr(message, name).ToDatetime(tzinfo=UTC) if message.HasField(name) else None
 
 
@@ -156,7 +157,7 @@ class Execution:
             proto.parent.execution_id,
             _at(proto.created_at),
             _at(proto.updated_at),
-            _moment(proto, "finished_at"),
+            moment(proto, "finished_at"),
             {descriptor.name: number for descriptor, number in counts.ListFields()},
             proto,
         )
@@ -199,8 +200,8 @@ class Task:
             Failure.read(proto),
             tuple(proto.child_execution_ids),
             _at(proto.created_at),
-            _moment(proto, "started_at"),
-            _moment(proto, "finished_at"),
+            moment(proto, "started_at"),
+            moment(proto, "finished_at"),
             proto,
         )
 
@@ -268,8 +269,8 @@ class Action:
             proto.worker,
             proto.asynchronous,
             _at(proto.created_at),
-            _moment(proto, "started_at"),
-            _moment(proto, "finished_at"),
+            moment(proto, "started_at"),
+            moment(proto, "finished_at"),
             proto.progress_message,
             _value(proto, "checkpoint"),
             proto,
@@ -407,7 +408,7 @@ class Environment:
     def read(cls, proto: environment_pb2.Environment) -> Environment:
         """Read the message."""
         variables = _value(proto, "variables")
-        return cls(proto.name, proto.description, variables, proto.etag, _moment(proto, "updated_at"), proto)
+        return cls(proto.name, proto.description, variables, proto.etag, moment(proto, "updated_at"), proto)
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,7 +473,7 @@ class DeadLetter:
             proto.revision,
             proto.last_revision,
             proto.attempts,
-            _moment(proto, "given_up_at"),
+            moment(proto, "given_up_at"),
             proto.message,
             proto,
         )
@@ -524,7 +525,7 @@ class Subscription:
             proto.waiting_executions,
             proto.dead_letters,
             proto.etag,
-            _moment(proto, "updated_at"),
+            moment(proto, "updated_at"),
             proto,
         )
 
@@ -544,7 +545,7 @@ class RetentionRule:
     def read(cls, proto: retention_pb2.RetentionRule) -> RetentionRule:
         """Read the message."""
         keep = proto.keep.ToTimedelta() if proto.HasField("keep") else None
-        return cls(proto.workflow, keep, _moment(proto, "updated_at"), proto)
+        return cls(proto.workflow, keep, moment(proto, "updated_at"), proto)
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,7 +575,7 @@ class Definition:
             proto.description,
             tuple(item.name for item in proto.inputs),
             proto.file,
-            _moment(proto, "deployed_at"),
+            moment(proto, "deployed_at"),
             proto,
         )
 
@@ -616,8 +617,8 @@ class Wait:
             proto.action,
             proto.action_id,
             proto.child_execution_id,
-            _moment(proto, "since"),
-            _moment(proto, "until"),
+            moment(proto, "since"),
+            moment(proto, "until"),
             proto.detail,
             tuple(proto.missing_tasks),
         )
@@ -692,8 +693,8 @@ def _expected(proto: execution_pb2.ExpectedDuration) -> Expected:
         proto.sample_count,
         proto.p50.ToTimedelta(),
         proto.p90.ToTimedelta(),
-        _moment(proto, "finish_p50"),
-        _moment(proto, "finish_p90"),
+        moment(proto, "finish_p50"),
+        moment(proto, "finish_p90"),
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from tradewind.calls import Call
-from tradewind.models import Page
+from tradewind.models import Page, moment
 from tradewind.v1 import notification_pb2
 from tradewind.v1 import notification_service_pb2 as pb
 
@@ -53,16 +53,11 @@ class Notification:
             attempts=proto.attempts,
             provider_id=proto.provider_id,
             message=proto.message,
-            created_at=_moment(proto, "created_at"),
-            next_at=_moment(proto, "next_at"),
-            ended_at=_moment(proto, "ended_at"),
+            created_at=moment(proto, "created_at"),
+            next_at=moment(proto, "next_at"),
+            ended_at=moment(proto, "ended_at"),
             proto=proto,
         )
-
-
-def _moment(proto: notification_pb2.Notification, name: str) -> datetime | None:
-    found: datetime | None = getattr(proto, name).ToDatetime(UTC) if proto.HasField(name) else None  # type: ignore[arg-type]
-    return found
 
 
 def notifications(namespace: str, states: Iterable[str], size: int, token: str) -> Call[Page[Notification]]:

@@ -71,8 +71,9 @@ class Notifications(service.NotificationServiceServicer):
 
         caller = provenance(context, "RetryNotifications", "")
         count = await self._runtime.ask(r.Tidy(provenance=caller, work=work))
+        assert isinstance(count, int)
         self._runtime.notifications_changed.set()
-        return pb.RetryNotificationsResponse(retried_count=count)  # type: ignore[arg-type]
+        return pb.RetryNotificationsResponse(retried_count=count)
 
     async def SendTestNotification(self, request: pb.SendTestNotificationRequest, context: Any) -> Any:
         """Send one now."""

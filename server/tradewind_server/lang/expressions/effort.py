@@ -9,7 +9,7 @@ from tradewind_server.lang.expressions import delimiters
 
 #: What the expressions of one file may be, in tokens of YAQL, each of which takes some 3 µs. Few files of 1 MiB are
 #: beyond it that are not made for that.
-MAX_EFFORT = 300_000
+MAX_EFFORT = 250_000
 #: Of an expression beside its tokens.
 _EACH = 6
 #: A token of Jinja takes so much longer,
