@@ -259,12 +259,18 @@ def start(workflow: str = "one", given: object = None, **fields: Any) -> executi
 @contextlib.asynccontextmanager
 async def serving(database: str, **settings: Any) -> AsyncIterator[Served]:
     """Run a server, with the workflow `one`."""
+    async with running(database, **settings) as served:
+        await served.deploy(ONE)
+        yield served
+
+
+@contextlib.asynccontextmanager
+async def running(database: str, **settings: Any) -> AsyncIterator[Served]:
+    """Run a server with what its database holds."""
     server = await Server.start(Settings(listen="127.0.0.1:0", database=database, shutdown_grace_seconds=0, **settings))
     try:
         async with grpc.aio.insecure_channel(server.address) as channel:
-            served = Served(server, channel)
-            await served.deploy(ONE)
-            yield served
+            yield Served(server, channel)
     finally:
         await server.stop()
 

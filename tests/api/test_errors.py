@@ -14,7 +14,7 @@ import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.api.harness import ONE, Served, refused, serving
+from tests.api.harness import ONE, Served, refused, running, serving
 from tradewind import Tls, aio
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2, server_service_pb2, server_service_pb2_grpc
@@ -132,9 +132,15 @@ async def test_undeclared_fault_is_internal_without_its_text(
         assert "the secret of the house" in caplog.text
 
 
-async def test_full_queue_says_when_to_come_back() -> None:
-    """What does not fit is refused before anything is done."""
-    async with serving("", queue_commands=1) as served:
+async def test_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
+    """What does not fit is refused before anything is done.
+
+    The definition is there before: what the server itself does at its start may fill a queue of one.
+    """
+    path = str(tmp_path / "tradewind.db")
+    async with serving(path):
+        pass
+    async with running(path, queue_commands=1) as served:
         starts = execution_service_pb2.StartExecutionsRequest(
             requests=[execution_service_pb2.StartExecutionRequest(workflow="one") for _ in range(200)]
         )

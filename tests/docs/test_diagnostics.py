@@ -9,14 +9,14 @@ import pytest
 from tests.docs.blocks import blocks
 from tests.house import rules
 from tools import diagnostics_docs
-from tradewind_server.lang import Source, check
+from tradewind_server.lang import Source, check, reader
 from tradewind_server.lang.expressions import effort, templates
 from tradewind_server.lang.problems import CODES, MAX_PROBLEMS
 
 _TEXT = diagnostics_docs.PAGE.read_text(encoding="utf-8")
 _EXAMPLES = diagnostics_docs.examples(_TEXT)
 #: An example of it would be longer than the page; each has a test of its own below.
-_WITHOUT = {"too-many-problems", "too-many-expressions"}
+_WITHOUT = {"too-many-problems", "too-many-expressions", "too-many-definitions"}
 
 
 def test_every_code_has_a_section_and_every_section_a_code() -> None:
@@ -70,20 +70,36 @@ def test_a_flood_of_expressions_is_not_compiled(marks: tuple[str, str], monkeypa
     monkeypatch.setattr(templates, "_compile_text", counted)
     monkeypatch.setattr(effort, "MAX_EFFORT", 5_000)
 
-    def definition(expressions: list[str]) -> Source:
-        tasks = "".join(f"    t{n}: {{action: a, input: {{x: '{text}'}}}}\n" for n, text in enumerate(expressions))
+    def definition(expressions: list[str], repeated: int = 1) -> Source:
+        lists = ([text] * repeated for text in expressions)
+        tasks = "".join(f"    t{n}: {{action: a, input: {{x: {texts}}}}}\n" for n, texts in enumerate(lists))
         return Source("f.yaml", f"version: '2.0'\nw:\n  tasks:\n{tasks}")
 
     # 47 tokens each
     different = [f"{marks[0]}[{n}{',1' * 22}]{marks[1]}" for n in range(200)]
 
-    assert check([definition([different[0]] * 10_000)]).problems == ()
+    assert check([definition(different[:1], repeated=10_000)]).problems == ()
     compiled.clear()
     flood = check([definition(different)])
 
     assert [problem.code for problem in flood.problems] == ["too-many-expressions"]
     assert not flood.is_valid
     assert 10 < len([text for text in compiled if marks[0] in text]) == flood.problems[0].line - 4 < 100
+
+
+def test_a_flood_of_tasks_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workflow with 9 tasks has 10 definitions; the 11th is told, and nothing is said of what was not read."""
+    monkeypatch.setattr(reader, "MAX_DEFINITIONS", 10)
+
+    def definition(tasks: int) -> Source:
+        chain = "".join(f"    t{n}: {{on-success: t{n + 1}}}\n" for n in range(tasks - 1))
+        return Source("f.yaml", f"version: '2.0'\nw:\n  tasks:\n{chain}    t{tasks - 1}: {{action: std.noop}}\n")
+
+    assert check([definition(9)]).problems == ()
+    flood = check([definition(1_000)])
+
+    assert [(problem.code, problem.line) for problem in flood.problems] == [("too-many-definitions", 4 + 9)]
+    assert not flood.is_valid
 
 
 def test_every_code_that_is_reported_is_in_the_table() -> None:

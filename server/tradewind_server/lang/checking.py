@@ -16,10 +16,9 @@ from typing import Any, Literal, TypeAlias
 from tradewind_server.lang import analysis, documents
 from tradewind_server.lang.analysis import Action, Workflow
 from tradewind_server.lang.documents import Document, Path
-from tradewind_server.lang.expressions.effort import Effort
 from tradewind_server.lang.named_forms import FORMS, is_forms, read_form
 from tradewind_server.lang.problems import CODES, Problem, Problems, path_text, shortened
-from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.reader import Bounds, Keyword, Reader, Shape, TooMuch
 from tradewind_server.lang.shapes import DESCRIPTION, TEXT, TEXTS
 from tradewind_server.lang.specs import AdhocActionSpec, FormSpec, Spec, WorkflowSpec
 from tradewind_server.lang.workflows import check_name, read_action, read_workflow
@@ -74,7 +73,8 @@ def check(
     """
     with _without_collecting():
         found = _read(sources, kind, bounded=True)
-        analysis.analyse(found.workflows, found.actions, [form for _, form in found.forms], is_deployed, has_form)
+        if not found.is_cut:
+            analysis.analyse(found.workflows, found.actions, [form for _, form in found.forms], is_deployed, has_form)
         return found.checked(sources)
 
 
@@ -109,6 +109,8 @@ class _Found:
     forms: list[tuple[int, FormSpec]] = dataclasses.field(default_factory=list)
     #: (kind, name) of everything read so far, with its file and line.
     names: dict[tuple[str, str], tuple[str, int]] = dataclasses.field(default_factory=dict)
+    #: A file was not read to its end.
+    is_cut: bool = False
 
     def checked(self, sources: Sequence[Source]) -> Checked:
         workflows = [item for item in self.workflows if item.is_valid]
@@ -142,10 +144,13 @@ def _read(sources: Sequence[Source], kind: Kind | None, *, bounded: bool) -> _Fo
             if found.problems.has_room(about.severity):
                 found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message, about.fix))
         lines = source.text.splitlines()
-        effort = Effort() if bounded else None
-        for document in loaded:
-            reader = Reader(source.file_name, lines, document, found.problems, number, effort)
-            _read_document(reader, document, kind, found)
+        bounds = Bounds() if bounded else None
+        try:
+            for document in loaded:
+                reader = Reader(source.file_name, lines, document, found.problems, number, bounds)
+                _read_document(reader, document, kind, found)
+        except TooMuch:
+            found.is_cut = True
     return found
 
 
@@ -251,6 +256,7 @@ def _read_forms(reader: Reader, value: object, workbook: str, found: _Found) -> 
 def _read_member(
     reader: Reader, kind: Kind, name: str, value: object, path: Path, workbook: str, found: _Found
 ) -> None:
+    reader.count_definition(path)
     full_name = f"{workbook}.{name}" if workbook else name
     errors, gaps = reader.error_count, reader.gap_count
     if kind == "actions":

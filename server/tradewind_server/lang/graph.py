@@ -12,14 +12,14 @@ from tradewind_server.lang.specs import OnClause, TaskSpec, Transition, Workflow
 
 def clauses(task: TaskSpec) -> Iterator[tuple[str, OnClause]]:
     """Give a task's clauses with their keywords."""
-    for name, clause in (
-        ("on-success", task.on_success),
-        ("on-error", task.on_error),
-        ("on-complete", task.on_complete),
-        ("on-skip", task.on_skip),
-    ):
-        if clause is not None:
-            yield name, clause
+    if task.on_success is not None:
+        yield "on-success", task.on_success
+    if task.on_error is not None:
+        yield "on-error", task.on_error
+    if task.on_complete is not None:
+        yield "on-complete", task.on_complete
+    if task.on_skip is not None:
+        yield "on-skip", task.on_skip
 
 
 def transitions(task: TaskSpec) -> Iterator[Transition]:

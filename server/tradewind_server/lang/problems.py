@@ -165,6 +165,11 @@ CODES: dict[str, Code] = {
         "The expressions of a file are more than can be checked in time.",
         "Spread the definitions over several files.",
     ),
+    "too-many-definitions": Code(
+        "error",
+        "A file has more tasks, workflows and actions than are checked.",
+        "Spread the definitions over several files, or run the same task for many items with 'with-items'.",
+    ),
     "too-many-problems": Code("warning", "There are more problems than are told."),
 }
 

@@ -50,6 +50,9 @@ def table_schema(keywords: Mapping[str, Keyword], ignored: Iterable[str] = ()) -
     return {**whole, "required": required} if required else whole
 
 
+#: Tasks, workflows and actions of one file that is checked.
+MAX_DEFINITIONS = 10_000
+
 #: Of codes that belong to other files than definitions, such as tests of them.
 _OTHER = Code("error", "")
 #: After these errors the rest is as it was meant.
@@ -57,6 +60,18 @@ _LEAVES_NO_GAP = frozenset(
     {"expression-syntax", "unknown-task", "no-start-task", "join-cardinality", "requirement-cycle", "duplicate-item"}
     | {"invalid-name", "name-too-long", "duplicate-name"}
 )
+
+
+class TooMuch(Exception):
+    """A file has more than is checked; that has been reported, and the rest of it is not read."""
+
+
+class Bounds:
+    """What may still be read of one file: a check answers soon, whatever it is given."""
+
+    def __init__(self) -> None:
+        self.effort = Effort()
+        self.definitions = MAX_DEFINITIONS
 
 
 class Reader:
@@ -69,7 +84,7 @@ class Reader:
         document: Document,
         problems: Problems,
         source_number: int = 0,
-        effort: Effort | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         self.file = file
         #: Which of the sources of one check this is, from 0.
@@ -79,7 +94,7 @@ class Reader:
         self._lines = lines
         self._document = document
         #: Shared by all readers of one file; None: no bound.
-        self._effort = effort
+        self._bounds = bounds
         self.error_count = 0
         #: Errors that hide a part of what was meant, so that more would seem wrong than is.
         self.gap_count = 0
@@ -187,21 +202,39 @@ class Reader:
                     self.problems.suggest(name, keywords.keys()),
                     at_value=False,
                 )
-        for name, keyword in keywords.items():
-            if keyword.required and name not in value:
+        for name in [name for name, keyword in keywords.items() if keyword.required]:
+            if name not in value:
                 message = f"Expected '{name}' in {what}, but it is missing."
                 self.report("missing-keyword", path, message, f"Add '{name}: …'.", at_value=False)
         return result
+
+    def count_definition(self, path: Path) -> None:
+        """Count a task, a workflow or an action.
+
+        Raises:
+            TooMuch: the file has more than are checked.
+        """
+        if self._bounds is None:
+            return
+        self._bounds.definitions -= 1
+        if self._bounds.definitions < 0:
+            message = f"Expected at most {MAX_DEFINITIONS} tasks, workflows and actions in one file; here are more."
+            self.report("too-many-definitions", path, message, at_value=False)
+            raise TooMuch
 
     def template(self, value: object, path: Path, strict: bool = True, within: object = None) -> Template:
         """Compile a value; a broken expression is an error at its top, a warning deeper down.
 
         Mistral finds the deeper ones only when they are evaluated, and accepts the definition. *within* is the
         text at *path* if the value is only a part of it.
+
+        Raises:
+            TooMuch: the file has more expressions than are checked.
         """
-        if self._effort is not None and not self._effort.allows(value):
-            self._refuse_effort(self._effort, path)
-            return Template.constant(value)
+        if self._bounds is not None and not self._bounds.effort.allows(value):
+            message = f"Expected expressions of at most {MAX_EFFORT} tokens in one file; up to here are more."
+            self.report("too-many-expressions", path, message)
+            raise TooMuch
         start = within.find(value) if isinstance(within, str) and isinstance(value, str) else 0
 
         def report(place: Path, problem: ExpressionSyntaxError) -> None:
@@ -212,16 +245,6 @@ class Reader:
         template = compile_template(value, report, path)
         self._warn_unclosed(value, path)
         return template
-
-    def _refuse_effort(self, effort: Effort, path: Path) -> None:
-        """Say it once; whatever is not compiled is an error all the same."""
-        if effort.is_told:
-            self.error_count += 1
-            self.gap_count += 1
-            return
-        effort.is_told = True
-        message = f"Expected expressions of at most {MAX_EFFORT} tokens in one file, but from here on there are more."
-        self.report("too-many-expressions", path, message)
 
     def _warn_unclosed(self, value: object, path: Path) -> None:
         if isinstance(value, dict):

@@ -191,33 +191,22 @@ REVERSE_TASK = {**TASK, **_REQUIRES}
 DEFAULTS = {**_POLICIES, **_CLAUSES, **_REQUIRES}
 #: Set by Mistral itself; harmless where people write them.
 IGNORED = frozenset({"name", "version", "type"})
+#: For each type of workflow its table, and the keywords of the other type.
+_TABLES = {
+    "direct": (DIRECT_TASK, frozenset(REVERSE_TASK.keys() - DIRECT_TASK.keys())),
+    "reverse": (REVERSE_TASK, frozenset(DIRECT_TASK.keys() - REVERSE_TASK.keys())),
+}
+_IGNORED_OR_FOREIGN = {name: IGNORED | foreign for name, (_, foreign) in _TABLES.items()}
 
-#: Keywords whose spec field is the keyword with underscores.
-_PLAIN_FIELDS = (
-    "publish",
-    "publish-on-error",
-    "publish-on-skip",
-    "retry",
-    "wait-before",
-    "wait-after",
-    "timeout",
-    "fail-on",
-    "pause-before",
-    "concurrency",
-    "keep-result",
-    "target",
-    "safe-rerun",
-    "priority",
-    "input",
-    "description",
-    "tags",
-    "with-items",
-    "requires",
-)
+#: Keywords of which the spec holds something else than what was read.
+_NO_FIELDS = ("action", "workflow", "join")
+#: The field of the spec for each other keyword.
+_FIELDS = {keyword: keyword.replace("-", "_") for keyword in (*DIRECT_TASK, *REVERSE_TASK) if keyword not in _NO_FIELDS}
 #: What tells a worker about its action, and so a person nothing.
 _FOR_WORKERS = ("input", "target", "safe-rerun", "priority")
 _KINDS: tuple[Literal["action", "workflow", "human"], ...] = ("action", "workflow", "human")
 _CLAUSE_FIELDS = ("on_success", "on_error", "on_complete", "on_skip")
+_NOTHING = Template.constant("std.noop")
 
 
 def read_defaults(reader: Reader, value: object, path: Path) -> object:
@@ -229,13 +218,14 @@ def read_task(
     reader: Reader, name: str, value: object, path: Path, workflow_type: str, defaults: Mapping[str, object]
 ) -> TaskSpec:
     """Read one task; what cannot be read is as if it were not there."""
+    reader.count_definition(path)
     _check_name(reader, name, value, path)
     if not isinstance(value, dict) or not value:
         reader.wrong(path, value, "the keywords of a task")
         return TaskSpec(name, reader.line(path))
-    table, other = (DIRECT_TASK, REVERSE_TASK) if workflow_type == "direct" else (REVERSE_TASK, DIRECT_TASK)
-    parts: dict[str, Any] = reader.table(value, path, table, "a task", IGNORED | (other.keys() - table.keys()))
-    for keyword in value.keys() & (other.keys() - table.keys()):
+    table, foreign = _TABLES[workflow_type]
+    parts: dict[str, Any] = reader.table(value, path, table, "a task", _IGNORED_OR_FOREIGN[workflow_type])
+    for keyword in value.keys() & foreign:
         message = f"Expected no '{keyword}' in a {workflow_type} workflow."
         fix = "Use 'requires'." if workflow_type == "reverse" else "Use 'on-success', or 'type: reverse'."
         reader.report("wrong-workflow-type", (*path, keyword), message, fix, at_value=False)
@@ -244,11 +234,9 @@ def read_task(
         given = " and ".join(f"'{kind}'" for kind in kinds)
         message = f"Expected one of 'action', 'workflow' and 'human' in task '{name}', but {given} are there."
         reader.report("exclusive-keywords", (*path, kinds[1]), message, "Keep one.", at_value=False)
-    policies = {keyword: defaults[keyword] for keyword in _POLICIES if keyword in defaults}
-    merged = {**policies, **parts}
-    fields = {key.replace("-", "_"): merged[key] for key in _PLAIN_FIELDS if key in merged}
-    callee, parameters = parts.get("action") or parts.get("workflow") or (Template.constant("std.noop"), {})
-    own_clauses: dict[str, Any] = {field: parts.get(field.replace("_", "-")) for field in _CLAUSE_FIELDS}
+    policies = {keyword: item for keyword, item in defaults.items() if keyword in _POLICIES}
+    fields: dict[str, Any] = {_FIELDS[key]: item for key, item in {**policies, **parts}.items() if key in _FIELDS}
+    callee, parameters = parts.get("action") or parts.get("workflow") or (_NOTHING, {})
     spec = TaskSpec(
         name,
         reader.line(path),
@@ -256,9 +244,7 @@ def read_task(
         callee=callee,
         parameters=parameters,
         join=parts.get("join") or None,
-        human=parts.get("human"),
         **fields,
-        **own_clauses,
     )
     _check_human(reader, spec, value, path)
     _warn(reader, spec, value, path)

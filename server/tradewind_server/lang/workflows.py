@@ -6,6 +6,7 @@ Source: `mistral/lang/v2/workflows.py`, `mistral/lang/v2/actions.py`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from tradewind_server.lang import graph, inline
@@ -91,9 +92,10 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
         for task_name, task in parts.get("tasks", {}).items()
     }
     sources = graph.inbound(tasks)
-    check_graph = _check_direct if workflow_type == "direct" else _check_reverse
-    if tasks:
-        check_graph(reader, tasks, path)
+    if tasks and workflow_type == "direct":
+        _check_direct(reader, tasks, sources, path)
+    elif tasks:
+        _check_reverse(reader, tasks, path)
     return WorkflowSpec(
         name=f"{workbook}.{name}" if workbook else name,
         line=reader.line(path),
@@ -112,8 +114,9 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
     )
 
 
-def _check_direct(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> None:
-    sources = graph.inbound(tasks)
+def _check_direct(
+    reader: Reader, tasks: dict[str, TaskSpec], sources: Mapping[str, tuple[str, ...]], path: Path
+) -> None:
     if not graph.start_tasks(sources):
         message = "Expected at least one task without a transition to it, to start with, but there is none."
         reader.report("no-start-task", (*path, "tasks"), message, "Add a first task.", at_value=False)

@@ -11,7 +11,7 @@ from tradewind_server.lang.expressions import delimiters
 #: beyond it that are not made for that.
 MAX_EFFORT = 250_000
 #: Of an expression beside its tokens.
-_EACH = 6
+_EACH = 13
 #: A token of Jinja takes so much longer,
 _JINJA = 2
 #: and one of a Jinja text with blocks, or that is so long that it may be deep: it is compiled to Python at once.
@@ -24,7 +24,6 @@ class Effort:
     """Counts the effort of one file. A text that is met again is not work."""
 
     def __init__(self) -> None:
-        self.is_told = False
         self._left = MAX_EFFORT
         self._met: set[str] = set()
 
