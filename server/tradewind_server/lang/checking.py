@@ -87,11 +87,6 @@ def _without_collecting() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            if not gc.get_freeze_count():
-                # count what was made as old, or the next little thing that is made would pay for the search after all;
-                # a server has frozen what it has loaded, and unfreezing would give all of that back to the search
-                gc.freeze()
-                gc.unfreeze()
             gc.enable()
 
 
