@@ -1,7 +1,8 @@
-"""Inboxes at a hundred thousand open human tasks: what one page and one count take, on each database.
+"""Inboxes at a hundred thousand open human tasks: what one page and one count take, and what a server does with them.
 
-`python -m bench.inboxes [--count N] [--database sqlite|postgresql]`. The rows are written by SQL; the pages are read as
-a server does, without gRPC. Half of the human tasks are for one of 100 groups, the others for one of 1,000 users.
+`python -m bench.inboxes [--count N] [--database sqlite|postgresql]`. For pages and counts the rows are written by SQL
+and read as a server does, without gRPC: half of the human tasks are for one of 100 groups, the others for one of 1,000
+users. The rest is measured on a running server (live_inboxes.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bench import parts
+from bench import live_inboxes, parts
 from bench.places import open_place
 from tradewind_server.store import human_tasks, schema
 from tradewind_server.store.database import Database
@@ -51,6 +52,7 @@ def main() -> None:
                 lines += [*_measure(name, database, asked.count), ""]
             finally:
                 database.close()
+            lines += [*live_inboxes.measure(place, asked.count, min(1_000, asked.count)), ""]
     print("\n".join(lines))
     if asked.count >= 100_000 and not asked.database:
         parts.put("inboxes", "Inboxes", "\n".join(lines))

@@ -138,10 +138,10 @@ def _measure(place: Place, program: Path, share: float, seconds: float) -> Itera
 def _idle(place: Place, program: Path, streams: int, seconds: float) -> Iterator[str]:
     with Server(place.fresh(), place.folder) as server:
         [id_] = asyncio.run(_begin(server.address, 1))
-        before = _resident_bytes(server.pid)
+        before = cpu.resident_bytes(server.pid)
         with open_watchers(program, server.address, streams) as watchers:
             watchers.ready()
-            memory = _resident_bytes(server.pid) - before
+            memory = cpu.resident_bytes(server.pid) - before
             used = cpu.of_process(server.pid)
             time.sleep(seconds)
             used = (cpu.of_process(server.pid) - used) / seconds
@@ -174,12 +174,6 @@ def _busy(
         f"| {title} | {streams} | {seen.events:,} of {expected:,} | {seen.p50_ms:.1f} | {seen.p99_ms:.1f} | "
         f"{seen.max_ms:.1f} | {used:.2f} |"
     )
-
-
-def _resident_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(kilobytes) * 1024
 
 
 if __name__ == "__main__":
