@@ -255,7 +255,7 @@ _LEAVES_TASK = frozenset(
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
      "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested",
-     "HumanTaskResolved"}
+     "HumanTaskResolved", "HumanTaskVoted"}
 )  # fmt: skip
 
 
@@ -415,6 +415,7 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskCommented: _change_human_task,
     e.HumanTaskCompleted: _change_human_task,
     e.HumanTaskClosed: _change_human_task,
+    e.HumanTaskVoted: _change_human_task,
     e.HumanTaskEscalated: _change_human_task,
     e.HumanTaskReminded: _change_human_task,
     e.HumanTaskExpired: _change_human_task,

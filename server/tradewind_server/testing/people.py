@@ -55,6 +55,12 @@ def told(human_task: HumanTask) -> dict[str, Any]:
         "outcome": h.outcome,
         "comments": h.comment_count,
         "level": h.level,
+        "quorum": h.quorum,
+        "asked": list(h.asked),
+        # by whom -> how
+        "votes": {vote.by: vote.outcome for vote in h.votes},
+        # who has it -> who is accountable for that
+        "claims": {claim.by: claim.owner for claim in h.claims},
     }
 
 
