@@ -119,7 +119,7 @@ def _check_share(d: Decision, human_task: HumanTask, voted: e.HumanTaskVoted) ->
     # the deciding one stands there twice
     limit, size = d.library.max_payload_bytes // (most + 1), len(encode_event(voted))
     if size > limit:
-        what = "data and reason of one of the votes"
+        what = "data and reason of a vote"
         raise PayloadTooLarge(what=what, limit=limit, setting="max_payload_bytes", size=size, field="data")
 
 
