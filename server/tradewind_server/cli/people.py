@@ -253,13 +253,12 @@ def submit(
     """Decide human tasks."""
     given = read_object(data, "--data") if data else None
     with session.client() as client:
-        seen = [client.people.get(id) for id in ids]
-        if len(seen) > 1:
-            if data or not outcome:
-                raise Unusable("Expected --outcome and no --data for several human tasks: each form is its own.")
-            _submit_many(session, client, seen, outcome, reason)
+        if len(ids) == 1:
+            _submit(session, client, client.people.get(ids[0]), outcome, reason, given)
             return
-        _submit(session, client, seen[0], outcome, reason, given)
+        if data or not outcome:
+            raise Unusable("Expected --outcome and no --data for several human tasks: each form is its own.")
+        _submit_many(session, client, ids, outcome, reason)
 
 
 @app.command()
@@ -334,15 +333,33 @@ def _said(done: HumanTask, outcome: str) -> str:
     return f"voted {outcome}: {done.title} ({done.votes_missing} more needed)"
 
 
-def _submit_many(session: Session, client: Client, seen: list[HumanTask], outcome: str, reason: str) -> None:
-    results = client.people.submit_many(seen, outcome, reason=reason)
-    is_refused = False
-    for item, result in zip(seen, results, strict=True):
+def _submit_many(session: Session, client: Client, ids: list[str], outcome: str, reason: str) -> None:
+    """Decide each for itself: one that cannot be decided, or is not there, keeps none of the others from it."""
+    seen = {id_: _got(client, id_) for id_ in dict.fromkeys(ids)}
+    there = [item for item in seen.values() if isinstance(item, HumanTask)]
+    results = client.people.submit_many(there, outcome, reason=reason) if there else []
+    done: dict[str, HumanTask | TradewindError] = {item.id: each for item, each in zip(there, results, strict=True)}
+    for id_, item in seen.items():
+        result = done.get(id_, item)
         if isinstance(result, TradewindError):
-            is_refused = True
-            refusal: records.Record = {"id": item.id, "reason": result.reason, "message": str(result)}
-            session.output.record(refusal, Text(f"refused: {item.title}: {result}", "red"))
+            refusal: records.Record = {"id": id_, "reason": result.reason, "message": str(result)}
+            what = item.title if isinstance(item, HumanTask) else id_
+            session.output.record(refusal, Text(f"refused: {what}: {result}", "red"))
         else:
             session.output.record(records.human_task(result), _said(result, outcome))
-    if is_refused:
+    if any(isinstance(done.get(id_, item), TradewindError) for id_, item in seen.items()):
         raise typer.Exit(NOT_DONE)
+
+
+def _got(client: Client, id_: str) -> HumanTask | TradewindError:
+    """Return a human task, or why there is none.
+
+    Raises:
+        TradewindError: the server cannot be asked.
+    """
+    try:
+        return client.people.get(id_)
+    except TradewindError as error:
+        if error.reason in ("HUMAN_TASK_NOT_FOUND", "FIELD_INVALID"):
+            return error
+        raise

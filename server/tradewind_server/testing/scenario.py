@@ -257,7 +257,8 @@ class Stage:
     def person(self, kind: str, how: Fields) -> None:
         """Let a person do something about a human task."""
         execution_id, action = self._action(how)
-        human_task = self.world.live(execution_id).state.human_tasks[action.id]
+        human_task = self.world.live(execution_id).state.human_tasks.get(action.id)
+        assert human_task is not None, f"task {how['task']} asks nobody"
         command = people.command_of(kind, how, self.world.clock.now(), human_task)
         self.world.command(execution_id, command, by=how["by"])
 
@@ -326,10 +327,11 @@ class Stage:
         return inputs if task.items is not None else (inputs[-1] if inputs else None)
 
 
-def _human(expected: Fields, task: Task, state: Execution) -> Fields | None:
-    """Return of the latest human task of *task* what is *expected*."""
+def _human(expected: Fields | None, task: Task, state: Execution) -> Fields | None:
+    """Return of the latest human task of *task* what is *expected*; where none is, whose it is."""
     found = [human_task for human_task in state.human_tasks.values() if human_task.task == task.id]
-    return {name: people.told(found[-1])[name] for name in expected} if found else None
+    fields = ("state", "users", "groups") if expected is None else expected
+    return people.told(found[-1], fields) if found else None
 
 
 def _started(log: list[StoredEvent]) -> list[str]:
