@@ -3375,6 +3375,8 @@ func (x *ExplainExecutionResponse) GetWaitsTotal() int32 {
 }
 
 // Wait is one thing that an execution waits for. Output only.
+//
+// Sensitive values are masked in its detail, see Payload.
 type Wait struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. What sort of thing.

@@ -87,9 +87,9 @@ func (HumanTaskState) EnumDescriptor() ([]byte, []int) {
 
 // HumanTask is one task of one execution that a person does, or several who decide together.
 //
-// Values of sensitive names are "***", also within texts such as title, description and reasons, for callers without the
-// right `see-sensitive-values`. GetHumanTask shows whoever is asked to decide what he decides on as it is; what others
-// have filled in, and lists, stay masked for him.
+// Sensitive values are masked in title, description, show, draft, and in the reasons and data of votes, see Payload.
+// GetHumanTask shows whoever is asked to decide what he decides on as it is; what others have filled in, and lists, stay
+// masked for him.
 type HumanTask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. "<execution id>/a<number>".
@@ -110,7 +110,7 @@ type HumanTask struct {
 	Title string `protobuf:"bytes,8,opt,name=title,proto3" json:"title,omitempty"`
 	// Output only. More about it. Only in the full view.
 	Description string `protobuf:"bytes,9,opt,name=description,proto3" json:"description,omitempty"`
-	// Output only. What to decide on, a JSON object. Only in the full view. Values of sensitive names are masked, see above.
+	// Output only. What to decide on, a JSON object. Only in the full view.
 	Show *Payload `protobuf:"bytes,10,opt,name=show,proto3" json:"show,omitempty"`
 	// Output only. What is to be filled in, as the JSON Schema of an object; absent if nothing is. Only in the full view.
 	Form *Payload `protobuf:"bytes,11,opt,name=form,proto3" json:"form,omitempty"`
@@ -464,10 +464,9 @@ type HumanTaskVote struct {
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Output only. For which outcome.
 	Outcome string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// Output only. Why. Only in the full view. Sensitive values in it are masked, see HumanTask.
+	// Output only. Why. Only in the full view.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Output only. What he filled in, a JSON object. Only in the full view. Values of sensitive names are masked, see
-	// HumanTask.
+	// Output only. What he filled in, a JSON object. Only in the full view.
 	Data *Payload `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
 	// Output only. Revision of the execution with it.
 	Revision      int64 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -745,7 +744,7 @@ type HumanTaskEntry struct {
 	To string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
 	// The decision; "" if it is none.
 	Outcome string `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// Reason, note or comment. Sensitive values in it are "***" for callers without the right `see-sensitive-values`.
+	// Reason, note or comment. Sensitive values in it are masked, see Payload.
 	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	// What was shown when it was decided, or is shown from now on; "" for entries that change neither.
 	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`

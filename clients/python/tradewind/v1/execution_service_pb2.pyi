@@ -1647,7 +1647,10 @@ Global___ExplainExecutionResponse: _TypeAlias = ExplainExecutionResponse  # noqa
 
 @_typing.final
 class Wait(_message.Message):
-    """Wait is one thing that an execution waits for. Output only."""
+    """Wait is one thing that an execution waits for. Output only.
+
+    Sensitive values are masked in its detail, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

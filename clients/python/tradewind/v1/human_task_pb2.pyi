@@ -57,9 +57,9 @@ Global___HumanTaskState: _TypeAlias = HumanTaskState  # noqa: Y015
 class HumanTask(_message.Message):
     """HumanTask is one task of one execution that a person does, or several who decide together.
 
-    Values of sensitive names are "***", also within texts such as title, description and reasons, for callers without the
-    right `see-sensitive-values`. GetHumanTask shows whoever is asked to decide what he decides on as it is; what others
-    have filled in, and lists, stay masked for him.
+    Sensitive values are masked in title, description, show, draft, and in the reasons and data of votes, see Payload.
+    GetHumanTask shows whoever is asked to decide what he decides on as it is; what others have filled in, and lists, stay
+    masked for him.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -148,7 +148,7 @@ class HumanTask(_message.Message):
     """Output only. How many votes the outcome that has most of them still lacks; 0 without a quorum, and after the end."""
     @_builtins.property
     def show(self) -> _payload_pb2.Payload:
-        """Output only. What to decide on, a JSON object. Only in the full view. Values of sensitive names are masked, see above."""
+        """Output only. What to decide on, a JSON object. Only in the full view."""
 
     @_builtins.property
     def form(self) -> _payload_pb2.Payload:
@@ -279,14 +279,12 @@ class HumanTaskVote(_message.Message):
     outcome: _builtins.str
     """Output only. For which outcome."""
     reason: _builtins.str
-    """Output only. Why. Only in the full view. Sensitive values in it are masked, see HumanTask."""
+    """Output only. Why. Only in the full view."""
     revision: _builtins.int
     """Output only. Revision of the execution with it."""
     @_builtins.property
     def data(self) -> _payload_pb2.Payload:
-        """Output only. What he filled in, a JSON object. Only in the full view. Values of sensitive names are masked, see
-        HumanTask.
-        """
+        """Output only. What he filled in, a JSON object. Only in the full view."""
 
     def __init__(
         self,
@@ -417,7 +415,7 @@ class HumanTaskEntry(_message.Message):
     outcome: _builtins.str
     """The decision; "" if it is none."""
     text: _builtins.str
-    """Reason, note or comment. Sensitive values in it are "***" for callers without the right `see-sensitive-values`."""
+    """Reason, note or comment. Sensitive values in it are masked, see Payload."""
     etag: _builtins.str
     """What was shown when it was decided, or is shown from now on; "" for entries that change neither."""
     @_builtins.property
