@@ -326,6 +326,12 @@ _ITEM = {**_TASK, "item": Keyword(COUNT)}
 _TARGET = {"of": Keyword(TEXT)}
 _START = {"input": Keyword(MAPPING), "env": Keyword(MAPPING), "params": Keyword(MAPPING)}
 
+_ABSENT = {
+    "user": Keyword(TEXT, required=True),
+    "substitute": Keyword(TEXT, required=True),
+    "for": Keyword(DURATION, required=True),
+}
+
 #: Step -> what it takes.
 STEPS: dict[str, Shape] = {
     "start": _table({"workflow": Keyword(TEXT, required=True), "by": Keyword(TEXT), **_START}, "'start'"),
@@ -340,6 +346,7 @@ STEPS: dict[str, Shape] = {
     "stop": _table({**_TARGET, "state": Keyword(END, required=True), "message": Keyword(TEXT)}, "'stop'"),
     "rerun": _table({**_TASK, "reset": Keyword(FLAG), "env": Keyword(MAPPING)}, "'rerun'"),
     "skip": _table(_TASK, "'skip'"),
+    "absent": _table(_ABSENT, "'absent'"),
     **{name: _table({**_ITEM, **keywords}, f"'{name}'") for name, keywords in people.STEPS.items()},
     "expect": _table(EXPECTED, "'expect'"),
 }

@@ -24,6 +24,7 @@
       - draft: {task: t1, by: alice, data: {a: 1}}
       - comment: {task: t1, by: alice, text: why so much?}
       - submit: {task: t1, by: alice, outcome: approve, reason: x, data: {}, etag: stale}
+      - absent: {user: bob, substitute: alice, for: 5d}    # from now on
       - expect: {tasks: {t1: RUNNING}}   # anything that `then` can say, in the middle
     then:
       state: SUCCEEDED
@@ -254,6 +255,10 @@ class Stage:
         """Skip a failed task."""
         self.world.command(self._owner(how["task"]), c.SkipTask(self.world.clock.now(), 0), task_name=how["task"])
 
+    def absent(self, how: Fields) -> None:
+        """Let somebody stand in for a user from now on."""
+        self.world.add_absence(how["user"], how["substitute"], time_of(how["for"]))
+
     def person(self, kind: str, how: Fields) -> None:
         """Let a person do something about a human task."""
         execution_id, action = self._action(how)
@@ -356,6 +361,7 @@ _STEPS: dict[str, Callable[[Stage, Any], None]] = {
     "stop": Stage.stop,
     "rerun": Stage.rerun,
     "skip": Stage.skip,
+    "absent": Stage.absent,
     **{kind: partial(lambda kind, stage, how: stage.person(kind, how), kind) for kind in people.STEPS},
     "expect": Stage.expect,
 }
