@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-import tests.cli.test_check as command_line
 import tradewind as tradewind_client
+from tests.cli import command_line
+from tests.cli.test_check import BAD
 from tests.docs.story import Story
 
 pytestmark = pytest.mark.slow
@@ -80,7 +81,7 @@ def test_deploy_again_makes_no_version(story: Story) -> None:
 
 def test_deploy_of_errors_shows_them_and_stores_nothing(story: Story, tmp_path: Path) -> None:
     """As check does."""
-    (tmp_path / "bad.yaml").write_text(command_line.BAD)
+    (tmp_path / "bad.yaml").write_text(BAD)
     done = tradewind(story, "deploy", str(tmp_path / "bad.yaml"))
     assert done.returncode == 1
     assert b"fix: Did you mean 'action'?" in done.stdout
@@ -337,7 +338,7 @@ def test_graph_needs_something_to_draw(story: Story, started: str, tmp_path: Pat
     assert refusal(story, "graph", started, "--workflow", "book") == (2, "UNUSABLE_INPUT")
     assert refusal(story, "graph", "nowhere.yaml") == (2, "UNUSABLE_INPUT")
     assert refusal(story, "graph", str(story.folder / "book.yaml"), "--workflow", "w") == (2, "UNUSABLE_INPUT")
-    (tmp_path / "bad.yaml").write_text(command_line.BAD)
+    (tmp_path / "bad.yaml").write_text(BAD)
     assert tradewind(story, "graph", str(tmp_path / "bad.yaml")).returncode == 2
 
 
