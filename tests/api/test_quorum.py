@@ -127,10 +127,10 @@ async def test_what_is_told_of_it(served: Served) -> None:
     assert (done.outcome, done.done_by, done.votes_missing) == ("reject", "ben", 0)
     assert (votes(done), list(done.claims)) == ([("ann", "reject"), ("ben", "reject")], [])
     trail = await served.people.ListHumanTaskEntries(pb.ListHumanTaskEntriesRequest(human_task_id=id_))
-    assert [(each.type, each.by, each.outcome) for each in trail.entries][2:] == [
-        ("HumanTaskVoted", "ann", "reject"),
-        ("HumanTaskVoted", "ben", "reject"),
-        ("HumanTaskCompleted", "ben", "reject"),
+    assert [(each.type, each.by, each.outcome, each.text, each.etag) for each in trail.entries][2:] == [
+        ("HumanTaskVoted", "ann", "reject", "no", seen.etag),
+        ("HumanTaskVoted", "ben", "reject", "no", seen.etag),
+        ("HumanTaskCompleted", "ben", "reject", "no", seen.etag),
     ]
 
 

@@ -154,6 +154,9 @@ def test_several_vote_and_what_is_missing_is_said(story: Story) -> None:
         assert line in shown
     assert answer(story, "ben", "task", "delegate", id_, "dan")["claims"] == [{"user": "dan", "owner": "ben"}]
     done = answer(story, "dan", "task", "submit", id_, "--outcome", "approve")
+    assert " voted by dan for ben: approve\n" in run(story, "ann", "task", "show", id_).stdout.decode().replace(
+        "  ", " "
+    )
     assert (done["outcome"], [(vote["by"], vote["owner"]) for vote in done["votes"]]) == (
         "approve",
         [("ann", ""), ("dan", "ben")],

@@ -142,6 +142,8 @@ class HumanTaskEntry:
     text: str
     #: Names what was shown then, where that matters.
     etag: str
+    #: For whom he did it, who stays accountable; "" for himself.
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ def entries(namespace: str, id_: str, size: int, token: str) -> Call[Page[HumanT
 
     def read(response: pb.ListHumanTaskEntriesResponse) -> Page[HumanTaskEntry]:
         found = [
-            HumanTaskEntry(e.at.ToDatetime(tzinfo=UTC), e.type, e.by, e.to, e.outcome, e.text, e.etag)
+            HumanTaskEntry(e.at.ToDatetime(tzinfo=UTC), e.type, e.by, e.to, e.outcome, e.text, e.etag, e.owner)
             for e in response.entries
         ]
         return Page(found, response.next_page_token)

@@ -96,7 +96,7 @@ def _is_asked(connection: sa.Connection, row: Any, at: int) -> bool:
 def _exact(
     connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
 ) -> list[human_task_pb2.HumanTask]:
-    keys = {(row.execution_id, n) for row in rows for n in _revisions(row) if n and full}
+    keys = {(row.execution_id, n) for row in rows for n in _revisions(row) if n} if full else set()
     bodies = reads.events_at(connection, dialect, list(keys)) if keys else {}
     return [_message(row, bodies, full=full) for row in rows]
 
@@ -126,7 +126,8 @@ def state_of(row: Any) -> HumanTask:
 
 
 def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool) -> human_task_pb2.HumanTask:
-    detail, state = detail_of(row), state_of(row)
+    detail = detail_of(row)
+    state = human_task_rows.state_of(row, detail)
     message = human_task_pb2.HumanTask(
         id=f"{row.execution_id}/a{row.action_id}",
         namespace=row.namespace,
@@ -220,6 +221,7 @@ def entry(stored: StoredEvent) -> human_task_pb2.HumanTaskEntry:
         outcome=getattr(event, "outcome", ""),
         text=next((text for name in ("reason", "note", "text", "message") if (text := getattr(event, name, ""))), ""),
         etag=getattr(event, "etag", ""),
+        owner=getattr(event, "owner", "") or getattr(event, "stands_for", ""),
     )
 
 

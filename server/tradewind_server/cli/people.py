@@ -110,6 +110,7 @@ def show(session: Session, id: Id) -> None:
     lines = [
         f"{each.at:%Y-%m-%d %H:%M:%S}  {_words(each.type)}"
         f"{f' by {each.by}' if each.by else ''}{f' to {each.to}' if each.to else ''}"
+        f"{f' for {each.owner}' if each.owner not in ('', each.by) else ''}"
         f"{f': {each.outcome}' if each.outcome else ''}{f'  ({each.text})' if each.text else ''}"
         for each in entries
     ]

@@ -384,6 +384,7 @@ def human_task_entry(item: HumanTaskEntry) -> Record:
         "outcome": item.outcome,
         "text": item.text,
         "etag": item.etag,
+        "owner": item.owner,
     }
 
 

@@ -747,7 +747,9 @@ type HumanTaskEntry struct {
 	// Reason, note or comment. Sensitive values in it are masked, see Payload.
 	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	// What was shown when it was decided, or is shown from now on; "" for entries that change neither.
-	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	// For whom he did it, who stays accountable: who delegated it, or is absent; "" for himself.
+	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -834,6 +836,13 @@ func (x *HumanTaskEntry) GetText() string {
 func (x *HumanTaskEntry) GetEtag() string {
 	if x != nil {
 		return x.Etag
+	}
+	return ""
+}
+
+func (x *HumanTaskEntry) GetOwner() string {
+	if x != nil {
+		return x.Owner
 	}
 	return ""
 }
@@ -1002,7 +1011,7 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\rvotes_missing\x18\x04 \x01(\x05R\fvotesMissing\"<\n" +
 	"\x0eExcludedPerson\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xce\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe4\x01\n" +
 	"\x0eHumanTaskEntry\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
@@ -1011,7 +1020,8 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\x02to\x18\x05 \x01(\tR\x02to\x12\x18\n" +
 	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x12\x12\n" +
 	"\x04text\x18\a \x01(\tR\x04text\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag\"\xee\x01\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\x12\x14\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\"\xee\x01\n" +
 	"\aAbsence\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1e\n" +

@@ -404,6 +404,7 @@ class HumanTaskEntry(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Revision of the execution with it."""
     type: _builtins.str
@@ -418,6 +419,8 @@ class HumanTaskEntry(_message.Message):
     """Reason, note or comment. Sensitive values in it are masked, see Payload."""
     etag: _builtins.str
     """What was shown when it was decided, or is shown from now on; "" for entries that change neither."""
+    owner: _builtins.str
+    """For whom he did it, who stays accountable: who delegated it, or is absent; "" for himself."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -433,10 +436,11 @@ class HumanTaskEntry(_message.Message):
         outcome: _builtins.str = ...,
         text: _builtins.str = ...,
         etag: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "etag", b"etag", "outcome", b"outcome", "revision", b"revision", "text", b"text", "to", b"to", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "etag", b"etag", "outcome", b"outcome", "owner", b"owner", "revision", b"revision", "text", b"text", "to", b"to", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
