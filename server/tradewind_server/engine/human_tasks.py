@@ -174,7 +174,8 @@ def _check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str
     if person.user in human_task.asked or not person.groups.isdisjoint(human_task.groups):
         return ""
     for absent in sorted(person.stands_for):
-        if absent in human_task.asked:
+        # he would be accountable for what he must not do
+        if absent in human_task.asked and not _did_other(d, human_task, absent):
             return absent
     raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked=_people(human_task))
 
@@ -234,7 +235,8 @@ def assign(d: Decision, command: c.AssignHumanTask) -> None:
     if not person.may_manage:
         raise PersonNotManager(user=person.user)
     _check_excluded(d, human_task, command.to)
-    if human_task.claim_of(command.to) == Claim(command.to):
+    claim = human_task.claim_of(command.to)
+    if claim is not None and not claim.owner:
         return
     if human_task.quorum:
         quorum.check_can_take(d, human_task, command.to)
