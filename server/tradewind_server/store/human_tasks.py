@@ -147,6 +147,18 @@ def count_inbox(connection: sa.Connection, namespace: str, for_: For, terms: Seq
     return int(connection.execute(sa.select(sa.func.count()).select_from(keys.subquery())).scalar_one())
 
 
+def principals(
+    connection: sa.Connection, namespace: str, keys: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], frozenset[str]]:
+    """Return for each of *keys* in whose inboxes it is, and who is excluded from it; nobody if it is over."""
+    found: dict[tuple[str, int], set[str]] = {key: set() for key in keys}
+    key = sa.tuple_(_i.c.execution_id, _i.c.action_id)
+    query = sa.select(_i.c.execution_id, _i.c.action_id, _i.c.principal)
+    for row in connection.execute(query.where(key.in_(list(keys)), _i.c.namespace == namespace)):
+        found[row.execution_id, row.action_id].add(row.principal)
+    return {key: frozenset(principals) for key, principals in found.items()}
+
+
 def listed(
     connection: sa.Connection,
     namespace: str,
