@@ -291,6 +291,28 @@ async def test_many_are_decided_each_for_itself(served: Served) -> None:
     assert await listed(served, ALICE) == [bad]
 
 
+async def test_many_of_which_one_is_unknown_are_decided_all_the_same(served: Served) -> None:
+    """What is wrong with one, even its id or its namespace, is told as its result."""
+    good, other = await begin(served, 2)
+    requests = [await decision(served, good)]
+    for wrong in ("0195-none/a1", f"{other.split('/')[0]}/a99", "nonsense", ""):
+        requests.append(pb.SubmitHumanTaskRequest(human_task_id=wrong, outcome="approve", etag="e"))
+    requests.append(await decision(served, other, namespace="elsewhere"))
+    requests.append(await decision(served, other, request_id="r" * 129))
+    requests.append(await decision(served, other))
+    answer = await served.people.SubmitHumanTasks(pb.SubmitHumanTasksRequest(requests=requests), **ALICE)
+    assert [result.human_task.outcome or result.refusal.reason for result in answer.results] == [
+        "approve",
+        "HUMAN_TASK_NOT_FOUND",
+        "HUMAN_TASK_NOT_FOUND",
+        "FIELD_INVALID",
+        "FIELD_INVALID",
+        "HUMAN_TASK_NOT_FOUND",
+        "FIELD_INVALID",
+        "approve",
+    ]
+
+
 @contextlib.asynccontextmanager
 async def watching(served: Served, who: dict[str, Any], **fields: Any) -> AsyncIterator[Callable[[], Any]]:
     """Watch an inbox; the call gives the next message."""

@@ -29,8 +29,10 @@ from tests.api.notified import (
     sms,
     stalls,
 )
+from tests.api.test_human_tasks import as_user, away
 from tests.crash.drive import ServerProcess
 from tradewind import aio
+from tradewind.v1 import human_task_service_pb2 as people_pb
 from tradewind.v1 import notification_service_pb2 as pb
 from tradewind_server.actions import notifications
 from tradewind_server.actions.notification_sender import NotificationSender
@@ -74,6 +76,33 @@ async def test_who_is_asked_gets_a_mail(database_url: str, tmp_path: Path) -> No
     assert {(i.recipient, i.kind, i.channel, i.attempts) for i in sent} == {
         ("user:alice", "offered", "mail", 1),
         ("group:heads", "offered", "mail", 1),
+    }
+
+
+async def test_a_substitute_and_a_delegate_get_a_mail(database_url: str, tmp_path: Path) -> None:
+    """In the transaction that asks, or delegates; with an id of its own, and the note."""
+    async with receiving_mail() as mailbox:
+        users = {name: [{"mail": f"{name}@example.org"}] for name in ("alice", "gil", "fred")}
+        with configured(tmp_path, {"mail": mail(mailbox.address)}, users) as found:
+            async with notifying(database_url, found) as outbox:
+                people = outbox.served.people
+                await people.AddAbsence(people_pb.AddAbsenceRequest(absence=away("", "gil")), **as_user("alice"))
+                id_ = await outbox.ask(["alice"])
+                await mailbox.count(2)
+                delegate = people_pb.DelegateHumanTaskRequest(human_task_id=f"{id_}/a1", user="fred", note="please")
+                await people.DelegateHumanTask(delegate, **as_user("gil"))
+                messages = await mailbox.count(3)
+                sent = await outbox.until("SENT", 3)
+    assert sorted(to for to, _ in messages) == [["alice@example.org"], ["fred@example.org"], ["gil@example.org"]]
+    assert [("Note: please" in str(message.get_payload()), to) for to, message in messages][2] == (
+        True,
+        ["fred@example.org"],
+    )
+    assert len({item.id for item in sent}) == 3
+    assert {(item.recipient, item.kind) for item in sent} == {
+        ("user:alice", "offered"),
+        ("user:gil", "offered"),
+        ("user:fred", "offered"),
     }
 
 

@@ -74,6 +74,7 @@ def write_tokens(folder: Path) -> str:
         {"name": "reader", "rights": ["manage-human-tasks"]},
         {"name": "auditor", "rights": ["see-sensitive-values"]},
         {"name": "clerk", "groups": ["clerks"]},
+        {"name": "second", "groups": ["clerks"]},
         {"name": "worker"},
     ]
     for entry in entries:
@@ -288,6 +289,72 @@ async def test_the_command_line_shows_what_the_token_may_see(database_url: str, 
 
         assert leaks({" ".join(command): await written("reader", *command) for command in commands}) == {}
         assert IBAN.encode() in await written("auditor", "show", id_)
+
+
+@pytest.mark.slow
+async def test_the_command_line_shows_a_draft_to_who_has_it(database_url: str, tmp_path: Path) -> None:
+    """With what is sensitive in it; to nobody else without the right, neither for people nor as JSON."""
+    async with office(database_url, tmp_path) as o:
+        name = f"{await o.start()}/a1"
+        await o.served.people.ClaimHumanTask(people_pb.ClaimHumanTaskRequest(human_task_id=name), **by("clerk"))
+        draft = people_pb.SaveHumanTaskDraftRequest(human_task_id=name, data=values.to_payload({"pin": PIN}))
+        await o.served.people.SaveHumanTaskDraft(draft, **by("clerk"))
+
+        async def written(who: str, *options: str) -> bytes:
+            token = ("--address", o.served.address, "--token", f"token-of-{who}", *options)
+            done = await asyncio.to_thread(command_line.tradewind, "task", "show", name, *token)
+            assert done.returncode == 0, done.stderr.decode()
+            return done.stdout + done.stderr
+
+        for options in ((), ("--json",)):
+            assert leaks({who: await written(who, *options) for who in ("reader", "second", "worker")}) == {}
+            for who in ("clerk", "auditor"):
+                assert leaks({who: await written(who, *options)}) == {who: CANARIES}
+
+
+BOARD = """
+version: '2.0'
+board:
+  input: [iban]
+  sensitive: [iban]
+  tasks:
+    approve:
+      human:
+        title: Approve
+        show: {iban: <% $.iban %>}
+        form:
+          type: object
+          properties: {pin: {type: string, x-sensitive: true}, comment: {type: string}}
+        groups: [clerks]
+        quorum: 2
+"""
+
+
+async def test_who_votes_sees_nothing_sensitive_that_others_filled_in(database_url: str, tmp_path: Path) -> None:
+    """Nor their drafts; what he decides on he sees."""
+    async with office(database_url, tmp_path) as o:
+        await o.served.deploy(BOARD)
+        start = pb.StartExecutionRequest(workflow="board", input=values.to_payload({"iban": IBAN}))
+        id_ = (await o.served.executions.StartExecution(start, **by("reader"))).execution.id
+        name, data = f"{id_}/a1", values.to_payload({"pin": PIN, "comment": "fine"})
+        await o.served.people.ClaimHumanTask(people_pb.ClaimHumanTaskRequest(human_task_id=name), **by("clerk"))
+        draft = people_pb.SaveHumanTaskDraftRequest(human_task_id=name, data=data)
+        await o.served.people.SaveHumanTaskDraft(draft, **by("clerk"))
+        assert PIN.encode() in (await o.human_task(id_, "clerk")).SerializeToString()
+        assert PIN.encode() not in (await o.human_task(id_, "second")).SerializeToString()
+
+        etag = (await o.human_task(id_, "clerk")).etag
+        vote = people_pb.SubmitHumanTaskRequest(
+            human_task_id=name, outcome="done", etag=etag, data=data, reason=f"{PIN} fits {IBAN}"
+        )
+        answered = (await o.served.people.SubmitHumanTask(vote, **by("clerk"))).human_task
+        asked = await o.human_task(id_, "second")
+        assert values.from_payload(asked.show) == {"iban": IBAN}
+        [seen] = asked.votes
+        assert (values.from_payload(seen.data), seen.reason) == ({"pin": "***", "comment": "fine"}, "*** fits ***")
+        assert leaks({"answered": answered.SerializeToString()}) == {}
+        [exact] = (await o.human_task(id_, "auditor")).votes
+        assert (values.from_payload(exact.data)["pin"], exact.reason) == (PIN, f"{PIN} fits {IBAN}")
 
 
 async def test_workers_get_the_values(database_url: str, tmp_path: Path) -> None:

@@ -32,6 +32,17 @@ bonus:
         outcomes: {approve: , reject: {reason: required}, return: {reason: required}}
       on-success:
         - noop: <% task().result.outcome in [approve, reject, return] %>
+loan:
+  tasks:
+    approve:
+      human:
+        title: Approve the loan
+        users: [ann, ben]
+        form: {type: object, properties: {years: {type: integer}}}
+        outcomes: {approve: , reject: {reason: required}}
+        quorum: {sequential: true, veto: reject}
+      on-success:
+        - noop: <% task().result.outcome in [approve, reject] %>
 """
 
 
@@ -112,10 +123,44 @@ def test_show_says_how_long_a_process_has_waited_until_now(story: Story) -> None
 def test_many_are_decided_at_once_and_refusals_are_told(story: Story) -> None:
     ids = [begin(story, str(n)) for n in range(2)]
     answer(story, "fred", "task", "claim", ids[1])
-    done = run(story, "alice", "task", "submit", *ids, "--outcome", "approve", "--json")
+    done = run(story, "alice", "task", "submit", "1/a1", *ids, "nonsense", "--outcome", "approve", "--json")
     assert done.returncode == 1
-    first, second = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (first["outcome"], second["reason"]) == ("approve", "HUMAN_TASK_TAKEN")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["id"] for each in found] == ["1/a1", *ids, "nonsense"]
+    assert [each.get("outcome") or each["reason"] for each in found] == [
+        "HUMAN_TASK_NOT_FOUND", "approve", "HUMAN_TASK_TAKEN", "FIELD_INVALID",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_several_vote_and_what_is_missing_is_said(story: Story) -> None:
+    """One after the other: who voted how, who is next, and how many more it takes."""
+    id_ = f"{answer(story, 'eve', 'start', 'loan')['id']}/a1"
+    assert [item["asked"] for item in answer(story, "ann", "inbox") if item["id"] == id_] == [["ann"]]
+    assert b"PERSON_NOT_ELIGIBLE" in run(story, "ben", "task", "submit", id_, "--outcome", "approve").stderr
+    data = ("--data", '{"years": 5}')
+    said = run(story, "ann", "task", "submit", id_, "--outcome", "approve", *data, "--reason", "as in May").stdout
+    assert said == b"voted approve: Approve the loan (1 more needed)\n"
+    assert b"ONE_VOTE_EACH" in run(story, "ann", "task", "submit", id_, "--outcome", "approve").stderr
+
+    shown = run(story, "ben", "task", "show", id_).stdout.decode()
+    for line in (
+        "Outcomes: approve, reject (with a reason, decides with one vote)",
+        "Votes: 1; 2 for one outcome decide, 1 more needed",
+        '  ann: approve  (as in May)  {"years":5}',
+        "Asked: ben",
+        "voted by ann: approve  (as in May)",
+    ):
+        assert line in shown
+    assert answer(story, "ben", "task", "delegate", id_, "dan")["claims"] == [{"user": "dan", "owner": "ben"}]
+    done = answer(story, "dan", "task", "submit", id_, "--outcome", "approve")
+    assert " voted by dan for ben: approve\n" in run(story, "ann", "task", "show", id_).stdout.decode().replace(
+        "  ", " "
+    )
+    assert (done["outcome"], [(vote["by"], vote["owner"]) for vote in done["votes"]]) == (
+        "approve",
+        [("ann", ""), ("dan", "ben")],
+    )
 
 
 @pytest.mark.slow
@@ -130,7 +175,8 @@ def test_a_return_says_what_is_to_be_corrected(story: Story) -> None:
     ("arguments", "said"),
     [
         (("inbox", "--scope", "mien"), "Expected --scope"),
-        (("task", "submit", "1/a1", "2/a1"), "HUMAN_TASK_NOT_FOUND"),
+        (("task", "submit", "1/a1"), "HUMAN_TASK_NOT_FOUND"),
+        (("task", "submit", "1/a1", "2/a1"), "Expected --outcome and no --data"),
         (("task", "show", "nonsense"), "FIELD_INVALID"),
     ],
 )

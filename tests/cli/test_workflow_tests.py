@@ -349,6 +349,28 @@ cases:
     assert found["nobody"] == ("step 1 (complete): task other has no action",)
 
 
+def test_expecting_nobody_where_somebody_is_asked_is_a_difference(tmp_path: Path) -> None:
+    """Not a traceback; nor is a person's step where nobody is asked."""
+    text = """
+version: '2.0'
+w:
+  tasks:
+    ask: {human: {title: Ask, users: ann}, on-success: call}
+    call: {action: std.noop}
+"""
+    tests = """
+cases:
+  nobody: {then: {people: {ask: null, call: null}}}
+  no person:
+    steps: [submit: {task: ask, by: ann, outcome: done}, claim: {task: call, by: ann}]
+    then: {state: RUNNING}
+"""
+    assert play(tmp_path, text, tests) == {
+        "nobody": ('people.ask: expected null, got {"state":"OFFERED","users":["ann"],"groups":[]}',),
+        "no person": ("step 2 (claim): task call asks nobody",),
+    }
+
+
 def test_cases_know_nothing_of_each_other(tmp_path: Path) -> None:
     """What one leaves open does not go on in the next, and its time begins anew."""
     text = """
@@ -482,6 +504,8 @@ def test_selection_says_nothing_about_branches(tmp_path: Path) -> None:
         ("cases:\n  a:\n    steps: [start: {workflow: w}]\n    then: {state: x}", "unknown-step", 3),
         ("cases:\n  a:\n    steps: [stop: {state: PAUSED}]\n    then: {state: x}", "wrong-type", 3),
         ("cases:\n  a: {then: {order: [1]}}", "wrong-type", 2),
+        ("cases:\n  a: {then: {people: {call: ann}}}", "wrong-type", 2),
+        ("cases:\n  a: {then: {people: {call: {assigne: ann}}}}", "unknown-keyword", 2),
         ("cases:\n  a: {then: {events: [{task: t}]}}", "wrong-type", 2),
         ("cases:\n  a:\n    steps: [complete: {}]\n    then: {state: x}", "missing-keyword", 3),
         ("cases:\n  a:\n    steps: [complete: {task: call, item: -1}]\n    then: {state: x}", "wrong-type", 3),
@@ -558,7 +582,8 @@ cases:
       - {stop: {state: FAILED, message: m}}
       - {rerun: {task: call, reset: true}}
     then: {state: FAILED, output: {}, tasks: {call: FAILED}, order: [call], inputs: {call: {item: 2}},
-      results: {call: 1}, attempts: {call: 1}, globals: {g: 1}, executions: {w: FAILED}, events_include: [{type: T}]}
+      results: {call: 1}, attempts: {call: 1}, globals: {g: 1}, executions: {w: FAILED}, people: {call: {state: x}},
+      events_include: [{type: T}]}
   b: {params: {}, then: {refused: INPUT_MISSING, message: m}}
 """
 

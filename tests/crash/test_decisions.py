@@ -24,6 +24,15 @@ bonus:
       on-success:
         - noop: <% task().result.outcome in [approve, reject] %>
 """
+BOARD = """
+version: '2.0'
+board:
+  output: {votes: <% $.votes %>}
+  tasks:
+    approve:
+      human: {title: Approve, users: [alice, ben, cid], quorum: 2}
+      publish: {votes: '<% task().result.votes.select($.by) %>'}
+"""
 COUNT = 240
 #: Answers after each of which the server is killed.
 KILLS = (40, 150, 300)
@@ -100,3 +109,48 @@ def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path)
         assert set(answers.of[id_].values()) == {wanted[winner], "HUMAN_TASK_CLOSED"}
     assert completed == {id_: [outputs[id_]["by"]] for id_ in completed}
     assert {output["by"] for output in outputs.values()} == {"alice", "ben"}
+
+
+def test_of_three_who_vote_while_the_server_is_killed_two_count(tmp_path: Path) -> None:
+    """Nobody has two votes by asking again, and none that was acknowledged is lost."""
+    server = ServerProcess(str(tmp_path / "votes.db"), tmp_path / "server.log")
+    server.start()
+    answers = Answers()
+    try:
+        with connect(server.address, patience=SECONDS) as client:
+            client.deploy(("board.yaml", BOARD))
+            started = client.start_many([("board", None, {})] * COUNT)
+            ids = [f"{execution.id}/a1" for execution in started if not isinstance(execution, TradewindError)]
+            with ThreadPoolExecutor(6) as pool:
+                voting = [
+                    pool.submit(vote, server.address, user, ids[n::2], answers)
+                    for user in ("alice", "ben", "cid")
+                    for n in range(2)
+                ]
+                for count in KILLS:
+                    answers.wait(count)
+                    server.kill()
+                    server.start()
+                for each in voting:
+                    each.result(SECONDS)
+            outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
+    finally:
+        server.kill()
+    assert len(outputs) == len(answers.of) == COUNT
+    for id_, output in outputs.items():
+        taken = {user for user, answer in answers.of[id_].items() if answer == "voted"}
+        assert isinstance(output, dict)
+        assert sorted(output["votes"]) == sorted(taken)
+        assert len(taken) == 2
+        assert set(answers.of[id_].values()) == {"voted", "HUMAN_TASK_CLOSED"}
+
+
+def vote(address: str, user: str, ids: list[str], answers: Answers) -> None:
+    """Vote on each, over all restarts of the server."""
+    with connect(address, user=user, patience=SECONDS) as client:
+        for id_ in ids:
+            try:
+                client.people.submit(client.people.get(id_), "done")
+                answers.add(id_, user, "voted")
+            except TradewindError as error:
+                answers.add(id_, user, error.reason)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tools import settings_docs, state_machine
+from tradewind_server.api.convert import page_size_of
+
+_PROTOS = Path(__file__).resolve().parents[2] / "protos" / "tradewind" / "v1"
 
 
 def test_settings_page_is_up_to_date() -> None:
@@ -21,3 +27,15 @@ def test_settings_need_a_comment() -> None:
 def test_state_machine_page_is_up_to_date() -> None:
     """Run tools/state_machine.py after a change of engine/transitions.py."""
     assert state_machine.PAGE.read_text(encoding="utf-8") == state_machine.page()
+
+
+def test_protos_say_how_large_a_page_is_by_default() -> None:
+    """What is said of each `page_size` is what a caller gets who says none."""
+    said = [
+        (file.name, comment)
+        for file in sorted(_PROTOS.glob("*.proto"))
+        for comment in re.findall(r"((?:  //[^\n]*\n)+)  int32 page_size = ", file.read_text(encoding="utf-8"))
+    ]
+    wrong = [each for each in said if f"default {page_size_of(0)}." not in each[1]]
+    assert len(said) > 10
+    assert wrong == []

@@ -32,6 +32,16 @@ def problems(keywords: str) -> list[tuple[str, str]]:
         "notify: {users: [a, b], groups: '<% [c] %>'}",
         "escalate: [{after: 3d, groups: b, channels: [sms]}, {after: 1 business day, users: c}]",
         "calendar: 'office-<% 1 %>'",
+        "quorum: 1",
+        "groups: [b], quorum: 100",
+        "groups: [b], quorum: <% 2 %>",
+        "quorum: all",
+        "quorum: {veto: done}",
+        "quorum: {votes: 1, veto: [done], sequential: true, otherwise: done}",
+        "quorum: {votes: 1, sequential: false}, groups: [b]",
+        # only when it runs it is known how many there are
+        "quorum: 2, fallback: {users: [b, c]}",
+        "escalate: {after: 1d, groups: b}, quorum: {sequential: true}",
     ],
 )
 def test_this_can_be_said(keywords: str) -> None:
@@ -60,6 +70,21 @@ def test_this_can_be_said(keywords: str) -> None:
         ("due: 1d, expire: {at: dawn}", "wrong-type", "expire.at"),
         ("due: 1d, expire: {at: due, after: 1h}", "missing-keyword", "expire"),
         ("expire: {after: 1d, outcome: reject}", "unknown-expiry-outcome", "expire.outcome"),
+        ("quorum: 0", "wrong-type", "quorum"),
+        ("groups: [b], quorum: 101", "wrong-type", "quorum"),
+        ("quorum: most", "wrong-type", "quorum"),
+        ("quorum: [2]", "wrong-type", "quorum"),
+        ("quorum: {votes: true}", "wrong-type", "quorum.votes"),
+        ("quorum: {sequential: 1}", "wrong-type", "quorum.sequential"),
+        ("quorum: {vetoes: done}", "unknown-keyword", "quorum.vetoes"),
+        ("quorum: 2", "quorum-too-large", "quorum"),
+        ("quorum: {votes: 2, sequential: true}", "quorum-too-large", "quorum"),
+        ("quorum: {veto: reject}", "unknown-quorum-outcome", "quorum"),
+        ("quorum: {otherwise: reject}", "unknown-quorum-outcome", "quorum"),
+        ("groups: [b], quorum: {votes: 2, sequential: true}", "quorum-names", "quorum"),
+        ("groups: [b], quorum: all", "quorum-names", "quorum"),
+        ("fallback: {groups: b}, quorum: all", "quorum-names", "quorum"),
+        ("groups: {action: who.is}, quorum: {sequential: true}", "quorum-names", "quorum"),
         ("notify: maybe", "wrong-type", "notify"),
         ("notify: {channel: sms}", "unknown-keyword", "notify.channel"),
         (
@@ -98,3 +123,11 @@ def test_only_the_same_units_are_compared() -> None:
     assert Duration(1).is_before(Duration(2))
     assert not Duration(1).is_before(Duration(2, Unit.BUSINESS_DAY))
     assert not Duration(2).is_before(Duration(2))
+
+
+@pytest.mark.parametrize(("separate", "found"), [("[{user: b}, {user: c}]", True), ("{user: c}", False)])
+def test_who_is_excluded_has_no_vote(separate: str, found: bool) -> None:
+    keywords = f"users: [a, b], quorum: 2, separate_from: {separate}"
+    text = f"version: '2.0'\nw:\n  tasks:\n    t:\n      human: {{title: T, {keywords}}}\n"
+    codes = [problem.code for problem in check([Source("f.yaml", text)]).problems]
+    assert ("quorum-too-large" in codes) == found

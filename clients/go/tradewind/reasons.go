@@ -128,4 +128,6 @@ const (
 	ReasonNotificationNotSent Reason = "NOTIFICATION_NOT_SENT"
 	// ReasonNotNotifier: only who may manage notifications can do this.
 	ReasonNotNotifier Reason = "NOT_NOTIFIER"
+	// ReasonOneVoteEach: the person's vote is given, or in somebody's hands.
+	ReasonOneVoteEach Reason = "ONE_VOTE_EACH"
 )

@@ -20,8 +20,21 @@ _SERVICE = "HumanTaskService"
 
 
 @dataclass(frozen=True, slots=True)
+class Vote:
+    """What one of several said who decide a human task together."""
+
+    by: str
+    #: For whom he voted; "" for himself.
+    owner: str
+    outcome: str
+    #: Empty in lists, as is the next one.
+    reason: str
+    data: values.Value
+
+
+@dataclass(frozen=True, slots=True)
 class HumanTask:
-    """One task that a person does."""
+    """One task that a person does, or several who decide together."""
 
     id: str
     execution_id: str
@@ -60,6 +73,18 @@ class HumanTask:
     expires_at: datetime | None
     #: How often more people were asked, since nobody had decided.
     escalation_level: int
+    #: So many votes for one outcome decide; 0: one person does.
+    quorum: int
+    #: Those that count so far.
+    votes: tuple[Vote, ...]
+    #: With a quorum: who has it -> who let him, "" for himself.
+    claims: dict[str, str]
+    #: Which of the users it is for now: in a sequence whose turn it is; not who has voted.
+    asked: tuple[str, ...]
+    #: How many votes the outcome that has most of them still lacks.
+    votes_missing: int
+    #: The outcomes that decide with one vote. Empty in lists.
+    vetoes: tuple[str, ...]
     proto: human_task_pb2.HumanTask = field(repr=False, compare=False)
 
     @classmethod
@@ -91,6 +116,12 @@ class HumanTask:
             due_at=message.due_at.ToDatetime(tzinfo=UTC) if message.HasField("due_at") else None,
             expires_at=message.expires_at.ToDatetime(tzinfo=UTC) if message.HasField("expires_at") else None,
             escalation_level=message.escalation_level,
+            quorum=message.quorum,
+            votes=tuple(Vote(v.by, v.owner, v.outcome, v.reason, _value(v, "data")) for v in message.votes),
+            claims={claim.user: claim.owner for claim in message.claims},
+            asked=tuple(message.asked),
+            votes_missing=message.votes_missing,
+            vetoes=tuple(outcome.name for outcome in message.outcomes if outcome.is_veto),
             proto=message,
         )
 
@@ -111,6 +142,8 @@ class HumanTaskEntry:
     text: str
     #: Names what was shown then, where that matters.
     etag: str
+    #: For whom he did it, who stays accountable; "" for himself.
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +243,7 @@ def entries(namespace: str, id_: str, size: int, token: str) -> Call[Page[HumanT
 
     def read(response: pb.ListHumanTaskEntriesResponse) -> Page[HumanTaskEntry]:
         found = [
-            HumanTaskEntry(e.at.ToDatetime(tzinfo=UTC), e.type, e.by, e.to, e.outcome, e.text, e.etag)
+            HumanTaskEntry(e.at.ToDatetime(tzinfo=UTC), e.type, e.by, e.to, e.outcome, e.text, e.etag, e.owner)
             for e in response.entries
         ]
         return Page(found, response.next_page_token)

@@ -49,7 +49,11 @@ class Letter:
 
 _ABOUT = "Task: {title}\nDue: {due}\nProcess: {workflow}\nStarted by: {started_by}\n{link}"
 DEFAULTS: Mapping[str, Texts] = {
-    "offered": Texts("To do: {title}", f"You are asked to decide.\n\n{_ABOUT}", "To do: {title}\ndue {due}\n{link}"),
+    "offered": Texts(
+        "To do: {title}",
+        f"You are asked to decide.\n\n{_ABOUT}\nNote: {{message}}",
+        "To do: {title}\ndue {due}\n{link}",
+    ),
     "reminder": Texts(
         "Reminder: {title}", f"This still waits to be decided.\n\n{_ABOUT}", "Still to do: {title}\ndue {due}\n{link}"
     ),

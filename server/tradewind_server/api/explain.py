@@ -84,9 +84,13 @@ def _people(connection: sa.Connection, row: Any, actions: Sequence[Any]) -> dict
 def _who(task: Any) -> str:
     if task.assignee:
         return f"'{task.title}' is with '{task.assignee}'{f' for {task.owner!r}' if task.owner else ''}."
-    detail = human_task_views.detail_of(task)
-    asked = [f"'{user}'" for user in detail.users] + [f"the group '{group}'" for group in detail.groups]
-    return f"'{task.title}' is for {', '.join(asked)}; nobody has claimed it."
+    state = human_task_views.state_of(task)
+    asked = [f"'{user}'" for user in state.asked] + [f"the group '{group}'" for group in state.groups]
+    if not state.quorum:
+        return f"'{task.title}' is for {', '.join(asked)}; nobody has claimed it."
+    held = [f"'{claim.by}', who has it{f' for {claim.owner!r}' if claim.owner else ''}" for claim in state.claims]
+    how = f"it takes {state.quorum} votes for one outcome, and has {len(state.votes)} so far"
+    return f"'{task.title}' is for {', '.join([*asked, *held])}; {how}."
 
 
 def _action(row: Any, children: Mapping[str, str], people: Mapping[int, str], staff: _Staff) -> pb.Wait:

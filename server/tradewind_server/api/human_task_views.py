@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -17,8 +18,9 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.commands import Person
+from tradewind_server.engine.state import HumanTask
 from tradewind_server.lang.references import shown
-from tradewind_server.store import absences, reads
+from tradewind_server.store import absences, human_task_rows, reads
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.human_task_rows import HumanTaskDetail
 from tradewind_server.store.human_tasks import For
@@ -62,9 +64,12 @@ def messages(
 def message(
     sight: Sight, connection: sa.Connection, dialect: Dialect, row: Any, at: int, *, full: bool
 ) -> human_task_pb2.HumanTask:
-    """Return one human task; whoever is asked to decide sees what the definition shows him."""
+    """Return one human task; whoever is asked to decide sees what the definition shows him, and what he filled in."""
     if full and _is_asked(connection, row, at):
-        return _exact(connection, dialect, [row], full=True)[0]
+        found = _exact(connection, dialect, [row], full=True)[0]
+        # what others filled in is not shown by the definition
+        sight.show(connection, ((found.execution_id, vote) for vote in found.votes))
+        return found
     return messages(sight, connection, dialect, [row], full=full)[0]
 
 
@@ -78,17 +83,36 @@ def _is_asked(connection: sa.Connection, row: Any, at: int) -> bool:
         return name in (row.assignee, row.owner)
     if row.state != "OFFERED":
         return False
-    if name in detail.users or not groups.isdisjoint(detail.groups):
+    if any(name in (claim.by, claim.owner) for claim in detail.claims):
         return True
-    return not absences.absent_for(connection, row.namespace, name, at).isdisjoint(detail.users)
+    asked = state_of(row).asked
+    if any(name in (vote.by, vote.owner) for vote in detail.votes):
+        return False
+    if name in asked or not groups.isdisjoint(detail.groups):
+        return True
+    return not absences.absent_for(connection, row.namespace, name, at).isdisjoint(asked)
 
 
 def _exact(
     connection: sa.Connection, dialect: Dialect, rows: Sequence[Any], *, full: bool
 ) -> list[human_task_pb2.HumanTask]:
-    keys = {(row.execution_id, n) for row in rows for n in (row.shown_revision, row.draft_revision) if n and full}
+    keys = {(row.execution_id, n) for row in rows for n in _revisions(row) if n} if full else set()
     bodies = reads.events_at(connection, dialect, list(keys)) if keys else {}
     return [_message(row, bodies, full=full) for row in rows]
+
+
+def _revisions(row: Any) -> Sequence[int]:
+    """Return which events hold what the full view of a human task shows."""
+    votes = (vote.revision for vote in detail_of(row).votes)
+    return [row.shown_revision, _draft_of(row), *votes]
+
+
+def _draft_of(row: Any) -> int:
+    """Return the revision of the draft that the caller may see, 0 for none."""
+    if row.state == "CLAIMED":
+        return int(row.draft_revision)
+    name = caller_name()
+    return next((claim.draft_revision for claim in detail_of(row).claims if claim.by == name), 0)
 
 
 def detail_of(row: Any) -> HumanTaskDetail:
@@ -96,8 +120,14 @@ def detail_of(row: Any) -> HumanTaskDetail:
     return _decode(bytes(row.detail))
 
 
+def state_of(row: Any) -> HumanTask:
+    """Return a human task as the engine knows it, but for what people filled in."""
+    return human_task_rows.state_of(row, detail_of(row))
+
+
 def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool) -> human_task_pb2.HumanTask:
     detail = detail_of(row)
+    state = human_task_rows.state_of(row, detail)
     message = human_task_pb2.HumanTask(
         id=f"{row.execution_id}/a{row.action_id}",
         namespace=row.namespace,
@@ -124,10 +154,27 @@ def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool)
         due_at=None if row.due_at is None else convert.timestamp(row.due_at),
         escalation_level=row.level,
         expires_at=None if detail.expires is None else convert.timestamp(to_microseconds(detail.expires)),
+        quorum=detail.quorum,
+        votes=[
+            human_task_pb2.HumanTaskVote(by=v.by, owner=v.owner, outcome=v.outcome, revision=v.revision)
+            for v in detail.votes
+        ],
+        claims=[human_task_pb2.HumanTaskClaim(user=claim.by, owner=claim.owner) for claim in detail.claims],
+        asked=state.asked,
+        order=detail.order,
+        votes_missing=_missing(state),
     )
     if full:
         _fill(message, row, bodies)
     return message
+
+
+def _missing(state: HumanTask, outcome: str = "") -> int:
+    """Return how many votes *outcome* still lacks, by default the one that has most."""
+    if not state.quorum or not state.is_open:
+        return 0
+    tally = Counter(vote.outcome for vote in state.votes)
+    return state.quorum - (tally[outcome] if outcome else max(tally.values(), default=0))
 
 
 def _fill(message: human_task_pb2.HumanTask, row: Any, bodies: Mapping[tuple[str, int], e.Event]) -> None:
@@ -137,11 +184,25 @@ def _fill(message: human_task_pb2.HumanTask, row: Any, bodies: Mapping[tuple[str
     message.show.CopyFrom(convert.payload(seen["show"]))
     if seen["form"] is not None:
         message.form.CopyFrom(convert.payload(seen["form"]))
-    for outcome in seen["outcomes"]:
-        message.outcomes.add(name=outcome["name"], reason_required=outcome["reason"] == "required")
-    if row.draft_revision and row.state == "CLAIMED":
-        draft = cast("e.HumanTaskDraftSaved", bodies[row.execution_id, row.draft_revision])
+    _fill_outcomes(message, state_of(row), seen["outcomes"])
+    if revision := _draft_of(row):
+        draft = cast("e.HumanTaskDraftSaved", bodies[row.execution_id, revision])
         message.draft.CopyFrom(convert.payload(draft.data))
+    for vote in message.votes:
+        voted = cast("e.HumanTaskVoted", bodies[row.execution_id, vote.revision])
+        vote.reason = voted.reason
+        vote.data.CopyFrom(convert.payload(voted.data))
+
+
+def _fill_outcomes(message: human_task_pb2.HumanTask, state: HumanTask, outcomes: Sequence[Any]) -> None:
+    for outcome in outcomes:
+        is_veto, missing = outcome.get("veto", False), _missing(state, outcome["name"])
+        message.outcomes.add(
+            name=outcome["name"],
+            reason_required=outcome["reason"] == "required",
+            is_veto=is_veto,
+            votes_missing=min(missing, 1) if is_veto else missing,
+        )
 
 
 # --- the audit trail -----------------------------------------------------------------------------
@@ -160,6 +221,7 @@ def entry(stored: StoredEvent) -> human_task_pb2.HumanTaskEntry:
         outcome=getattr(event, "outcome", ""),
         text=next((text for name in ("reason", "note", "text", "message") if (text := getattr(event, name, ""))), ""),
         etag=getattr(event, "etag", ""),
+        owner=getattr(event, "owner", "") or getattr(event, "stands_for", ""),
     )
 
 

@@ -57,7 +57,7 @@ def inbox(
 
 
 def _cells(item: HumanTask) -> tuple[str, ...]:
-    who = item.done_by or item.assignee or ", ".join([*item.users, *item.groups])
+    who = item.done_by or item.assignee or ", ".join([*item.asked, *item.claims, *item.groups])
     since = item.created_at.strftime("%Y-%m-%d %H:%M")
     due = "" if item.due_at is None else item.due_at.strftime("%Y-%m-%d %H:%M")
     return (item.id, str(item.priority), item.title, item.workflow, item.state, who, since, due)
@@ -110,6 +110,7 @@ def show(session: Session, id: Id) -> None:
     lines = [
         f"{each.at:%Y-%m-%d %H:%M:%S}  {_words(each.type)}"
         f"{f' by {each.by}' if each.by else ''}{f' to {each.to}' if each.to else ''}"
+        f"{f' for {each.owner}' if each.owner not in ('', each.by) else ''}"
         f"{f': {each.outcome}' if each.outcome else ''}{f'  ({each.text})' if each.text else ''}"
         for each in entries
     ]
@@ -127,16 +128,35 @@ def _shown(item: HumanTask) -> Group:
     lines += [item.description] if item.description else []
     for name, value in item.show.items() if isinstance(item.show, dict) else ():
         lines.append(f"  {name}: {value if isinstance(value, str) else values.encode(value).decode()}")
-    ways = [f"{name}{' (with a reason)' if needs else ''}" for name, needs in item.outcomes.items()]
-    lines.append(f"Outcomes: {', '.join(ways)}")
+    lines.append(f"Outcomes: {', '.join(_way(item, name) for name in item.outcomes)}")
     if isinstance(item.form, dict) and item.form.get("properties"):
         lines.append(f"Form: {', '.join(_fields(item.form))}")
     if item.draft is not None:
         lines.append(f"Draft: {values.encode(item.draft).decode()}")
+    lines += _votes(item)
     lines.append(_who(item))
     for what, moment in (("Due", item.due_at), ("Expires", item.expires_at)):
         lines += [] if moment is None else [f"{what}: {moment:%Y-%m-%d %H:%M} UTC"]
     return Group(*lines)
+
+
+def _way(item: HumanTask, name: str) -> str:
+    details = ["with a reason"] if item.outcomes[name] else []
+    details += ["decides with one vote"] if name in item.vetoes else []
+    return f"{name} ({', '.join(details)})" if details else name
+
+
+def _votes(item: HumanTask) -> list[str]:
+    """Return what has been voted, and what is still needed."""
+    if not item.quorum:
+        return []
+    missing = f"{item.votes_missing} more" if item.votes_missing else "none more"
+    lines = [f"Votes: {len(item.votes)}; {item.quorum} for one outcome decide, {missing} needed"]
+    for vote in item.votes:
+        data = f"  {values.encode(vote.data).decode()}" if vote.data else ""
+        reason = f"  ({vote.reason})" if vote.reason else ""
+        lines.append(f"  {vote.by}{f' for {vote.owner}' if vote.owner else ''}: {vote.outcome}{reason}{data}")
+    return lines
 
 
 def _fields(form: Mapping[str, Any]) -> list[str]:
@@ -155,13 +175,14 @@ def _who(item: HumanTask) -> str:
         return f"Decided: {item.outcome} by {item.done_by}"
     if item.assignee:
         return f"With: {item.assignee}{f', for {item.owner}' if item.owner not in ('', item.assignee) else ''}"
-    return f"Asked: {', '.join([*item.users, *(f'group {name}' for name in item.groups)])}"
+    held = (f"{user} (has it{f' for {owner}' if owner else ''})" for user, owner in item.claims.items())
+    return f"Asked: {', '.join([*item.asked, *held, *(f'group {name}' for name in item.groups)])}"
 
 
-def _does(session: Session, call: Callable[[Client], HumanTask], said: str) -> None:
+def _does(session: Session, call: Callable[[Client], HumanTask], said: str, to: str = "") -> None:
     with session.client() as client:
         item = call(client)
-    session.output.record(records.human_task(item), said.format(item=item))
+    session.output.record(records.human_task(item), said.format(item=item, to=to))
 
 
 @app.command()
@@ -187,7 +208,7 @@ def assign(
     note: Note = "",
 ) -> None:
     """Give a human task to a user; for those who may manage human tasks."""
-    _does(session, lambda client: client.people.assign(id, to, note), "{item.assignee} has it now: {item.title}")
+    _does(session, lambda client: client.people.assign(id, to, note), "{to} has it now: {item.title}", to)
 
 
 @app.command()
@@ -199,7 +220,7 @@ def delegate(
     note: Note = "",
 ) -> None:
     """Let another user do it; you stay accountable."""
-    _does(session, lambda client: client.people.delegate(id, to, note), "{item.assignee} has it now: {item.title}")
+    _does(session, lambda client: client.people.delegate(id, to, note), "{to} has it now: {item.title}", to)
 
 
 @app.command()
@@ -233,13 +254,12 @@ def submit(
     """Decide human tasks."""
     given = read_object(data, "--data") if data else None
     with session.client() as client:
-        seen = [client.people.get(id) for id in ids]
-        if len(seen) > 1:
-            if data or not outcome:
-                raise Unusable("Expected --outcome and no --data for several human tasks: each form is its own.")
-            _submit_many(session, client, seen, outcome, reason)
+        if len(ids) == 1:
+            _submit(session, client, client.people.get(ids[0]), outcome, reason, given)
             return
-        _submit(session, client, seen[0], outcome, reason, given)
+        if data or not outcome:
+            raise Unusable("Expected --outcome and no --data for several human tasks: each form is its own.")
+        _submit_many(session, client, ids, outcome, reason)
 
 
 @app.command()
@@ -304,18 +324,43 @@ def _submit(session: Session, client: Client, seen: HumanTask, outcome: str, rea
     if not outcome:
         raise Unusable(f"Expected --outcome: {', '.join(seen.outcomes)}.")
     done = client.people.submit(seen, outcome, reason=reason, data=data)
-    output.record(records.human_task(done), f"{done.outcome}: {done.title}")
+    output.record(records.human_task(done), _said(done, outcome))
 
 
-def _submit_many(session: Session, client: Client, seen: list[HumanTask], outcome: str, reason: str) -> None:
-    results = client.people.submit_many(seen, outcome, reason=reason)
-    is_refused = False
-    for item, result in zip(seen, results, strict=True):
+def _said(done: HumanTask, outcome: str) -> str:
+    """Return what became of a decision: with a quorum votes may be missing."""
+    if done.outcome:
+        return f"{done.outcome}: {done.title}"
+    return f"voted {outcome}: {done.title} ({done.votes_missing} more needed)"
+
+
+def _submit_many(session: Session, client: Client, ids: list[str], outcome: str, reason: str) -> None:
+    """Decide each for itself: one that cannot be decided, or is not there, keeps none of the others from it."""
+    seen = {id_: _got(client, id_) for id_ in dict.fromkeys(ids)}
+    there = [item for item in seen.values() if isinstance(item, HumanTask)]
+    results = client.people.submit_many(there, outcome, reason=reason) if there else []
+    done: dict[str, HumanTask | TradewindError] = {item.id: each for item, each in zip(there, results, strict=True)}
+    for id_, item in seen.items():
+        result = done.get(id_, item)
         if isinstance(result, TradewindError):
-            is_refused = True
-            refusal: records.Record = {"id": item.id, "reason": result.reason, "message": str(result)}
-            session.output.record(refusal, Text(f"refused: {item.title}: {result}", "red"))
+            refusal: records.Record = {"id": id_, "reason": result.reason, "message": str(result)}
+            what = item.title if isinstance(item, HumanTask) else id_
+            session.output.record(refusal, Text(f"refused: {what}: {result}", "red"))
         else:
-            session.output.record(records.human_task(result), f"{result.outcome}: {result.title}")
-    if is_refused:
+            session.output.record(records.human_task(result), _said(result, outcome))
+    if any(isinstance(done.get(id_, item), TradewindError) for id_, item in seen.items()):
         raise typer.Exit(NOT_DONE)
+
+
+def _got(client: Client, id_: str) -> HumanTask | TradewindError:
+    """Return a human task, or why there is none.
+
+    Raises:
+        TradewindError: the server cannot be asked.
+    """
+    try:
+        return client.people.get(id_)
+    except TradewindError as error:
+        if error.reason in ("HUMAN_TASK_NOT_FOUND", "FIELD_INVALID"):
+            return error
+        raise

@@ -349,7 +349,9 @@ def human_task(item: HumanTask) -> Record:
         "groups": list(item.groups),
         "assignee": item.assignee,
         "owner": item.owner,
-        "outcomes": {name: {"reason_required": needs} for name, needs in item.outcomes.items()},
+        "outcomes": {
+            name: {"reason_required": needs, "is_veto": name in item.vetoes} for name, needs in item.outcomes.items()
+        },
         "show": item.show,
         "form": item.form,
         "draft": item.draft,
@@ -359,6 +361,14 @@ def human_task(item: HumanTask) -> Record:
         "due_at": moment(item.due_at),
         "expires_at": moment(item.expires_at),
         "escalation_level": item.escalation_level,
+        "quorum": item.quorum,
+        "votes": [
+            {"by": vote.by, "owner": vote.owner, "outcome": vote.outcome, "reason": vote.reason, "data": vote.data}
+            for vote in item.votes
+        ],
+        "claims": [{"user": user, "owner": owner} for user, owner in item.claims.items()],
+        "asked": list(item.asked),
+        "votes_missing": item.votes_missing,
         "created_at": moment(item.created_at),
         "updated_at": moment(item.updated_at),
     }
@@ -374,6 +384,7 @@ def human_task_entry(item: HumanTaskEntry) -> Record:
         "outcome": item.outcome,
         "text": item.text,
         "etag": item.etag,
+        "owner": item.owner,
     }
 
 

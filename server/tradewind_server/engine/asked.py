@@ -10,7 +10,7 @@ from tradewind_server.engine.policies import TaskError, dictionary
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import HumanTask, Task
 from tradewind_server.lang.expressions import Scope, Template
-from tradewind_server.lang.specs import HumanSpec
+from tradewind_server.lang.specs import HumanSpec, Outcome
 from tradewind_server.lang.values import encode, to_text
 
 #: Asked by name; more are a group.
@@ -24,8 +24,14 @@ def shown_of(human: HumanSpec, scope: Scope) -> dict[str, object]:
         "description": "" if human.description is None else to_text(human.description.evaluate(scope)),
         "show": dictionary(human.show, scope, "show"),
         "form": human.form,
-        "outcomes": [{"name": o.name, "reason": "required" if o.needs_reason else "optional"} for o in human.outcomes],
+        "outcomes": [_outcome(human, outcome) for outcome in human.outcomes],
     }
+
+
+def _outcome(human: HumanSpec, outcome: Outcome) -> dict[str, object]:
+    is_veto = human.quorum is not None and outcome.name in human.quorum.veto
+    shown: dict[str, object] = {"name": outcome.name, "reason": "required" if outcome.needs_reason else "optional"}
+    return {**shown, "veto": True} if is_veto else shown
 
 
 def etag_of(shown: Mapping[str, object]) -> str:

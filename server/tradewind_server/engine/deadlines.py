@@ -15,6 +15,7 @@ from tradewind_server.engine.asked import names_of, scope_of, spec_of
 from tradewind_server.engine.calendars import Calendar
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import MOST_SECONDS, TASK_ERRORS, TaskError, whole_number
+from tradewind_server.engine.quorum import SYSTEM, result_of
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.lang.durations import Duration, Unit, duration_of
 from tradewind_server.lang.expressions import Scope, Template
@@ -23,8 +24,6 @@ from tradewind_server.lang.values import to_text
 
 #: Purposes of the timers, with the action after a colon.
 ESCALATE, REMIND, EXPIRE = "escalate", "remind", "expire"
-#: Who decides where nobody has.
-SYSTEM = "system"
 NOBODY_DECIDED = "Nobody decided in time."
 _MOST_REMINDERS = 100
 #: From the first to the last of one reminder; it bounds what computing them takes.
@@ -159,7 +158,8 @@ def escalate(d: Decision, action: int) -> None:
         new = [user for user in users if user not in human_task.users]
         new_groups = [group for group in groups if group not in human_task.groups]
         d.emit(e.HumanTaskEscalated(action, human_task.task, level + 1, users, groups))
-        notices.request(d, notices.ESCALATED, human_task, new, new_groups, step.channels)
+        told = [user for user in new if user in human_task.asked]
+        notices.request(d, notices.ESCALATED, human_task, told, new_groups, step.channels)
         if rest:
             offered = d.state.actions[action].created_at
             time = _Time(calendar_of(d, human, scope), scope)
@@ -195,12 +195,7 @@ def expire(d: Decision, action: int) -> bool:
     if not expiry.outcome:
         d.emit(e.ActionFailed(action, human_task.task, "TIMEOUT", NOBODY_DECIDED, "EXPIRED"))
         return True
-    result: dict[str, object] = {
-        "outcome": expiry.outcome,
-        "reason": NOBODY_DECIDED,
-        "data": {},
-        "by": SYSTEM,
-        "owner": human_task.owner or human_task.assignee or SYSTEM,
-    }
+    owner = human_task.owner or human_task.assignee or SYSTEM
+    result = result_of(human_task, expiry.outcome, NOBODY_DECIDED, SYSTEM, owner)
     d.emit(e.ActionSucceeded(action, human_task.task, result))
     return True

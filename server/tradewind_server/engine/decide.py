@@ -75,7 +75,10 @@ def _cancel(d: Decision, command: c.CancelAction) -> None:
 
 def _submit(d: Decision, command: c.SubmitHumanTask) -> None:
     human_tasks.submit(d, command)
-    _after_action(d, d.state.actions[command.action])
+    action = d.state.actions[command.action]
+    # it is still open after a vote that did not decide
+    if action.state is not ActionState.OPEN:
+        _after_action(d, action)
 
 
 def _after_action(d: Decision, action: Action) -> None:

@@ -269,6 +269,10 @@ class HumanTaskOffered(Event, frozen=True, gc=False):
     reminders: list[tuple[datetime, int]] = []
     #: When it ends by itself.
     expires: datetime | None = None
+    #: So many votes for one outcome decide; 0: one person does.
+    quorum: int = 0
+    #: Who votes one after the other; nobody: all at once.
+    order: list[str] = []
 
 
 class HumanTaskResolved(Event, frozen=True, gc=False):
@@ -281,7 +285,7 @@ class HumanTaskResolved(Event, frozen=True, gc=False):
 
 
 class HumanTaskChanged(Event, frozen=True, gc=False):
-    """What is shown has changed; who has seen it before must look again."""
+    """What is shown has changed; who has seen it before must look again, and votes on that count no more."""
 
     action: int
     task: int
@@ -308,6 +312,8 @@ class HumanTaskReleased(Event, frozen=True, gc=False):
     note: str = ""
     #: Who is accountable has it again; "": all who may are asked again.
     back_to: str = ""
+    #: Who had it; "": the one who did.
+    of: str = ""
 
 
 class HumanTaskAssigned(Event, frozen=True, gc=False):
@@ -348,6 +354,23 @@ class HumanTaskCommented(Event, frozen=True, gc=False):
     task: int
     by: str
     text: str
+
+
+class HumanTaskVoted(Event, frozen=True, gc=False):
+    """One of several who decide together has said how; it ends with this only if another event says so."""
+
+    action: int
+    task: int
+    by: str
+    outcome: str
+    #: Names what he saw.
+    etag: str
+    reason: str = ""
+    data: Any = None
+    #: For whom; "" for himself.
+    owner: str = ""
+    #: In a sequence: whose turn it was.
+    turn: str = ""
 
 
 class HumanTaskEscalated(Event, frozen=True, gc=False):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from tradewind_server.engine import events as e
 from tradewind_server.engine.contexts import EMPTY, merge
 from tradewind_server.engine.state import (
@@ -13,6 +15,7 @@ from tradewind_server.engine.state import (
     ActionState,
     Backlog,
     Cause,
+    Claim,
     Execution,
     ExecutionState,
     HumanTask,
@@ -21,6 +24,7 @@ from tradewind_server.engine.state import (
     Task,
     TaskState,
     Timer,
+    Vote,
 )
 
 
@@ -331,6 +335,8 @@ def _offered(state: Execution, event: e.HumanTaskOffered, at: datetime) -> None:
         due=event.due,
         reminders=tuple(event.reminders),
         expires=event.expires,
+        quorum=event.quorum,
+        order=tuple(event.order),
         shown_revision=state.actions[event.action].scheduled_revision,
     )
     state.human_tasks[event.action] = human_task
@@ -340,36 +346,58 @@ def _offered(state: Execution, event: e.HumanTaskOffered, at: datetime) -> None:
 def _shown_anew(state: Execution, event: e.HumanTaskChanged, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
     human_task.etag, human_task.shown_revision = event.etag, state.revision
+    human_task.votes = ()
     _touch(state, human_task, human_task.state, at)
 
 
 def _claimed(state: Execution, event: e.HumanTaskClaimed, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
-    human_task.assignee, human_task.owner = event.by, event.stands_for
-    _touch(state, human_task, HumanTaskState.CLAIMED, at)
+    _give(state, human_task, Claim(event.by, event.stands_for), at)
+
+
+def _give(state: Execution, human_task: HumanTask, claim: Claim, at: datetime, of: str = "") -> None:
+    """Let one have it: with a quorum beside the others, instead of *of*; else instead of whoever had it."""
+    if human_task.quorum:
+        before = human_task.claim_of(of) or human_task.claim_of(claim.by)
+        kept = msgspec.structs.replace(claim, draft_revision=before.draft_revision if before else 0)
+        human_task.claims = (*_without(human_task, of, claim.by), kept)
+        _touch(state, human_task, human_task.state, at)
+    else:
+        human_task.claims = (claim,)
+        _touch(state, human_task, HumanTaskState.CLAIMED, at)
+
+
+def _without(human_task: HumanTask, *users: str) -> tuple[Claim, ...]:
+    return tuple(claim for claim in human_task.claims if claim.by not in users)
 
 
 def _released_human_task(state: Execution, event: e.HumanTaskReleased, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
-    human_task.assignee, human_task.owner = event.back_to, ""
-    _touch(state, human_task, HumanTaskState.CLAIMED if event.back_to else HumanTaskState.OFFERED, at)
+    if event.back_to:
+        _give(state, human_task, Claim(event.back_to), at, event.of)
+    else:
+        human_task.claims = _without(human_task, event.of) if human_task.quorum else ()
+        _touch(state, human_task, HumanTaskState.OFFERED, at)
 
 
 def _assigned(state: Execution, event: e.HumanTaskAssigned, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
-    human_task.assignee, human_task.owner = event.to, ""
-    _touch(state, human_task, HumanTaskState.CLAIMED, at)
+    _give(state, human_task, Claim(event.to), at)
 
 
 def _delegated(state: Execution, event: e.HumanTaskDelegated, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
-    human_task.assignee, human_task.owner = event.to, event.owner
-    _touch(state, human_task, HumanTaskState.CLAIMED, at)
+    _give(state, human_task, Claim(event.to, event.owner), at, event.by)
 
 
 def _draft_saved(state: Execution, event: e.HumanTaskDraftSaved, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
-    human_task.draft_revision = state.revision
+    claim = human_task.claim_of(event.by)
+    if human_task.quorum and claim is not None:
+        kept = msgspec.structs.replace(claim, draft_revision=state.revision)
+        human_task.claims = tuple(kept if each is claim else each for each in human_task.claims)
+    else:
+        human_task.draft_revision = state.revision
     _touch(state, human_task, human_task.state, at)
 
 
@@ -379,13 +407,22 @@ def _commented(state: Execution, event: e.HumanTaskCommented, at: datetime) -> N
     _touch(state, human_task, human_task.state, at)
 
 
+def _voted(state: Execution, event: e.HumanTaskVoted, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    vote = Vote(event.by, event.outcome, event.owner, event.turn, state.revision, event.reason, event.data)
+    human_task.votes = (*human_task.votes, vote)
+    # in a sequence it is somebody else's turn now
+    human_task.claims = () if human_task.order else _without(human_task, event.by)
+    _touch(state, human_task, human_task.state, at)
+
+
 def _escalated(state: Execution, event: e.HumanTaskEscalated, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
     human_task.level = event.level
     human_task.users = tuple(dict.fromkeys([*human_task.users, *event.users]))
     human_task.groups = tuple(dict.fromkeys([*human_task.groups, *event.groups]))
     if event.users or event.groups:
-        human_task.assignee = human_task.owner = ""
+        human_task.claims = ()
         _touch(state, human_task, HumanTaskState.OFFERED, at)
     else:
         _touch(state, human_task, human_task.state, at)
@@ -401,7 +438,14 @@ def _expired(state: Execution, event: e.HumanTaskExpired, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
     human_task.outcome = event.outcome
     human_task.done_by = "system" if event.outcome else ""
-    _touch(state, human_task, HumanTaskState.COMPLETED if event.outcome else HumanTaskState.CLOSED, at)
+    _end_human_task(state, human_task, HumanTaskState.COMPLETED if event.outcome else HumanTaskState.CLOSED, at)
+
+
+def _end_human_task(state: Execution, human_task: HumanTask, into: HumanTaskState, at: datetime) -> None:
+    if human_task.quorum:
+        # whose vote is not wanted any more has nothing in hand
+        human_task.claims = ()
+    _touch(state, human_task, into, at)
 
 
 def _nothing(state: Execution, event: e.NotificationRequested, at: datetime) -> None:
@@ -409,13 +453,13 @@ def _nothing(state: Execution, event: e.NotificationRequested, at: datetime) -> 
 
 
 def _closed(state: Execution, event: e.HumanTaskClosed, at: datetime) -> None:
-    _touch(state, state.human_tasks[event.action], HumanTaskState.CLOSED, at)
+    _end_human_task(state, state.human_tasks[event.action], HumanTaskState.CLOSED, at)
 
 
 def _decided(state: Execution, event: e.HumanTaskCompleted, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
     human_task.done_by, human_task.outcome = event.by, event.outcome
-    _touch(state, human_task, HumanTaskState.COMPLETED, at)
+    _end_human_task(state, human_task, HumanTaskState.COMPLETED, at)
 
 
 _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
@@ -459,6 +503,7 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.HumanTaskCommented: _commented,
     e.HumanTaskCompleted: _decided,
     e.HumanTaskClosed: _closed,
+    e.HumanTaskVoted: _voted,
     e.HumanTaskEscalated: _escalated,
     e.HumanTaskReminded: _reminded,
     e.HumanTaskExpired: _expired,

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tradewind_server.engine import commands as c
-from tradewind_server.engine import deadlines, notices
+from tradewind_server.engine import deadlines, notices, quorum
 from tradewind_server.engine import events as e
 from tradewind_server.engine.asked import asked_of, etag_of, excluded_of, scope_of, shown_of, spec_of
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TASK_ERRORS, TaskError, whole_number
 from tradewind_server.engine.rounds import is_superseded
-from tradewind_server.engine.state import HumanTask, HumanTaskState, Task
+from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Task
 from tradewind_server.errors import PayloadTooLarge
 from tradewind_server.errors.people import (
     DecisionInvalid,
@@ -61,11 +61,13 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     timeout = whole_number(spec.timeout, scope, "timeout")
     action = d.state.last_action + 1
     plan = deadlines.plan(d, human, scope)
-    told = notices.told_of_offer(d, human, scope, users, groups)
+    votes = quorum.size_of(human, scope, users, groups)
+    order = users if human.quorum is not None and human.quorum.is_sequential else []
+    told = notices.told_of_offer(d, human, scope, order[:1] or users, groups)
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
     offered = e.HumanTaskOffered(
         action, task.id, users, groups, etag_of(shown), excluded, priority, is_fallback, plan.due, plan.reminders,
-        plan.expires,
+        plan.expires, votes, order,
     )  # fmt: skip
     d.emit(offered)
     human_task = d.state.human_tasks[action]
@@ -79,8 +81,9 @@ def follow_up(d: Decision) -> None:
         if isinstance(event, e.ActionCancelled | e.ActionFailed):
             human_task = d.state.human_tasks.get(event.action)
             if human_task is not None and human_task.is_open:
+                holders = notices.holders(human_task)
                 d.emit(e.HumanTaskClosed(human_task.id, human_task.task, event.message))
-                notices.tell_holder(d, human_task, event.message)
+                notices.tell_holder(d, human_task, holders, event.message)
         if isinstance(event, e.HumanTaskCompleted | e.HumanTaskExpired | e.ActionCancelled | e.ActionFailed):
             deadlines.end(d, event.action, event.task)
     if any(getattr(event, "globals", None) for event in d.events):
@@ -88,7 +91,10 @@ def follow_up(d: Decision) -> None:
 
 
 def _review(d: Decision) -> None:
-    """See whether what open human tasks show has changed by a global variable: who has seen it must look again."""
+    """See whether what open human tasks show has changed by a global variable: who has seen it must look again.
+
+    Votes on what it showed before count no more: those who gave them are asked again.
+    """
     for human_task in [h for h in d.state.human_tasks.values() if h.is_open]:
         try:
             shown = shown_of(spec_of(d, human_task), scope_of(d, human_task))
@@ -96,7 +102,9 @@ def _review(d: Decision) -> None:
             # what was shown when it was offered still stands
             continue
         if (etag := etag_of(shown)) != human_task.etag:
+            again = [name for name in human_task.users if name in human_task.voters]
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
+            notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
 
 
 # --- who may -------------------------------------------------------------------------------------
@@ -135,12 +143,18 @@ def _did_other(d: Decision, human_task: HumanTask, user: str) -> str:
     mine = d.state.tasks[human_task.task].name
     for other in d.state.human_tasks.values():
         name = d.state.tasks[other.task].name
-        if name == mine or user not in (other.done_by, other.owner if other.done_by else "", other.assignee):
+        if name == mine or user not in _who_did(other):
             continue
         is_separate = name in _separate_tasks(d, mine) or mine in _separate_tasks(d, name)
         if is_separate and not is_superseded(d.state, other, human_task):
-            return f"who {'did' if other.done_by else 'has'} task '{name}'"
+            return f"who {'did' if other.done_by or user in other.voters else 'has'} task '{name}'"
     return ""
+
+
+def _who_did(other: HumanTask) -> set[str]:
+    """Return who has done it, also together with others, or has it in hand."""
+    done = {other.done_by, other.owner} if other.done_by else set()
+    return done | other.voters | {claim.by for claim in other.claims}
 
 
 def _separate_tasks(d: Decision, name: str) -> tuple[str, ...]:
@@ -153,29 +167,41 @@ def _check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str
 
     Raises:
         PersonExcluded, PersonNotEligible: he may not do it.
+        OneVoteEach: he has voted.
     """
     _check_excluded(d, human_task, person.user)
-    if person.user in human_task.users or not person.groups.isdisjoint(human_task.groups):
+    quorum.check_has_vote(d, human_task, person.user)
+    if person.user in human_task.asked or not person.groups.isdisjoint(human_task.groups):
         return ""
     for absent in sorted(person.stands_for):
-        if absent in human_task.users:
+        # he would be accountable for what he must not do
+        if absent in human_task.asked and not _did_other(d, human_task, absent):
             return absent
     raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked=_people(human_task))
 
 
 def _people(human_task: HumanTask) -> str:
-    users = [f"user {name}" for name in human_task.users]
+    users = [f"user {name}" for name in human_task.asked]
     return ", ".join([*users, *(f"group {name}" for name in human_task.groups)])
 
 
-def _check_assignee(d: Decision, human_task: HumanTask, person: c.Person) -> None:
-    if human_task.assignee != person.user:
+def _claim_of(d: Decision, human_task: HumanTask, person: c.Person) -> Claim:
+    claim = human_task.claim_of(person.user)
+    if claim is None:
         raise HumanTaskTaken(human_task=_id(d, human_task), assignee=human_task.assignee or "nobody", user=person.user)
+    return claim
+
+
+def _claim_or_seat(d: Decision, human_task: HumanTask, person: c.Person) -> Claim:
+    """Return what *person* has, or could take."""
+    if human_task.state is HumanTaskState.CLAIMED or human_task.claim_of(person.user) is not None:
+        return _claim_of(d, human_task, person)
+    return Claim(person.user, _check_eligible(d, human_task, person))
 
 
 def _is_concerned(d: Decision, human_task: HumanTask, person: c.Person) -> bool:
     """Tell whether *person* may say something about it: also who may not do it, such as who started the process."""
-    named = {*human_task.users, human_task.assignee, human_task.owner, d.state.initiator}
+    named = {*human_task.users, *human_task.spoken_for, d.state.initiator}
     by_group = not person.groups.isdisjoint(human_task.groups)
     return person.may_manage or by_group or person.user in named or not person.stands_for.isdisjoint(named)
 
@@ -186,23 +212,21 @@ def _is_concerned(d: Decision, human_task: HumanTask, person: c.Person) -> bool:
 def claim(d: Decision, command: c.ClaimHumanTask) -> None:
     """Take it; who has it already keeps it."""
     human_task, person = _open(d, command.action), command.person
-    if human_task.assignee == person.user:
+    if human_task.claim_of(person.user) is not None:
         return
-    if human_task.state is HumanTaskState.CLAIMED:
-        _check_assignee(d, human_task, person)
-    stands_for = _check_eligible(d, human_task, person)
-    d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, person.user, stands_for))
+    claim = _claim_or_seat(d, human_task, person)
+    d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, claim.by, claim.owner))
 
 
 def release(d: Decision, command: c.ReleaseHumanTask) -> None:
-    """Give it back: to who delegated it, else to all who may do it."""
+    """Give it back: to who delegated it, else to all who may do it. Who manages takes back what others have."""
     human_task, person = _open(d, command.action), command.person
-    if human_task.state is HumanTaskState.OFFERED:
-        return
-    if not person.may_manage:
-        _check_assignee(d, human_task, person)
-    owner = human_task.owner if human_task.assignee == person.user else ""
-    d.emit(e.HumanTaskReleased(human_task.id, human_task.task, person.user, command.note, owner))
+    mine = human_task.claim_of(person.user)
+    if mine is None and human_task.state is HumanTaskState.CLAIMED and not person.may_manage:
+        _claim_of(d, human_task, person)
+    for claim in (mine,) if mine is not None else human_task.claims if person.may_manage else ():
+        back_to = claim.owner if claim is mine else ""
+        d.emit(e.HumanTaskReleased(human_task.id, human_task.task, person.user, command.note, back_to, of=claim.by))
 
 
 def assign(d: Decision, command: c.AssignHumanTask) -> None:
@@ -211,33 +235,43 @@ def assign(d: Decision, command: c.AssignHumanTask) -> None:
     if not person.may_manage:
         raise PersonNotManager(user=person.user)
     _check_excluded(d, human_task, command.to)
-    if human_task.assignee == command.to and not human_task.owner:
+    claim = human_task.claim_of(command.to)
+    if claim is not None and not claim.owner:
         return
+    if human_task.quorum:
+        quorum.check_can_take(d, human_task, command.to)
     d.emit(e.HumanTaskAssigned(human_task.id, human_task.task, person.user, command.to, command.note))
+    _tell_given(d, human_task, person.user, command.to, command.note)
+
+
+def _tell_given(d: Decision, human_task: HumanTask, by: str, to: str, note: str) -> None:
+    """Tell who has been given it, as those who are asked are told."""
+    if to != by:
+        notices.tell_asked(d, human_task, [to], note)
 
 
 def delegate(d: Decision, command: c.DelegateHumanTask) -> None:
     """Let somebody else do it; who delegates first stays accountable."""
     human_task, person = _open(d, command.action), command.person
-    if human_task.state is HumanTaskState.CLAIMED:
-        _check_assignee(d, human_task, person)
-    else:
-        _check_eligible(d, human_task, person)
+    claim = _claim_or_seat(d, human_task, person)
     _check_excluded(d, human_task, command.to)
     if command.to == person.user:
         return
-    owner = human_task.owner or person.user
+    owner = claim.owner or person.user
+    if human_task.quorum and command.to != owner:
+        quorum.check_can_take(d, human_task, command.to, of=owner)
     d.emit(
         e.HumanTaskDelegated(
             human_task.id, human_task.task, person.user, command.to, "" if owner == command.to else owner, command.note
         )
     )
+    _tell_given(d, human_task, person.user, command.to, command.note)
 
 
 def save_draft(d: Decision, command: c.SaveHumanTaskDraft) -> None:
     """Keep what has been filled in; whether it is complete is looked at when it is submitted."""
     human_task = _open(d, command.action)
-    _check_assignee(d, human_task, command.person)
+    _claim_of(d, human_task, command.person)
     draft = e.HumanTaskDraftSaved(human_task.id, human_task.task, command.person.user, command.data)
     _check_size(d, draft)
     d.emit(draft)
@@ -252,28 +286,34 @@ def comment(d: Decision, command: c.CommentHumanTask) -> None:
 
 
 def submit(d: Decision, command: c.SubmitHumanTask) -> None:
-    """Decide: the events say who, how and on what; the result of the action is the decision."""
+    """Decide, or vote: the events say who, how and on what; the result of the action is the decision."""
     human_task, person = _open(d, command.action), command.person
-    if human_task.state is HumanTaskState.CLAIMED:
-        _check_assignee(d, human_task, person)
+    claim = _claim_or_seat(d, human_task, person)
     _check_excluded(d, human_task, person.user)
-    stands_for = "" if human_task.assignee else _check_eligible(d, human_task, person)
     if command.etag != human_task.etag:
         raise HumanTaskChanged(human_task=_id(d, human_task), etag=command.etag, current=human_task.etag, field="etag")
     _check_decision(d, human_task, spec_of(d, human_task), command)
+    if human_task.quorum:
+        quorum.vote(d, human_task, command, claim.owner)
+    else:
+        _decide(d, human_task, command, claim)
+
+
+def _decide(d: Decision, human_task: HumanTask, command: c.SubmitHumanTask, claim: Claim) -> None:
+    user = command.person.user
     result: dict[str, object] = {
         "outcome": command.outcome,
         "reason": command.reason,
         "data": {} if command.data is None else command.data,
-        "by": person.user,
-        "owner": human_task.owner or person.user,
+        "by": user,
+        "owner": claim.owner or user,
     }
     succeeded = e.ActionSucceeded(human_task.id, human_task.task, result)
     _check_size(d, succeeded)
     if not human_task.assignee:
-        d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, person.user, stands_for))
+        d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, user, claim.owner))
     done = e.HumanTaskCompleted(
-        human_task.id, human_task.task, person.user, command.outcome, command.etag, command.reason, human_task.owner
+        human_task.id, human_task.task, user, command.outcome, command.etag, command.reason, human_task.owner
     )
     d.emit(done)
     d.emit(succeeded)

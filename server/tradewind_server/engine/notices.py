@@ -26,7 +26,7 @@ _MOST_TITLE = 500
 def public_fields(d: Decision, human_task: HumanTask, title: str) -> dict[str, object]:
     """Return all that may be said of a human task outside of the inbox; templates see nothing else."""
     task = d.state.tasks[human_task.task]
-    asked = [*human_task.users, *human_task.groups]
+    asked = [*human_task.asked, *human_task.groups]
     return {
         "title": shown(title)[:_MOST_TITLE],
         "task": task.name,
@@ -91,20 +91,31 @@ def told_of_offer(d: Decision, human: HumanSpec, scope: Scope, users: Sequence[s
     return Told(others, names_of(notify.groups, scope, "notify: groups"), notify.channels)
 
 
+def tell_asked(d: Decision, human_task: HumanTask, users: Sequence[str], message: str = "") -> None:
+    """Tell *users* that it is for them now, as those who were asked first are told; nobody, if others are instead."""
+    notify = spec_of(d, human_task).notify
+    if not (d.library.notify_asked if notify is None else notify.is_wanted):
+        return
+    if notify is None or (notify.users is None and notify.groups is None):
+        request(d, OFFERED, human_task, users, (), notify.channels if notify is not None else (), message)
+
+
 def tell_responsible(
     d: Decision, kind: str, human_task: HumanTask, channels: Sequence[str] = (), message: str = ""
 ) -> None:
-    """Tell whoever has it, and who is accountable for it; all who are asked if nobody has it."""
+    """Tell whoever has it, and who is accountable for it; all who are asked if nobody has it, or more are to vote."""
     if human_task.assignee:
-        request(d, kind, human_task, _holders(human_task), (), channels, message)
+        request(d, kind, human_task, holders(human_task), (), channels, message)
     else:
-        request(d, kind, human_task, human_task.users, human_task.groups, channels, message)
+        users = dict.fromkeys([*human_task.asked, *holders(human_task)])
+        request(d, kind, human_task, list(users), human_task.groups, channels, message)
 
 
-def tell_holder(d: Decision, human_task: HumanTask, message: str) -> None:
+def tell_holder(d: Decision, human_task: HumanTask, who: Sequence[str], message: str) -> None:
     """Tell whoever had it that it is not to be done any more."""
-    request(d, CLOSED, human_task, _holders(human_task), message=message)
+    request(d, CLOSED, human_task, who, message=message)
 
 
-def _holders(human_task: HumanTask) -> list[str]:
-    return list(dict.fromkeys(name for name in (human_task.assignee, human_task.owner) if name))
+def holders(human_task: HumanTask) -> list[str]:
+    """Return who has it, and who is accountable for that."""
+    return list(dict.fromkeys(name for claim in human_task.claims for name in (claim.by, claim.owner) if name))

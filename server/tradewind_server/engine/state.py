@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -114,6 +115,31 @@ class Action(msgspec.Struct, gc=False):
     failure: Cause | None = None
 
 
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A person has a human task, so that nobody else does what he does."""
+
+    by: str
+    #: Who gave it to him, or for whom he stands in, and stays accountable; "" for himself.
+    owner: str = ""
+    #: With a quorum: revision of the event with what he has filled in, 0 for nothing.
+    draft_revision: int = 0
+
+
+class Vote(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What one of several people said who decide a human task together."""
+
+    by: str
+    outcome: str
+    #: For whom he voted; "" for himself.
+    owner: str = ""
+    #: In a sequence: whose turn it was.
+    turn: str = ""
+    #: Of its event.
+    revision: int = 0
+    reason: str = ""
+    data: Any = None
+
+
 class HumanTask(msgspec.Struct, gc=False):
     """What a person is asked to do: an action that no worker serves."""
 
@@ -129,10 +155,9 @@ class HumanTask(msgspec.Struct, gc=False):
     #: Names what is shown: who decides says it, so that nobody decides on what he has not seen.
     etag: str
     priority: int = 0
-    #: Who has it; "" while it is OFFERED.
-    assignee: str = ""
-    #: Who gave it to the assignee and stays accountable; "" for the assignee himself.
-    owner: str = ""
+    #: Who has it: one at most where one decides, nobody while it is OFFERED. With a quorum each has it for his own
+    #: vote, and it stays OFFERED.
+    claims: tuple[Claim, ...] = ()
     #: Revision of the event that holds what is shown; of the saved draft, 0 without one.
     shown_revision: int = 0
     draft_revision: int = 0
@@ -145,6 +170,12 @@ class HumanTask(msgspec.Struct, gc=False):
     expires: datetime | None = None
     #: Escalations so far.
     level: int = 0
+    #: So many votes for one outcome decide; 0: one person does.
+    quorum: int = 0
+    #: In a sequence: who votes one after the other.
+    order: tuple[str, ...] = ()
+    #: Those that count, on what is shown now.
+    votes: tuple[Vote, ...] = ()
     #: Who decided, and how.
     done_by: str = ""
     outcome: str = ""
@@ -156,6 +187,45 @@ class HumanTask(msgspec.Struct, gc=False):
     def is_open(self) -> bool:
         """Tell whether somebody may still do it."""
         return self.state in (HumanTaskState.OFFERED, HumanTaskState.CLAIMED)
+
+    @property
+    def assignee(self) -> str:
+        """Return who has it; "" for nobody, and for several."""
+        return self.claims[0].by if self.claims and not self.quorum else ""
+
+    @property
+    def owner(self) -> str:
+        """Return who is accountable for what the assignee does; "" for himself."""
+        return self.claims[0].owner if self.claims and not self.quorum else ""
+
+    def claim_of(self, user: str) -> Claim | None:
+        """Return what *user* has of it."""
+        return next((claim for claim in self.claims if claim.by == user), None)
+
+    @property
+    def voters(self) -> frozenset[str]:
+        """Return who has voted, and for whom."""
+        return frozenset(name for vote in self.votes for name in (vote.by, vote.owner) if name)
+
+    @property
+    def spoken_for(self) -> frozenset[str]:
+        """Return whose vote is given, or in somebody's hands."""
+        return self.voters | {name for claim in self.claims for name in (claim.by, claim.owner) if name}
+
+    @property
+    def to_come(self) -> tuple[str, ...]:
+        """Return who in a sequence has not had his turn, the next one first."""
+        gone = {vote.turn for vote in self.votes} | self.voters
+        return tuple(name for name in self.order if name not in gone)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Return which users it is for now: in a sequence whose turn it is, and who has joined by an escalation."""
+        if not self.quorum:
+            return self.users
+        joined = (name for name in self.users if name not in self.order)
+        named = (*self.to_come[:1], *joined) if self.order else self.users
+        return tuple(name for name in named if name not in self.spoken_for)
 
 
 class Items(msgspec.Struct, gc=False):

@@ -69,6 +69,16 @@ class PersonExcluded(Refusal):
     sentence = "Expected somebody else than '{user}' to do human task '{human_task}': it must not be one {why}."
 
 
+class OneVoteEach(Refusal):
+    """The person's vote is given, or in somebody's hands."""
+
+    reason = "ONE_VOTE_EACH"
+    kind = Kind.WRONG_STATE
+    sentence = (
+        "Expected one vote of '{user}' on human task '{human_task}', but {why}. Somebody else has to give the next one."
+    )
+
+
 class OutcomeUnknown(Refusal):
     """The human task does not have this outcome."""
 

@@ -18,16 +18,21 @@ from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_s
 from tradewind_server.lang.resolvers import or_resolver, split_resolvers
 from tradewind_server.lang.shapes import (
     COUNT,
+    EXPRESSION_SCHEMA,
     TEMPLATES,
     TEXT,
+    TEXT_OR_TEXTS,
     TEXT_SCHEMA,
     TEXT_TEMPLATE,
+    is_expression,
     is_text,
     report_repeats,
 )
-from tradewind_server.lang.specs import Escalation, Expiry, HumanSpec, Notify, Outcome, Reminder, Separation
+from tradewind_server.lang.specs import Escalation, Expiry, HumanSpec, Notify, Outcome, Quorum, Reminder, Separation
 
 MAX_PRIORITY = 100
+#: Votes for one outcome.
+MAX_QUORUM = 100
 _OUTCOME_NAME = re.compile(r"[\w-]{1,64}")
 _INITIATOR = "initiator"
 _CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -110,6 +115,51 @@ _OUTCOMES = Shape(
             },
         ]
     },
+)
+
+
+def _read_votes(reader: Reader, value: object, path: Path) -> object:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_QUORUM
+    if is_count or is_expression(value) or value == "all":
+        return reader.template(value, path)
+    return reader.wrong(path, value, _VOTES.expected)
+
+
+_VOTES = Shape(
+    f"a whole number from 1 to {MAX_QUORUM}, 'all', or one expression that gives a number",
+    _read_votes,
+    {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_QUORUM}, {"const": "all"}, EXPRESSION_SCHEMA]},
+)
+
+
+def _read_quorum(reader: Reader, value: object, path: Path) -> object:
+    if not isinstance(value, dict):
+        votes: Any = _VOTES.read(reader, value, path)
+        return None if votes is None else Quorum(_counted(votes))
+    parts: dict[str, Any] = reader.table(value, path, _QUORUM, "a quorum")
+    return Quorum(
+        _counted(parts.get("votes")), parts.get("veto", ()), parts.get("sequential", False), parts.get("otherwise", "")
+    )
+
+
+def _counted(votes: Template | None) -> Template | None:
+    return None if votes is None or votes.source == "all" else votes
+
+
+def _read_sequential(reader: Reader, value: object, path: Path) -> object:
+    return value if isinstance(value, bool) else reader.wrong(path, value, "true or false")
+
+
+_QUORUM = {
+    "votes": Keyword(_VOTES),
+    "veto": Keyword(TEXT_OR_TEXTS),
+    "sequential": Keyword(Shape("true or false", _read_sequential, {"type": "boolean"})),
+    "otherwise": Keyword(TEXT),
+}
+_QUORUM_SHAPE = Shape(
+    "how many votes decide: a number, 'all', or 'votes', 'veto', 'sequential' and 'otherwise'",
+    _read_quorum,
+    {"anyOf": [_VOTES.schema, table_schema(_QUORUM)]},
 )
 
 
@@ -271,6 +321,7 @@ HUMAN = {
     "fallback": Keyword(_FALLBACK),
     "separate_from": Keyword(_SEPARATION),
     "outcomes": Keyword(_OUTCOMES),
+    "quorum": Keyword(_QUORUM_SHAPE),
     "priority": Keyword(COUNT),
     "calendar": Keyword(TEXT_TEMPLATE),
     "due": Keyword(DURATION),

@@ -135,6 +135,13 @@ CODES: dict[str, Code] = {
         "error", "Something counts from when a human task is due, but it never is.", "Add 'due: 2d', or use 'after'."
     ),
     "unknown-expiry-outcome": Code("error", "A human task expires with an outcome that it does not have."),
+    "quorum-too-large": Code("error", "A human task asks for more votes than it asks people."),
+    "quorum-names": Code(
+        "error",
+        "A human task needs users by name for its quorum, but asks groups.",
+        "Name the users, or count the votes: 'quorum: 2'.",
+    ),
+    "unknown-quorum-outcome": Code("error", "A quorum names an outcome that its human task does not have."),
     "idle-reminder": Code(
         "warning", "A reminder of a human task comes when there is nothing to remind of.", "Move it, or remove it."
     ),

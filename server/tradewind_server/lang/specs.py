@@ -150,6 +150,20 @@ class Expiry:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Quorum:
+    """Several people decide together."""
+
+    #: So many votes for one outcome decide; None: of all who are asked by name.
+    votes: Template | None = None
+    #: Outcomes that decide with one vote.
+    veto: tuple[str, ...] = ()
+    #: They vote one after the other, in the order in which they are named.
+    is_sequential: bool = False
+    #: What is decided when no outcome can get so many votes any more; "": it fails then.
+    otherwise: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class HumanSpec:
     """What a person is asked to do."""
 
@@ -172,6 +186,8 @@ class HumanSpec:
     fallback_groups: Template | None = None
     separate_from: Separation = Separation()
     outcomes: tuple[Outcome, ...] = (Outcome("done"),)
+    #: None: one person decides.
+    quorum: Quorum | None = None
     #: 0 to 100; the higher, the sooner.
     priority: Template | None = None
     #: Gives the name of the calendar by which business time counts; None: the server's own.

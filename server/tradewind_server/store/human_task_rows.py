@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from tradewind_server.clock import to_microseconds
-from tradewind_server.engine.state import HumanTask, HumanTaskState
+from tradewind_server.clock import from_microseconds, to_microseconds
+from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Vote
 from tradewind_server.store.records import Live
 from tradewind_server.store.statements import Row
 
@@ -32,6 +33,12 @@ class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
     excluded: Mapping[str, str] = {}
     reminders: tuple[tuple[datetime, int], ...] = ()
     expires: datetime | None = None
+    quorum: int = 0
+    order: Sequence[str] = ()
+    #: With a quorum; else it is columns that say who has it.
+    claims: tuple[Claim, ...] = ()
+    #: Without reason and data, which stand in their events.
+    votes: tuple[Vote, ...] = ()
 
 
 def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
@@ -44,15 +51,18 @@ def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
 
 def _principals(human_task: HumanTask) -> list[str]:
     """Return whose inboxes it is in, or kept out of."""
-    if human_task.state is HumanTaskState.OFFERED:
-        return [
-            *(f"user:{name}" for name in human_task.users),
-            *(f"group:{name}" for name in human_task.groups),
-            *(f"excluded:{name}" for name in human_task.excluded),
-        ]
+    if not human_task.is_open:
+        return []
+    held = [f"assignee:{claim.by}" for claim in human_task.claims]
+    held += dict.fromkeys(f"owner:{claim.owner}" for claim in human_task.claims if claim.owner)
     if human_task.state is HumanTaskState.CLAIMED:
-        return [f"assignee:{human_task.assignee}", *([f"owner:{human_task.owner}"] if human_task.owner else [])]
-    return []
+        return held
+    return [
+        *(f"user:{name}" for name in human_task.asked),
+        *(f"group:{name}" for name in human_task.groups),
+        *(f"excluded:{name}" for name in sorted({*human_task.excluded, *human_task.spoken_for})),
+        *held,
+    ]
 
 
 def new(live: Live, human_task: HumanTask, title: str) -> Row:
@@ -66,12 +76,27 @@ def new(live: Live, human_task: HumanTask, title: str) -> Row:
     )  # fmt: skip
 
 
+def state_of(row: Any, detail: HumanTaskDetail) -> HumanTask:
+    """Return the human task of a row, but for what stands in the events of its votes."""
+    claims = detail.claims if detail.quorum or not row.assignee else (Claim(row.assignee, row.owner),)
+    return HumanTask(
+        row.action_id, row.task_id, HumanTaskState(row.state), tuple(detail.users), tuple(detail.groups),
+        detail.excluded, row.etag, row.priority, claims, row.shown_revision, row.draft_revision, row.comment_count,
+        None if row.due_at is None else from_microseconds(row.due_at), detail.reminders, detail.expires, row.level,
+        detail.quorum, tuple(detail.order), detail.votes, row.done_by, row.outcome, from_microseconds(row.updated_at),
+        row.revision,
+    )  # fmt: skip
+
+
 def changes(human_task: HumanTask) -> Row:
     """Return the columns `CHANGES`."""
     h = human_task
-    detail = _encode_detail(HumanTaskDetail(h.users, h.groups, h.excluded, h.reminders, h.expires))
+    detail = HumanTaskDetail(
+        h.users, h.groups, h.excluded, h.reminders, h.expires, h.quorum, h.order, h.claims if h.quorum else (),
+        tuple(msgspec.structs.replace(vote, reason="", data=None) for vote in h.votes),
+    )  # fmt: skip
     return (
         h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count,
         None if h.due is None else to_microseconds(h.due), h.level, h.shown_revision, h.draft_revision, h.revision,
-        to_microseconds(h.updated_at), detail,
+        to_microseconds(h.updated_at), _encode_detail(detail),
     )  # fmt: skip

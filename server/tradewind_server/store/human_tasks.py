@@ -87,8 +87,18 @@ def inbox(
     return list(found.values())
 
 
+#: Entries of what somebody has in hand.
+_HELD = ("assignee:", "owner:")
+
+
 def _may(for_: For) -> sa.ColumnElement[bool]:
-    """Leave out what the user is excluded from, although his group is asked."""
+    """Leave out what the user may not do, although his group is asked; not what he has."""
+    held = [principal for principal in for_.principals if principal.startswith(_HELD)]
+    return sa.or_(_i.c.principal.in_(held), _is_free(for_)) if held else _is_free(for_)
+
+
+def _is_free(for_: For) -> sa.ColumnElement[bool]:
+    """Leave out what the user is excluded from, or has voted on."""
     x = schema.inbox.alias()
     same = (x.c.rank == _i.c.rank, x.c.execution_id == _i.c.execution_id, x.c.action_id == _i.c.action_id)
     excluded = sa.select(sa.literal(1)).where(
@@ -113,7 +123,9 @@ def _entries(
 ) -> Sequence[Any]:
     joined = sa.and_(_h.c.execution_id == _i.c.execution_id, _h.c.action_id == _i.c.action_id)
     query = sa.select(_h, _i.c.rank).join(_i, joined)
-    query = query.where(_i.c.namespace == namespace, _i.c.principal == principal, _may(for_))
+    query = query.where(_i.c.namespace == namespace, _i.c.principal == principal)
+    if not principal.startswith(_HELD):
+        query = query.where(_is_free(for_))
     if after is not None:
         query = query.where(sa.tuple_(*_PLACE) > sa.tuple_(*map(sa.literal, after)))
     return connection.execute(filtered(query, _h, terms).order_by(*_PLACE).limit(limit)).all()

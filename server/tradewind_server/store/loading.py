@@ -25,13 +25,13 @@ from tradewind_server.engine.state import (
     Execution,
     ExecutionState,
     HumanTask,
-    HumanTaskState,
     Items,
     Task,
     TaskState,
     Timer,
+    Vote,
 )
-from tradewind_server.store import schema
+from tradewind_server.store import human_task_rows, schema
 from tradewind_server.store.human_task_rows import HumanTaskDetail
 from tradewind_server.store.projection import ExecutionDetail, TaskDetail
 from tradewind_server.store.records import Envelope, Live, StoredEvent
@@ -81,7 +81,10 @@ class _Loader:
         tasks = self._rows(schema.tasks, "task_id")
         actions = self._rows(schema.actions, "action_id")
         details = {row.task_id: _task_detail.decode(row.detail) for row in tasks}
-        self._read_bodies(self._revisions(tasks, actions, details))
+        human = self._rows(schema.human_tasks, "action_id") if any(row.kind == "human" for row in actions) else ()
+        people = [_human_task_detail.decode(row.detail) for row in human]
+        votes = {vote.revision for detail in people for vote in detail.votes}
+        self._read_bodies(self._revisions(tasks, actions, details) | votes)
         state = self._execution()
         for row in tasks:
             self._add_task(state, row, details[row.task_id])
@@ -90,9 +93,8 @@ class _Loader:
             state.tasks[row.task_id].arrived[parent.name] = parent.id
         for row in actions:
             self._add_action(state, row)
-        if any(row.kind == "human" for row in actions):
-            for row in self._rows(schema.human_tasks, "action_id"):
-                state.human_tasks[row.action_id] = _human_task(row)
+        for row, who in zip(human, people, strict=True):
+            state.human_tasks[row.action_id] = _human_task(row, who, self._events)
         for row in self._rows(schema.timers, "timer_id"):
             due = from_microseconds(row.due_at)
             state.timers[row.timer_id] = Timer(row.timer_id, row.task_id, row.purpose, due)
@@ -218,15 +220,15 @@ class _Loader:
         _count(state.tasks[action.task], action)
 
 
-def _human_task(row: Any) -> HumanTask:
-    detail = _human_task_detail.decode(row.detail)
-    return HumanTask(
-        row.action_id, row.task_id, HumanTaskState(row.state), tuple(detail.users), tuple(detail.groups),
-        detail.excluded, row.etag, row.priority, row.assignee, row.owner, row.shown_revision, row.draft_revision,
-        row.comment_count, None if row.due_at is None else from_microseconds(row.due_at), detail.reminders,
-        detail.expires, row.level, row.done_by,
-        row.outcome, from_microseconds(row.updated_at), row.revision,
-    )  # fmt: skip
+def _human_task(row: Any, detail: HumanTaskDetail, events: Mapping[int, e.Event]) -> HumanTask:
+    human_task = human_task_rows.state_of(row, detail)
+    human_task.votes = tuple(_vote(vote, events[vote.revision]) for vote in human_task.votes)
+    return human_task
+
+
+def _vote(vote: Vote, event: e.Event) -> Vote:
+    voted = cast("e.HumanTaskVoted", event)
+    return msgspec.structs.replace(vote, reason=voted.reason, data=voted.data)
 
 
 def _failure(event: e.Event) -> Cause | None:

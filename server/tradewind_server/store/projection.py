@@ -15,7 +15,7 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import Decision
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
-from tradewind_server.engine.state import Action, Execution, HumanTask, Task
+from tradewind_server.engine.state import Action, Execution, HumanTask, HumanTaskState, Task
 from tradewind_server.lang.values import encode
 from tradewind_server.store import human_task_rows
 from tradewind_server.store.records import (
@@ -30,6 +30,7 @@ from tradewind_server.store.records import (
     StoredEvent,
 )
 from tradewind_server.store.statements import Row
+from tradewind_server.store.substitutes import Asked
 
 #: A new action ranks by when it became ready; a unit of priority is worth this much, microseconds.
 PRIORITY_STEP_US = 60_000_000
@@ -150,6 +151,8 @@ class Changes:
         #: Of human tasks that are new.
         self.titles: dict[tuple[str, int], str] = {}
         self.notifications: list[Row] = []
+        #: Whose substitutes are told as well.
+        self.asked: list[Asked] = []
         self._touched: dict[str, _Touched] = {}
 
     @property
@@ -174,6 +177,7 @@ class Changes:
         self.ended_timers = [key for key in self.ended_timers if key[0] != execution_id]
         self.arrivals = [row for row in self.arrivals if row[0] != execution_id]
         self.notifications = [row for row in self.notifications if row[0] != execution_id]
+        self.asked = [asked for asked in self.asked if asked.row[0] != execution_id]
 
     def add(self, live: Live, decision: Decision, provenance: Provenance) -> None:
         """Project the events of one decision; the last of them is the state's current revision."""
@@ -255,7 +259,7 @@ _LEAVES_TASK = frozenset(
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
      "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested",
-     "HumanTaskResolved"}
+     "HumanTaskResolved", "HumanTaskVoted"}
 )  # fmt: skip
 
 
@@ -382,11 +386,20 @@ def _notify(
     changes: Changes, live: Live, event: e.NotificationRequested, revision: int, at: int, provenance: Provenance
 ) -> None:
     recipients = [*(f"user:{name}" for name in event.users), *(f"group:{name}" for name in event.groups)]
-    for number, recipient in enumerate(recipients):
-        changes.notifications.append(
-            (live.envelope.id, revision, number, live.envelope.namespace, event.kind, recipient, "PENDING", at, at, "",
-             0, 0, 0, 0, "", "", "", 0)
-        )  # fmt: skip
+    rows: list[Row] = [
+        (live.envelope.id, revision, number, live.envelope.namespace, event.kind, recipient, "PENDING", at, at, "",
+         0, 0, 0, 0, "", "", "", 0)
+        for number, recipient in enumerate(recipients)
+    ]  # fmt: skip
+    changes.notifications += rows
+    human_task = live.state.human_tasks.get(event.action)
+    if human_task is None or human_task.state is not HumanTaskState.OFFERED:
+        return
+    # who stands in for one of those who are asked can do it instead
+    kept_out = frozenset({*human_task.excluded, *human_task.spoken_for, *event.users})
+    for name, row in zip(event.users, rows, strict=False):
+        if name in human_task.asked:
+            changes.asked.append(Asked(live.envelope.namespace, name, at, row, len(recipients), kept_out))
 
 
 _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance], None]] = {
@@ -415,6 +428,7 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskCommented: _change_human_task,
     e.HumanTaskCompleted: _change_human_task,
     e.HumanTaskClosed: _change_human_task,
+    e.HumanTaskVoted: _change_human_task,
     e.HumanTaskEscalated: _change_human_task,
     e.HumanTaskReminded: _change_human_task,
     e.HumanTaskExpired: _change_human_task,

@@ -268,7 +268,7 @@ inbox = sa.Table(
     metadata,
     sa.Column("namespace", _text, primary_key=True),
     #: "user:NAME" or "group:NAME" while they are asked, "excluded:NAME" for who may not do it although his group is
-    #: asked; "assignee:NAME", "owner:NAME" once one has it.
+    #: asked, or has voted; "assignee:NAME", "owner:NAME" once one has it.
     sa.Column("principal", _text, primary_key=True),
     sa.Column("rank", _int, primary_key=True),
     sa.Column("execution_id", _id, primary_key=True),

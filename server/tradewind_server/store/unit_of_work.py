@@ -20,7 +20,7 @@ import psycopg
 import sqlalchemy as sa
 
 from tradewind_server.errors import DatabaseUnavailable
-from tradewind_server.store import human_task_rows, numbers, schema, worker_schema
+from tradewind_server.store import human_task_rows, numbers, schema, substitutes, worker_schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
@@ -439,6 +439,7 @@ class Transaction:
         if not self.has_written:
             return
         rows = changes.rows()
+        notifications = [*changes.notifications, *substitutes.rows(self.connection, changes.asked)]
         consumed = [(m.target, m.source, m.source_revision, m.kind) for m in changes.consumed]
         write_all(
             self.connection,
@@ -458,7 +459,7 @@ class Transaction:
                 (_update_human_tasks, rows.human_tasks),
                 (_delete_entries, rows.old_entries),
                 (_insert_entries, rows.entries),
-                (_insert_notifications, changes.notifications),
+                (_insert_notifications, notifications),
                 (_insert_arrivals, changes.arrivals),
                 (_delete_timers, changes.ended_timers),
                 (_insert_timers, list(changes.timers.values())),

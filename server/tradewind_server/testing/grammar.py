@@ -277,6 +277,18 @@ MOCKS = Shape("a mapping of actions or tasks to answers", _read_mocks)
 
 # --- what is expected --------------------------------------------------------------------------------------------
 
+_TOLD = _table(people.TOLD, "what is told of a human task")
+
+
+def _read_people(reader: Reader, value: object, path: Path) -> object:
+    if not isinstance(value, dict):
+        return reader.wrong(path, value, "a mapping of tasks to what is told of their human tasks")
+    for name, told in value.items():
+        if told is not None:
+            _TOLD.read(reader, told, (*path, name))
+    return value
+
+
 _EVENTS = _list_of(Shape("a type of event, or a mapping with 'type'", _read_event), "a list of events")
 EXPECTED = {
     "state": Keyword(TEXT),
@@ -288,7 +300,7 @@ EXPECTED = {
     "results": Keyword(MAPPING),
     "globals": Keyword(MAPPING),
     "executions": Keyword(MAPPING),
-    "people": Keyword(MAPPING),
+    "people": Keyword(Shape("a mapping of tasks to what is told of their human tasks", _read_people)),
     "notifications": Keyword(Shape("a list of mappings", _read_notifications)),
     "order": Keyword(_list_of(TEXT, "a list of tasks")),
     "events": Keyword(_EVENTS),
@@ -314,6 +326,12 @@ _ITEM = {**_TASK, "item": Keyword(COUNT)}
 _TARGET = {"of": Keyword(TEXT)}
 _START = {"input": Keyword(MAPPING), "env": Keyword(MAPPING), "params": Keyword(MAPPING)}
 
+_ABSENT = {
+    "user": Keyword(TEXT, required=True),
+    "substitute": Keyword(TEXT, required=True),
+    "for": Keyword(DURATION, required=True),
+}
+
 #: Step -> what it takes.
 STEPS: dict[str, Shape] = {
     "start": _table({"workflow": Keyword(TEXT, required=True), "by": Keyword(TEXT), **_START}, "'start'"),
@@ -328,6 +346,7 @@ STEPS: dict[str, Shape] = {
     "stop": _table({**_TARGET, "state": Keyword(END, required=True), "message": Keyword(TEXT)}, "'stop'"),
     "rerun": _table({**_TASK, "reset": Keyword(FLAG), "env": Keyword(MAPPING)}, "'rerun'"),
     "skip": _table(_TASK, "'skip'"),
+    "absent": _table(_ABSENT, "'absent'"),
     **{name: _table({**_ITEM, **keywords}, f"'{name}'") for name, keywords in people.STEPS.items()},
     "expect": _table(EXPECTED, "'expect'"),
 }

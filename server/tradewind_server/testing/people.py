@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -40,22 +40,32 @@ _COMMANDS: dict[str, _Make] = {
 }
 
 
-def told(human_task: HumanTask) -> dict[str, Any]:
-    """Return a human task as `people` of an expectation speaks of it."""
-    h = human_task
-    return {
-        "state": str(h.state),
-        "users": list(h.users),
-        "groups": list(h.groups),
-        "excluded": dict(h.excluded),
-        "priority": h.priority,
-        "assignee": h.assignee,
-        "owner": h.owner,
-        "done_by": h.done_by,
-        "outcome": h.outcome,
-        "comments": h.comment_count,
-        "level": h.level,
-    }
+#: What `people` of an expectation can say of a human task.
+_TOLD: dict[str, Callable[[HumanTask], Any]] = {
+    "state": lambda h: str(h.state),
+    "users": lambda h: list(h.users),
+    "groups": lambda h: list(h.groups),
+    "excluded": lambda h: dict(h.excluded),
+    "priority": lambda h: h.priority,
+    "assignee": lambda h: h.assignee,
+    "owner": lambda h: h.owner,
+    "done_by": lambda h: h.done_by,
+    "outcome": lambda h: h.outcome,
+    "comments": lambda h: h.comment_count,
+    "level": lambda h: h.level,
+    "quorum": lambda h: h.quorum,
+    "asked": lambda h: list(h.asked),
+    # by whom -> how
+    "votes": lambda h: {vote.by: vote.outcome for vote in h.votes},
+    # who has it -> who is accountable for that
+    "claims": lambda h: {claim.by: claim.owner for claim in h.claims},
+}
+TOLD = {name: Keyword(ANYTHING) for name in _TOLD}
+
+
+def told(human_task: HumanTask, fields: Iterable[str]) -> dict[str, Any]:
+    """Return *fields* of a human task as `people` of an expectation speaks of it."""
+    return {name: _TOLD[name](human_task) for name in fields}
 
 
 def notified(row: Notification, event: e.NotificationRequested) -> dict[str, Any]:

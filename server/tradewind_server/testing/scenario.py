@@ -24,6 +24,7 @@
       - draft: {task: t1, by: alice, data: {a: 1}}
       - comment: {task: t1, by: alice, text: why so much?}
       - submit: {task: t1, by: alice, outcome: approve, reason: x, data: {}, etag: stale}
+      - absent: {user: bob, substitute: alice, for: 5d}    # from now on
       - expect: {tasks: {t1: RUNNING}}   # anything that `then` can say, in the middle
     then:
       state: SUCCEEDED
@@ -254,10 +255,15 @@ class Stage:
         """Skip a failed task."""
         self.world.command(self._owner(how["task"]), c.SkipTask(self.world.clock.now(), 0), task_name=how["task"])
 
+    def absent(self, how: Fields) -> None:
+        """Let somebody stand in for a user from now on."""
+        self.world.add_absence(how["user"], how["substitute"], time_of(how["for"]))
+
     def person(self, kind: str, how: Fields) -> None:
         """Let a person do something about a human task."""
         execution_id, action = self._action(how)
-        human_task = self.world.live(execution_id).state.human_tasks[action.id]
+        human_task = self.world.live(execution_id).state.human_tasks.get(action.id)
+        assert human_task is not None, f"task {how['task']} asks nobody"
         command = people.command_of(kind, how, self.world.clock.now(), human_task)
         self.world.command(execution_id, command, by=how["by"])
 
@@ -326,10 +332,11 @@ class Stage:
         return inputs if task.items is not None else (inputs[-1] if inputs else None)
 
 
-def _human(expected: Fields, task: Task, state: Execution) -> Fields | None:
-    """Return of the latest human task of *task* what is *expected*."""
+def _human(expected: Fields | None, task: Task, state: Execution) -> Fields | None:
+    """Return of the latest human task of *task* what is *expected*; where none is, whose it is."""
     found = [human_task for human_task in state.human_tasks.values() if human_task.task == task.id]
-    return {name: people.told(found[-1])[name] for name in expected} if found else None
+    fields = ("state", "users", "groups") if expected is None else expected
+    return people.told(found[-1], fields) if found else None
 
 
 def _started(log: list[StoredEvent]) -> list[str]:
@@ -354,6 +361,7 @@ _STEPS: dict[str, Callable[[Stage, Any], None]] = {
     "stop": Stage.stop,
     "rerun": Stage.rerun,
     "skip": Stage.skip,
+    "absent": Stage.absent,
     **{kind: partial(lambda kind, stage, how: stage.person(kind, how), kind) for kind in people.STEPS},
     "expect": Stage.expect,
 }

@@ -33,6 +33,7 @@ from tradewind_server.runtime.committer import Committer
 from tradewind_server.runtime.desk import Desk, Session
 from tradewind_server.settings import Settings
 from tradewind_server.store import notifications, schema
+from tradewind_server.store.absences import Absence
 from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.loading import load, read_events, replay
@@ -195,6 +196,13 @@ class World:
                 provenance=provenance, target=execution_id, namespace="default", command=command, task_name=task_name
             )
         )
+
+    def add_absence(self, user: str, substitute: str, during: timedelta) -> None:
+        """Let somebody stand in for a user from now on."""
+        now = self.clock.now()
+        starts_at, ends_at = to_microseconds(now), to_microseconds(now + during)
+        absence = Absence(f"{user} {starts_at} {substitute}", "default", user, substitute, starts_at, ends_at, "", user)
+        self.ask(r.AddAbsence(provenance=Provenance(_actor(user), "AddAbsence"), absence=absence))
 
     def lease(self, *names: str) -> list[QueueRow]:
         """Lease all queued actions of these *names*, as a worker would that comes, takes them and stays."""

@@ -151,6 +151,8 @@ func (LogLevel) EnumDescriptor() ([]byte, []int) {
 }
 
 // Action is one call that a task makes: of a worker, of a child workflow, or of somebody outside. Output only.
+//
+// Sensitive values are masked in its input, result, checkpoint, failure and messages, see Payload.
 type Action struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. Id, unique in its execution, e.g. "a7".
@@ -423,6 +425,8 @@ func (x *Action) GetCheckpoint() *Payload {
 }
 
 // LogLine is a line that a worker writes about its action.
+//
+// Sensitive values are masked in its message, see Payload.
 type LogLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Counts from 1 for each offer. A line that comes again with its number is kept once; one with a number above

@@ -467,7 +467,7 @@ type ListDefinitionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Optional. The tenant; default "default".
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Optional. 1 to 1000; default 100.
+	// Optional. 1 to 1000; default 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. The next_page_token of the page before; all other fields must be as then.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -248,7 +248,7 @@ type ListEnvironmentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Optional. The tenant; default "default".
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Optional. Most environments in the answer, 1 to 1000; default 100.
+	// Optional. Most environments in the answer, 1 to 1000; default 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. From the last answer, to go on after it; the tenant must be the same.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -217,6 +217,9 @@ const (
 	// Only who may manage notifications can do this. PERMISSION_DENIED.
 	// Metadata: user.
 	ErrorReason_ERROR_REASON_NOT_NOTIFIER ErrorReason = 95
+	// The person's vote is given, or in somebody's hands. FAILED_PRECONDITION.
+	// Metadata: user, human_task, why.
+	ErrorReason_ERROR_REASON_ONE_VOTE_EACH ErrorReason = 96
 	// A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
 	// Metadata: days, problem.
 	ErrorReason_ERROR_REASON_SEARCH_UNBOUNDED ErrorReason = 60
@@ -288,6 +291,7 @@ var (
 		93: "ERROR_REASON_CHANNEL_NOT_FOUND",
 		94: "ERROR_REASON_NOTIFICATION_NOT_SENT",
 		95: "ERROR_REASON_NOT_NOTIFIER",
+		96: "ERROR_REASON_ONE_VOTE_EACH",
 		60: "ERROR_REASON_SEARCH_UNBOUNDED",
 	}
 	ErrorReason_value = map[string]int32{
@@ -354,6 +358,7 @@ var (
 		"ERROR_REASON_CHANNEL_NOT_FOUND":        93,
 		"ERROR_REASON_NOTIFICATION_NOT_SENT":    94,
 		"ERROR_REASON_NOT_NOTIFIER":             95,
+		"ERROR_REASON_ONE_VOTE_EACH":            96,
 		"ERROR_REASON_SEARCH_UNBOUNDED":         60,
 	}
 )
@@ -389,7 +394,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xd9\x11\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xf9\x11\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -454,7 +459,8 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_WORKER_NOT_FOUND\x10Z\x12\"\n" +
 	"\x1eERROR_REASON_CHANNEL_NOT_FOUND\x10]\x12&\n" +
 	"\"ERROR_REASON_NOTIFICATION_NOT_SENT\x10^\x12\x1d\n" +
-	"\x19ERROR_REASON_NOT_NOTIFIER\x10_\x12!\n" +
+	"\x19ERROR_REASON_NOT_NOTIFIER\x10_\x12\x1e\n" +
+	"\x1aERROR_REASON_ONE_VOTE_EACH\x10`\x12!\n" +
 	"\x1dERROR_REASON_SEARCH_UNBOUNDED\x10<BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
 

@@ -25,6 +25,8 @@ const (
 )
 
 // Event is one thing that happened in an execution, in order and without gaps. Output only.
+//
+// Sensitive values are masked in its body, see Payload.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. Id of the execution.

@@ -151,6 +151,8 @@ func (ExecutionView) EnumDescriptor() ([]byte, []int) {
 }
 
 // Execution is one run of a workflow. Output only.
+//
+// Sensitive values are masked in its message, failure, input, output and env, see Payload.
 type Execution struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. Id made by the server: a UUID of version 7 as text, so ids sort by time.

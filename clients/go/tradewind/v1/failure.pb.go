@@ -100,6 +100,8 @@ func (FailureKind) EnumDescriptor() ([]byte, []int) {
 }
 
 // Failure says why an action, task or execution failed. It is data that a definition can handle, not a gRPC error.
+//
+// Sensitive values are masked in its message and details, see Payload.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Optional in requests, where only FAILURE_KIND_ACTION is accepted. Who found the failure.

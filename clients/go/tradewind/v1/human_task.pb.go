@@ -85,7 +85,11 @@ func (HumanTaskState) EnumDescriptor() ([]byte, []int) {
 	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{0}
 }
 
-// HumanTask is one task of one execution that a person does.
+// HumanTask is one task of one execution that a person does, or several who decide together.
+//
+// Sensitive values are masked in title, description, show, draft, and in the reasons and data of votes, see Payload.
+// GetHumanTask shows whoever is asked to decide what he decides on as it is; what others have filled in, and lists, stay
+// masked for him.
 type HumanTask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. "<execution id>/a<number>".
@@ -122,21 +126,21 @@ type HumanTask struct {
 	Groups []string `protobuf:"bytes,16,rep,name=groups,proto3" json:"groups,omitempty"`
 	// Output only. Who may never do it, whoever offers it to them.
 	Excluded []*ExcludedPerson `protobuf:"bytes,17,rep,name=excluded,proto3" json:"excluded,omitempty"`
-	// Output only. Who has it; "" while it is offered. After a decision: who had it last.
+	// Output only. Who has it; "" while it is offered, and with a quorum. After a decision: who had it last.
 	Assignee string `protobuf:"bytes,18,opt,name=assignee,proto3" json:"assignee,omitempty"`
 	// Output only. Who is accountable for what the assignee does: who delegated it, or is absent; "" for the assignee
 	// himself.
 	Owner string `protobuf:"bytes,19,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Output only. Names what it shows. A decision says which one it is on.
 	Etag string `protobuf:"bytes,20,opt,name=etag,proto3" json:"etag,omitempty"`
-	// Output only. Who decided; "" before.
+	// Output only. Who decided; "" before. With a quorum: whose vote was the last that it took.
 	DoneBy string `protobuf:"bytes,21,opt,name=done_by,json=doneBy,proto3" json:"done_by,omitempty"`
-	// Output only. The decision; "" before.
+	// Output only. The decision; "" before, and while votes are missing.
 	Outcome string `protobuf:"bytes,22,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// Output only. Comments so far.
 	CommentCount int32 `protobuf:"varint,23,opt,name=comment_count,json=commentCount,proto3" json:"comment_count,omitempty"`
-	// Output only. What was saved of the form, a JSON object; absent without a draft, and after the end. Only in the full
-	// view.
+	// Output only. What was saved of the form, a JSON object; absent without a draft, and after the end. With a quorum: what
+	// the caller saved. Only in the full view.
 	Draft *Payload `protobuf:"bytes,24,opt,name=draft,proto3" json:"draft,omitempty"`
 	// Output only. When people were first asked.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
@@ -149,7 +153,22 @@ type HumanTask struct {
 	// Output only. How often it was escalated: more people were asked, since nobody had decided.
 	EscalationLevel int32 `protobuf:"varint,29,opt,name=escalation_level,json=escalationLevel,proto3" json:"escalation_level,omitempty"`
 	// Output only. When it ends by itself, if nobody has decided by then; absent if it does not.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,30,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,30,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Output only. So many votes for one outcome decide; 0: one person does. With a quorum it stays OFFERED until it is
+	// decided, and each has it for his own vote.
+	Quorum int32 `protobuf:"varint,31,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// Output only. The votes that count so far, in their order; what it showed before it last changed counts no more. Only
+	// with a quorum.
+	Votes []*HumanTaskVote `protobuf:"bytes,32,rep,name=votes,proto3" json:"votes,omitempty"`
+	// Output only. Who has it to vote, or for another. Only with a quorum, while it is open.
+	Claims []*HumanTaskClaim `protobuf:"bytes,33,rep,name=claims,proto3" json:"claims,omitempty"`
+	// Output only. Which of `users` it is for now: in a sequence whose turn it is; not who has voted, nor whose vote somebody
+	// else has. As `users` without a quorum.
+	Asked []string `protobuf:"bytes,34,rep,name=asked,proto3" json:"asked,omitempty"`
+	// Output only. In a sequence: who votes one after the other. Empty: all vote at once.
+	Order []string `protobuf:"bytes,35,rep,name=order,proto3" json:"order,omitempty"`
+	// Output only. How many votes the outcome that has most of them still lacks; 0 without a quorum, and after the end.
+	VotesMissing  int32 `protobuf:"varint,36,opt,name=votes_missing,json=votesMissing,proto3" json:"votes_missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -394,6 +413,194 @@ func (x *HumanTask) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *HumanTask) GetQuorum() int32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
+}
+
+func (x *HumanTask) GetVotes() []*HumanTaskVote {
+	if x != nil {
+		return x.Votes
+	}
+	return nil
+}
+
+func (x *HumanTask) GetClaims() []*HumanTaskClaim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *HumanTask) GetAsked() []string {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+func (x *HumanTask) GetOrder() []string {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *HumanTask) GetVotesMissing() int32 {
+	if x != nil {
+		return x.VotesMissing
+	}
+	return 0
+}
+
+// HumanTaskVote is what one of several said who decide a human task together.
+type HumanTaskVote struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. Who voted.
+	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	// Output only. For whom he voted; "" for himself.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Output only. For which outcome.
+	Outcome string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Output only. Why. Only in the full view.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Output only. What he filled in, a JSON object. Only in the full view.
+	Data *Payload `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	// Output only. Revision of the execution with it.
+	Revision      int64 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HumanTaskVote) Reset() {
+	*x = HumanTaskVote{}
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HumanTaskVote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HumanTaskVote) ProtoMessage() {}
+
+func (x *HumanTaskVote) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HumanTaskVote.ProtoReflect.Descriptor instead.
+func (*HumanTaskVote) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *HumanTaskVote) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *HumanTaskVote) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *HumanTaskVote) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *HumanTaskVote) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *HumanTaskVote) GetData() *Payload {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *HumanTaskVote) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// HumanTaskClaim says that a person has a human task that several decide.
+type HumanTaskClaim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. Who has it.
+	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Output only. Who let him have it, or for whom he stands in, and stays accountable; "" for himself.
+	Owner         string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HumanTaskClaim) Reset() {
+	*x = HumanTaskClaim{}
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HumanTaskClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HumanTaskClaim) ProtoMessage() {}
+
+func (x *HumanTaskClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HumanTaskClaim.ProtoReflect.Descriptor instead.
+func (*HumanTaskClaim) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HumanTaskClaim) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *HumanTaskClaim) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
 // HumanTaskOutcome is one way to decide.
 type HumanTaskOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -401,13 +608,17 @@ type HumanTaskOutcome struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Whether a decision without a reason is refused.
 	ReasonRequired bool `protobuf:"varint,2,opt,name=reason_required,json=reasonRequired,proto3" json:"reason_required,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Whether one vote for it decides, whatever the quorum is.
+	IsVeto bool `protobuf:"varint,3,opt,name=is_veto,json=isVeto,proto3" json:"is_veto,omitempty"`
+	// How many votes it still lacks; 0 without a quorum, and after the end.
+	VotesMissing  int32 `protobuf:"varint,4,opt,name=votes_missing,json=votesMissing,proto3" json:"votes_missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HumanTaskOutcome) Reset() {
 	*x = HumanTaskOutcome{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +630,7 @@ func (x *HumanTaskOutcome) String() string {
 func (*HumanTaskOutcome) ProtoMessage() {}
 
 func (x *HumanTaskOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +643,7 @@ func (x *HumanTaskOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HumanTaskOutcome.ProtoReflect.Descriptor instead.
 func (*HumanTaskOutcome) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{1}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HumanTaskOutcome) GetName() string {
@@ -449,6 +660,20 @@ func (x *HumanTaskOutcome) GetReasonRequired() bool {
 	return false
 }
 
+func (x *HumanTaskOutcome) GetIsVeto() bool {
+	if x != nil {
+		return x.IsVeto
+	}
+	return false
+}
+
+func (x *HumanTaskOutcome) GetVotesMissing() int32 {
+	if x != nil {
+		return x.VotesMissing
+	}
+	return 0
+}
+
 // ExcludedPerson is a user who may never do a human task.
 type ExcludedPerson struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -462,7 +687,7 @@ type ExcludedPerson struct {
 
 func (x *ExcludedPerson) Reset() {
 	*x = ExcludedPerson{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +699,7 @@ func (x *ExcludedPerson) String() string {
 func (*ExcludedPerson) ProtoMessage() {}
 
 func (x *ExcludedPerson) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +712,7 @@ func (x *ExcludedPerson) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcludedPerson.ProtoReflect.Descriptor instead.
 func (*ExcludedPerson) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{2}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ExcludedPerson) GetUser() string {
@@ -519,17 +744,19 @@ type HumanTaskEntry struct {
 	To string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
 	// The decision; "" if it is none.
 	Outcome string `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// Reason, note or comment.
+	// Reason, note or comment. Sensitive values in it are masked, see Payload.
 	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
 	// What was shown when it was decided, or is shown from now on; "" for entries that change neither.
-	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	// For whom he did it, who stays accountable: who delegated it, or is absent; "" for himself.
+	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HumanTaskEntry) Reset() {
 	*x = HumanTaskEntry{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +768,7 @@ func (x *HumanTaskEntry) String() string {
 func (*HumanTaskEntry) ProtoMessage() {}
 
 func (x *HumanTaskEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +781,7 @@ func (x *HumanTaskEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HumanTaskEntry.ProtoReflect.Descriptor instead.
 func (*HumanTaskEntry) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{3}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HumanTaskEntry) GetRevision() int64 {
@@ -613,6 +840,13 @@ func (x *HumanTaskEntry) GetEtag() string {
 	return ""
 }
 
+func (x *HumanTaskEntry) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
 // Absence is a time in which a user's human tasks are also for his substitute.
 type Absence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -636,7 +870,7 @@ type Absence struct {
 
 func (x *Absence) Reset() {
 	*x = Absence{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +882,7 @@ func (x *Absence) String() string {
 func (*Absence) ProtoMessage() {}
 
 func (x *Absence) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +895,7 @@ func (x *Absence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Absence.ProtoReflect.Descriptor instead.
 func (*Absence) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{4}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Absence) GetId() string {
@@ -717,7 +951,8 @@ var File_tradewind_v1_human_task_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\xc0\b\n" +
+	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\x92\n" +
+	"\n" +
 	"\tHumanTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12!\n" +
@@ -752,13 +987,31 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\x06due_at\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\x05dueAt\x12)\n" +
 	"\x10escalation_level\x18\x1d \x01(\x05R\x0fescalationLevel\x129\n" +
 	"\n" +
-	"expires_at\x18\x1e \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"O\n" +
+	"expires_at\x18\x1e \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
+	"\x06quorum\x18\x1f \x01(\x05R\x06quorum\x121\n" +
+	"\x05votes\x18  \x03(\v2\x1b.tradewind.v1.HumanTaskVoteR\x05votes\x124\n" +
+	"\x06claims\x18! \x03(\v2\x1c.tradewind.v1.HumanTaskClaimR\x06claims\x12\x14\n" +
+	"\x05asked\x18\" \x03(\tR\x05asked\x12\x14\n" +
+	"\x05order\x18# \x03(\tR\x05order\x12#\n" +
+	"\rvotes_missing\x18$ \x01(\x05R\fvotesMissing\"\xae\x01\n" +
+	"\rHumanTaskVote\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x18\n" +
+	"\aoutcome\x18\x03 \x01(\tR\aoutcome\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12)\n" +
+	"\x04data\x18\x05 \x01(\v2\x15.tradewind.v1.PayloadR\x04data\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\":\n" +
+	"\x0eHumanTaskClaim\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\"\x8d\x01\n" +
 	"\x10HumanTaskOutcome\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
-	"\x0freason_required\x18\x02 \x01(\bR\x0ereasonRequired\"<\n" +
+	"\x0freason_required\x18\x02 \x01(\bR\x0ereasonRequired\x12\x17\n" +
+	"\ais_veto\x18\x03 \x01(\bR\x06isVeto\x12#\n" +
+	"\rvotes_missing\x18\x04 \x01(\x05R\fvotesMissing\"<\n" +
 	"\x0eExcludedPerson\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xce\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe4\x01\n" +
 	"\x0eHumanTaskEntry\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
@@ -767,7 +1020,8 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\x02to\x18\x05 \x01(\tR\x02to\x12\x18\n" +
 	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x12\x12\n" +
 	"\x04text\x18\a \x01(\tR\x04text\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag\"\xee\x01\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\x12\x14\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\"\xee\x01\n" +
 	"\aAbsence\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1e\n" +
@@ -800,36 +1054,41 @@ func file_tradewind_v1_human_task_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_human_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tradewind_v1_human_task_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_tradewind_v1_human_task_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tradewind_v1_human_task_proto_goTypes = []any{
 	(HumanTaskState)(0),           // 0: tradewind.v1.HumanTaskState
 	(*HumanTask)(nil),             // 1: tradewind.v1.HumanTask
-	(*HumanTaskOutcome)(nil),      // 2: tradewind.v1.HumanTaskOutcome
-	(*ExcludedPerson)(nil),        // 3: tradewind.v1.ExcludedPerson
-	(*HumanTaskEntry)(nil),        // 4: tradewind.v1.HumanTaskEntry
-	(*Absence)(nil),               // 5: tradewind.v1.Absence
-	(*Payload)(nil),               // 6: tradewind.v1.Payload
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*HumanTaskVote)(nil),         // 2: tradewind.v1.HumanTaskVote
+	(*HumanTaskClaim)(nil),        // 3: tradewind.v1.HumanTaskClaim
+	(*HumanTaskOutcome)(nil),      // 4: tradewind.v1.HumanTaskOutcome
+	(*ExcludedPerson)(nil),        // 5: tradewind.v1.ExcludedPerson
+	(*HumanTaskEntry)(nil),        // 6: tradewind.v1.HumanTaskEntry
+	(*Absence)(nil),               // 7: tradewind.v1.Absence
+	(*Payload)(nil),               // 8: tradewind.v1.Payload
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_tradewind_v1_human_task_proto_depIdxs = []int32{
-	6,  // 0: tradewind.v1.HumanTask.show:type_name -> tradewind.v1.Payload
-	6,  // 1: tradewind.v1.HumanTask.form:type_name -> tradewind.v1.Payload
-	2,  // 2: tradewind.v1.HumanTask.outcomes:type_name -> tradewind.v1.HumanTaskOutcome
+	8,  // 0: tradewind.v1.HumanTask.show:type_name -> tradewind.v1.Payload
+	8,  // 1: tradewind.v1.HumanTask.form:type_name -> tradewind.v1.Payload
+	4,  // 2: tradewind.v1.HumanTask.outcomes:type_name -> tradewind.v1.HumanTaskOutcome
 	0,  // 3: tradewind.v1.HumanTask.state:type_name -> tradewind.v1.HumanTaskState
-	3,  // 4: tradewind.v1.HumanTask.excluded:type_name -> tradewind.v1.ExcludedPerson
-	6,  // 5: tradewind.v1.HumanTask.draft:type_name -> tradewind.v1.Payload
-	7,  // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
-	7,  // 8: tradewind.v1.HumanTask.due_at:type_name -> google.protobuf.Timestamp
-	7,  // 9: tradewind.v1.HumanTask.expires_at:type_name -> google.protobuf.Timestamp
-	7,  // 10: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
-	7,  // 11: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
-	7,  // 12: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	5,  // 4: tradewind.v1.HumanTask.excluded:type_name -> tradewind.v1.ExcludedPerson
+	8,  // 5: tradewind.v1.HumanTask.draft:type_name -> tradewind.v1.Payload
+	9,  // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
+	9,  // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
+	9,  // 8: tradewind.v1.HumanTask.due_at:type_name -> google.protobuf.Timestamp
+	9,  // 9: tradewind.v1.HumanTask.expires_at:type_name -> google.protobuf.Timestamp
+	2,  // 10: tradewind.v1.HumanTask.votes:type_name -> tradewind.v1.HumanTaskVote
+	3,  // 11: tradewind.v1.HumanTask.claims:type_name -> tradewind.v1.HumanTaskClaim
+	8,  // 12: tradewind.v1.HumanTaskVote.data:type_name -> tradewind.v1.Payload
+	9,  // 13: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
+	9,  // 14: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
+	9,  // 15: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_human_task_proto_init() }
@@ -844,7 +1103,7 @@ func file_tradewind_v1_human_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_human_task_proto_rawDesc), len(file_tradewind_v1_human_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -146,7 +146,7 @@ type ListHumanTasksRequest struct {
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. How much of each; default BASIC.
 	View HumanTaskView `protobuf:"varint,4,opt,name=view,proto3,enum=tradewind.v1.HumanTaskView" json:"view,omitempty"`
-	// Optional. Most human tasks in the answer, 1 to 1000; default 100.
+	// Optional. Most human tasks in the answer, 1 to 1000; default 50.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. From the last answer, to go on after it; all else must be the same.
 	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -508,7 +508,7 @@ type ListHumanTaskEntriesRequest struct {
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Required. Its id.
 	HumanTaskId string `protobuf:"bytes,2,opt,name=human_task_id,json=humanTaskId,proto3" json:"human_task_id,omitempty"`
-	// Optional. Most entries in the answer, 1 to 1000; default 100.
+	// Optional. Most entries in the answer, 1 to 1000; default 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. From the last answer, to go on after it; all else must be the same.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1810,7 +1810,7 @@ type isSubmitResult_Outcome interface {
 }
 
 type SubmitResult_HumanTask struct {
-	// It was decided: the human task as it is now, in the basic view.
+	// It was decided, or voted on: the human task as it is now, in the basic view.
 	HumanTask *HumanTask `protobuf:"bytes,1,opt,name=human_task,json=humanTask,proto3,oneof"`
 }
 
@@ -1931,7 +1931,7 @@ type ListAbsencesRequest struct {
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Optional. Only of this user; default of all.
 	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
-	// Optional. Most absences in the answer, 1 to 1000; default 100.
+	// Optional. Most absences in the answer, 1 to 1000; default 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. From the last answer, to go on after it; all else must be the same.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -70,27 +70,30 @@ type HumanTaskServiceClient interface {
 	// Errors: FILTER_INVALID, FIELD_INVALID, PERSON_UNKNOWN, STREAMS_EXHAUSTED, SERVER_DRAINING.
 	WatchHumanTasks(ctx context.Context, in *WatchHumanTasksRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchHumanTasksResponse], error)
 	// ClaimHumanTask takes a human task from OFFERED to CLAIMED, so that nobody else works on it. Who has it already keeps
-	// it, so a repeat changes nothing.
+	// it, so a repeat changes nothing. With a quorum it stays OFFERED, and others can claim it for their votes.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-	// PERSON_UNKNOWN, REQUEST_ID_REUSED.
+	// ONE_VOTE_EACH, PERSON_UNKNOWN, REQUEST_ID_REUSED.
 	ClaimHumanTask(ctx context.Context, in *ClaimHumanTaskRequest, opts ...grpc.CallOption) (*ClaimHumanTaskResponse, error)
 	// ReleaseHumanTask gives a human task back: to who delegated it, which leaves it CLAIMED, else to all who may do it,
-	// from CLAIMED to OFFERED. Who has it may, and who may manage human tasks. A repeat changes nothing.
+	// from CLAIMED to OFFERED. Who has it may, and who may manage human tasks; with a quorum this takes it back from all who
+	// have it, if he has not got it himself. A repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_UNKNOWN, REQUEST_ID_REUSED.
 	ReleaseHumanTask(ctx context.Context, in *ReleaseHumanTaskRequest, opts ...grpc.CallOption) (*ReleaseHumanTaskResponse, error)
 	// AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
-	// human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
+	// human tasks can do this. Who is excluded never gets it. With a quorum he gets one vote, beside the others. A repeat
+	// changes nothing.
 	//
-	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN,
 	// FIELD_INVALID, REQUEST_ID_REUSED.
 	AssignHumanTask(ctx context.Context, in *AssignHumanTaskRequest, opts ...grpc.CallOption) (*AssignHumanTaskResponse, error)
 	// DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-	// stays accountable. With the same request id a repeat gets the first answer.
+	// stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
+	// the first answer.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-	// PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+	// ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
 	DelegateHumanTask(ctx context.Context, in *DelegateHumanTaskRequest, opts ...grpc.CallOption) (*DelegateHumanTaskResponse, error)
 	// SaveHumanTaskDraft keeps what has been filled in so far. It need not be complete. Only who has the human task may.
 	//
@@ -104,10 +107,11 @@ type HumanTaskServiceClient interface {
 	// REQUEST_ID_REUSED.
 	CommentHumanTask(ctx context.Context, in *CommentHumanTaskRequest, opts ...grpc.CallOption) (*CommentHumanTaskResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
-	// transaction. One that is OFFERED is claimed by this. With the same request id a repeat gets the first answer.
+	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
+	// takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-	// PERSON_EXCLUDED, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
+	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
 	SubmitHumanTask(ctx context.Context, in *SubmitHumanTaskRequest, opts ...grpc.CallOption) (*SubmitHumanTaskResponse, error)
 	// SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
@@ -339,27 +343,30 @@ type HumanTaskServiceServer interface {
 	// Errors: FILTER_INVALID, FIELD_INVALID, PERSON_UNKNOWN, STREAMS_EXHAUSTED, SERVER_DRAINING.
 	WatchHumanTasks(*WatchHumanTasksRequest, grpc.ServerStreamingServer[WatchHumanTasksResponse]) error
 	// ClaimHumanTask takes a human task from OFFERED to CLAIMED, so that nobody else works on it. Who has it already keeps
-	// it, so a repeat changes nothing.
+	// it, so a repeat changes nothing. With a quorum it stays OFFERED, and others can claim it for their votes.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-	// PERSON_UNKNOWN, REQUEST_ID_REUSED.
+	// ONE_VOTE_EACH, PERSON_UNKNOWN, REQUEST_ID_REUSED.
 	ClaimHumanTask(context.Context, *ClaimHumanTaskRequest) (*ClaimHumanTaskResponse, error)
 	// ReleaseHumanTask gives a human task back: to who delegated it, which leaves it CLAIMED, else to all who may do it,
-	// from CLAIMED to OFFERED. Who has it may, and who may manage human tasks. A repeat changes nothing.
+	// from CLAIMED to OFFERED. Who has it may, and who may manage human tasks; with a quorum this takes it back from all who
+	// have it, if he has not got it himself. A repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_UNKNOWN, REQUEST_ID_REUSED.
 	ReleaseHumanTask(context.Context, *ReleaseHumanTaskRequest) (*ReleaseHumanTaskResponse, error)
 	// AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
-	// human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
+	// human tasks can do this. Who is excluded never gets it. With a quorum he gets one vote, beside the others. A repeat
+	// changes nothing.
 	//
-	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN,
 	// FIELD_INVALID, REQUEST_ID_REUSED.
 	AssignHumanTask(context.Context, *AssignHumanTaskRequest) (*AssignHumanTaskResponse, error)
 	// DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-	// stays accountable. With the same request id a repeat gets the first answer.
+	// stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
+	// the first answer.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-	// PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+	// ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
 	DelegateHumanTask(context.Context, *DelegateHumanTaskRequest) (*DelegateHumanTaskResponse, error)
 	// SaveHumanTaskDraft keeps what has been filled in so far. It need not be complete. Only who has the human task may.
 	//
@@ -373,10 +380,11 @@ type HumanTaskServiceServer interface {
 	// REQUEST_ID_REUSED.
 	CommentHumanTask(context.Context, *CommentHumanTaskRequest) (*CommentHumanTaskResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
-	// transaction. One that is OFFERED is claimed by this. With the same request id a repeat gets the first answer.
+	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
+	// takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-	// PERSON_EXCLUDED, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
+	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
 	SubmitHumanTask(context.Context, *SubmitHumanTaskRequest) (*SubmitHumanTaskResponse, error)
 	// SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.

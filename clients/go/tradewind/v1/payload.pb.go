@@ -28,6 +28,11 @@ const (
 // Version 1 accepts JSON in UTF-8 only, plain and inline; anything else is refused with PAYLOAD_UNSUPPORTED rather than
 // guessed at. Numbers keep their digits: readers must not parse them into binary floats. An untouched payload passes
 // byte for byte. An absent Payload means "no value", which is not the same as the JSON value null.
+//
+// Sensitive values are masked in what the server answers and streams, for callers without the right
+// `see-sensitive-values`, and always in what it sends to webhooks: what stands under a name that the definition marks is
+// "***", and so is every such value of 6 characters or more under other names and within texts, such as messages,
+// titles, reasons and log lines. Workers get them as they are. Such a payload does not pass byte for byte.
 type Payload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Optional. Media type of the data. Empty means "application/json", the only one that version 1 knows.

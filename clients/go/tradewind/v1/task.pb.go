@@ -159,6 +159,8 @@ func (TaskKind) EnumDescriptor() ([]byte, []int) {
 }
 
 // Task is one step of an execution. Output only.
+//
+// Sensitive values are masked in its message, failure, result and what it published, see Payload.
 type Task struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. Id, unique in its execution, e.g. "t3".

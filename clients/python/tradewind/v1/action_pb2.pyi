@@ -90,7 +90,10 @@ Global___LogLevel: _TypeAlias = LogLevel  # noqa: Y015
 
 @_typing.final
 class Action(_message.Message):
-    """Action is one call that a task makes: of a worker, of a child workflow, or of somebody outside. Output only."""
+    """Action is one call that a task makes: of a worker, of a child workflow, or of somebody outside. Output only.
+
+    Sensitive values are masked in its input, result, checkpoint, failure and messages, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,7 +235,10 @@ Global___Action: _TypeAlias = Action  # noqa: Y015
 
 @_typing.final
 class LogLine(_message.Message):
-    """LogLine is a line that a worker writes about its action."""
+    """LogLine is a line that a worker writes about its action.
+
+    Sensitive values are masked in its message, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -255,7 +255,7 @@ class ListDefinitionsRequest(_message.Message):
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     page_size: _builtins.int
-    """Optional. 1 to 1000; default 100."""
+    """Optional. 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str

@@ -141,7 +141,7 @@ class ListEnvironmentsRequest(_message.Message):
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     page_size: _builtins.int
-    """Optional. Most environments in the answer, 1 to 1000; default 100."""
+    """Optional. Most environments in the answer, 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. From the last answer, to go on after it; the tenant must be the same."""
     def __init__(

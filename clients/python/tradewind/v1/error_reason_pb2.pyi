@@ -272,6 +272,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only who may manage notifications can do this. PERMISSION_DENIED.
     Metadata: user.
     """
+    ERROR_REASON_ONE_VOTE_EACH: _ErrorReason.ValueType  # 96
+    """The person's vote is given, or in somebody's hands. FAILED_PRECONDITION.
+    Metadata: user, human_task, why.
+    """
     ERROR_REASON_SEARCH_UNBOUNDED: _ErrorReason.ValueType  # 60
     """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
     Metadata: days, problem.
@@ -532,6 +536,10 @@ Metadata: channel, to, problem.
 ERROR_REASON_NOT_NOTIFIER: ErrorReason.ValueType  # 95
 """Only who may manage notifications can do this. PERMISSION_DENIED.
 Metadata: user.
+"""
+ERROR_REASON_ONE_VOTE_EACH: ErrorReason.ValueType  # 96
+"""The person's vote is given, or in somebody's hands. FAILED_PRECONDITION.
+Metadata: user, human_task, why.
 """
 ERROR_REASON_SEARCH_UNBOUNDED: ErrorReason.ValueType  # 60
 """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.

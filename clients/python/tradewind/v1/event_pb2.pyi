@@ -24,7 +24,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Event(_message.Message):
-    """Event is one thing that happened in an execution, in order and without gaps. Output only."""
+    """Event is one thing that happened in an execution, in order and without gaps. Output only.
+
+    Sensitive values are masked in its body, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -94,7 +94,10 @@ Global___ExecutionView: _TypeAlias = ExecutionView  # noqa: Y015
 
 @_typing.final
 class Execution(_message.Message):
-    """Execution is one run of a workflow. Output only."""
+    """Execution is one run of a workflow. Output only.
+
+    Sensitive values are masked in its message, failure, input, output and env, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -457,7 +457,7 @@ class ListExecutionsRequest(_message.Message):
     namespace: _builtins.str
     """Optional. The tenant; default "default"."""
     page_size: _builtins.int
-    """Optional. 1 to 1000; default 100."""
+    """Optional. 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
@@ -660,7 +660,7 @@ class ListTasksRequest(_message.Message):
     execution_id: _builtins.str
     """Required. Id of the execution."""
     page_size: _builtins.int
-    """Optional. 1 to 1000; default 100."""
+    """Optional. 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
@@ -734,7 +734,7 @@ class ListActionsRequest(_message.Message):
     execution_id: _builtins.str
     """Optional. Id of an execution; default: all executions of the tenant."""
     page_size: _builtins.int
-    """Optional. 1 to 1000; default 100."""
+    """Optional. 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
@@ -876,7 +876,7 @@ class ListEventsRequest(_message.Message):
     after_revision: _builtins.int
     """Optional. The first event is the one after this revision; default 0: the very first."""
     page_size: _builtins.int
-    """Optional. 1 to 1000; default 100."""
+    """Optional. 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     def __init__(
@@ -1647,7 +1647,10 @@ Global___ExplainExecutionResponse: _TypeAlias = ExplainExecutionResponse  # noqa
 
 @_typing.final
 class Wait(_message.Message):
-    """Wait is one thing that an execution waits for. Output only."""
+    """Wait is one thing that an execution waits for. Output only.
+
+    Sensitive values are masked in its detail, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

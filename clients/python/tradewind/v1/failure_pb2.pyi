@@ -75,7 +75,10 @@ Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
-    """Failure says why an action, task or execution failed. It is data that a definition can handle, not a gRPC error."""
+    """Failure says why an action, task or execution failed. It is data that a definition can handle, not a gRPC error.
+
+    Sensitive values are masked in its message and details, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -55,7 +55,12 @@ Global___HumanTaskState: _TypeAlias = HumanTaskState  # noqa: Y015
 
 @_typing.final
 class HumanTask(_message.Message):
-    """HumanTask is one task of one execution that a person does."""
+    """HumanTask is one task of one execution that a person does, or several who decide together.
+
+    Sensitive values are masked in title, description, show, draft, and in the reasons and data of votes, see Payload.
+    GetHumanTask shows whoever is asked to decide what he decides on as it is; what others have filled in, and lists, stay
+    masked for him.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -89,6 +94,12 @@ class HumanTask(_message.Message):
     DUE_AT_FIELD_NUMBER: _builtins.int
     ESCALATION_LEVEL_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    VOTES_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    VOTES_MISSING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. "<execution id>/a<number>"."""
     namespace: _builtins.str
@@ -112,7 +123,7 @@ class HumanTask(_message.Message):
     priority: _builtins.int
     """Output only. 0 to 100; the higher, the sooner."""
     assignee: _builtins.str
-    """Output only. Who has it; "" while it is offered. After a decision: who had it last."""
+    """Output only. Who has it; "" while it is offered, and with a quorum. After a decision: who had it last."""
     owner: _builtins.str
     """Output only. Who is accountable for what the assignee does: who delegated it, or is absent; "" for the assignee
     himself.
@@ -120,15 +131,21 @@ class HumanTask(_message.Message):
     etag: _builtins.str
     """Output only. Names what it shows. A decision says which one it is on."""
     done_by: _builtins.str
-    """Output only. Who decided; "" before."""
+    """Output only. Who decided; "" before. With a quorum: whose vote was the last that it took."""
     outcome: _builtins.str
-    """Output only. The decision; "" before."""
+    """Output only. The decision; "" before, and while votes are missing."""
     comment_count: _builtins.int
     """Output only. Comments so far."""
     revision: _builtins.int
     """Output only. The revision of the execution with that change."""
     escalation_level: _builtins.int
     """Output only. How often it was escalated: more people were asked, since nobody had decided."""
+    quorum: _builtins.int
+    """Output only. So many votes for one outcome decide; 0: one person does. With a quorum it stays OFFERED until it is
+    decided, and each has it for his own vote.
+    """
+    votes_missing: _builtins.int
+    """Output only. How many votes the outcome that has most of them still lacks; 0 without a quorum, and after the end."""
     @_builtins.property
     def show(self) -> _payload_pb2.Payload:
         """Output only. What to decide on, a JSON object. Only in the full view."""
@@ -155,8 +172,8 @@ class HumanTask(_message.Message):
 
     @_builtins.property
     def draft(self) -> _payload_pb2.Payload:
-        """Output only. What was saved of the form, a JSON object; absent without a draft, and after the end. Only in the full
-        view.
+        """Output only. What was saved of the form, a JSON object; absent without a draft, and after the end. With a quorum: what
+        the caller saved. Only in the full view.
         """
 
     @_builtins.property
@@ -174,6 +191,26 @@ class HumanTask(_message.Message):
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it ends by itself, if nobody has decided by then; absent if it does not."""
+
+    @_builtins.property
+    def votes(self) -> _containers.RepeatedCompositeFieldContainer[Global___HumanTaskVote]:
+        """Output only. The votes that count so far, in their order; what it showed before it last changed counts no more. Only
+        with a quorum.
+        """
+
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___HumanTaskClaim]:
+        """Output only. Who has it to vote, or for another. Only with a quorum, while it is open."""
+
+    @_builtins.property
+    def asked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Which of `users` it is for now: in a sequence whose turn it is; not who has voted, nor whose vote somebody
+        else has. As `users` without a quorum.
+        """
+
+    @_builtins.property
+    def order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. In a sequence: who votes one after the other. Empty: all vote at once."""
 
     def __init__(
         self,
@@ -208,14 +245,90 @@ class HumanTask(_message.Message):
         due_at: _timestamp_pb2.Timestamp | None = ...,
         escalation_level: _builtins.int = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        quorum: _builtins.int = ...,
+        votes: _abc.Iterable[Global___HumanTaskVote] | None = ...,
+        claims: _abc.Iterable[Global___HumanTaskClaim] | None = ...,
+        asked: _abc.Iterable[_builtins.str] | None = ...,
+        order: _abc.Iterable[_builtins.str] | None = ...,
+        votes_missing: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "draft", b"draft", "due_at", b"due_at", "expires_at", b"expires_at", "form", b"form", "show", b"show", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "business_key", b"business_key", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "due_at", b"due_at", "escalation_level", b"escalation_level", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "expires_at", b"expires_at", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "assignee", b"assignee", "business_key", b"business_key", "claims", b"claims", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "due_at", b"due_at", "escalation_level", b"escalation_level", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "expires_at", b"expires_at", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "order", b"order", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "quorum", b"quorum", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "votes", b"votes", "votes_missing", b"votes_missing", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HumanTask: _TypeAlias = HumanTask  # noqa: Y015
+
+@_typing.final
+class HumanTaskVote(_message.Message):
+    """HumanTaskVote is what one of several said who decide a human task together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Output only. Who voted."""
+    owner: _builtins.str
+    """Output only. For whom he voted; "" for himself."""
+    outcome: _builtins.str
+    """Output only. For which outcome."""
+    reason: _builtins.str
+    """Output only. Why. Only in the full view."""
+    revision: _builtins.int
+    """Output only. Revision of the execution with it."""
+    @_builtins.property
+    def data(self) -> _payload_pb2.Payload:
+        """Output only. What he filled in, a JSON object. Only in the full view."""
+
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        data: _payload_pb2.Payload | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "data", b"data", "outcome", b"outcome", "owner", b"owner", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HumanTaskVote: _TypeAlias = HumanTaskVote  # noqa: Y015
+
+@_typing.final
+class HumanTaskClaim(_message.Message):
+    """HumanTaskClaim says that a person has a human task that several decide."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """Output only. Who has it."""
+    owner: _builtins.str
+    """Output only. Who let him have it, or for whom he stands in, and stays accountable; "" for himself."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HumanTaskClaim: _TypeAlias = HumanTaskClaim  # noqa: Y015
 
 @_typing.final
 class HumanTaskOutcome(_message.Message):
@@ -225,19 +338,27 @@ class HumanTaskOutcome(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     REASON_REQUIRED_FIELD_NUMBER: _builtins.int
+    IS_VETO_FIELD_NUMBER: _builtins.int
+    VOTES_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     reason_required: _builtins.bool
     """Whether a decision without a reason is refused."""
+    is_veto: _builtins.bool
+    """Whether one vote for it decides, whatever the quorum is."""
+    votes_missing: _builtins.int
+    """How many votes it still lacks; 0 without a quorum, and after the end."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         reason_required: _builtins.bool = ...,
+        is_veto: _builtins.bool = ...,
+        votes_missing: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason_required", b"reason_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_veto", b"is_veto", "name", b"name", "reason_required", b"reason_required", "votes_missing", b"votes_missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,6 +404,7 @@ class HumanTaskEntry(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Revision of the execution with it."""
     type: _builtins.str
@@ -294,9 +416,11 @@ class HumanTaskEntry(_message.Message):
     outcome: _builtins.str
     """The decision; "" if it is none."""
     text: _builtins.str
-    """Reason, note or comment."""
+    """Reason, note or comment. Sensitive values in it are masked, see Payload."""
     etag: _builtins.str
     """What was shown when it was decided, or is shown from now on; "" for entries that change neither."""
+    owner: _builtins.str
+    """For whom he did it, who stays accountable: who delegated it, or is absent; "" for himself."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -312,10 +436,11 @@ class HumanTaskEntry(_message.Message):
         outcome: _builtins.str = ...,
         text: _builtins.str = ...,
         etag: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "etag", b"etag", "outcome", b"outcome", "revision", b"revision", "text", b"text", "to", b"to", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "etag", b"etag", "outcome", b"outcome", "owner", b"owner", "revision", b"revision", "text", b"text", "to", b"to", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

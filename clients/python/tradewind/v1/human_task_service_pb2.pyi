@@ -98,7 +98,7 @@ class ListHumanTasksRequest(_message.Message):
     view: Global___HumanTaskView.ValueType
     """Optional. How much of each; default BASIC."""
     page_size: _builtins.int
-    """Optional. Most human tasks in the answer, 1 to 1000; default 100."""
+    """Optional. Most human tasks in the answer, 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. From the last answer, to go on after it; all else must be the same."""
     def __init__(
@@ -268,7 +268,7 @@ class ListHumanTaskEntriesRequest(_message.Message):
     human_task_id: _builtins.str
     """Required. Its id."""
     page_size: _builtins.int
-    """Optional. Most entries in the answer, 1 to 1000; default 100."""
+    """Optional. Most entries in the answer, 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. From the last answer, to go on after it; all else must be the same."""
     def __init__(
@@ -873,7 +873,7 @@ class SubmitResult(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def human_task(self) -> _human_task_pb2.HumanTask:
-        """It was decided: the human task as it is now, in the basic view."""
+        """It was decided, or voted on: the human task as it is now, in the basic view."""
 
     @_builtins.property
     def refusal(self) -> _failure_pb2.Refusal:
@@ -962,7 +962,7 @@ class ListAbsencesRequest(_message.Message):
     user: _builtins.str
     """Optional. Only of this user; default of all."""
     page_size: _builtins.int
-    """Optional. Most absences in the answer, 1 to 1000; default 100."""
+    """Optional. Most absences in the answer, 1 to 1000; default 50."""
     page_token: _builtins.str
     """Optional. From the last answer, to go on after it; all else must be the same."""
     def __init__(

@@ -175,10 +175,10 @@ class HumanTaskServiceServicer(object):
 
     def ClaimHumanTask(self, request, context):
         """ClaimHumanTask takes a human task from OFFERED to CLAIMED, so that nobody else works on it. Who has it already keeps
-        it, so a repeat changes nothing.
+        it, so a repeat changes nothing. With a quorum it stays OFFERED, and others can claim it for their votes.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-        PERSON_UNKNOWN, REQUEST_ID_REUSED.
+        ONE_VOTE_EACH, PERSON_UNKNOWN, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,7 +186,8 @@ class HumanTaskServiceServicer(object):
 
     def ReleaseHumanTask(self, request, context):
         """ReleaseHumanTask gives a human task back: to who delegated it, which leaves it CLAIMED, else to all who may do it,
-        from CLAIMED to OFFERED. Who has it may, and who may manage human tasks. A repeat changes nothing.
+        from CLAIMED to OFFERED. Who has it may, and who may manage human tasks; with a quorum this takes it back from all who
+        have it, if he has not got it himself. A repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_UNKNOWN, REQUEST_ID_REUSED.
         """
@@ -196,9 +197,10 @@ class HumanTaskServiceServicer(object):
 
     def AssignHumanTask(self, request, context):
         """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
-        human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
+        human tasks can do this. Who is excluded never gets it. With a quorum he gets one vote, beside the others. A repeat
+        changes nothing.
 
-        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN,
         FIELD_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -207,10 +209,11 @@ class HumanTaskServiceServicer(object):
 
     def DelegateHumanTask(self, request, context):
         """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-        stays accountable. With the same request id a repeat gets the first answer.
+        stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
+        the first answer.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-        PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+        ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,10 +242,11 @@ class HumanTaskServiceServicer(object):
 
     def SubmitHumanTask(self, request, context):
         """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
-        transaction. One that is OFFERED is claimed by this. With the same request id a repeat gets the first answer.
+        transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
+        takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-        PERSON_EXCLUDED, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
+        PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
         PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -65,30 +65,33 @@ class HumanTaskServiceStub:
     """
     ClaimHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.ClaimHumanTaskRequest, _human_task_service_pb2.ClaimHumanTaskResponse]
     """ClaimHumanTask takes a human task from OFFERED to CLAIMED, so that nobody else works on it. Who has it already keeps
-    it, so a repeat changes nothing.
+    it, so a repeat changes nothing. With a quorum it stays OFFERED, and others can claim it for their votes.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-    PERSON_UNKNOWN, REQUEST_ID_REUSED.
+    ONE_VOTE_EACH, PERSON_UNKNOWN, REQUEST_ID_REUSED.
     """
     ReleaseHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.ReleaseHumanTaskRequest, _human_task_service_pb2.ReleaseHumanTaskResponse]
     """ReleaseHumanTask gives a human task back: to who delegated it, which leaves it CLAIMED, else to all who may do it,
-    from CLAIMED to OFFERED. Who has it may, and who may manage human tasks. A repeat changes nothing.
+    from CLAIMED to OFFERED. Who has it may, and who may manage human tasks; with a quorum this takes it back from all who
+    have it, if he has not got it himself. A repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_UNKNOWN, REQUEST_ID_REUSED.
     """
     AssignHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.AssignHumanTaskRequest, _human_task_service_pb2.AssignHumanTaskResponse]
     """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
-    human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
+    human tasks can do this. Who is excluded never gets it. With a quorum he gets one vote, beside the others. A repeat
+    changes nothing.
 
-    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN,
     FIELD_INVALID, REQUEST_ID_REUSED.
     """
     DelegateHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.DelegateHumanTaskRequest, _human_task_service_pb2.DelegateHumanTaskResponse]
     """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-    stays accountable. With the same request id a repeat gets the first answer.
+    stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
+    the first answer.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-    PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+    ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SaveHumanTaskDraft: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.SaveHumanTaskDraftRequest, _human_task_service_pb2.SaveHumanTaskDraftResponse]
     """SaveHumanTaskDraft keeps what has been filled in so far. It need not be complete. Only who has the human task may.
@@ -105,10 +108,11 @@ class HumanTaskServiceStub:
     """
     SubmitHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
-    transaction. One that is OFFERED is claimed by this. With the same request id a repeat gets the first answer.
+    transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
+    takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-    PERSON_EXCLUDED, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
+    PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
     PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SubmitHumanTasks: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTasksRequest, _human_task_service_pb2.SubmitHumanTasksResponse]
@@ -172,30 +176,33 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """
     ClaimHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.ClaimHumanTaskRequest, _human_task_service_pb2.ClaimHumanTaskResponse]  # type: ignore[assignment]
     """ClaimHumanTask takes a human task from OFFERED to CLAIMED, so that nobody else works on it. Who has it already keeps
-    it, so a repeat changes nothing.
+    it, so a repeat changes nothing. With a quorum it stays OFFERED, and others can claim it for their votes.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-    PERSON_UNKNOWN, REQUEST_ID_REUSED.
+    ONE_VOTE_EACH, PERSON_UNKNOWN, REQUEST_ID_REUSED.
     """
     ReleaseHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.ReleaseHumanTaskRequest, _human_task_service_pb2.ReleaseHumanTaskResponse]  # type: ignore[assignment]
     """ReleaseHumanTask gives a human task back: to who delegated it, which leaves it CLAIMED, else to all who may do it,
-    from CLAIMED to OFFERED. Who has it may, and who may manage human tasks. A repeat changes nothing.
+    from CLAIMED to OFFERED. Who has it may, and who may manage human tasks; with a quorum this takes it back from all who
+    have it, if he has not got it himself. A repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_UNKNOWN, REQUEST_ID_REUSED.
     """
     AssignHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.AssignHumanTaskRequest, _human_task_service_pb2.AssignHumanTaskResponse]  # type: ignore[assignment]
     """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
-    human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
+    human tasks can do this. Who is excluded never gets it. With a quorum he gets one vote, beside the others. A repeat
+    changes nothing.
 
-    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN,
     FIELD_INVALID, REQUEST_ID_REUSED.
     """
     DelegateHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.DelegateHumanTaskRequest, _human_task_service_pb2.DelegateHumanTaskResponse]  # type: ignore[assignment]
     """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-    stays accountable. With the same request id a repeat gets the first answer.
+    stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
+    the first answer.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-    PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+    ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SaveHumanTaskDraft: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.SaveHumanTaskDraftRequest, _human_task_service_pb2.SaveHumanTaskDraftResponse]  # type: ignore[assignment]
     """SaveHumanTaskDraft keeps what has been filled in so far. It need not be complete. Only who has the human task may.
@@ -212,10 +219,11 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """
     SubmitHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]  # type: ignore[assignment]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
-    transaction. One that is OFFERED is claimed by this. With the same request id a repeat gets the first answer.
+    transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
+    takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-    PERSON_EXCLUDED, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
+    PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
     PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SubmitHumanTasks: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTasksRequest, _human_task_service_pb2.SubmitHumanTasksResponse]  # type: ignore[assignment]
@@ -312,10 +320,10 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.ClaimHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.ClaimHumanTaskResponse]]:
         """ClaimHumanTask takes a human task from OFFERED to CLAIMED, so that nobody else works on it. Who has it already keeps
-        it, so a repeat changes nothing.
+        it, so a repeat changes nothing. With a quorum it stays OFFERED, and others can claim it for their votes.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-        PERSON_UNKNOWN, REQUEST_ID_REUSED.
+        ONE_VOTE_EACH, PERSON_UNKNOWN, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -325,7 +333,8 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.ReleaseHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.ReleaseHumanTaskResponse]]:
         """ReleaseHumanTask gives a human task back: to who delegated it, which leaves it CLAIMED, else to all who may do it,
-        from CLAIMED to OFFERED. Who has it may, and who may manage human tasks. A repeat changes nothing.
+        from CLAIMED to OFFERED. Who has it may, and who may manage human tasks; with a quorum this takes it back from all who
+        have it, if he has not got it himself. A repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_UNKNOWN, REQUEST_ID_REUSED.
         """
@@ -337,9 +346,10 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.AssignHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.AssignHumanTaskResponse]]:
         """AssignHumanTask gives a human task to a user, also to one who was not asked; it is CLAIMED then. Only who may manage
-        human tasks can do this. Who is excluded never gets it. A repeat changes nothing.
+        human tasks can do this. Who is excluded never gets it. With a quorum he gets one vote, beside the others. A repeat
+        changes nothing.
 
-        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, PERSON_UNKNOWN,
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_MANAGER, PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN,
         FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
@@ -350,10 +360,11 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.DelegateHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.DelegateHumanTaskResponse]]:
         """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-        stays accountable. With the same request id a repeat gets the first answer.
+        stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
+        the first answer.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
-        PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+        ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -388,10 +399,11 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.SubmitHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.SubmitHumanTaskResponse]]:
         """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
-        transaction. One that is OFFERED is claimed by this. With the same request id a repeat gets the first answer.
+        transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
+        takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-        PERSON_EXCLUDED, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
+        PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
         PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
         """
 

@@ -100,7 +100,10 @@ Global___TaskKind: _TypeAlias = TaskKind  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
-    """Task is one step of an execution. Output only."""
+    """Task is one step of an execution. Output only.
+
+    Sensitive values are masked in its message, failure, result and what it published, see Payload.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

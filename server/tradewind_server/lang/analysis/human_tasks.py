@@ -43,6 +43,7 @@ def check(workflow: Workflow, forms: Forms) -> None:
         path = (*workflow.task_path(task.name), "human")
         _check_form(workflow, task.human, path, forms)
         _check_separation(workflow, task, task.human, path)
+        _check_quorum(workflow, task, task.human, path)
         _check_deadlines(workflow, task, task.human, path)
         _check_guards(workflow, task, task.human)
         _check_handled(workflow, task, task.human, path, words)
@@ -89,6 +90,44 @@ def _check_separation(workflow: Workflow, task: TaskSpec, human: HumanSpec, path
     if users and users <= excluded and human.groups is None and not _has_fallback(human):
         message = f"Expected somebody who may do '{task.name}', but all its users are excluded by 'separate_from'."
         workflow.reader.report("impossible-separation", (*path, "separate_from"), message)
+
+
+def _check_quorum(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path) -> None:
+    quorum, place = human.quorum, (*path, "quorum")
+    if quorum is None:
+        return
+    known = [outcome.name for outcome in human.outcomes]
+    for name in (*quorum.veto, *filter(None, [quorum.otherwise])):
+        if name not in known:
+            message = f"Expected an outcome of '{task.name}', but '{name}' is none."
+            fix = workflow.reader.problems.suggest(name, known)
+            workflow.reader.report("unknown-quorum-outcome", place, message, fix)
+    if _asks_groups(human):
+        if quorum.votes is None or quorum.is_sequential:
+            what = "they vote one after the other" if quorum.is_sequential else "all have to vote"
+            message = f"Expected only users in '{task.name}', where {what}, but it asks groups."
+            workflow.reader.report("quorum-names", place, message, at_value=False)
+        return
+    _check_quorum_size(workflow, task, human, place)
+
+
+def _asks_groups(human: HumanSpec) -> bool:
+    return not (human.groups is None and human.groups_by is None and human.fallback_groups is None)
+
+
+def _check_quorum_size(workflow: Workflow, task: TaskSpec, human: HumanSpec, place: Path) -> None:
+    """Report more votes than there are users, as far as the text says both."""
+    votes = human.quorum.votes if human.quorum is not None else None
+    if votes is None or not votes.is_constant or human.users is None or not human.users.is_constant:
+        return
+    excluded = {name for template in human.separate_from.users for name in _constant_names(template)}
+    users = _constant_names(human.users) - excluded
+    if isinstance(votes.source, int) and votes.source > len(users) and not _has_fallback(human):
+        message = (
+            f"Expected at most {len(users)} votes in '{task.name}', since so many users have one, but its quorum is "
+        )
+        fix = "Ask more users, or lower the quorum."
+        workflow.reader.report("quorum-too-large", place, f"{message}{votes.source}.", fix)
 
 
 def _check_deadlines(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path) -> None:
