@@ -256,6 +256,8 @@ def test_log_of_an_action_is_shown(story: Story) -> None:
         ]
         lines = tradewind(story, "actions", "logs", id_, "a2", "--json").stdout.decode().splitlines()
         assert [json.loads(line)["message"] for line in lines] == ["quick"]
+        followed = tradewind(story, "actions", "logs", id_, "--follow", "--json").stdout.decode().splitlines()
+        assert [json.loads(line)["message"] for line in followed] == ["begun", "odd", "quick"]
     finally:
         worker.stop()
         thread.join(10)

@@ -100,6 +100,8 @@ class FakeServer:
         self.watch_requests: list[executions.WatchExecutionRequest] = []
         self.logs: list[list[executions.WatchEventsResponse | grpc.StatusCode]] = []
         self.log_requests: list[executions.WatchEventsRequest] = []
+        self.lines: list[list[executions.WatchActionLogsResponse | grpc.StatusCode]] = []
+        self.line_requests: list[executions.WatchActionLogsRequest] = []
         self.execution = executions.GetExecutionResponse()
         self.played = asyncio.Event()
         self.error: BaseException | None = None
@@ -125,8 +127,14 @@ class FakeServer:
             executions.WatchEventsRequest.FromString,
             executions.WatchEventsResponse.SerializeToString,
         )
+        lines = grpc.unary_stream_rpc_method_handler(
+            self.watch_action_logs,
+            executions.WatchActionLogsRequest.FromString,
+            executions.WatchActionLogsResponse.SerializeToString,
+        )
         services: dict[str, dict[str, Any]] = {"ActionCallback": {"Work": work_stream}}
-        services["ExecutionService"] = {"WatchExecution": watch, "WatchEvents": log, "GetExecution": get}
+        watches = {"WatchExecution": watch, "WatchEvents": log, "WatchActionLogs": lines}
+        services["ExecutionService"] = {**watches, "GetExecution": get}
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(f"tradewind.v1.{name}", items) for name, items in services.items()]
         )
@@ -179,6 +187,17 @@ class FakeServer:
         """Send the next list of responses; a code breaks the stream."""
         self.log_requests.append(request)
         for response in self.logs.pop(0):
+            if isinstance(response, grpc.StatusCode):
+                await context.abort(response, "as the test says")
+            else:
+                yield response
+
+    async def watch_action_logs(
+        self, request: executions.WatchActionLogsRequest, context: Any
+    ) -> AsyncIterator[executions.WatchActionLogsResponse]:
+        """Send the next list of responses; a code breaks the stream."""
+        self.line_requests.append(request)
+        for response in self.lines.pop(0):
             if isinstance(response, grpc.StatusCode):
                 await context.abort(response, "as the test says")
             else:

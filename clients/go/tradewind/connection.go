@@ -114,7 +114,8 @@ const serviceConfig = `{
     "name": [
       {"service": "tradewind.v1.ActionCallback", "method": "Work"},
       {"service": "tradewind.v1.ExecutionService", "method": "WatchExecution"},
-      {"service": "tradewind.v1.ExecutionService", "method": "WatchEvents"}
+      {"service": "tradewind.v1.ExecutionService", "method": "WatchEvents"},
+      {"service": "tradewind.v1.ExecutionService", "method": "WatchActionLogs"}
     ]
   }, {
     "name": [

@@ -131,6 +131,8 @@ type fakeServer struct {
 	asked     []*tradewindv1.WatchExecutionRequest
 	logs      [][]any // the same for each watch of the namespace
 	logAsked  []*tradewindv1.WatchEventsRequest
+	lines     [][]any // the same for each watch of the logs of actions
+	lineAsked []*tradewindv1.WatchActionLogsRequest
 	starts    []*tradewindv1.StartExecutionRequest
 	answers   []error // to starts; then they succeed
 	execution *tradewindv1.Execution
@@ -157,6 +159,17 @@ func (s *fakeServer) WatchEvents(
 	s.logAsked = append(s.logAsked, request)
 	script := s.logs[0]
 	s.logs = s.logs[1:]
+	s.mutex.Unlock()
+	return play(stream, script)
+}
+
+func (s *fakeServer) WatchActionLogs(
+	request *tradewindv1.WatchActionLogsRequest, stream grpc.ServerStreamingServer[tradewindv1.WatchActionLogsResponse],
+) error {
+	s.mutex.Lock()
+	s.lineAsked = append(s.lineAsked, request)
+	script := s.lines[0]
+	s.lines = s.lines[1:]
 	s.mutex.Unlock()
 	return play(stream, script)
 }

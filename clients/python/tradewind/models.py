@@ -359,6 +359,15 @@ class LogUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionLogUpdate:
+    """What workers wrote about actions."""
+
+    #: Where to resume after these lines.
+    cursor: str
+    lines: tuple[LogLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """A whole execution."""
 
