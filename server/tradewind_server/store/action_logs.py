@@ -72,6 +72,28 @@ def read(
     return Stretch(rows, place_after(rows[-1]) if rows else start, is_cut, is_held, is_over)
 
 
+def newest(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Any]:
+    """Return the newest line about each of some open actions (execution, action), of those that have one."""
+    if not keys:
+        return {}
+    q, older = schema.queue.c, _t.alias()
+    of = (older.c.execution_id == q.execution_id, older.c.action_id == q.action_id)
+    last = sa.select(q.execution_id, q.action_id, sa.select(sa.func.max(older.c.epoch)).where(*of).label("epoch"))
+    found = last.where(sa.tuple_(q.execution_id, q.action_id).in_(keys)).subquery().c
+    number = sa.select(sa.func.max(older.c.number)).where(
+        older.c.execution_id == found.execution_id,
+        older.c.action_id == found.action_id,
+        older.c.epoch == found.epoch,
+    )
+    query = sa.select(_t).where(
+        _t.c.execution_id == found.execution_id,
+        _t.c.action_id == found.action_id,
+        _t.c.epoch == found.epoch,
+        _t.c.number == number.scalar_subquery(),
+    )
+    return {(row.execution_id, row.action_id): row for row in connection.execute(query)}
+
+
 def lines(
     connection: sa.Connection, execution_id: str, action_id: int, start: Place, end: int, limit: int
 ) -> Sequence[Any]:
