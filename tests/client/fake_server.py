@@ -94,7 +94,8 @@ class Stream:
 class FakeServer:
     """Plays one script per Work stream, and one list of responses per watch."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1:0") -> None:
+        self._address = address
         self.plays: list[Play] = []
         self.watches: list[list[executions.WatchExecutionResponse | grpc.StatusCode]] = []
         self.watch_requests: list[executions.WatchExecutionRequest] = []
@@ -102,6 +103,8 @@ class FakeServer:
         self.log_requests: list[executions.WatchEventsRequest] = []
         self.lines: list[list[executions.WatchActionLogsResponse | grpc.StatusCode]] = []
         self.line_requests: list[executions.WatchActionLogsRequest] = []
+        #: Streams of lines stay open after the last response.
+        self.stays = False
         self.execution = executions.GetExecutionResponse()
         self.played = asyncio.Event()
         self.error: BaseException | None = None
@@ -138,7 +141,7 @@ class FakeServer:
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(f"tradewind.v1.{name}", items) for name, items in services.items()]
         )
-        port = self._server.add_insecure_port("127.0.0.1:0")
+        port = self._server.add_insecure_port(self._address)
         self.connection = Connection((f"127.0.0.1:{port}",))
         await self._server.start()
         return self
@@ -202,6 +205,9 @@ class FakeServer:
                 await context.abort(response, "as the test says")
             else:
                 yield response
+        if self.stays:
+            self.played.set()
+            await asyncio.Event().wait()
 
     async def get_execution(self, _: object, __: Any) -> executions.GetExecutionResponse:
         """Answer with the one execution."""

@@ -99,15 +99,15 @@ func sendWithin[Request, Response proto.Message](
 		}
 		err = fromRPC(err)
 		delay, again := delays.before(err)
-		if !again || c.clock.Now().Add(delay).After(giveUp) || wait(ctx, c.clock, delay) != nil {
+		if !again || c.clock.Now().Add(delay).After(giveUp) || c.pause(ctx, delay) != nil {
 			var nothing Response
 			return nothing, err
 		}
 	}
 }
 
-// pause waits before a stream is opened again: for a delay, but no longer than until a connection that was broken is there
-// again. A server that is there and wants no streams gets the whole delay.
+// pause waits before something is sent again: for a delay, but no longer than until a connection that was broken is there
+// again. A server that is there and wants nothing now gets the whole delay.
 func (c *Client) pause(ctx context.Context, delay time.Duration) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -88,6 +88,23 @@ func TestAServerThatIsBackIsNoticed(t *testing.T) {
 	within(t, "the connection", again)
 }
 
+func TestACallIsMadeAgainAsSoonAsTheServerIsBack(t *testing.T) {
+	address, stop := listen(t, &fakeServer{})
+	client := connect(t, Options{Addresses: []string{address}})
+	clock := newHandClock() // which nobody moves: a delay that is not cut short never ends
+	client.clock = clock
+	stop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := client.Start(context.Background(), Start{Workflow: "w"})
+		ended <- err
+	}()
+	clock.untilAsked(t, func(time.Duration) bool { return true })
+	listenOn(t, address, &fakeServer{})
+
+	equal(t, "error", within(t, "the answer", ended), nil)
+}
+
 func TestMutualTLSFromFiles(t *testing.T) {
 	folder := t.TempDir()
 	certificate, key := writeCertificate(t, folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -46,6 +47,7 @@ from tradewind.models import (
 from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import AioPeople
+from tradewind.reconnecting import pause
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.stubs import stubs
 from tradewind.subscribing import Consumption, SubscriptionOptions
@@ -93,7 +95,7 @@ class Client:
         self.connection = connection or Connection()
         self._channel = channel or open_channel(self.connection)
         self._stubs = stubs(self._channel)
-        self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self._sleep: Callable[[float], Awaitable[None]] = functools.partial(pause, self._channel)
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ from tradewind.models import (
 from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import People
+from tradewind.reconnecting import pause_sync
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.stubs import stubs
 from tradewind.subscribing import Consumption, SubscriptionOptions
@@ -88,7 +90,7 @@ class Client:
         self.connection = connection or Connection()
         self._channel = channel or _open(self.connection)
         self._stubs = stubs(self._channel)
-        self._sleep: Callable[[float], None] = time.sleep
+        self._sleep: Callable[[float], None] = functools.partial(pause_sync, self._channel)
 
     def __enter__(self) -> Self:
         return self
