@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tradewind
-from tests.client.go_peer import BUILD_PATIENCE, GO_CLIENT, ROOT, TWO_STEPS, KillableServer, Peer
+from tests.client.go_peer import BUILD_PATIENCE, GO_CLIENT, PATIENCE, ROOT, TWO_STEPS, KillableServer, Peer
 from tests.docs.story import Story
 
 
@@ -77,3 +77,43 @@ def test_killed_server_costs_a_go_worker_and_watcher_nothing(peer: str, tmp_path
     assert watcher.said == history
     assert worker.said == ["began one 1", "ended one", "began two 1", "ended two"]
     assert (ended.state, str(ended.output["amount"])) == ("SUCCEEDED", "0.10")
+
+
+ASKING = """
+version: '2.0'
+asking:
+  output: {outcome: <% $.outcome %>}
+  tasks:
+    approve:
+      human:
+        title: Approve it
+        users: [alice]
+        show: {amount: 0.10}
+        outcomes: [approve, reject]
+      publish: {outcome: <% task().result.outcome %>}
+"""
+
+
+@pytest.mark.slow
+def test_go_program_decides_what_its_user_is_asked(peer: str, tmp_path: Path) -> None:
+    """It waits for the inbox, claims, comments, sees the amount with its digits, decides, and reads what happened."""
+    with contextlib.ExitStack() as end:
+        server = KillableServer(str(tmp_path / "tradewind.db"))
+        end.callback(server.kill)
+        client = end.enter_context(tradewind.connect(server.address))
+        client.deploy(("asking.yaml", ASKING))
+        person = Peer(peer, "decide", server.address, "alice", "approve")
+        end.callback(person.close)
+        id_ = client.start("asking").id
+        assert person.ends() == 0
+        ended = client.wait(id_, timeout=PATIENCE)
+
+    assert (ended.state, ended.output) == ("SUCCEEDED", {"outcome": "approve"})
+    assert person.said == [
+        'Approve it CLAIMED alice {"amount":0.10}',
+        "COMPLETED approve alice",
+        "HumanTaskOffered ",
+        "HumanTaskClaimed alice",
+        "HumanTaskCommented alice",
+        "HumanTaskCompleted alice",
+    ]

@@ -37,6 +37,7 @@ func listenOn(t *testing.T, on string, server *fakeServer, options ...grpc.Serve
 	}
 	played := grpc.NewServer(options...)
 	tradewindv1.RegisterExecutionServiceServer(played, server)
+	tradewindv1.RegisterHumanTaskServiceServer(played, server)
 	go func() { _ = played.Serve(listener) }() // ends with Stop
 	t.Cleanup(played.Stop)
 	return listener.Addr().String(), played.Stop

@@ -123,6 +123,8 @@ type fakeServer struct {
 	tradewindv1.UnimplementedActionLimitServiceServer
 	tradewindv1.UnimplementedActionCallbackServer
 	tradewindv1.UnimplementedExecutionServiceServer
+	tradewindv1.UnimplementedHumanTaskServiceServer
+	tradewindv1.UnimplementedNotificationServiceServer
 
 	plays chan func(*stage) // one for each Work stream
 
@@ -137,6 +139,8 @@ type fakeServer struct {
 	answers   []error // to starts; then they succeed
 	execution *tradewindv1.Execution
 	metadata  metadata.MD
+	inboxes   [][]any // the same for each watch of human tasks
+	submitted *tradewindv1.SubmitHumanTasksRequest
 	drained   *tradewindv1.DrainWorkerRequest
 	limit     *tradewindv1.ActionLimit
 }
@@ -322,6 +326,8 @@ func serve(t *testing.T, server *fakeServer, clock clock) *Client {
 	played := grpc.NewServer()
 	tradewindv1.RegisterActionCallbackServer(played, server)
 	tradewindv1.RegisterExecutionServiceServer(played, server)
+	tradewindv1.RegisterHumanTaskServiceServer(played, server)
+	tradewindv1.RegisterNotificationServiceServer(played, server)
 	tradewindv1.RegisterWorkerServiceServer(played, server)
 	tradewindv1.RegisterActionLimitServiceServer(played, server)
 	go func() { _ = played.Serve(listener) }() // ends with Stop
