@@ -116,7 +116,10 @@ def _ask(
 def test_scenario_on_postgresql(path: Path, postgresql: Database) -> None:
     """The same behaviour, to the event, on PostgreSQL."""
     with postgresql.connect_writer() as connection:
-        connection.exec_driver_sql(f"TRUNCATE {', '.join(metadata.tables)}")
+        # ten times as fast as TRUNCATE where there are few rows
+        connection.exec_driver_sql(
+            "".join(f'DELETE FROM "{table.name}";' for table in reversed(metadata.sorted_tables))
+        )
     _play(path, postgresql)
 
 

@@ -18,6 +18,7 @@ from tests.api.harness import PATIENCE, Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import execution_service_pb2, human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
+from tradewind_server.store import human_tasks as human_task_rows
 
 BONUS = """
 version: '2.0'
@@ -330,6 +331,29 @@ async def test_an_inbox_hears_nothing_of_others(served: Served) -> None:
         await served.people.ClaimHumanTask(pb.ClaimHumanTaskRequest(human_task_id=id_), **BEN)
         [mine] = await begin(served, head="fred")
         assert [h.id for h in (await following()).human_tasks] == [mine]
+
+
+async def test_a_change_is_looked_up_for_those_alone_whom_it_concerns(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a thousand inboxes on the screens, each decision would else be a thousand queries."""
+    asked: list[str] = []
+    looked_up = human_task_rows.listed
+
+    def listed_for(connection: Any, namespace: str, for_: Any, *rest: Any) -> Any:
+        asked.append(for_.user)
+        return looked_up(connection, namespace, for_, *rest)
+
+    monkeypatch.setattr(human_task_rows, "listed", listed_for)
+    async with watching(served, as_user("fred")) as of_fred, watching(served, as_user("gina")) as of_gina:
+        assert (await of_fred()).is_complete
+        assert (await of_gina()).is_complete
+        for head in ("gina", "gina", "fred"):
+            [id_] = await begin(served, head=head)
+            message = await (of_fred if head == "fred" else of_gina)()
+            assert [h.id for h in message.human_tasks] == [id_]
+
+    assert asked == ["gina", "gina", "fred"]
 
 
 async def test_an_inbox_is_pushed_by_any_server(postgres_url: Callable[[], str]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.api.harness import Hand, Served, serving
+from tests.cli import command_line
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2 as pb
@@ -94,11 +93,7 @@ async def _seen(served: Served, id_: str) -> str:
     actions = await served.executions.ListActions(pb.ListActionsRequest(execution_id=id_))
     shown = [*streamed, history, tasks, actions, await served.get(id_)]
     for command in (("show", id_), ("history", id_), ("history", id_, "--json"), ("actions", "list"), ("watch", id_)):
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "tradewind_server.cli", *command, "--address", served.address],
-            capture_output=True,
-        )
+        done = await asyncio.to_thread(command_line.tradewind, *command, "--address", served.address)
         assert done.returncode == 0, done
         shown.append(done.stdout + done.stderr)
     return "\n".join(part.decode() if isinstance(part, bytes) else str(part) for part in shown)

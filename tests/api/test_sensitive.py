@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-import tests.cli.test_check as command_line
 from tests.api.harness import PATIENCE, Served, serving
 from tests.api.test_webhooks import Receiver, receiving
+from tests.cli import command_line
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as callback_pb
 from tradewind.v1 import (

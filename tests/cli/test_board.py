@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import tests.cli.test_check as command_line
+from tests.cli import command_line
 from tests.docs.story import Story
 from tradewind.models import Event, Execution, LogUpdate
 from tradewind.v1 import event_pb2, execution_pb2, task_pb2

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.command_line import tradewind
 from tradewind_server import lang
 from tradewind_server.lang.problems import CODES
 
@@ -16,12 +15,6 @@ pytestmark = pytest.mark.slow
 
 GOOD = "version: '2.0'\nw:\n  tasks:\n    t: {action: std.noop}\n"
 BAD = "version: '2.0'\nw:\n  tasks:\n    t:\n      acton: std.noop\n      on-success: nowhere\n"
-
-
-def tradewind(*arguments: str, input_: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run the command line."""
-    command = [sys.executable, "-m", "tradewind_server.cli", *arguments]
-    return subprocess.run(command, input=input_, capture_output=True, timeout=60)
 
 
 def test_clean_file_is_exit_0(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import grpc
 import pytest
 
-import tests.cli.test_check as command_line
 import tradewind as tradewind_client
+from tests.cli import command_line
+from tests.cli.test_check import BAD
 from tests.docs.story import Story
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
@@ -85,7 +86,7 @@ def test_deploy_again_makes_no_version(story: Story) -> None:
 
 def test_deploy_of_errors_shows_them_and_stores_nothing(story: Story, tmp_path: Path) -> None:
     """As check does."""
-    (tmp_path / "bad.yaml").write_text(command_line.BAD)
+    (tmp_path / "bad.yaml").write_text(BAD)
     done = tradewind(story, "deploy", str(tmp_path / "bad.yaml"))
     assert done.returncode == 1
     assert b"fix: Did you mean 'action'?" in done.stdout
@@ -369,7 +370,7 @@ def test_graph_needs_something_to_draw(story: Story, started: str, tmp_path: Pat
     assert refusal(story, "graph", started, "--workflow", "book") == (2, "UNUSABLE_INPUT")
     assert refusal(story, "graph", "nowhere.yaml") == (2, "UNUSABLE_INPUT")
     assert refusal(story, "graph", str(story.folder / "book.yaml"), "--workflow", "w") == (2, "UNUSABLE_INPUT")
-    (tmp_path / "bad.yaml").write_text(command_line.BAD)
+    (tmp_path / "bad.yaml").write_text(BAD)
     assert tradewind(story, "graph", str(tmp_path / "bad.yaml")).returncode == 2
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import tests.cli.test_check as command_line
 from tests.api import notified
 from tests.api.notified import notifying
+from tests.cli import command_line
 
 
 async def run(address: str, *arguments: str) -> Any:

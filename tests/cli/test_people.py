@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import tests.cli.test_check as command_line
+from tests.cli import command_line
 from tests.docs.story import Story
 from tradewind_server.cli import form_asking
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_check import tradewind
+from tests.cli.command_line import tradewind
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.cli.test_check import tradewind
+from tests.cli.command_line import tradewind
 from tradewind_server.lang import documents
 from tradewind_server.testing import cases, grammar
 
@@ -63,12 +63,17 @@ def problems(tmp_path: Path, tests: str, definition: str = CALL) -> list[tuple[s
 
 def test_salary_is_covered_in_milliseconds() -> None:
     """All cases pass, every branch is taken, and a whole process takes a twentieth of a second."""
-    found = cases.run(cases.load([ROOT / "examples" / "salary"]))
+    loaded = cases.load([ROOT / "examples" / "salary"])
+    found, *again = (cases.run(loaded) for _ in range(3))
     assert [result for result in found.results if not result.passed] == []
     [(_, covered)] = found.coverage
     assert (covered.workflow, covered.is_complete, covered.tasks, covered.branches) == ("salary", True, 11, 26)
-    # the first one warms up; a quarter of a second is far more than any takes even on a busy machine
-    assert max(result.seconds for result in found.results[1:]) < 0.25
+    # of each the best of three, the first of which warms up: what else the machine does is not the case's time
+    assert max(min(seconds) for seconds in zip(*map(_seconds, (found, *again)), strict=True)) < 0.25
+
+
+def _seconds(found: cases.Report) -> list[float]:
+    return [result.seconds for result in found.results]
 
 
 # --- mocks -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tradewind_server.lang import Source, check
@@ -215,3 +217,14 @@ def test_kinds_are_found_out_document_by_document() -> None:
     checked = check([Source("f.yaml", text)])
 
     assert ([spec.name for spec in checked.actions], [spec.name for spec in checked.workflows]) == (["act"], ["w"])
+
+
+def test_a_check_leaves_frozen_what_a_server_has_frozen() -> None:
+    """Or the search for garbage would look through all that is loaded, again and again, after the first deployment."""
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        check([Source("f.yaml", _workflow("t: {action: a}"))])
+        assert gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import functools
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind_server.api import convert, human_task_views
@@ -18,12 +20,18 @@ from tradewind_server.store import human_tasks, log
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
 from tradewind_server.store.human_tasks import For
 from tradewind_server.store.log import Place
+from tradewind_server.store.records import StoredEvent
 
 #: A quiet stream says that it is alive this often.
 _ALIVE_SECONDS = 15.0
 _PAGE = 200
 #: What begins the type of every event of a human task.
 _TYPE = "HumanTask"
+#: Stretches of the log that are remembered: all who are up to date ask for the same one.
+_KEPT = 64
+
+#: Human tasks that changed, each with whom it asks.
+Changed: TypeAlias = Mapping[tuple[str, int], frozenset[str]]
 
 
 class HumanTaskWatching:
@@ -31,6 +39,7 @@ class HumanTaskWatching:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._changes = _Changes(runtime)
 
     async def watch(self, request: pb.WatchHumanTasksRequest) -> AsyncIterator[pb.WatchHumanTasksResponse]:
         """Yield the list, then its changes, until the caller has enough.
@@ -38,7 +47,7 @@ class HumanTaskWatching:
         Raises:
             FilterInvalid, PersonUnknown, ServerDraining.
         """
-        watch = _Watch(self._runtime, request)
+        watch = _Watch(self._runtime, self._changes, request)
         follower = self._runtime.tails.follow(watch.namespace)
         try:
             place = await watch.start()
@@ -50,11 +59,50 @@ class HumanTaskWatching:
             follower.close()
 
 
+class _Changes:
+    """Which human tasks a stretch of the log changes and whom they ask, read once for all who watch."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._known: collections.OrderedDict[tuple[str, Place, Place], asyncio.Future[Changed]] = (
+            collections.OrderedDict()
+        )
+
+    async def between(self, namespace: str, start: Place, end: Place, events: Sequence[StoredEvent]) -> Changed:
+        """Return what *events*, all from *start* to *end*, change.
+
+        Raises:
+            DatabaseUnavailable.
+        """
+        stretch = (namespace, start, end)
+        known = self._known.get(stretch)
+        if known is None:
+            known = self._known[stretch] = asyncio.ensure_future(self._read(namespace, events))
+            # if all who wait go away, nobody asks how it ended
+            known.add_done_callback(lambda done: done.cancelled() or done.exception())
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        try:
+            # shielded: a caller that goes away must not take it from the others
+            return await asyncio.shield(known)
+        except Exception:
+            self._known.pop(stretch, None)
+            raise
+
+    async def _read(self, namespace: str, events: Sequence[StoredEvent]) -> Changed:
+        keys = list({(event.execution_id, event.action_id): None for event in events if event.type.startswith(_TYPE)})
+        if not keys:
+            return {}
+        found: Changed = await self._runtime.read(lambda c, _: human_tasks.principals(c, namespace, keys))
+        return found
+
+
 class _Watch:
     """One caller's watch."""
 
-    def __init__(self, runtime: Runtime, request: pb.WatchHumanTasksRequest) -> None:
+    def __init__(self, runtime: Runtime, changes: _Changes, request: pb.WatchHumanTasksRequest) -> None:
         self._runtime = runtime
+        self._changes = changes
         self._sight = Sight(runtime)
         self.namespace = namespace_of(request.namespace)
         self._terms = parse_filter(request.filter, HUMAN_TASK_FIELDS)
@@ -126,10 +174,13 @@ class _Watch:
         yield pb.WatchHumanTasksResponse(removed_ids=gone)
 
     async def _changed(self, follower: Follower, place: Place) -> tuple[list[tuple[str, int]], Place, bool]:
-        """Return which human tasks changed after *place*, where that ends, and whether there is more."""
+        """Return what changed after *place* and may concern the caller, where that ends, and whether there is more."""
         events, end, is_cut = await follower.next(place)
-        changed = {(event.execution_id, event.action_id): None for event in events if event.type.startswith(_TYPE)}
-        return list(changed), end, is_cut
+        changed = await self._changes.between(self.namespace, place, end, events) if events else {}
+        mine = [
+            key for key, asked in changed.items() if key in self._sent or not asked.isdisjoint(self._inbox.principals)
+        ]
+        return mine, end, is_cut
 
     def _news(
         self, keys: Sequence[tuple[str, int]], connection: Any, dialect: Any

@@ -87,9 +87,6 @@ def _without_collecting() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            # count what was made as old, or the next little thing that is made would pay for the search after all
-            gc.freeze()
-            gc.unfreeze()
             gc.enable()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -65,9 +65,20 @@ def inbox(
 ) -> Sequence[Any]:
     """Return open human tasks in an inbox, by priority and age, those after the place *after*.
 
-    Each row also has its `rank`. Each principal's entries are read in their own order, at most *limit* of them.
+    Each row also has its `rank`. Each principal's entries are read in their own order, a few at a time: of somebody
+    with many groups most are not needed.
     """
-    lists = [_entries(connection, namespace, principal, for_, terms, limit, after) for principal in for_.principals]
+    few = min(limit, 4 + 2 * limit // max(1, len(for_.principals)))
+
+    def entries(principal: str) -> Iterator[Any]:
+        count, last = few, after
+        while rows := _entries(connection, namespace, principal, for_, terms, count, last):
+            yield from rows
+            if len(rows) < count:
+                return
+            count, last = limit, place_of(rows[-1])
+
+    lists = [entries(principal) for principal in for_.principals]
     found: dict[tuple[str, int], Any] = {}
     for row in heapq.merge(*lists, key=place_of):
         found.setdefault((row.execution_id, row.action_id), row)
@@ -122,6 +133,18 @@ def count_inbox(connection: sa.Connection, namespace: str, for_: For, terms: Seq
         keys = filtered(keys.join(_h, joined), _h, terms)
     keys = keys.where(_i.c.namespace == namespace, _i.c.principal.in_(for_.principals), _may(for_)).limit(most)
     return int(connection.execute(sa.select(sa.func.count()).select_from(keys.subquery())).scalar_one())
+
+
+def principals(
+    connection: sa.Connection, namespace: str, keys: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], frozenset[str]]:
+    """Return for each of *keys* in whose inboxes it is, and who is excluded from it; nobody if it is over."""
+    found: dict[tuple[str, int], set[str]] = {key: set() for key in keys}
+    key = sa.tuple_(_i.c.execution_id, _i.c.action_id)
+    query = sa.select(_i.c.execution_id, _i.c.action_id, _i.c.principal)
+    for row in connection.execute(query.where(key.in_(list(keys)), _i.c.namespace == namespace)):
+        found[row.execution_id, row.action_id].add(row.principal)
+    return {key: frozenset(principals) for key, principals in found.items()}
 
 
 def listed(
