@@ -18,6 +18,7 @@ from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import action_log_watching, convert
+from tradewind_server.runtime.bulletin import Bulletin
 
 PAIR = """
 version: '2.0'
@@ -170,6 +171,23 @@ async def test_log_is_followed_at_another_server(postgres_url: Callable[[], str]
                 await finish(hand, token)
                 assert await other.rest() == ["line 6"]
                 assert await whole.rest() == [f"line {n}" for n in range(1, 7)]
+
+
+async def test_lines_are_seen_although_the_news_between_servers_are_lost(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the end of the action: each server looks by itself, now and then."""
+    monkeypatch.setattr(Bulletin, "tell", lambda *_: None)
+    url = postgres_url()
+    async with serving(url) as a, serving(url) as b:
+        id_ = await a.start()
+        async with a.worker() as hand:
+            token = (await hand.offer()).token
+            with reading(b, id_) as reader:
+                await say(hand, token, 1, "begun")
+                await reader.until("begun")
+                await finish(hand, token)
+                assert await reader.rest() == ["begun"]
 
 
 async def test_line_of_an_older_transaction_is_not_overtaken(
