@@ -134,14 +134,24 @@ async def test_lines_are_paged_and_unknown_executions_refused(served: Served) ->
 
 
 async def test_progress_and_checkpoint_are_shown_while_it_runs(served: Served) -> None:
-    """With the action; a checkpoint only where payloads are, and not once it has ended."""
+    """With the action; checkpoint and last line only where payloads are, and not once it has ended."""
+    await served.start()
     id_ = await served.start()
+    await served.poll()
     [offer] = await served.poll()
-    said = beat(offer.token, progress_message="half way", checkpoint=values.to_payload({"at": 5}))
+    said = beat(
+        offer.token,
+        line(9, "older"),
+        line(10, "newest"),
+        progress_message="half way",
+        checkpoint=values.to_payload({"at": 5}),
+    )
     await served.callback.HeartbeatActions(v1.HeartbeatActionsRequest(worker_id="w", actions=[said]))
     request = execution_service_pb2.ListActionsRequest(execution_id=id_)
     [action] = (await served.executions.ListActions(request)).actions
     assert (action.progress_message, values.from_payload(action.checkpoint)) == ("half way", {"at": 5})
+    assert (action.last_log.number, action.last_log.message) == (10, "newest")
     await served.complete(offer.token, 1)
     [action] = (await served.executions.ListActions(request)).actions
     assert (action.progress_message, action.HasField("checkpoint")) == ("", False)
+    assert not action.HasField("last_log")

@@ -14,7 +14,7 @@ import pytest
 from grpc import StatusCode
 
 from tests.api import notified
-from tests.api.harness import PATIENCE, refused, serving
+from tests.api.harness import PATIENCE, refused, serving, start
 from tests.api.notified import (
     Outbox,
     breaks_off,
@@ -30,6 +30,7 @@ from tests.api.notified import (
     stalls,
 )
 from tests.api.test_human_tasks import as_user, away
+from tests.api.test_traces import TRACE
 from tests.crash.drive import ServerProcess
 from tradewind import aio
 from tradewind.v1 import human_task_service_pb2 as people_pb
@@ -173,6 +174,25 @@ async def test_a_webhook_is_signed(database_url: str, tmp_path: Path) -> None:
     signed = f"{item.id}.{headers['webhook-timestamp']}.".encode() + encode(body)
     made = base64.b64encode(hmac.digest(b"signing-key", signed, hashlib.sha256)).decode()
     assert headers["webhook-signature"] == f"v1,{made}"
+
+
+@pytest.mark.parametrize("kind", ["hook", "sms"])
+async def test_a_message_carries_the_trace_of_its_execution(database_url: str, tmp_path: Path, kind: str) -> None:
+    """Over HTTP, as the header traceparent; without a trace there is none."""
+    async with providing() as provider:
+        channels = {"hook": hook(), "sms": sms(provider)}
+        contacts_ = {"alice": [{kind: provider.url if kind == "hook" else "1"}]}
+        with configured(tmp_path, channels, contacts_) as found:
+            async with notifying(database_url, found) as outbox:
+                given = {"users": ["alice"], "groups": [], "channels": []}
+                await outbox.served.executions.StartExecution(
+                    start("asking", given), metadata=(("traceparent", TRACE),)
+                )
+                await provider.count(1)
+                await outbox.ask(["alice"])
+                await provider.count(2)
+
+    assert [headers.get("traceparent") for headers, _ in provider.requests] == [TRACE, None]
 
 
 async def test_sensitive_values_are_not_sent(database_url: str, tmp_path: Path) -> None:

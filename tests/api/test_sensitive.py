@@ -207,6 +207,7 @@ async def everything(office: Office, id_: str, who: str) -> dict[str, bytes]:
         "watch": some(calls.WatchExecution(pb.WatchExecutionRequest(**of), **as_), is_end),
         "watch with snapshot": some(calls.WatchExecution(watched, **as_), lambda message: not message.continued),
         "watch events": some(calls.WatchEvents(pb.WatchEventsRequest(from_beginning=True), **as_), is_end),
+        "follow logs": some(calls.WatchActionLogs(pb.WatchActionLogsRequest(**of), **as_), lambda message: False),
         "export": some(calls.ExportExecutions(pb.ExportExecutionsRequest(), **as_), lambda message: False),
         "consume": consumed(),
     }

@@ -15,9 +15,10 @@ import pytest
 from aiohttp import web
 from grpc import StatusCode
 
-from tests.api.harness import PATIENCE, Served, refused
+from tests.api.harness import PATIENCE, Served, refused, start
 from tests.api.test_log_watching import echoing, run
 from tests.api.test_subscriptions import ENDS, Keeper
+from tests.api.test_traces import TRACE
 from tradewind import Webhook, aio, values
 from tradewind.v1 import execution_service_pb2, subscription_pb2
 from tradewind.v1 import subscription_service_pb2 as pb
@@ -239,6 +240,26 @@ async def test_request_is_signed_and_has_its_headers(database_url: str, monkeypa
         made = hmac.digest(key, f"{id_}.{timestamp}.".encode() + body, hashlib.sha256)
         assert sent["webhook-signature"] == f"v1,{base64.b64encode(made).decode()}"
         assert "open-sesame" not in str(await keeper.get())
+
+
+async def test_event_carries_the_trace_of_its_execution(database_url: str) -> None:
+    """As header and as CloudEvents' attribute; where there is none, neither is there."""
+    async with sending(database_url, ENDS) as (keeper, receiver):
+        stub = keeper.served.executions
+        await stub.StartExecution(start("echo", {}), metadata=(("traceparent", TRACE),))
+        await receiver.count(1)
+        await run(keeper.served)
+        await receiver.count(2)
+        assert [headers.get("traceparent") for headers, _ in receiver.requests] == [TRACE, None]
+        assert [event.get("traceparent") for event in receiver.events] == [TRACE, None]
+
+
+async def test_header_of_a_trace_that_the_webhook_names_itself_stays() -> None:
+    """Whatever its case."""
+    async with sending("", ENDS, headers={"Traceparent": "mine"}) as (keeper, receiver):
+        await keeper.served.executions.StartExecution(start("echo", {}), metadata=(("traceparent", TRACE),))
+        await receiver.count(1)
+        assert {v for name, v in receiver.requests[0][0].items() if name.lower() == "traceparent"} == {"mine"}
 
 
 async def test_failing_execution_waits_and_others_flow(database_url: str) -> None:

@@ -11,12 +11,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 import tradewind as tradewind_client
 from tests.cli import command_line
 from tests.cli.test_check import BAD
 from tests.docs.story import Story
+from tradewind import values
+from tradewind.v1 import action_callback_pb2 as v1
+from tradewind.v1.action_callback_pb2_grpc import ActionCallbackStub
+from tradewind.v1.action_pb2 import LogLine
 
 pytestmark = pytest.mark.slow
 
@@ -257,20 +262,47 @@ def test_log_of_an_action_is_shown(story: Story) -> None:
         ]
         lines = tradewind(story, "actions", "logs", id_, "a2", "--json").stdout.decode().splitlines()
         assert [json.loads(line)["message"] for line in lines] == ["quick"]
+        followed = tradewind(story, "actions", "logs", id_, "--follow", "--json").stdout.decode().splitlines()
+        assert [json.loads(line)["message"] for line in followed] == ["begun", "odd", "quick"]
     finally:
         worker.stop()
         thread.join(10)
         client.close()
 
 
+def test_checkpoint_and_last_line_of_a_running_action_are_shown(story: Story) -> None:
+    """With what it says of its progress; as JSON, too."""
+    (story.folder / "slow.yaml").write_text("version: '2.0'\nslow:\n  tasks:\n    a: {action: cli.slow}\n")
+    answer(story, "deploy", str(story.folder / "slow.yaml"))
+    with tradewind_client.connect(story.address) as client, grpc.insecure_channel(story.address) as channel:
+        stub = ActionCallbackStub(channel)
+        id_ = client.start("slow").id
+        poll = v1.PollActionsRequest(worker_id="w", actions=[v1.ActionCapability(name="cli.slow")])
+        [offer] = stub.PollActions(poll).offers
+        said = v1.ActionBeat(token=offer.token, progress_message="half way", logs=[LogLine(number=1, message="begun")])
+        said.checkpoint.CopyFrom(values.to_payload({"at": 5}))
+        stub.HeartbeatActions(v1.HeartbeatActionsRequest(worker_id="w", actions=[said]))
+        shown = tradewind(story, "show", id_).stdout.decode()
+        assert "It says: half way" in shown
+        assert 'a1 checkpoint: {"at":5}' in shown
+        assert "INFO begun" in shown
+        [action] = answer(story, "show", id_)["actions"]
+        assert (action["progress"], action["checkpoint"]) == ("half way", {"at": 5})
+        assert action["last_log"]["message"] == "begun"
+        stub.CompleteAction(v1.CompleteActionRequest(token=offer.token))
+        assert client.wait(id_).state == "SUCCEEDED"
+    assert "actions" not in answer(story, "show", id_)
+
+
 def test_limits_are_set_listed_and_removed(story: Story) -> None:
-    """Of both kinds; what is no limit is refused."""
-    assert answer(story, "limits", "list") == []
+    """Of both kinds; what is no limit is refused. Without a word of what to do they are listed, too."""
+    assert answer(story, "limits", "list") == answer(story, "limits") == []
     assert answer(story, "limits", "set", "cli.do", "--concurrency", "5")["concurrency"] == 5
     limit = answer(story, "limits", "set", "cli.other", "--rate", "100/1m")
     assert (limit["concurrency"], limit["rate"], limit["period_seconds"]) == (None, 100, 60.0)
     assert answer(story, "limits", "set", "cli.do", "--rate", "2/s", "--concurrency", "0")["rate"] == 2
-    shown = tradewind(story, "limits", "list").stdout.decode().splitlines()
+    assert answer(story, "limits") == answer(story, "limits", "list")
+    shown = tradewind(story, "limits").stdout.decode().splitlines()
     assert [line.split()[0] for line in shown] == ["ACTION", "cli.do", "cli.other"]
     answer(story, "limits", "remove", "cli.other")
     answer(story, "limits", "remove", "cli.do")

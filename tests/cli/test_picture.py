@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tradewind import values
-from tradewind.models import Execution, Progress, Task, Wait
-from tradewind.v1 import execution_pb2, execution_service_pb2, failure_pb2, task_pb2
+from tradewind.models import Action, Execution, Progress, Task, Wait
+from tradewind.v1 import action_pb2, execution_pb2, execution_service_pb2, failure_pb2, task_pb2
 from tradewind_server.cli.picture import View, execution_picture, progress_picture
 
 BEGAN = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -67,6 +67,35 @@ def test_tree_shows_state_duration_attempt_and_wait() -> None:
             "└── ● mail  RUNNING  75 s  4/9 items  std.noop",
         ]
     )
+
+
+def test_action_at_work_shows_its_checkpoint_and_last_line() -> None:
+    """Below its task; items by their index, and a line of many lines in one."""
+
+    def action(number: int, task_id: str, **fields: object) -> Action:
+        proto = action_pb2.Action(id=f"a{number}", task_id=task_id, **fields)  # type: ignore[arg-type]
+        if proto.HasField("last_log"):
+            proto.last_log.at.FromDatetime(BEGAN)
+        return Action.read(proto)
+
+    wrote = action_pb2.LogLine(level=action_pb2.LOG_LEVEL_WARNING, message="one\n two")
+    view = View(
+        execution("RUNNING"),
+        (task(1, "base", "RUNNING", None), task(2, "mail", "RUNNING", None)),
+        (),
+        actions=(
+            action(1, "t1", checkpoint=values.to_payload({"at": 5}), last_log=wrote),
+            action(2, "t2", item_index=0),
+            action(3, "t2", item_index=1, last_log=wrote),
+        ),
+    )
+    assert text_of(execution_picture(view, BEGAN)).splitlines()[1:] == [
+        "├── ● base  RUNNING  0.00 s  std.noop",
+        '│     a1 checkpoint: {"at":5}',
+        "│     a1 log: 09:00:00 WARNING one two",
+        "└── ● mail  RUNNING  0.00 s  std.noop",
+        "      a3 (item 1) log: 09:00:00 WARNING one two",
+    ]
 
 
 def test_child_executions_hang_below_their_task() -> None:

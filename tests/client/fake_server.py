@@ -94,12 +94,17 @@ class Stream:
 class FakeServer:
     """Plays one script per Work stream, and one list of responses per watch."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1:0") -> None:
+        self._address = address
         self.plays: list[Play] = []
         self.watches: list[list[executions.WatchExecutionResponse | grpc.StatusCode]] = []
         self.watch_requests: list[executions.WatchExecutionRequest] = []
         self.logs: list[list[executions.WatchEventsResponse | grpc.StatusCode]] = []
         self.log_requests: list[executions.WatchEventsRequest] = []
+        self.lines: list[list[executions.WatchActionLogsResponse | grpc.StatusCode]] = []
+        self.line_requests: list[executions.WatchActionLogsRequest] = []
+        #: Streams of lines stay open after the last response.
+        self.stays = False
         self.execution = executions.GetExecutionResponse()
         self.played = asyncio.Event()
         self.error: BaseException | None = None
@@ -125,12 +130,18 @@ class FakeServer:
             executions.WatchEventsRequest.FromString,
             executions.WatchEventsResponse.SerializeToString,
         )
+        lines = grpc.unary_stream_rpc_method_handler(
+            self.watch_action_logs,
+            executions.WatchActionLogsRequest.FromString,
+            executions.WatchActionLogsResponse.SerializeToString,
+        )
         services: dict[str, dict[str, Any]] = {"ActionCallback": {"Work": work_stream}}
-        services["ExecutionService"] = {"WatchExecution": watch, "WatchEvents": log, "GetExecution": get}
+        watches = {"WatchExecution": watch, "WatchEvents": log, "WatchActionLogs": lines}
+        services["ExecutionService"] = {**watches, "GetExecution": get}
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(f"tradewind.v1.{name}", items) for name, items in services.items()]
         )
-        port = self._server.add_insecure_port("127.0.0.1:0")
+        port = self._server.add_insecure_port(self._address)
         self.connection = Connection((f"127.0.0.1:{port}",))
         await self._server.start()
         return self
@@ -183,6 +194,20 @@ class FakeServer:
                 await context.abort(response, "as the test says")
             else:
                 yield response
+
+    async def watch_action_logs(
+        self, request: executions.WatchActionLogsRequest, context: Any
+    ) -> AsyncIterator[executions.WatchActionLogsResponse]:
+        """Send the next list of responses; a code breaks the stream."""
+        self.line_requests.append(request)
+        for response in self.lines.pop(0):
+            if isinstance(response, grpc.StatusCode):
+                await context.abort(response, "as the test says")
+            else:
+                yield response
+        if self.stays:
+            self.played.set()
+            await asyncio.Event().wait()
 
     async def get_execution(self, _: object, __: Any) -> executions.GetExecutionResponse:
         """Answer with the one execution."""

@@ -11,7 +11,7 @@ import pytest
 import tradewind
 from tests.client.fake_server import FakeServer
 from tradewind import aio, errors
-from tradewind.v1 import event_pb2, execution_pb2, task_pb2
+from tradewind.v1 import action_pb2, event_pb2, execution_pb2, task_pb2
 from tradewind.v1 import execution_service_pb2 as v1
 
 RUNNING = execution_pb2.Execution(id="e1", state=execution_pb2.EXECUTION_STATE_RUNNING, revision=1)
@@ -208,3 +208,41 @@ async def test_the_sync_client_follows_the_log_the_same_way() -> None:
 
         assert await asyncio.to_thread(take_two) == [1, 2]
         assert [request.cursor for request in server.log_requests] == ["", "c1"]
+
+
+# --- the logs of actions -------------------------------------------------------------------------
+
+
+def wrote(cursor: str, *texts: str) -> v1.WatchActionLogsResponse:
+    return v1.WatchActionLogsResponse(cursor=cursor, lines=[action_pb2.LogLine(message=text) for text in texts])
+
+
+async def test_lines_go_on_after_the_last_cursor_to_the_end() -> None:
+    """Over broken streams; a checkpoint is no line, and a stream that ends well is the end."""
+    async with FakeServer() as server, aio.Client(server.connection) as client:
+        server.lines = [
+            [wrote("c1", "a", "b"), wrote("c2"), grpc.StatusCode.UNAVAILABLE],
+            [grpc.StatusCode.UNAVAILABLE],
+            [wrote("c3", "c")],
+        ]
+        updates = [update async for update in client.watch_action_logs("e1", "a1", cursor="c0")]
+
+        assert [(update.cursor, [line.message for line in update.lines]) for update in updates] == [
+            ("c1", ["a", "b"]),
+            ("c3", ["c"]),
+        ]
+        assert [request.cursor for request in server.line_requests] == ["c0", "c2", "c2"]
+        assert {(request.execution_id, request.action_id) for request in server.line_requests} == {("e1", "a1")}
+
+
+async def test_the_sync_client_follows_lines_the_same_way() -> None:
+    """Over a broken stream, by the cursor, from the first line on."""
+    async with FakeServer() as server:
+        server.lines = [[wrote("c1", "a"), grpc.StatusCode.UNAVAILABLE], [wrote("c2", "b")]]
+
+        def take() -> list[str]:
+            with tradewind.Client(server.connection) as client:
+                return [line.message for update in client.watch_action_logs("e1") for line in update.lines]
+
+        assert await asyncio.to_thread(take) == ["a", "b"]
+        assert [request.cursor for request in server.line_requests] == ["", "c1"]

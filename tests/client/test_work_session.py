@@ -177,6 +177,30 @@ def test_lines_of_a_log_go_out_once_on_a_stream_and_again_on_the_next(session: W
     assert _logs(session, 31) == [(3, 4, "three")]
 
 
+def test_lines_do_not_wait_for_the_beat_of_all_actions(session: WorkSession) -> None:
+    """They go out within a second, in a beat of the actions alone that wrote them, once these are accepted."""
+    session.max_log_lines = 10
+    chatty = ActionContext(v1.Offer(), session.hold(v1.Offer(token=b"1"), 0))
+    session.hold(v1.Offer(token=b"2"), 0)
+    chatty.log("one")
+    assert _lines_at(session, 1) == []
+    assert _lines_at(session, 2) == [(b"1", ["one"])]
+    chatty.log("two")
+    chatty.log("three")
+    assert _lines_at(session, 2.5) == []
+    assert _lines_at(session, 3) == [(b"1", ["two", "three"])]
+    assert _lines_at(session, 4) == []
+    # the beat of all comes when it is due, as ever
+    assert _lines_at(session, 10) == [(b"1", []), (b"2", [])]
+
+
+def _lines_at(session: WorkSession, now: float) -> list[tuple[bytes, list[str]]]:
+    """Return token and lines of the beats that go out at a moment."""
+    session.tick(now)
+    beats = [action for request in session.outgoing(now) for action in request.beat.actions]
+    return [(action.token, [line.message for line in action.logs]) for action in beats]
+
+
 def _logs(session: WorkSession, now: float) -> list[tuple[int, int, str]]:
     """Return number, level and text of the lines that go out at a moment."""
     said: list[v1.ActionBeat | v1.ActionResult] = []

@@ -21,6 +21,8 @@ class Wire:
         self._writers: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._flows.set()
+        self._flows_back = asyncio.Event()
+        self._flows_back.set()
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -40,8 +42,8 @@ class Wire:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", self._target)
             with self._connected(writer), self._connected(onward_writer):
-                there = asyncio.create_task(self._pump(reader, onward_writer))
-                back = asyncio.create_task(self._pump(onward_reader, writer))
+                there = asyncio.create_task(self._pump(reader, onward_writer, self._flows))
+                back = asyncio.create_task(self._pump(onward_reader, writer, self._flows_back))
                 await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
                 there.cancel()
                 back.cancel()
@@ -56,17 +58,22 @@ class Wire:
             self._writers.discard(writer)
             writer.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
                 # whoever sent this has been told by its own kernel that it arrived
-                await self._flows.wait()
+                await flows.wait()
                 writer.write(data)
                 await writer.drain()
 
     def hold(self) -> None:
         """Swallow everything, in both directions, while the connections stay open."""
         self._wires.call(self._flows.clear)
+        self._wires.call(self._flows_back.clear)
+
+    def hold_replies(self) -> None:
+        """Swallow what comes back, while what is sent arrives."""
+        self._wires.call(self._flows_back.clear)
 
     def cut(self) -> int:
         """Reset all connections; new ones work. Return how many there were."""
@@ -82,6 +89,7 @@ class Wire:
         for writer in list(self._writers):
             writer.transport.abort()
         self._flows.set()
+        self._flows_back.set()
 
 
 class Wires:

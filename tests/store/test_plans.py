@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tradewind_server.store import log, parked, reads, subscriptions
+from tradewind_server.store import action_logs, log, parked, reads, subscriptions
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import Term
 from tradewind_server.store.unit_of_work import Writer
@@ -71,6 +71,16 @@ def test_log_is_read_by_index_from_any_place(database: Database) -> None:
         newest = _plan(connection, lambda: log.newest(database, connection, "default"))
         assert "USING INDEX events_log (namespace=? AND xid<?)" in newest
         assert "TEMP B-TREE" not in newest
+
+
+def test_logs_of_actions_are_followed_by_index(database: Database) -> None:
+    """However many lines an execution has, only those after the place are read."""
+    with database.reading() as (connection, _):
+        place = action_logs.Place(7, 1, 1, 9)
+        plan = _plan(connection, lambda: action_logs.lines(connection, "e", 0, place, 9, 10))
+
+    assert "USING INDEX action_logs_in_order (execution_id=? AND (xid,action_id,epoch,number)>(?,?,?,?)" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_webhooks_find_what_is_due_and_how_far_they_are_by_index(database: Database) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from tradewind_server.store import schema
+from tradewind_server.store import action_logs, database, schema
 from tradewind_server.store.database import Database, DatabaseInUse
 
 
@@ -22,6 +25,32 @@ def test_migrations_make_the_schema(database_url: str) -> None:
     finally:
         database.close()
     assert differences == []
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_lines_from_before_they_had_an_order_come_first(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Those of a server of version 0.1.0 are kept, and followed from the beginning on by action and number."""
+    url = f"{tmp_path}/a.db" if kind == "sqlite" else request.getfixturevalue("postgres").create("before_0002")
+    driver = f"sqlite:///{url}" if kind == "sqlite" else url.replace("postgresql:", "postgresql+psycopg:")
+    engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for number in (2, 1):
+            connection.exec_driver_sql(f"INSERT INTO action_logs VALUES ('e', 1, 1, {number}, 1, 7, 2, 'text')")
+    engine.dispose()
+
+    opened = Database(url)
+    try:
+        with opened.reading() as (connection, _):
+            found = action_logs.read(opened, connection, "e", 0, action_logs.Place(), 10)
+    finally:
+        opened.close()
+    assert [(row.xid, row.number, row.message) for row in found.rows] == [(0, 1, "text"), (0, 2, "text")]
 
 
 def test_second_server_on_a_file_is_refused(tmp_path: Path) -> None:

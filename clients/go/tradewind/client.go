@@ -20,17 +20,19 @@ import (
 // carries a request id, so a repeat never happens twice. Errors are an [*Error], or [ErrNotCarried] for a value that
 // JSON cannot carry.
 type Client struct {
-	options      Options
-	connection   *grpc.ClientConn
-	clock        clock
-	callback     tradewindv1.ActionCallbackClient
-	limits       tradewindv1.ActionLimitServiceClient
-	definitions  tradewindv1.DefinitionServiceClient
-	environments tradewindv1.EnvironmentServiceClient
-	executions   tradewindv1.ExecutionServiceClient
-	retention    tradewindv1.RetentionServiceClient
-	server       tradewindv1.ServerServiceClient
-	workers      tradewindv1.WorkerServiceClient
+	options       Options
+	connection    *grpc.ClientConn
+	clock         clock
+	callback      tradewindv1.ActionCallbackClient
+	notifications tradewindv1.NotificationServiceClient
+	people        tradewindv1.HumanTaskServiceClient
+	limits        tradewindv1.ActionLimitServiceClient
+	definitions   tradewindv1.DefinitionServiceClient
+	environments  tradewindv1.EnvironmentServiceClient
+	executions    tradewindv1.ExecutionServiceClient
+	retention     tradewindv1.RetentionServiceClient
+	server        tradewindv1.ServerServiceClient
+	workers       tradewindv1.WorkerServiceClient
 }
 
 // Connect makes a client. Nothing is sent yet, so it fails only if the options make no sense.
@@ -41,17 +43,19 @@ func Connect(options Options) (*Client, error) {
 		return nil, fmt.Errorf("tradewind: connect: %w", err)
 	}
 	return &Client{
-		options:      options,
-		connection:   connection,
-		clock:        systemClock{},
-		callback:     tradewindv1.NewActionCallbackClient(connection),
-		limits:       tradewindv1.NewActionLimitServiceClient(connection),
-		definitions:  tradewindv1.NewDefinitionServiceClient(connection),
-		environments: tradewindv1.NewEnvironmentServiceClient(connection),
-		executions:   tradewindv1.NewExecutionServiceClient(connection),
-		retention:    tradewindv1.NewRetentionServiceClient(connection),
-		server:       tradewindv1.NewServerServiceClient(connection),
-		workers:      tradewindv1.NewWorkerServiceClient(connection),
+		options:       options,
+		connection:    connection,
+		clock:         systemClock{},
+		callback:      tradewindv1.NewActionCallbackClient(connection),
+		notifications: tradewindv1.NewNotificationServiceClient(connection),
+		people:        tradewindv1.NewHumanTaskServiceClient(connection),
+		limits:        tradewindv1.NewActionLimitServiceClient(connection),
+		definitions:   tradewindv1.NewDefinitionServiceClient(connection),
+		environments:  tradewindv1.NewEnvironmentServiceClient(connection),
+		executions:    tradewindv1.NewExecutionServiceClient(connection),
+		retention:     tradewindv1.NewRetentionServiceClient(connection),
+		server:        tradewindv1.NewServerServiceClient(connection),
+		workers:       tradewindv1.NewWorkerServiceClient(connection),
 	}, nil
 }
 
@@ -99,15 +103,15 @@ func sendWithin[Request, Response proto.Message](
 		}
 		err = fromRPC(err)
 		delay, again := delays.before(err)
-		if !again || c.clock.Now().Add(delay).After(giveUp) || wait(ctx, c.clock, delay) != nil {
+		if !again || c.clock.Now().Add(delay).After(giveUp) || c.pause(ctx, delay) != nil {
 			var nothing Response
 			return nothing, err
 		}
 	}
 }
 
-// pause waits before a stream is opened again: for a delay, but no longer than until a connection that was broken is there
-// again. A server that is there and wants no streams gets the whole delay.
+// pause waits before something is sent again: for a delay, but no longer than until a connection that was broken is there
+// again. A server that is there and wants nothing now gets the whole delay.
 func (c *Client) pause(ctx context.Context, delay time.Duration) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,6 +45,11 @@ type Options struct {
 
 	// Token is a bearer token sent with each call; "" is none.
 	Token string
+
+	// User says who calls, and Groups of which groups he is, to a server that asks for no token; one that does knows it
+	// from that.
+	User   string
+	Groups []string
 
 	// Namespace is the tenant of all calls; "" is [DefaultNamespace].
 	Namespace string
@@ -114,13 +121,16 @@ const serviceConfig = `{
     "name": [
       {"service": "tradewind.v1.ActionCallback", "method": "Work"},
       {"service": "tradewind.v1.ExecutionService", "method": "WatchExecution"},
-      {"service": "tradewind.v1.ExecutionService", "method": "WatchEvents"}
+      {"service": "tradewind.v1.ExecutionService", "method": "WatchEvents"},
+      {"service": "tradewind.v1.ExecutionService", "method": "WatchActionLogs"},
+      {"service": "tradewind.v1.HumanTaskService", "method": "WatchHumanTasks"}
     ]
   }, {
     "name": [
       {"service": "tradewind.v1.ActionCallback"},
       {"service": "tradewind.v1.DefinitionService"},
       {"service": "tradewind.v1.EnvironmentService"},
+      {"service": "tradewind.v1.HumanTaskService"},
       {"service": "tradewind.v1.NotificationService"},
       {"service": "tradewind.v1.RetentionService"},
       {"service": "tradewind.v1.WorkerService"},
@@ -188,10 +198,14 @@ func (o Options) stream(ctx context.Context, about *grpc.StreamDesc, connection 
 	return next(o.outgoing(ctx), about, connection, method, options...)
 }
 
-// outgoing adds what goes with each call: the token, and the trace that the caller is in.
+// outgoing adds what goes with each call: the token, who calls, and the trace that the caller is in.
 func (o Options) outgoing(ctx context.Context) context.Context {
 	if o.Token != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+o.Token)
+	}
+	if o.User != "" {
+		groups := strings.Join(each(o.Groups, url.PathEscape), ",")
+		ctx = metadata.AppendToOutgoingContext(ctx, "x-tradewind-user", url.PathEscape(o.User), "x-tradewind-groups", groups)
 	}
 	if trace := Traceparent(ctx); trace != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", trace)

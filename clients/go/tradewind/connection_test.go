@@ -37,6 +37,7 @@ func listenOn(t *testing.T, on string, server *fakeServer, options ...grpc.Serve
 	}
 	played := grpc.NewServer(options...)
 	tradewindv1.RegisterExecutionServiceServer(played, server)
+	tradewindv1.RegisterHumanTaskServiceServer(played, server)
 	go func() { _ = played.Serve(listener) }() // ends with Stop
 	t.Cleanup(played.Stop)
 	return listener.Addr().String(), played.Stop
@@ -86,6 +87,23 @@ func TestAServerThatIsBackIsNoticed(t *testing.T) {
 	}
 	listenOn(t, address, &fakeServer{})
 	within(t, "the connection", again)
+}
+
+func TestACallIsMadeAgainAsSoonAsTheServerIsBack(t *testing.T) {
+	address, stop := listen(t, &fakeServer{})
+	client := connect(t, Options{Addresses: []string{address}})
+	clock := newHandClock() // which nobody moves: a delay that is not cut short never ends
+	client.clock = clock
+	stop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := client.Start(context.Background(), Start{Workflow: "w"})
+		ended <- err
+	}()
+	clock.untilAsked(t, func(time.Duration) bool { return true })
+	listenOn(t, address, &fakeServer{})
+
+	equal(t, "error", within(t, "the answer", ended), nil)
 }
 
 func TestMutualTLSFromFiles(t *testing.T) {

@@ -251,16 +251,6 @@ func (c *Client) Actions(ctx context.Context, executionID, filter string) iter.S
 	})
 }
 
-// ActionLogs lists what workers wrote about an action or, for the id "", about all of the execution.
-func (c *Client) ActionLogs(ctx context.Context, executionID, actionID string) iter.Seq2[*tradewindv1.LogLine, error] {
-	return pages(func(token string) ([]*tradewindv1.LogLine, string, error) {
-		response, err := send(ctx, c, c.executions.ListActionLogs, &tradewindv1.ListActionLogsRequest{
-			Namespace: c.options.Namespace, ExecutionId: executionID, ActionId: actionID, PageToken: token,
-		})
-		return response.GetLines(), response.GetNextPageToken(), err
-	})
-}
-
 // History lists what has happened so far, after a revision (0: from the first).
 func (c *Client) History(ctx context.Context, executionID string, afterRevision int64) iter.Seq2[*Event, error] {
 	return pages(func(token string) ([]*Event, string, error) {

@@ -123,6 +123,8 @@ type fakeServer struct {
 	tradewindv1.UnimplementedActionLimitServiceServer
 	tradewindv1.UnimplementedActionCallbackServer
 	tradewindv1.UnimplementedExecutionServiceServer
+	tradewindv1.UnimplementedHumanTaskServiceServer
+	tradewindv1.UnimplementedNotificationServiceServer
 
 	plays chan func(*stage) // one for each Work stream
 
@@ -131,10 +133,14 @@ type fakeServer struct {
 	asked     []*tradewindv1.WatchExecutionRequest
 	logs      [][]any // the same for each watch of the namespace
 	logAsked  []*tradewindv1.WatchEventsRequest
+	lines     [][]any // the same for each watch of the logs of actions
+	lineAsked []*tradewindv1.WatchActionLogsRequest
 	starts    []*tradewindv1.StartExecutionRequest
 	answers   []error // to starts; then they succeed
 	execution *tradewindv1.Execution
 	metadata  metadata.MD
+	inboxes   [][]any // the same for each watch of human tasks
+	submitted *tradewindv1.SubmitHumanTasksRequest
 	drained   *tradewindv1.DrainWorkerRequest
 	limit     *tradewindv1.ActionLimit
 }
@@ -157,6 +163,17 @@ func (s *fakeServer) WatchEvents(
 	s.logAsked = append(s.logAsked, request)
 	script := s.logs[0]
 	s.logs = s.logs[1:]
+	s.mutex.Unlock()
+	return play(stream, script)
+}
+
+func (s *fakeServer) WatchActionLogs(
+	request *tradewindv1.WatchActionLogsRequest, stream grpc.ServerStreamingServer[tradewindv1.WatchActionLogsResponse],
+) error {
+	s.mutex.Lock()
+	s.lineAsked = append(s.lineAsked, request)
+	script := s.lines[0]
+	s.lines = s.lines[1:]
 	s.mutex.Unlock()
 	return play(stream, script)
 }
@@ -309,6 +326,8 @@ func serve(t *testing.T, server *fakeServer, clock clock) *Client {
 	played := grpc.NewServer()
 	tradewindv1.RegisterActionCallbackServer(played, server)
 	tradewindv1.RegisterExecutionServiceServer(played, server)
+	tradewindv1.RegisterHumanTaskServiceServer(played, server)
+	tradewindv1.RegisterNotificationServiceServer(played, server)
 	tradewindv1.RegisterWorkerServiceServer(played, server)
 	tradewindv1.RegisterActionLimitServiceServer(played, server)
 	go func() { _ = played.Serve(listener) }() // ends with Stop

@@ -16,6 +16,8 @@ const (
 	maxMessageBytes = 3 << 20
 	// Most lines of one log in one beat or result: 400 KiB, as lines are cut.
 	maxLines = 100
+	// Lines wait this long at most for others to go with: somebody may follow them.
+	linesInterval = time.Second
 	// How often a result over which the server broke is sent again: after 2, 4, 8, 16 and 32 seconds.
 	maxFaults = 5
 )
@@ -34,6 +36,8 @@ type held struct {
 	logs     []*tradewindv1.LogLine
 	saidLogs int // how many of them have gone out on this stream
 }
+
+func (h *held) hasLogs() bool { return h.saidLogs < len(h.logs) }
 
 // takeLogs takes out lines of the log to send.
 func (h *held) takeLogs() []*tradewindv1.LogLine {
@@ -58,7 +62,8 @@ type pending struct {
 //   - An offer is accepted only if its result has not come within two fifths of the delivery lease.
 //   - A result stays until its receipt has come, and is sent again on the next stream: the server knows it then.
 //   - Every accepted action at work is listed in each beat, and everything in hand in each Hello.
-//   - Lines of an action's log go out with its beats and its result, and again on the next stream, with the same numbers.
+//   - Lines of an action's log go out within about a second, in a beat of those actions alone that wrote some, with its
+//     other beats and its result, and again on the next stream, with the same numbers.
 //   - Progress and checkpoints that went out on a stream that broke go out again: nothing confirms a beat.
 //
 // It is not safe for many goroutines.
@@ -77,8 +82,9 @@ type session struct {
 	window, done, granted, inHandAtStart int
 	maxLogLines                          int // that the server keeps of the log of an action
 	beatInterval, deliveryLease          time.Duration
-	nextBeat                             time.Time
+	nextBeat, nextLook                   time.Time // nextLook: when to look for lines of logs
 	isDraining, saysDrain, isWelcome     bool
+	saysLines                            bool // without waiting for the beat of all
 }
 
 func newSession(hello *tradewindv1.Hello, capacity int) *session {
@@ -306,7 +312,13 @@ func (s *session) tick(now time.Time) bool {
 			s.queue(token)
 		}
 	}
-	return len(s.accepts) > 0 || len(s.unsent) > 0 || !now.Before(s.nextBeat)
+	if !now.Before(s.nextLook) { // not at each message: there may be thousands in hand
+		s.nextLook = now.Add(linesInterval)
+		for _, action := range s.inHand {
+			s.saysLines = s.saysLines || action.accepted && action.hasLogs()
+		}
+	}
+	return len(s.accepts) > 0 || len(s.unsent) > 0 || s.saysLines || !now.Before(s.nextBeat)
 }
 
 // --- what goes out
@@ -335,8 +347,11 @@ func (s *session) outgoing(now time.Time) []*tradewindv1.WorkRequest {
 	s.releases = nil
 	if !now.Before(s.nextBeat) {
 		s.nextBeat = now.Add(s.beatInterval)
-		out = append(out, s.outgoingBeats()...)
+		out = append(out, s.outgoingBeats(func(h *held) bool { return h.accepted })...)
+	} else if s.saysLines {
+		out = append(out, s.outgoingBeats(func(h *held) bool { return h.accepted && h.hasLogs() })...)
 	}
+	s.saysLines = false
 	return out
 }
 
@@ -366,11 +381,12 @@ func (s *session) outgoingCredits() []*tradewindv1.WorkRequest {
 	return []*tradewindv1.WorkRequest{{Message: credits}}
 }
 
-func (s *session) outgoingBeats() []*tradewindv1.WorkRequest {
+// outgoingBeats makes a beat of those in hand that are wanted.
+func (s *session) outgoingBeats(isWanted func(*held) bool) []*tradewindv1.WorkRequest {
 	var beats []*tradewindv1.ActionBeat
 	for _, token := range s.order {
 		action := s.inHand[token]
-		if action == nil || !action.accepted {
+		if action == nil || !isWanted(action) {
 			continue
 		}
 		beat := &tradewindv1.ActionBeat{Token: []byte(token)}

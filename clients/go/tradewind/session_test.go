@@ -308,6 +308,34 @@ func TestLinesOfALogGoOutOnceOnAStreamAndAgainOnTheNext(t *testing.T) {
 	}
 }
 
+func TestLinesDoNotWaitForTheBeatOfAllActions(t *testing.T) {
+	s := opened()
+	s.maxLogLines = 10
+	for _, token := range []string{"a", "b"} {
+		s.hold(&tradewindv1.Offer{Token: []byte(token)}, at(0))
+	}
+	write := func(message string) { s.write("a", &tradewindv1.LogLine{Message: message}) }
+	said := func(now float64) string {
+		s.tick(at(now))
+		var found []string
+		for _, request := range s.outgoing(at(now)) {
+			for _, beat := range request.GetBeat().GetActions() {
+				found = append(found, fmt.Sprint(string(beat.GetToken()), len(beat.GetLogs())))
+			}
+		}
+		return strings.Join(found, " ")
+	}
+	write("one")
+	equal(t, "not accepted yet", said(1), "")
+	equal(t, "accepted", said(2), "a1")
+	write("two")
+	write("three")
+	equal(t, "too early", said(2.5), "")
+	equal(t, "a second later", said(3), "a2")
+	equal(t, "nothing", said(4), "")
+	equal(t, "the beat of all", said(10), "a0 b0")
+}
+
 // lines takes what goes out, as the lines of logs in it.
 func lines(s *session, now float64) string {
 	var found []string

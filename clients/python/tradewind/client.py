@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from tradewind.calls import Call, Source, StartOptions
 from tradewind.connection import DEFAULT_ADDRESS, Connection, Tls
 from tradewind.models import (
     Action,
+    ActionLogUpdate,
     DeadLetter,
     Definition,
     Deployment,
@@ -40,22 +42,11 @@ from tradewind.models import (
 from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import People
+from tradewind.reconnecting import pause_sync
 from tradewind.retry import Backoff, delay_before_retry
+from tradewind.stubs import stubs
 from tradewind.subscribing import Consumption, SubscriptionOptions
-from tradewind.v1 import (
-    action_callback_pb2_grpc,
-    action_limit_service_pb2_grpc,
-    definition_service_pb2_grpc,
-    environment_service_pb2_grpc,
-    execution_service_pb2_grpc,
-    human_task_service_pb2_grpc,
-    notification_service_pb2_grpc,
-    retention_service_pb2_grpc,
-    server_service_pb2_grpc,
-    subscription_service_pb2_grpc,
-    worker_service_pb2_grpc,
-)
-from tradewind.watching import Export, Following, GapFound, LogOptions, LogWatch, Watch
+from tradewind.watching import ActionLogWatch, Export, Following, GapFound, LogOptions, LogWatch, Watch
 
 T = TypeVar("T")
 
@@ -98,20 +89,8 @@ class Client:
     def __init__(self, connection: Connection | None = None, channel: grpc.Channel | None = None) -> None:
         self.connection = connection or Connection()
         self._channel = channel or _open(self.connection)
-        self._stubs: dict[str, Any] = {
-            "ActionCallback": action_callback_pb2_grpc.ActionCallbackStub(self._channel),
-            "ActionLimitService": action_limit_service_pb2_grpc.ActionLimitServiceStub(self._channel),
-            "DefinitionService": definition_service_pb2_grpc.DefinitionServiceStub(self._channel),
-            "EnvironmentService": environment_service_pb2_grpc.EnvironmentServiceStub(self._channel),
-            "ExecutionService": execution_service_pb2_grpc.ExecutionServiceStub(self._channel),
-            "HumanTaskService": human_task_service_pb2_grpc.HumanTaskServiceStub(self._channel),
-            "NotificationService": notification_service_pb2_grpc.NotificationServiceStub(self._channel),
-            "RetentionService": retention_service_pb2_grpc.RetentionServiceStub(self._channel),
-            "ServerService": server_service_pb2_grpc.ServerServiceStub(self._channel),
-            "SubscriptionService": subscription_service_pb2_grpc.SubscriptionServiceStub(self._channel),
-            "WorkerService": worker_service_pb2_grpc.WorkerServiceStub(self._channel),
-        }
-        self._sleep: Callable[[float], None] = time.sleep
+        self._stubs = stubs(self._channel)
+        self._sleep: Callable[[float], None] = functools.partial(pause_sync, self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -346,6 +325,15 @@ class Client:
     def action_logs(self, execution_id: str, action_id: str = "") -> Iterator[LogLine]:
         """List what workers wrote about an action or, without its id, about all of the execution."""
         return self._pages(lambda token: calls.action_logs(self.namespace, execution_id, action_id, PAGE, token))
+
+    def watch_action_logs(
+        self, execution_id: str, action_id: str = "", *, cursor: str = ""
+    ) -> Iterator[ActionLogUpdate]:
+        """Follow what workers write about an action, or about all of the execution, to its end, each line once.
+
+        It begins with the first line, or after *cursor*, and goes on over restarts of the server.
+        """
+        return self._follow(ActionLogWatch(self.namespace, execution_id, action_id, cursor), None)
 
     def history(self, execution_id: str, *, after_revision: int = 0) -> Iterator[Event]:
         """List what happened so far."""

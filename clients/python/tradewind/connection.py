@@ -95,8 +95,12 @@ class Connection:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.service_config", json.dumps(config)),
+            # A server that is back is found within a second or so, and calls and streams wait for that connection
+            # (`reconnecting.py`); an offer in hand for a server that was away lapses after 5 s.
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 5_000),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
+            # One attempt to connect, where nobody answers at all; gRPC's own 20 s would outlast most restarts.
+            ("grpc.min_reconnect_backoff_ms", 5_000),
         ]
         if len(self.addresses) > 1:
             name = self.addresses[0].rsplit(":", 1)[0]

@@ -250,6 +250,8 @@ class Action:
     progress: str
     #: What its worker stored last for the next attempt; None if nothing, and once it has ended.
     checkpoint: values.Value
+    #: The newest line of its log; None if there is none, and once it has ended.
+    last_log: LogLine | None
     proto: action_pb2.Action = field(repr=False, compare=False)
 
     @classmethod
@@ -273,6 +275,7 @@ class Action:
             moment(proto, "finished_at"),
             proto.progress_message,
             _value(proto, "checkpoint"),
+            LogLine.read(proto.last_log) if proto.HasField("last_log") else None,
             proto,
         )
 
@@ -356,6 +359,15 @@ class LogUpdate:
     #: How long ago something happened that the server may not send yet, seconds, and what holds it back.
     lag: float = 0.0
     held_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionLogUpdate:
+    """What workers wrote about actions."""
+
+    #: Where to resume after these lines.
+    cursor: str
+    lines: tuple[LogLine, ...]
 
 
 @dataclass(frozen=True, slots=True)

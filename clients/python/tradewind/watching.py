@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypedDict, TypeVar
 
-from tradewind.models import Action, Event, Execution, Exported, LogUpdate, Snapshot, Task, Update
+from tradewind.models import (
+    Action,
+    ActionLogUpdate,
+    Event,
+    Execution,
+    Exported,
+    LogLine,
+    LogUpdate,
+    Snapshot,
+    Task,
+    Update,
+)
 from tradewind.v1 import event_pb2, execution_service_pb2
 
 T_co = TypeVar("T_co", covariant=True)
@@ -166,6 +177,35 @@ class LogWatch:
         if shown and event.revision >= shown:
             del self._shown[event.execution_id]
         return event.revision > shown
+
+
+class ActionLogWatch:
+    """The position of one who follows the logs of an execution's actions.
+
+    Attributes:
+        cursor: where to resume; "" before the first line.
+    """
+
+    service = "ExecutionService"
+    method = "WatchActionLogs"
+    #: A stream that ends well has sent everything, and nothing follows.
+    ends = True
+
+    def __init__(self, namespace: str, execution_id: str, action_id: str, cursor: str) -> None:
+        self._request = execution_service_pb2.WatchActionLogsRequest(
+            namespace=namespace, execution_id=execution_id, action_id=action_id
+        )
+        self.cursor = cursor
+
+    def request(self) -> execution_service_pb2.WatchActionLogsRequest:
+        """Build the request that continues exactly after what was passed on."""
+        self._request.cursor = self.cursor
+        return self._request
+
+    def receive(self, response: execution_service_pb2.WatchActionLogsResponse) -> ActionLogUpdate | None:
+        """Take one response; return what is new in it, or None."""
+        self.cursor = response.cursor
+        return ActionLogUpdate(response.cursor, tuple(map(LogLine.read, response.lines))) if response.lines else None
 
 
 class Export:

@@ -26,6 +26,8 @@ from tradewind.v1 import action_pb2, failure_pb2, payload_pb2
 MAX_ITEMS, MAX_BYTES = 1000, 3 * 1024 * 1024
 #: Most lines of one log in one beat or result: 400 KiB, as lines are cut.
 MAX_LINES = 100
+#: Lines wait this long at most for others to go with, seconds: somebody may follow them.
+LINES_INTERVAL = 1.0
 
 Item = TypeVar("Item", v1.ActionResult, v1.ActionBeat)
 
@@ -53,6 +55,11 @@ class Held:
     max_log_lines: int = 0
     logs: list[action_pb2.LogLine] = field(default_factory=list)
     said_logs: int = 0
+
+    @property
+    def has_unsaid_logs(self) -> bool:
+        """Whether there are lines of the log to send."""
+        return self.said_logs < len(self.logs)
 
     def unsaid_logs(self) -> list[action_pb2.LogLine]:
         """Take out lines of the log to send."""
@@ -83,7 +90,8 @@ class WorkSession:
         self._window = capacity
         self._done = self._granted = self._in_hand_at_start = 0
         self._beat_interval, self._delivery_lease = 10.0, 5.0
-        self._next_beat = 0.0
+        self._next_beat = self._next_look = 0.0
+        self._says_lines = False
         self._says_drain = False
         self.draining = False
         self.welcomed = False
@@ -230,7 +238,11 @@ class WorkSession:
         if due:
             self._retries = [retry for retry in self._retries if retry[0] > now]
             self._unsent.extend(self._results[token] for token in due if token in self._results)
-        return bool(self._accepts or due) or now >= self._next_beat
+        if now >= self._next_look:
+            # not at each message: there may be thousands in hand
+            self._next_look = now + LINES_INTERVAL
+            self._says_lines = any(held.accepted and held.has_unsaid_logs for held in self._held.values())
+        return bool(self._accepts or due) or self._says_lines or now >= self._next_beat
 
     # --- what goes out
 
@@ -252,7 +264,10 @@ class WorkSession:
             yield v1.WorkRequest(refuse=v1.Refuse(releases=releases))
         if now >= self._next_beat:
             self._next_beat = now + self._beat_interval
-            yield from self._beats()
+            yield from self._beats(held for held in self._held.values() if held.accepted)
+        elif self._says_lines:
+            yield from self._beats(held for held in self._held.values() if held.accepted and held.has_unsaid_logs)
+        self._says_lines = False
 
     def _credits(self) -> Iterator[v1.WorkRequest]:
         if self.draining:
@@ -263,8 +278,8 @@ class WorkSession:
             self._granted = granted
             yield v1.WorkRequest(credits=v1.Credits(granted=granted))
 
-    def _beats(self) -> Iterator[v1.WorkRequest]:
-        beats = deque(_beat(token, held) for token, held in self._held.items() if held.accepted)
+    def _beats(self, some: Iterable[Held]) -> Iterator[v1.WorkRequest]:
+        beats = deque(map(_beat, some))
         while beats:
             yield v1.WorkRequest(beat=v1.Beat(actions=_batch(beats)))
 
@@ -280,8 +295,8 @@ def _refused(token: bytes, refusal: failure_pb2.Refusal) -> v1.ActionResult:
     return v1.ActionResult(token=token, failure=failure)
 
 
-def _beat(token: bytes, held: Held) -> v1.ActionBeat:
-    beat = v1.ActionBeat(token=token, progress_message=held.progress, checkpoint=held.checkpoint)
+def _beat(held: Held) -> v1.ActionBeat:
+    beat = v1.ActionBeat(token=held.offer.token, progress_message=held.progress, checkpoint=held.checkpoint)
     beat.logs.extend(held.unsaid_logs())
     held.said_progress = held.progress or held.said_progress
     held.said_checkpoint = held.said_checkpoint if held.checkpoint is None else held.checkpoint

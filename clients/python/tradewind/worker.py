@@ -37,6 +37,7 @@ from tradewind.actions import (
     succeeded,
 )
 from tradewind.connection import Connection
+from tradewind.reconnecting import pause
 from tradewind.retry import Backoff
 from tradewind.tracing import traced
 from tradewind.v1 import action_callback_pb2 as v1
@@ -260,7 +261,7 @@ class _Run:
                 log.warning("the stream broke, next try in %.1f s: %s", delay, error.message)
             self._session.lose()
             self._end_if_idle()
-            await asyncio.sleep(delay)
+            await pause(channel, delay)
 
     async def _stream(self, stream: Stream) -> None:
         await stream.write(self._session.open())

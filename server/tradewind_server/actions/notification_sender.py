@@ -18,7 +18,7 @@ from tradewind_server.actions.files import Files
 from tradewind_server.actions.notification_channels import Channel, EmailChannel, SmsChannel, WebhookChannel
 from tradewind_server.actions.notification_texts import Letter, filled
 from tradewind_server.actions.outcome import ActionError
-from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender, with_secrets
+from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender, trace_header, with_secrets
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import Ids
 from tradewind_server.lang.values import ValueProblem, decode, encode
@@ -114,7 +114,7 @@ class NotificationSender:
             "short": letter.short,
         }
         headers = {name: with_secrets(self._secrets, value) for name, value in channel.headers.items()}
-        headers["Idempotency-Key"] = letter.id
+        headers |= {"Idempotency-Key": letter.id, **trace_header(letter.trace, headers)}
         try:
             body: aiohttp.FormData | bytes
             if channel.form is not None:
@@ -160,7 +160,8 @@ class NotificationSender:
         )
         body = {**letter.fields, "subject": letter.subject, "text": letter.text}
         try:
-            await self._hooks[self._may_go_anywhere(channel)].post(hook, letter.id, "application/json", encode(body))
+            sender = self._hooks[self._may_go_anywhere(channel)]
+            await sender.post(hook, letter.id, "application/json", encode(body), letter.trace)
         except NotDelivered as problem:
             raise NotSent(str(problem), retryable=not problem.is_gone, retry_after=problem.retry_after) from None
         return ""

@@ -45,6 +45,8 @@ class Letter:
     subject: str
     text: str
     short: str
+    #: W3C traceparent of what it is about, or "".
+    trace: str = ""
 
 
 _ABOUT = "Task: {title}\nDue: {due}\nProcess: {workflow}\nStarted by: {started_by}\n{link}"
@@ -76,13 +78,13 @@ DEFAULTS: Mapping[str, Texts] = {
 }
 
 
-def written(texts: Texts, id_: str, fields: Mapping[str, object], link: str) -> Letter:
-    """Return a notification in words; *link* is a template, too."""
+def written(texts: Texts, id_: str, fields: Mapping[str, object], link: str, trace: str = "") -> Letter:
+    """Return a notification in words; *link* is a template, too, and *trace* goes along as it is."""
     said = {name: "" for name in FIELDS} | {name: str(value) for name, value in fields.items()} | {"id": id_}
     if said["human_task"]:
         said["link"] = filled(link, said)
     subject = " ".join(filled(texts.subject, said).split())[:_MOST_SUBJECT]
-    return Letter(id_, said, subject, _lines(texts.text, said), " ".join(_lines(texts.short, said).split()))
+    return Letter(id_, said, subject, _lines(texts.text, said), " ".join(_lines(texts.short, said).split()), trace)
 
 
 def _lines(template: str, fields: Mapping[str, str]) -> str:

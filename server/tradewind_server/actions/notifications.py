@@ -154,7 +154,8 @@ class Notifications:
             # it leaves the house: whoever may see more looks at the human task itself
             fields = masks[row.execution_id].value(fields)
         fields |= {"kind": row.kind, "to": row.recipient.partition(":")[2]}
-        return written(self._setup.templates[row.kind], row.id, fields, self._setup.link), request.channels
+        letter = written(self._setup.templates[row.kind], row.id, fields, self._setup.link, stored.trace)
+        return letter, request.channels
 
     async def _attempt(
         self, row: Notification, name: str, address: str, letter: Letter, *, is_last: bool

@@ -3,7 +3,8 @@
 Only the status of the answer counts. Its body is not read: nobody would use it, and it may be long or never end.
 
 Source: CloudEvents 1.0, JSON format in structured mode; Standard Webhooks (webhook-id, webhook-timestamp,
-webhook-signature: v1 and the base64 of HMAC-SHA256 over id, timestamp and body with dots between).
+webhook-signature: v1 and the base64 of HMAC-SHA256 over id, timestamp and body with dots between); W3C Trace Context
+(the header traceparent), and CloudEvents' extension for it (the attribute of that name).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import email.utils
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -34,6 +36,8 @@ _CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 _MOST_RETRY_SECONDS = 3600.0
 _SECRET = re.compile(r"secret\('([A-Za-z0-9_.-]{1,64})'\)")
 _KEY_PREFIX = "whsec_"
+#: Header, and attribute of a CloudEvent.
+TRACE = "traceparent"
 
 
 class NotDelivered(Exception):
@@ -65,16 +69,16 @@ class WebhookSender:
         Raises:
             NotDelivered: the receiver did not answer with 2xx in time.
         """
-        await self.post(webhook, event_id(event), _CONTENT_TYPE, cloud_event(event))
+        await self.post(webhook, event_id(event), _CONTENT_TYPE, cloud_event(event), event.trace)
 
-    async def post(self, webhook: Webhook, id_: str, content_type: str, body: bytes) -> None:
-        """Send *body*, once; *id_* stays the same however often it is sent.
+    async def post(self, webhook: Webhook, id_: str, content_type: str, body: bytes, trace: str) -> None:
+        """Send *body*, once; *id_* stays the same however often it is sent, *trace* is what it belongs to, or "".
 
         Raises:
             NotDelivered: the receiver did not answer with 2xx in time.
         """
         try:
-            headers = self._headers(webhook, id_, content_type, body)
+            headers = trace_header(trace, webhook.headers) | self._headers(webhook, id_, content_type, body)
             timeout = aiohttp.ClientTimeout(total=webhook.timeout_us / 1_000_000)
             async with self._opened().post(
                 webhook.url, data=body, headers=headers, timeout=timeout, allow_redirects=False
@@ -128,6 +132,11 @@ class WebhookSender:
             await self._session.close()
 
 
+def trace_header(trace: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the header that says of which trace a request is, if of any; one that an operator gave stays."""
+    return {TRACE: trace} if trace and TRACE not in map(str.lower, given) else {}
+
+
 def with_secrets(secrets: Secrets, text: str) -> str:
     """Return *text*, as an operator wrote it, with the secrets that it names.
 
@@ -178,6 +187,7 @@ def cloud_event(event: StoredEvent) -> bytes:
             "subject": event.execution_id,
             "time": _moment(from_microseconds(event.at)),
             "datacontenttype": "application/json",
+            **({TRACE: event.trace} if event.trace else {}),
             "data": {
                 "execution_id": event.execution_id,
                 "revision": event.revision,

@@ -1,4 +1,4 @@
-"""Places in the log as cursors: opaque, signed, and of one namespace."""
+"""Places in logs as cursors: opaque, signed, and of one namespace, or of one execution's actions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 
 from tradewind_server.api.pages import Pages
 from tradewind_server.errors import CursorInvalid, PageTokenInvalid
+from tradewind_server.store import action_logs
 from tradewind_server.store.log import Place
 
 
@@ -31,3 +32,20 @@ def place(pages: Pages, namespace: str, cursor: str) -> Place:
     except (PageTokenInvalid, ValueError):
         raise CursorInvalid(field="cursor") from None
     return Place(int(str(xid)), int(str(position)), str(id_), int(str(revision)), int(str(at)))
+
+
+def log_cursor(pages: Pages, of: tuple[str, int], place: action_logs.Place) -> str:
+    """Return the cursor of *place* in the logs of an execution and one of its actions, or all for 0."""
+    return pages.token(("action logs", *of), place)
+
+
+def log_place(pages: Pages, of: tuple[str, int], cursor: str) -> action_logs.Place:
+    """Return the place of *cursor*; the beginning for "".
+
+    Raises:
+        CursorInvalid: it is of another execution or action, or no cursor.
+    """
+    try:
+        return action_logs.Place(*(int(str(part)) for part in pages.position(("action logs", *of), cursor)))
+    except (PageTokenInvalid, ValueError):
+        raise CursorInvalid(field="cursor") from None

@@ -9,7 +9,16 @@ from typing import Any
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import execution_service_pb2_grpc as service
-from tradewind_server.api import convert, explain, export, log_watching, progress, views, watching
+from tradewind_server.api import (
+    action_log_watching,
+    convert,
+    explain,
+    export,
+    log_watching,
+    progress,
+    views,
+    watching,
+)
 from tradewind_server.api.caller import client, namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
@@ -21,7 +30,7 @@ from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import listing, reads
+from tradewind_server.store import action_logs, listing, reads
 from tradewind_server.store.filters import ACTION_FIELDS, EXECUTION_FIELDS, TASK_FIELDS, parse_filter
 
 _MOST_STARTS = 1000
@@ -38,6 +47,7 @@ class Executions(service.ExecutionServiceServicer):
         self._sight = Sight(runtime)
         self._watching = watching.Watching(runtime)
         self._log_watching = log_watching.LogWatching(runtime, pages)
+        self._action_log_watching = action_log_watching.ActionLogWatching(runtime, pages)
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -236,7 +246,7 @@ class Executions(service.ExecutionServiceServicer):
 
         def work(connection: Any, _: Any) -> pb.ListActionLogsResponse:
             row = self._row(connection, request)
-            rows = reads.action_logs(connection, row.id, action_id, size + 1, after)
+            rows = action_logs.page(connection, row.id, action_id, size + 1, after)
             found = fill(rows, lambda some: views.log_lines(self._sight, connection, row.id, some), size)
             token = self._pages.next(query, rows, len(found), lambda line: (line.action_id, line.epoch, line.number))
             return pb.ListActionLogsResponse(lines=found, next_page_token=token)
@@ -294,6 +304,12 @@ class Executions(service.ExecutionServiceServicer):
         """Follow many."""
         with self._runtime.streams.one_of(client()):
             async for message in self._log_watching.watch(request):
+                yield message
+
+    async def WatchActionLogs(self, request: pb.WatchActionLogsRequest, context: Any) -> Any:
+        """Follow what workers write."""
+        with self._runtime.streams.one_of(client()):
+            async for message in self._action_log_watching.watch(request):
                 yield message
 
     async def ExportExecutions(self, request: pb.ExportExecutionsRequest, context: Any) -> Any:

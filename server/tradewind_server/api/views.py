@@ -16,7 +16,7 @@ from tradewind_server.engine.state import Cause
 from tradewind_server.engine.tasks import TIMED_OUT
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
-from tradewind_server.store import definitions, loading, reads
+from tradewind_server.store import action_logs, definitions, loading, reads
 from tradewind_server.store.definitions import Definition
 from tradewind_server.store.projection import TaskDetail
 from tradewind_server.store.records import QUEUED
@@ -271,11 +271,14 @@ def actions(
     bodies = reads.events_at(connection, dialect, keys)
     held = [(row.execution_id, row.action_id) for row in rows if full and row.queue_stage is not None]
     checkpoints = reads.checkpoints(connection, dialect, held)
+    newest = action_logs.newest(connection, held)
     messages = [_action(row, bodies, full=full) for row in rows]
     for row, message in zip(rows, messages, strict=True):
         checkpoint = checkpoints.get((row.execution_id, row.action_id))
         if checkpoint is not None:
             message.checkpoint.CopyFrom(convert.raw_payload(checkpoint))
+        if (line := newest.get((row.execution_id, row.action_id))) is not None:
+            message.last_log.CopyFrom(_log_line(line))
     sight.show(connection, ((message.execution_id, message) for message in messages))
     return messages
 
@@ -330,19 +333,20 @@ def log_lines(
     sight: Sight, connection: sa.Connection, execution_id: str, rows: Sequence[Any]
 ) -> list[action_pb2.LogLine]:
     """Return lines of the logs of actions of one execution."""
-    found = [
-        action_pb2.LogLine(
-            number=row.number,
-            at=convert.timestamp(row.at),
-            level=cast("action_pb2.LogLevel.ValueType", row.level),
-            message=row.message,
-            action_id=f"a{row.action_id}",
-            attempt=row.attempt,
-        )
-        for row in rows
-    ]
+    found = [_log_line(row) for row in rows]
     sight.show(connection, ((execution_id, line) for line in found))
     return found
+
+
+def _log_line(row: Any) -> action_pb2.LogLine:
+    return action_pb2.LogLine(
+        number=row.number,
+        at=convert.timestamp(row.at),
+        level=cast("action_pb2.LogLevel.ValueType", row.level),
+        message=row.message,
+        action_id=f"a{row.action_id}",
+        attempt=row.attempt,
+    )
 
 
 # --- definitions ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from tradewind import Client, values
+from tradewind.models import LogLine
 from tradewind_server.cli import records
 from tradewind_server.cli.executions import Id
 from tradewind_server.cli.given import read_value
@@ -90,16 +91,24 @@ def logs(
     session: Session,
     execution_id: Id,
     action_id: Annotated[str, typer.Argument(metavar="[ACTION]", help="Id of the action, e.g. a7; default: all.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what they write, to the end.")] = False,
 ) -> None:
     """Show what workers wrote about actions; with --json one line each."""
     with session.client() as client:
+        if follow:
+            for update in client.watch_action_logs(execution_id, action_id):
+                for line in update.lines:
+                    _log_line(session, line)
+            return
         for line in client.action_logs(execution_id, action_id):
-            at = line.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-            who = line.action_id if line.attempt == 1 else f"{line.action_id} attempt {line.attempt}"
-            text = Text.assemble(
-                (f"{at}  {who}  ", "dim"), (f"{line.level:7}  ", _LEVELS.get(line.level, "")), line.message
-            )
-            session.output.record(records.log_line(line), text)
+            _log_line(session, line)
+
+
+def _log_line(session: Session, line: LogLine) -> None:
+    at = line.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    who = line.action_id if line.attempt == 1 else f"{line.action_id} attempt {line.attempt}"
+    text = Text.assemble((f"{at}  {who}  ", "dim"), (f"{line.level:7}  ", _LEVELS.get(line.level, "")), line.message)
+    session.output.record(records.log_line(line), text)
 
 
 def _resolve(client: Client, execution_id: str, action: str) -> str:

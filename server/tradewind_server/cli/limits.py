@@ -12,15 +12,27 @@ from tradewind_server.cli import records
 from tradewind_server.cli.listing import seconds_of
 from tradewind_server.cli.session import Session, Unusable, on_server
 
-app = typer.Typer(help="Bound how many of an action are done, over all servers and workers.", no_args_is_help=True)
+app = typer.Typer(help="Bound how many of an action are done, over all servers and workers.")
 
 Action = Annotated[str, typer.Argument(metavar="ACTION", help="Name of the action, e.g. mail.send.")]
 
 
+@app.callback(invoke_without_command=True)
+@on_server
+def list_(session: Session, context: typer.Context) -> None:
+    """List the limits of actions, and what is in hand; set and remove them."""
+    if context.invoked_subcommand is None:
+        _list(session)
+
+
 @app.command("list")
 @on_server
-def list_(session: Session) -> None:
-    """List the limits, and what is in hand."""
+def list_too(session: Session) -> None:
+    """List them; the same as without a command."""
+    _list(session)
+
+
+def _list(session: Session) -> None:
     with session.client() as client:
         found = client.limits()
     cells = [(limit.action, _bound(limit), _rate(limit), str(limit.in_hand)) for limit in found]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tradewind import Client, values
-from tradewind.models import Event, Execution, Progress, Task, Wait
+from tradewind.models import Action, Event, Execution, Progress, Task, Wait
 from tradewind_server.cli import records
 from tradewind_server.cli.output import COLOURS, state_text
 
@@ -23,6 +24,8 @@ _SIGNS = {"SUCCEEDED": "✓", "SKIPPED": "↷", "FAILED": "✗", "CANCELLED": "�
 
 #: Child executions that are shown of one task, and levels of them.
 _CHILDREN, _LEVELS = 20, 5
+#: Open actions that are looked at of one execution.
+_ACTIONS = 100
 _TEXT_LENGTH = 200
 
 
@@ -36,6 +39,8 @@ class View:
     children: dict[str, View] = field(default_factory=dict)
     #: Only of the one that was asked for.
     progress: Progress | None = None
+    #: Those that are open.
+    actions: Sequence[Action] = ()
 
     def record(self) -> records.Record:
         """Return it as JSON."""
@@ -46,6 +51,8 @@ class View:
             tasks.append({**of_task, "children": below} if below else of_task)
         waiting = [records.wait(item) for item in self.waits]
         whole: records.Record = {**records.execution(self.execution), "waiting_for": waiting, "tasks": tasks}
+        if self.actions:
+            whole["actions"] = [records.action(item) for item in self.actions]
         return {**whole, "progress": records.progress(self.progress)} if self.progress else whole
 
     @property
@@ -63,7 +70,9 @@ def gather(client: Client, execution_id: str, min_revision: int = 0, level: int 
     for task in tasks:
         for child in task.child_execution_ids[:_CHILDREN] if level < _LEVELS else ():
             children[child] = gather(client, child, level=level + 1)
-    return View(execution, tasks, waits, children, None if level else client.progress(execution_id))
+    open_ = () if execution.is_final else client.actions(execution_id, "state = OPEN")
+    actions = tuple(itertools.islice(open_, _ACTIONS))
+    return View(execution, tasks, waits, children, None if level else client.progress(execution_id), actions)
 
 
 def execution_picture(view: View, now: datetime | None = None) -> RenderableType:
@@ -94,7 +103,11 @@ def _tree(view: View, now: datetime, label: str = "") -> Tree:
     tree = Tree(title, guide_style="dim")
     for task in view.tasks:
         waits = [] if task.finished_at else [wait for wait in view.waits if wait.task == task.name]
-        branch = tree.add(_task_text(task, waits, now))
+        text = _task_text(task, waits, now)
+        for action in view.actions:
+            if action.proto.task_id == task.id:
+                text.append(_said(action))
+        branch = tree.add(text)
         for child in task.child_execution_ids:
             if child in view.children:
                 branch.add(_tree(view.children[child], now))
@@ -122,6 +135,17 @@ def _task_text(task: Task, waits: Iterable[Wait], now: datetime) -> Text:
     return text
 
 
+def _said(action: Action) -> Text:
+    """Return what the worker of an open action stored and wrote last; what it says of its progress is a wait's."""
+    text = Text()
+    who = action.id if action.item_index is None else f"{action.id} (item {action.item_index})"
+    if action.checkpoint is not None:
+        text.append(f"\n  {who} checkpoint: {_short(action.checkpoint)}", "dim")
+    if line := action.last_log:
+        text.append(f"\n  {who} log: {line.at:%H:%M:%S} {line.level} {_one_line(line.message)}", "dim")
+    return text
+
+
 def _duration(start: datetime, end: datetime) -> str:
     return _span(max(0.0, (end - start).total_seconds()))
 
@@ -133,6 +157,10 @@ def _span(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_TEXT_LENGTH]
 
 
 def _short(value: values.Value) -> str:

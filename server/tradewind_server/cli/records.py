@@ -238,6 +238,7 @@ def action(item: Action) -> Record:
         "child_execution_id": item.proto.child_execution_id,
         "progress": item.progress,
         "checkpoint": item.checkpoint,
+        "last_log": log_line(item.last_log) if item.last_log else None,
         "input": item.input,
         "result": item.result,
         "error": failure(item.failure),

@@ -182,6 +182,7 @@ class Batch:
         outcome.notified = bool(changes.notifications)
         outcome.timers = [(int(row[5]), *key) for key, row in changes.timers.items()]
         outcome.ended_timers = changes.ended_timers
+        outcome.logged = list(dict.fromkeys(str(row[0]) for row in self._delivery.logs))
         outcome.targets = list(dict.fromkeys(m.target for m in changes.messages))
         # here, not on the event loop: the next batch may already queue something
         self._around.desk.note_drained(outcome.emptied - outcome.queued)

@@ -42,6 +42,8 @@ class News(msgspec.Struct, omit_defaults=True):
     queued: list[tuple[str, str, str]] = []
     #: (execution, action, is_cancel)
     orders: list[tuple[str, int, bool]] = []
+    #: Executions about whose actions workers wrote something.
+    logged: list[str] = []
     #: There was more than fits: look at everything.
     is_partial: bool = False
     #: Workers were drained or resumed, or limits changed.
@@ -50,19 +52,25 @@ class News(msgspec.Struct, omit_defaults=True):
     @property
     def is_greeting(self) -> bool:
         """Tell whether it only says that its server is there."""
-        return not (self.executions or self.queued or self.orders or self.is_partial or self.has_rules)
+        told = self.executions or self.logged or self.queued or self.orders
+        return not (told or self.is_partial or self.has_rules)
 
 
 @dataclasses.dataclass(slots=True)
 class _Pending:
-    executions: dict[str, None]
-    queued: set[tuple[str, str, str]]
-    orders: list[tuple[str, int, bool]]
+    executions: dict[str, None] = dataclasses.field(default_factory=dict)
+    queued: set[tuple[str, str, str]] = dataclasses.field(default_factory=set)
+    orders: list[tuple[str, int, bool]] = dataclasses.field(default_factory=list)
+    logged: dict[str, None] = dataclasses.field(default_factory=dict)
     has_rules: bool = False
 
     @property
     def is_empty(self) -> bool:
-        return not (self.executions or self.queued or self.orders or self.has_rules)
+        return not (self.executions or self.queued or self.orders or self.logged or self.has_rules)
+
+    @property
+    def is_too_large(self) -> bool:
+        return len(self.executions) + len(self.logged) > _MOST_EXECUTIONS or len(self.orders) > _MOST_ORDERS
 
 
 class Bulletin:
@@ -72,7 +80,7 @@ class Bulletin:
         self._database = database
         self._server_id = server_id
         self._hear = hear
-        self._pending = _Pending({}, set(), [])
+        self._pending = _Pending()
         self._must_greet = False
         #: Other servers, and when each was heard of last, monotonic seconds.
         self._others: dict[str, float] = {}
@@ -102,9 +110,10 @@ class Bulletin:
         executions: Sequence[str],
         queued: Sequence[tuple[str, str, str]],
         orders: Sequence[tuple[str, int, bool]],
+        logged: Sequence[str],
     ) -> None:
         """Let the other servers know; what comes while a notification is under way goes into the next."""
-        if not (executions or queued or orders):
+        if not (executions or queued or orders or logged):
             return
         with self._condition:
             if not self._has_others():
@@ -112,6 +121,7 @@ class Bulletin:
             self._pending.executions.update(dict.fromkeys(executions))
             self._pending.queued.update(queued)
             self._pending.orders.extend(orders)
+            self._pending.logged.update(dict.fromkeys(logged))
             self._condition.notify_all()
 
     def tell_of_rules(self) -> None:
@@ -157,15 +167,16 @@ class Bulletin:
             with self._condition:
                 self._condition.wait_for(self._has_news, _GREETING_SECONDS)
                 is_last = self._stopping
-                pending, self._pending = self._pending, _Pending({}, set(), [])
+                pending, self._pending = self._pending, _Pending()
                 self._must_greet = False
-            partial = len(pending.executions) > _MOST_EXECUTIONS or len(pending.orders) > _MOST_ORDERS
+            executions = list(pending.executions)[:_MOST_EXECUTIONS]
             news = News(
                 self._server_id,
-                list(pending.executions)[:_MOST_EXECUTIONS],
+                executions,
                 sorted(pending.queued)[:_MOST_ORDERS],
                 pending.orders[:_MOST_ORDERS],
-                partial,
+                list(pending.logged)[: _MOST_EXECUTIONS - len(executions)],
+                pending.is_too_large,
                 pending.has_rules,
             )
             # the last one also ends this server's own listening, which would go on for a while

@@ -207,7 +207,8 @@ class Delivery:
 
     def note_logs(self, key: tuple[str, int], attempt: int, epoch: int, lines: Sequence[LogLine]) -> None:
         """Keep what the worker that holds an action writes about it."""
-        self.logs.extend((*key, epoch, line.number, attempt, line.at, line.level, line.message) for line in lines)
+        xid = self._tx.xid
+        self.logs.extend((*key, epoch, line.number, attempt, line.at, line.level, line.message, xid) for line in lines)
 
     def release(self, request: r.Release) -> object:
         """Put actions back into the queue."""

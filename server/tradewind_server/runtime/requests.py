@@ -304,6 +304,8 @@ class Outcome(msgspec.Struct):
     #: (due in microseconds, execution, timer)
     timers: list[tuple[int, str, int]] = []
     ended_timers: list[tuple[str, int]] = []
+    #: Executions about whose actions workers wrote something.
+    logged: list[str] = []
     #: Executions that messages wait for.
     targets: list[str] = []
     #: Notifications wait to be sent that did not before.

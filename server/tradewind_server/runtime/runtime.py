@@ -27,6 +27,7 @@ from tradewind_server.runtime.committer import Committer, CommitterThread
 from tradewind_server.runtime.consumers import Consumers
 from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
+from tradewind_server.runtime.log_followers import LogFollowers
 from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.sensitive import Sensitive
@@ -92,6 +93,7 @@ class Runtime:
         self.server_id = ids.opaque()[:12]
         self.desk = Desk()
         self.hub = Hub()
+        self.log_followers = LogFollowers()
         self.streams = Streams(settings)
         self.tails = Tails(database, self.read)
         self.consumers = Consumers(self.read)
@@ -242,6 +244,7 @@ class Runtime:
         self._draining = True
         self.hub.wake_all()
         self.tails.wake_all()
+        self.log_followers.wake_all()
 
     @property
     def is_fit(self) -> bool:
@@ -322,6 +325,8 @@ class Runtime:
                 request.reply(answer)
         self.hub.announce(outcome.announcements)
         self.tails.note({announcement.namespace for announcement in outcome.announcements})
+        changed = [announcement.execution_id for announcement in outcome.announcements]
+        self.log_followers.wake((*changed, *outcome.logged))
         for session_id, row in outcome.offers:
             self._hand_over(session_id, row)
         for execution_id, action_id, is_cancel in outcome.orders:
@@ -338,7 +343,7 @@ class Runtime:
         if outcome.queued or outcome.emptied or outcome.limited:
             self._claim()
         if self._bulletin is not None:
-            self._bulletin.tell([a.execution_id for a in outcome.announcements], sorted(outcome.queued), outcome.orders)
+            self._bulletin.tell(changed, sorted(outcome.queued), outcome.orders, outcome.logged)
 
     def _note_limited(self, outcome: r.Outcome) -> None:
         """Look again where a rate lets another action go."""
@@ -388,10 +393,13 @@ class Runtime:
 
     def _hear(self, news: News) -> None:
         """Another server has committed something."""
-        self.tails.note_all()
+        if news.executions:
+            self.tails.note_all()
         if news.is_partial:
             self.hub.wake_all()
+            self.log_followers.wake_all()
         self.hub.wake(news.executions)
+        self.log_followers.wake((*news.executions, *news.logged))
         for execution_id, action_id, is_cancel in news.orders:
             self._order(execution_id, action_id, is_cancel)
         if news.has_rules:
@@ -455,6 +463,8 @@ class Runtime:
             # news between servers may be lost
             followed, awaited = self.hub.followed(), self.hub.awaited()
             self.hub.wake_behind(await self.read(lambda connection, _: scans.revisions(connection, followed)))
+            logged = self.log_followers.followed()
+            self.log_followers.check(await self.read(lambda connection, _: scans.log_marks(connection, logged)))
             await self.consumers.check()
             self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
 

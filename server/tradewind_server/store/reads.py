@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.errors import ExecutionNotFound
-from tradewind_server.store import listing, schema, worker_schema
+from tradewind_server.store import listing, schema
 from tradewind_server.store.filters import Term
 from tradewind_server.store.loading import read_events, stored_event
 from tradewind_server.store.records import StoredEvent
@@ -208,20 +208,6 @@ def checkpoints(
     """Return the checkpoints of open actions, of those that have one."""
     rows = _checkpoints.run(connection, dialect, keys)
     return {(row[0], row[1]): bytes(row[2]) for row in rows if row[2] is not None}
-
-
-def action_logs(
-    connection: sa.Connection, execution_id: str, action_id: int, limit: int, after: Sequence[Any]
-) -> Sequence[Any]:
-    """Return what workers wrote about an action, or about all of an execution for 0."""
-    t = worker_schema.action_logs
-    key = (t.c.action_id, t.c.epoch, t.c.number)
-    query = sa.select(t).where(t.c.execution_id == execution_id)
-    if action_id:
-        query = query.where(t.c.action_id == action_id)
-    if after:
-        query = query.where(sa.tuple_(*key) > sa.tuple_(*map(sa.literal, after)))
-    return connection.execute(query.order_by(*key).limit(limit)).all()
 
 
 def actions_after(connection: sa.Connection, execution_id: str, after: int, limit: int) -> Sequence[Any]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from tradewind_server.store import schema
+from tradewind_server.store import schema, worker_schema
 
 #: Timers due within this are taken into memory.
 _AHEAD_US = 10_000_000
@@ -67,6 +67,17 @@ def revisions(connection: sa.Connection, execution_ids: Sequence[str]) -> dict[s
         found |= {
             row.id: row.revision for row in connection.execute(sa.select(x.id, x.revision).where(x.id.in_(chunk)))
         }
+    return found
+
+
+def log_marks(connection: sa.Connection, execution_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return how far executions are, and the logs of their actions: revision, and the last transaction with a line."""
+    x, lines = schema.executions.c, worker_schema.action_logs.c
+    newest = sa.select(sa.func.coalesce(sa.func.max(lines.xid), 0)).where(lines.execution_id == x.id).scalar_subquery()
+    found: dict[str, tuple[int, int]] = {}
+    for start in range(0, len(execution_ids), _MOST):
+        query = sa.select(x.id, x.revision, newest.label("xid")).where(x.id.in_(execution_ids[start : start + _MOST]))
+        found |= {row.id: (row.revision, row.xid) for row in connection.execute(query)}
     return found
 
 

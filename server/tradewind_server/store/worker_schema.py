@@ -92,5 +92,8 @@ action_logs = sa.Table(
     sa.Column("at", _int, nullable=False),
     sa.Column("level", _int, nullable=False),
     sa.Column("message", _text, nullable=False),
+    #: Number of the transaction that wrote it: the order in which they are followed (`action_logs.py`).
+    sa.Column("xid", _int, nullable=False, server_default="0"),
+    sa.Index("action_logs_in_order", "execution_id", "xid", "action_id", "epoch", "number"),
     sqlite_with_rowid=False,
 )

@@ -207,7 +207,9 @@ type Action struct {
 	WorkerBuild string `protobuf:"bytes,25,opt,name=worker_build,json=workerBuild,proto3" json:"worker_build,omitempty"`
 	// Output only. What its worker stored last for the next attempt. In view FULL only; absent if none did, and once the
 	// action has ended.
-	Checkpoint    *Payload `protobuf:"bytes,26,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Checkpoint *Payload `protobuf:"bytes,26,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Output only. The newest line of its log. In view FULL only; absent if there is none, and once the action has ended.
+	LastLog       *LogLine `protobuf:"bytes,27,opt,name=last_log,json=lastLog,proto3" json:"last_log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +426,13 @@ func (x *Action) GetCheckpoint() *Payload {
 	return nil
 }
 
+func (x *Action) GetLastLog() *LogLine {
+	if x != nil {
+		return x.LastLog
+	}
+	return nil
+}
+
 // LogLine is a line that a worker writes about its action.
 //
 // Sensitive values are masked in its message, see Payload.
@@ -522,7 +531,7 @@ var File_tradewind_v1_action_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_action_proto_rawDesc = "" +
 	"\n" +
-	"\x19tradewind/v1/action.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\x9a\b\n" +
+	"\x19tradewind/v1/action.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/failure.proto\x1a\x1atradewind/v1/payload.proto\"\xcc\b\n" +
 	"\x06Action\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x17\n" +
@@ -558,7 +567,8 @@ const file_tradewind_v1_action_proto_rawDesc = "" +
 	"\fworker_build\x18\x19 \x01(\tR\vworkerBuild\x125\n" +
 	"\n" +
 	"checkpoint\x18\x1a \x01(\v2\x15.tradewind.v1.PayloadR\n" +
-	"checkpointB\r\n" +
+	"checkpoint\x120\n" +
+	"\blast_log\x18\x1b \x01(\v2\x15.tradewind.v1.LogLineR\alastLogB\r\n" +
 	"\v_item_index\"\xcc\x01\n" +
 	"\aLogLine\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12*\n" +
@@ -615,13 +625,14 @@ var file_tradewind_v1_action_proto_depIdxs = []int32{
 	6,  // 6: tradewind.v1.Action.started_at:type_name -> google.protobuf.Timestamp
 	6,  // 7: tradewind.v1.Action.finished_at:type_name -> google.protobuf.Timestamp
 	4,  // 8: tradewind.v1.Action.checkpoint:type_name -> tradewind.v1.Payload
-	6,  // 9: tradewind.v1.LogLine.at:type_name -> google.protobuf.Timestamp
-	1,  // 10: tradewind.v1.LogLine.level:type_name -> tradewind.v1.LogLevel
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	3,  // 9: tradewind.v1.Action.last_log:type_name -> tradewind.v1.LogLine
+	6,  // 10: tradewind.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	1,  // 11: tradewind.v1.LogLine.level:type_name -> tradewind.v1.LogLevel
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_action_proto_init() }

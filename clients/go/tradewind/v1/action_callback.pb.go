@@ -827,7 +827,8 @@ func (x *Release) GetRetryAfter() *durationpb.Duration {
 // Beat renews the work leases of all the actions it lists. An accepted action that no beat lists loses its lease.
 type Beat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. All accepted actions that the worker still works on, in one or several messages, each at most max_credits.
+	// Required. All accepted actions that the worker still works on, in one or several messages, each at most max_credits. A
+	// beat in between may list only those that have something to say, such as lines for their logs.
 	Actions       []*ActionBeat `protobuf:"bytes,1,rep,name=actions,proto3" json:"actions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -3100,6 +3100,145 @@ func (x *WatchEventsResponse) GetCoalesced() int64 {
 	return 0
 }
 
+// WatchActionLogsRequest says whose logs to follow, and from where.
+type WatchActionLogsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. Id of the execution.
+	ExecutionId string `protobuf:"bytes,2,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	// Optional. Id of an action in it; default: all its actions, also those that are still to come.
+	ActionId string `protobuf:"bytes,3,opt,name=action_id,json=actionId,proto3" json:"action_id,omitempty"`
+	// Optional. After this cursor of an earlier response; default: from the first line.
+	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchActionLogsRequest) Reset() {
+	*x = WatchActionLogsRequest{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchActionLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchActionLogsRequest) ProtoMessage() {}
+
+func (x *WatchActionLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchActionLogsRequest.ProtoReflect.Descriptor instead.
+func (*WatchActionLogsRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *WatchActionLogsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *WatchActionLogsRequest) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
+func (x *WatchActionLogsRequest) GetActionId() string {
+	if x != nil {
+		return x.ActionId
+	}
+	return ""
+}
+
+func (x *WatchActionLogsRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// WatchActionLogsResponse holds lines, or the sign that nothing was written.
+type WatchActionLogsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lines in the order in which they were committed; those of one offer of an action by their numbers, unless its worker
+	// sent them in another order. Empty in a checkpoint.
+	Lines []*LogLine `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	// Place right after the last line, or where the stream is. Opaque; it goes with any server, and with no other execution
+	// or action.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is.
+	Checkpoint    *Checkpoint `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchActionLogsResponse) Reset() {
+	*x = WatchActionLogsResponse{}
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchActionLogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchActionLogsResponse) ProtoMessage() {}
+
+func (x *WatchActionLogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchActionLogsResponse.ProtoReflect.Descriptor instead.
+func (*WatchActionLogsResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *WatchActionLogsResponse) GetLines() []*LogLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *WatchActionLogsResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *WatchActionLogsResponse) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
 // ExportExecutionsRequest says which executions to export.
 type ExportExecutionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3115,7 +3254,7 @@ type ExportExecutionsRequest struct {
 
 func (x *ExportExecutionsRequest) Reset() {
 	*x = ExportExecutionsRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3266,7 @@ func (x *ExportExecutionsRequest) String() string {
 func (*ExportExecutionsRequest) ProtoMessage() {}
 
 func (x *ExportExecutionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[39]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3279,7 @@ func (x *ExportExecutionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportExecutionsRequest.ProtoReflect.Descriptor instead.
 func (*ExportExecutionsRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{39}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExportExecutionsRequest) GetNamespace() string {
@@ -3183,7 +3322,7 @@ type ExportExecutionsResponse struct {
 
 func (x *ExportExecutionsResponse) Reset() {
 	*x = ExportExecutionsResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3195,7 +3334,7 @@ func (x *ExportExecutionsResponse) String() string {
 func (*ExportExecutionsResponse) ProtoMessage() {}
 
 func (x *ExportExecutionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[40]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3208,7 +3347,7 @@ func (x *ExportExecutionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportExecutionsResponse.ProtoReflect.Descriptor instead.
 func (*ExportExecutionsResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{40}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExportExecutionsResponse) GetExecution() *Execution {
@@ -3261,7 +3400,7 @@ type ExplainExecutionRequest struct {
 
 func (x *ExplainExecutionRequest) Reset() {
 	*x = ExplainExecutionRequest{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3412,7 @@ func (x *ExplainExecutionRequest) String() string {
 func (*ExplainExecutionRequest) ProtoMessage() {}
 
 func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[41]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3425,7 @@ func (x *ExplainExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionRequest.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{41}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExplainExecutionRequest) GetNamespace() string {
@@ -3325,7 +3464,7 @@ type ExplainExecutionResponse struct {
 
 func (x *ExplainExecutionResponse) Reset() {
 	*x = ExplainExecutionResponse{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[42]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3337,7 +3476,7 @@ func (x *ExplainExecutionResponse) String() string {
 func (*ExplainExecutionResponse) ProtoMessage() {}
 
 func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[42]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3350,7 +3489,7 @@ func (x *ExplainExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainExecutionResponse.ProtoReflect.Descriptor instead.
 func (*ExplainExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{42}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExplainExecutionResponse) GetExecution() *Execution {
@@ -3405,7 +3544,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[43]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3556,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_execution_service_proto_msgTypes[43]
+	mi := &file_tradewind_v1_execution_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3569,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{43}
+	return file_tradewind_v1_execution_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Wait) GetKind() WaitKind {
@@ -3715,7 +3854,18 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x05 \x01(\v2\x18.tradewind.v1.CheckpointR\n" +
 	"checkpoint\x12\x1c\n" +
-	"\tcoalesced\x18\x06 \x01(\x03R\tcoalesced\"g\n" +
+	"\tcoalesced\x18\x06 \x01(\x03R\tcoalesced\"\x8e\x01\n" +
+	"\x16WatchActionLogsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12!\n" +
+	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\x12\x1b\n" +
+	"\taction_id\x18\x03 \x01(\tR\bactionId\x12\x16\n" +
+	"\x06cursor\x18\x04 \x01(\tR\x06cursor\"\x98\x01\n" +
+	"\x17WatchActionLogsResponse\x12+\n" +
+	"\x05lines\x18\x01 \x03(\v2\x15.tradewind.v1.LogLineR\x05lines\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x128\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\v2\x18.tradewind.v1.CheckpointR\n" +
+	"checkpoint\"g\n" +
 	"\x17ExportExecutionsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
 	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x16\n" +
@@ -3761,7 +3911,7 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\x17WAIT_KIND_WORKER_ABSENT\x10\x06\x12\x15\n" +
 	"\x11WAIT_KIND_MESSAGE\x10\a\x12\x14\n" +
 	"\x10WAIT_KIND_PERSON\x10\b\x12\x13\n" +
-	"\x0fWAIT_KIND_LIMIT\x10\t2\xea\r\n" +
+	"\x0fWAIT_KIND_LIMIT\x10\t2\xcc\x0e\n" +
 	"\x10ExecutionService\x12[\n" +
 	"\x0eStartExecution\x12#.tradewind.v1.StartExecutionRequest\x1a$.tradewind.v1.StartExecutionResponse\x12^\n" +
 	"\x0fStartExecutions\x12$.tradewind.v1.StartExecutionsRequest\x1a%.tradewind.v1.StartExecutionsResponse\x12U\n" +
@@ -3780,7 +3930,8 @@ const file_tradewind_v1_execution_service_proto_rawDesc = "" +
 	"\tRerunTask\x12\x1e.tradewind.v1.RerunTaskRequest\x1a\x1f.tradewind.v1.RerunTaskResponse\x12I\n" +
 	"\bSkipTask\x12\x1d.tradewind.v1.SkipTaskRequest\x1a\x1e.tradewind.v1.SkipTaskResponse\x12]\n" +
 	"\x0eWatchExecution\x12#.tradewind.v1.WatchExecutionRequest\x1a$.tradewind.v1.WatchExecutionResponse0\x01\x12T\n" +
-	"\vWatchEvents\x12 .tradewind.v1.WatchEventsRequest\x1a!.tradewind.v1.WatchEventsResponse0\x01\x12h\n" +
+	"\vWatchEvents\x12 .tradewind.v1.WatchEventsRequest\x1a!.tradewind.v1.WatchEventsResponse0\x01\x12`\n" +
+	"\x0fWatchActionLogs\x12$.tradewind.v1.WatchActionLogsRequest\x1a%.tradewind.v1.WatchActionLogsResponse0\x01\x12h\n" +
 	"\x10ExportExecutions\x12%.tradewind.v1.ExportExecutionsRequest\x1a&.tradewind.v1.ExportExecutionsResponse\"\x03\x90\x02\x010\x01\x12f\n" +
 	"\x10ExplainExecution\x12%.tradewind.v1.ExplainExecutionRequest\x1a&.tradewind.v1.ExplainExecutionResponse\"\x03\x90\x02\x01BW\n" +
 	"\x0fio.tradewind.v1P\x01ZBgithub.com/tradewind/tradewind/clients/go/tradewind/v1;tradewindv1b\x06proto3"
@@ -3798,7 +3949,7 @@ func file_tradewind_v1_execution_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_execution_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_tradewind_v1_execution_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(BusinessKeyPolicy)(0),           // 0: tradewind.v1.BusinessKeyPolicy
 	(WaitKind)(0),                    // 1: tradewind.v1.WaitKind
@@ -3841,122 +3992,128 @@ var file_tradewind_v1_execution_service_proto_goTypes = []any{
 	(*Checkpoint)(nil),               // 38: tradewind.v1.Checkpoint
 	(*WatchEventsRequest)(nil),       // 39: tradewind.v1.WatchEventsRequest
 	(*WatchEventsResponse)(nil),      // 40: tradewind.v1.WatchEventsResponse
-	(*ExportExecutionsRequest)(nil),  // 41: tradewind.v1.ExportExecutionsRequest
-	(*ExportExecutionsResponse)(nil), // 42: tradewind.v1.ExportExecutionsResponse
-	(*ExplainExecutionRequest)(nil),  // 43: tradewind.v1.ExplainExecutionRequest
-	(*ExplainExecutionResponse)(nil), // 44: tradewind.v1.ExplainExecutionResponse
-	(*Wait)(nil),                     // 45: tradewind.v1.Wait
-	(*Payload)(nil),                  // 46: tradewind.v1.Payload
-	(*Execution)(nil),                // 47: tradewind.v1.Execution
-	(*Refusal)(nil),                  // 48: tradewind.v1.Refusal
-	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
-	(ExecutionView)(0),               // 50: tradewind.v1.ExecutionView
-	(*Progress)(nil),                 // 51: tradewind.v1.Progress
-	(ExecutionState)(0),              // 52: tradewind.v1.ExecutionState
-	(*Task)(nil),                     // 53: tradewind.v1.Task
-	(*Action)(nil),                   // 54: tradewind.v1.Action
-	(*LogLine)(nil),                  // 55: tradewind.v1.LogLine
-	(*Event)(nil),                    // 56: tradewind.v1.Event
-	(*timestamppb.Timestamp)(nil),    // 57: google.protobuf.Timestamp
+	(*WatchActionLogsRequest)(nil),   // 41: tradewind.v1.WatchActionLogsRequest
+	(*WatchActionLogsResponse)(nil),  // 42: tradewind.v1.WatchActionLogsResponse
+	(*ExportExecutionsRequest)(nil),  // 43: tradewind.v1.ExportExecutionsRequest
+	(*ExportExecutionsResponse)(nil), // 44: tradewind.v1.ExportExecutionsResponse
+	(*ExplainExecutionRequest)(nil),  // 45: tradewind.v1.ExplainExecutionRequest
+	(*ExplainExecutionResponse)(nil), // 46: tradewind.v1.ExplainExecutionResponse
+	(*Wait)(nil),                     // 47: tradewind.v1.Wait
+	(*Payload)(nil),                  // 48: tradewind.v1.Payload
+	(*Execution)(nil),                // 49: tradewind.v1.Execution
+	(*Refusal)(nil),                  // 50: tradewind.v1.Refusal
+	(*durationpb.Duration)(nil),      // 51: google.protobuf.Duration
+	(ExecutionView)(0),               // 52: tradewind.v1.ExecutionView
+	(*Progress)(nil),                 // 53: tradewind.v1.Progress
+	(ExecutionState)(0),              // 54: tradewind.v1.ExecutionState
+	(*Task)(nil),                     // 55: tradewind.v1.Task
+	(*Action)(nil),                   // 56: tradewind.v1.Action
+	(*LogLine)(nil),                  // 57: tradewind.v1.LogLine
+	(*Event)(nil),                    // 58: tradewind.v1.Event
+	(*timestamppb.Timestamp)(nil),    // 59: google.protobuf.Timestamp
 }
 var file_tradewind_v1_execution_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.StartExecutionRequest.business_key_policy:type_name -> tradewind.v1.BusinessKeyPolicy
-	46, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
-	46, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
-	46, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
-	47, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	48, // 1: tradewind.v1.StartExecutionRequest.input:type_name -> tradewind.v1.Payload
+	48, // 2: tradewind.v1.StartExecutionRequest.env:type_name -> tradewind.v1.Payload
+	48, // 3: tradewind.v1.StartExecutionRequest.params:type_name -> tradewind.v1.Payload
+	49, // 4: tradewind.v1.StartExecutionResponse.execution:type_name -> tradewind.v1.Execution
 	2,  // 5: tradewind.v1.StartExecutionsRequest.requests:type_name -> tradewind.v1.StartExecutionRequest
 	6,  // 6: tradewind.v1.StartExecutionsResponse.results:type_name -> tradewind.v1.StartResult
 	3,  // 7: tradewind.v1.StartResult.started:type_name -> tradewind.v1.StartExecutionResponse
-	48, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
+	50, // 8: tradewind.v1.StartResult.refusal:type_name -> tradewind.v1.Refusal
 	2,  // 9: tradewind.v1.StartAndWaitRequest.start:type_name -> tradewind.v1.StartExecutionRequest
-	49, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
-	47, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
-	50, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
-	47, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	51, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
-	50, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	47, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
+	51, // 10: tradewind.v1.StartAndWaitRequest.timeout:type_name -> google.protobuf.Duration
+	49, // 11: tradewind.v1.StartAndWaitResponse.execution:type_name -> tradewind.v1.Execution
+	52, // 12: tradewind.v1.GetExecutionRequest.view:type_name -> tradewind.v1.ExecutionView
+	49, // 13: tradewind.v1.GetExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	53, // 14: tradewind.v1.GetExecutionResponse.progress:type_name -> tradewind.v1.Progress
+	52, // 15: tradewind.v1.ListExecutionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	49, // 16: tradewind.v1.ListExecutionsResponse.executions:type_name -> tradewind.v1.Execution
 	16, // 17: tradewind.v1.CountExecutionsResponse.counts:type_name -> tradewind.v1.ExecutionStateCount
 	15, // 18: tradewind.v1.CountExecutionsResponse.groups:type_name -> tradewind.v1.ExecutionGroup
-	52, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
-	50, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
-	53, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
-	50, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
-	54, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
-	55, // 24: tradewind.v1.ListActionLogsResponse.lines:type_name -> tradewind.v1.LogLine
-	56, // 25: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
-	47, // 26: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	46, // 27: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
-	47, // 28: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	47, // 29: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	46, // 30: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
-	47, // 31: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
-	53, // 32: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
-	47, // 33: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
-	53, // 34: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
-	56, // 35: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
+	54, // 19: tradewind.v1.ExecutionStateCount.state:type_name -> tradewind.v1.ExecutionState
+	52, // 20: tradewind.v1.ListTasksRequest.view:type_name -> tradewind.v1.ExecutionView
+	55, // 21: tradewind.v1.ListTasksResponse.tasks:type_name -> tradewind.v1.Task
+	52, // 22: tradewind.v1.ListActionsRequest.view:type_name -> tradewind.v1.ExecutionView
+	56, // 23: tradewind.v1.ListActionsResponse.actions:type_name -> tradewind.v1.Action
+	57, // 24: tradewind.v1.ListActionLogsResponse.lines:type_name -> tradewind.v1.LogLine
+	58, // 25: tradewind.v1.ListEventsResponse.events:type_name -> tradewind.v1.Event
+	49, // 26: tradewind.v1.PauseExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	48, // 27: tradewind.v1.ResumeExecutionRequest.env:type_name -> tradewind.v1.Payload
+	49, // 28: tradewind.v1.ResumeExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	49, // 29: tradewind.v1.CancelExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	48, // 30: tradewind.v1.RerunTaskRequest.env:type_name -> tradewind.v1.Payload
+	49, // 31: tradewind.v1.RerunTaskResponse.execution:type_name -> tradewind.v1.Execution
+	55, // 32: tradewind.v1.RerunTaskResponse.task:type_name -> tradewind.v1.Task
+	49, // 33: tradewind.v1.SkipTaskResponse.execution:type_name -> tradewind.v1.Execution
+	55, // 34: tradewind.v1.SkipTaskResponse.task:type_name -> tradewind.v1.Task
+	58, // 35: tradewind.v1.WatchExecutionResponse.events:type_name -> tradewind.v1.Event
 	37, // 36: tradewind.v1.WatchExecutionResponse.snapshot:type_name -> tradewind.v1.Snapshot
 	38, // 37: tradewind.v1.WatchExecutionResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	47, // 38: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
-	53, // 39: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
-	57, // 40: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
-	49, // 41: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
-	56, // 42: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
-	47, // 43: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
+	49, // 38: tradewind.v1.Snapshot.execution:type_name -> tradewind.v1.Execution
+	55, // 39: tradewind.v1.Snapshot.tasks:type_name -> tradewind.v1.Task
+	59, // 40: tradewind.v1.Checkpoint.at:type_name -> google.protobuf.Timestamp
+	51, // 41: tradewind.v1.Checkpoint.lag:type_name -> google.protobuf.Duration
+	58, // 42: tradewind.v1.WatchEventsResponse.events:type_name -> tradewind.v1.Event
+	49, // 43: tradewind.v1.WatchEventsResponse.snapshot:type_name -> tradewind.v1.Execution
 	38, // 44: tradewind.v1.WatchEventsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
-	47, // 45: tradewind.v1.ExportExecutionsResponse.execution:type_name -> tradewind.v1.Execution
-	53, // 46: tradewind.v1.ExportExecutionsResponse.tasks:type_name -> tradewind.v1.Task
-	54, // 47: tradewind.v1.ExportExecutionsResponse.actions:type_name -> tradewind.v1.Action
-	56, // 48: tradewind.v1.ExportExecutionsResponse.events:type_name -> tradewind.v1.Event
-	47, // 49: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
-	45, // 50: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
-	1,  // 51: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
-	57, // 52: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	57, // 53: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	2,  // 54: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
-	4,  // 55: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
-	7,  // 56: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
-	9,  // 57: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
-	11, // 58: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
-	13, // 59: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
-	17, // 60: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
-	19, // 61: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
-	21, // 62: tradewind.v1.ExecutionService.ListActionLogs:input_type -> tradewind.v1.ListActionLogsRequest
-	23, // 63: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
-	25, // 64: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
-	27, // 65: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
-	29, // 66: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
-	31, // 67: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
-	33, // 68: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
-	35, // 69: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
-	39, // 70: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
-	41, // 71: tradewind.v1.ExecutionService.ExportExecutions:input_type -> tradewind.v1.ExportExecutionsRequest
-	43, // 72: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
-	3,  // 73: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
-	5,  // 74: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
-	8,  // 75: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
-	10, // 76: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
-	12, // 77: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
-	14, // 78: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
-	18, // 79: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
-	20, // 80: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
-	22, // 81: tradewind.v1.ExecutionService.ListActionLogs:output_type -> tradewind.v1.ListActionLogsResponse
-	24, // 82: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
-	26, // 83: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
-	28, // 84: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
-	30, // 85: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
-	32, // 86: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
-	34, // 87: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
-	36, // 88: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
-	40, // 89: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
-	42, // 90: tradewind.v1.ExecutionService.ExportExecutions:output_type -> tradewind.v1.ExportExecutionsResponse
-	44, // 91: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
-	73, // [73:92] is the sub-list for method output_type
-	54, // [54:73] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	57, // 45: tradewind.v1.WatchActionLogsResponse.lines:type_name -> tradewind.v1.LogLine
+	38, // 46: tradewind.v1.WatchActionLogsResponse.checkpoint:type_name -> tradewind.v1.Checkpoint
+	49, // 47: tradewind.v1.ExportExecutionsResponse.execution:type_name -> tradewind.v1.Execution
+	55, // 48: tradewind.v1.ExportExecutionsResponse.tasks:type_name -> tradewind.v1.Task
+	56, // 49: tradewind.v1.ExportExecutionsResponse.actions:type_name -> tradewind.v1.Action
+	58, // 50: tradewind.v1.ExportExecutionsResponse.events:type_name -> tradewind.v1.Event
+	49, // 51: tradewind.v1.ExplainExecutionResponse.execution:type_name -> tradewind.v1.Execution
+	47, // 52: tradewind.v1.ExplainExecutionResponse.waits:type_name -> tradewind.v1.Wait
+	1,  // 53: tradewind.v1.Wait.kind:type_name -> tradewind.v1.WaitKind
+	59, // 54: tradewind.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	59, // 55: tradewind.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	2,  // 56: tradewind.v1.ExecutionService.StartExecution:input_type -> tradewind.v1.StartExecutionRequest
+	4,  // 57: tradewind.v1.ExecutionService.StartExecutions:input_type -> tradewind.v1.StartExecutionsRequest
+	7,  // 58: tradewind.v1.ExecutionService.StartAndWait:input_type -> tradewind.v1.StartAndWaitRequest
+	9,  // 59: tradewind.v1.ExecutionService.GetExecution:input_type -> tradewind.v1.GetExecutionRequest
+	11, // 60: tradewind.v1.ExecutionService.ListExecutions:input_type -> tradewind.v1.ListExecutionsRequest
+	13, // 61: tradewind.v1.ExecutionService.CountExecutions:input_type -> tradewind.v1.CountExecutionsRequest
+	17, // 62: tradewind.v1.ExecutionService.ListTasks:input_type -> tradewind.v1.ListTasksRequest
+	19, // 63: tradewind.v1.ExecutionService.ListActions:input_type -> tradewind.v1.ListActionsRequest
+	21, // 64: tradewind.v1.ExecutionService.ListActionLogs:input_type -> tradewind.v1.ListActionLogsRequest
+	23, // 65: tradewind.v1.ExecutionService.ListEvents:input_type -> tradewind.v1.ListEventsRequest
+	25, // 66: tradewind.v1.ExecutionService.PauseExecution:input_type -> tradewind.v1.PauseExecutionRequest
+	27, // 67: tradewind.v1.ExecutionService.ResumeExecution:input_type -> tradewind.v1.ResumeExecutionRequest
+	29, // 68: tradewind.v1.ExecutionService.CancelExecution:input_type -> tradewind.v1.CancelExecutionRequest
+	31, // 69: tradewind.v1.ExecutionService.RerunTask:input_type -> tradewind.v1.RerunTaskRequest
+	33, // 70: tradewind.v1.ExecutionService.SkipTask:input_type -> tradewind.v1.SkipTaskRequest
+	35, // 71: tradewind.v1.ExecutionService.WatchExecution:input_type -> tradewind.v1.WatchExecutionRequest
+	39, // 72: tradewind.v1.ExecutionService.WatchEvents:input_type -> tradewind.v1.WatchEventsRequest
+	41, // 73: tradewind.v1.ExecutionService.WatchActionLogs:input_type -> tradewind.v1.WatchActionLogsRequest
+	43, // 74: tradewind.v1.ExecutionService.ExportExecutions:input_type -> tradewind.v1.ExportExecutionsRequest
+	45, // 75: tradewind.v1.ExecutionService.ExplainExecution:input_type -> tradewind.v1.ExplainExecutionRequest
+	3,  // 76: tradewind.v1.ExecutionService.StartExecution:output_type -> tradewind.v1.StartExecutionResponse
+	5,  // 77: tradewind.v1.ExecutionService.StartExecutions:output_type -> tradewind.v1.StartExecutionsResponse
+	8,  // 78: tradewind.v1.ExecutionService.StartAndWait:output_type -> tradewind.v1.StartAndWaitResponse
+	10, // 79: tradewind.v1.ExecutionService.GetExecution:output_type -> tradewind.v1.GetExecutionResponse
+	12, // 80: tradewind.v1.ExecutionService.ListExecutions:output_type -> tradewind.v1.ListExecutionsResponse
+	14, // 81: tradewind.v1.ExecutionService.CountExecutions:output_type -> tradewind.v1.CountExecutionsResponse
+	18, // 82: tradewind.v1.ExecutionService.ListTasks:output_type -> tradewind.v1.ListTasksResponse
+	20, // 83: tradewind.v1.ExecutionService.ListActions:output_type -> tradewind.v1.ListActionsResponse
+	22, // 84: tradewind.v1.ExecutionService.ListActionLogs:output_type -> tradewind.v1.ListActionLogsResponse
+	24, // 85: tradewind.v1.ExecutionService.ListEvents:output_type -> tradewind.v1.ListEventsResponse
+	26, // 86: tradewind.v1.ExecutionService.PauseExecution:output_type -> tradewind.v1.PauseExecutionResponse
+	28, // 87: tradewind.v1.ExecutionService.ResumeExecution:output_type -> tradewind.v1.ResumeExecutionResponse
+	30, // 88: tradewind.v1.ExecutionService.CancelExecution:output_type -> tradewind.v1.CancelExecutionResponse
+	32, // 89: tradewind.v1.ExecutionService.RerunTask:output_type -> tradewind.v1.RerunTaskResponse
+	34, // 90: tradewind.v1.ExecutionService.SkipTask:output_type -> tradewind.v1.SkipTaskResponse
+	36, // 91: tradewind.v1.ExecutionService.WatchExecution:output_type -> tradewind.v1.WatchExecutionResponse
+	40, // 92: tradewind.v1.ExecutionService.WatchEvents:output_type -> tradewind.v1.WatchEventsResponse
+	42, // 93: tradewind.v1.ExecutionService.WatchActionLogs:output_type -> tradewind.v1.WatchActionLogsResponse
+	44, // 94: tradewind.v1.ExecutionService.ExportExecutions:output_type -> tradewind.v1.ExportExecutionsResponse
+	46, // 95: tradewind.v1.ExecutionService.ExplainExecution:output_type -> tradewind.v1.ExplainExecutionResponse
+	76, // [76:96] is the sub-list for method output_type
+	56, // [56:76] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_execution_service_proto_init() }
@@ -4001,7 +4158,7 @@ func file_tradewind_v1_execution_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_execution_service_proto_rawDesc), len(file_tradewind_v1_execution_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

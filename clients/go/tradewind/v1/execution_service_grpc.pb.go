@@ -38,6 +38,7 @@ const (
 	ExecutionService_SkipTask_FullMethodName         = "/tradewind.v1.ExecutionService/SkipTask"
 	ExecutionService_WatchExecution_FullMethodName   = "/tradewind.v1.ExecutionService/WatchExecution"
 	ExecutionService_WatchEvents_FullMethodName      = "/tradewind.v1.ExecutionService/WatchEvents"
+	ExecutionService_WatchActionLogs_FullMethodName  = "/tradewind.v1.ExecutionService/WatchActionLogs"
 	ExecutionService_ExportExecutions_FullMethodName = "/tradewind.v1.ExecutionService/ExportExecutions"
 	ExecutionService_ExplainExecution_FullMethodName = "/tradewind.v1.ExecutionService/ExplainExecution"
 )
@@ -150,6 +151,14 @@ type ExecutionServiceClient interface {
 	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
 	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
+	// WatchActionLogs sends what workers wrote about one action, or about all actions of an execution, and what they write
+	// from then on, in the order in which it is committed. It starts with the first line, or after a cursor, and ends with
+	// OK when the action, or the execution, has ended and everything was sent. To resume, call again with the last cursor
+	// that was received, on any server: nothing is left out, and nothing comes twice.
+	//
+	// Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, ACTION_NOT_FOUND, CURSOR_INVALID (it is of another execution or action,
+	// or none), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+	WatchActionLogs(ctx context.Context, in *WatchActionLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchActionLogsResponse], error)
 	// ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
 	// events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
 	// does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
@@ -360,9 +369,28 @@ func (c *executionServiceClient) WatchEvents(ctx context.Context, in *WatchEvent
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
 
+func (c *executionServiceClient) WatchActionLogs(ctx context.Context, in *WatchActionLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchActionLogsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutionService_ServiceDesc.Streams[2], ExecutionService_WatchActionLogs_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchActionLogsRequest, WatchActionLogsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_WatchActionLogsClient = grpc.ServerStreamingClient[WatchActionLogsResponse]
+
 func (c *executionServiceClient) ExportExecutions(ctx context.Context, in *ExportExecutionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportExecutionsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ExecutionService_ServiceDesc.Streams[2], ExecutionService_ExportExecutions_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ExecutionService_ServiceDesc.Streams[3], ExecutionService_ExportExecutions_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -497,6 +525,14 @@ type ExecutionServiceServer interface {
 	// event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
 	// snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
+	// WatchActionLogs sends what workers wrote about one action, or about all actions of an execution, and what they write
+	// from then on, in the order in which it is committed. It starts with the first line, or after a cursor, and ends with
+	// OK when the action, or the execution, has ended and everything was sent. To resume, call again with the last cursor
+	// that was received, on any server: nothing is left out, and nothing comes twice.
+	//
+	// Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, ACTION_NOT_FOUND, CURSOR_INVALID (it is of another execution or action,
+	// or none), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+	WatchActionLogs(*WatchActionLogsRequest, grpc.ServerStreamingServer[WatchActionLogsResponse]) error
 	// ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
 	// events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
 	// does not come again. Of an execution that is open, tasks and actions may be newer than its header; a bound on
@@ -569,6 +605,9 @@ func (UnimplementedExecutionServiceServer) WatchExecution(*WatchExecutionRequest
 }
 func (UnimplementedExecutionServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method WatchEvents not implemented")
+}
+func (UnimplementedExecutionServiceServer) WatchActionLogs(*WatchActionLogsRequest, grpc.ServerStreamingServer[WatchActionLogsResponse]) error {
+	return status.Errorf(codes.Unimplemented, "method WatchActionLogs not implemented")
 }
 func (UnimplementedExecutionServiceServer) ExportExecutions(*ExportExecutionsRequest, grpc.ServerStreamingServer[ExportExecutionsResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method ExportExecutions not implemented")
@@ -889,6 +928,17 @@ func _ExecutionService_WatchEvents_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ExecutionService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
 
+func _ExecutionService_WatchActionLogs_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchActionLogsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ExecutionServiceServer).WatchActionLogs(m, &grpc.GenericServerStream[WatchActionLogsRequest, WatchActionLogsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExecutionService_WatchActionLogsServer = grpc.ServerStreamingServer[WatchActionLogsResponse]
+
 func _ExecutionService_ExportExecutions_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ExportExecutionsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -999,6 +1049,11 @@ var ExecutionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchEvents",
 			Handler:       _ExecutionService_WatchEvents_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchActionLogs",
+			Handler:       _ExecutionService_WatchActionLogs_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -410,7 +410,9 @@ class Beat(_message.Message):
     ACTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionBeat]:
-        """Required. All accepted actions that the worker still works on, in one or several messages, each at most max_credits."""
+        """Required. All accepted actions that the worker still works on, in one or several messages, each at most max_credits. A
+        beat in between may list only those that have something to say, such as lines for their logs.
+        """
 
     def __init__(
         self,

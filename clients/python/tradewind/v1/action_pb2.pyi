@@ -123,6 +123,7 @@ class Action(_message.Message):
     BUSINESS_KEY_FIELD_NUMBER: _builtins.int
     WORKER_BUILD_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LAST_LOG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Id, unique in its execution, e.g. "a7"."""
     execution_id: _builtins.str
@@ -193,6 +194,10 @@ class Action(_message.Message):
         action has ended.
         """
 
+    @_builtins.property
+    def last_log(self) -> Global___LogLine:
+        """Output only. The newest line of its log. In view FULL only; absent if there is none, and once the action has ended."""
+
     def __init__(
         self,
         *,
@@ -222,10 +227,11 @@ class Action(_message.Message):
         business_key: _builtins.str = ...,
         worker_build: _builtins.str = ...,
         checkpoint: _payload_pb2.Payload | None = ...,
+        last_log: Global___LogLine | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "checkpoint", b"checkpoint", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "result", b"result", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "checkpoint", b"checkpoint", "created_at", b"created_at", "failure", b"failure", "finished_at", b"finished_at", "input", b"input", "item_index", b"item_index", "last_log", b"last_log", "lease_expires_at", b"lease_expires_at", "result", b"result", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "asynchronous", b"asynchronous", "attempt", b"attempt", "business_key", b"business_key", "checkpoint", b"checkpoint", "child_execution_id", b"child_execution_id", "created_at", b"created_at", "deliveries", b"deliveries", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "idempotency_key", b"idempotency_key", "input", b"input", "item_index", b"item_index", "lease_expires_at", b"lease_expires_at", "name", b"name", "progress_message", b"progress_message", "result", b"result", "started_at", b"started_at", "state", b"state", "task", b"task", "task_attempt", b"task_attempt", "task_id", b"task_id", "worker", b"worker", "worker_build", b"worker_build", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item_index", b"_item_index", "asynchronous", b"asynchronous", "attempt", b"attempt", "business_key", b"business_key", "checkpoint", b"checkpoint", "child_execution_id", b"child_execution_id", "created_at", b"created_at", "deliveries", b"deliveries", "execution_id", b"execution_id", "failure", b"failure", "finished_at", b"finished_at", "id", b"id", "idempotency_key", b"idempotency_key", "input", b"input", "item_index", b"item_index", "last_log", b"last_log", "lease_expires_at", b"lease_expires_at", "name", b"name", "progress_message", b"progress_message", "result", b"result", "started_at", b"started_at", "state", b"state", "task", b"task", "task_attempt", b"task_attempt", "task_id", b"task_id", "worker", b"worker", "worker_build", b"worker_build", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__item_index: _TypeAlias = _typing.Literal["item_index"]  # noqa: Y015
     _WhichOneofArgType__item_index: _TypeAlias = _typing.Literal["_item_index", b"_item_index"]  # noqa: Y015

@@ -1506,6 +1506,78 @@ class WatchEventsResponse(_message.Message):
 Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
 
 @_typing.final
+class WatchActionLogsRequest(_message.Message):
+    """WatchActionLogsRequest says whose logs to follow, and from where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    execution_id: _builtins.str
+    """Required. Id of the execution."""
+    action_id: _builtins.str
+    """Optional. Id of an action in it; default: all its actions, also those that are still to come."""
+    cursor: _builtins.str
+    """Optional. After this cursor of an earlier response; default: from the first line."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        execution_id: _builtins.str = ...,
+        action_id: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "cursor", b"cursor", "execution_id", b"execution_id", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchActionLogsRequest: _TypeAlias = WatchActionLogsRequest  # noqa: Y015
+
+@_typing.final
+class WatchActionLogsResponse(_message.Message):
+    """WatchActionLogsResponse holds lines, or the sign that nothing was written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Place right after the last line, or where the stream is. Opaque; it goes with any server, and with no other execution
+    or action.
+    """
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_action_pb2.LogLine]:
+        """Lines in the order in which they were committed; those of one offer of an action by their numbers, unless its worker
+        sent them in another order. Empty in a checkpoint.
+        """
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[_action_pb2.LogLine] | None = ...,
+        cursor: _builtins.str = ...,
+        checkpoint: Global___Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cursor", b"cursor", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchActionLogsResponse: _TypeAlias = WatchActionLogsResponse  # noqa: Y015
+
+@_typing.final
 class ExportExecutionsRequest(_message.Message):
     """ExportExecutionsRequest says which executions to export."""
 

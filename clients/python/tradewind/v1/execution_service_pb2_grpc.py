@@ -125,6 +125,11 @@ class ExecutionServiceStub(object):
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.SerializeToString,
                 response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchActionLogs = channel.unary_stream(
+                '/tradewind.v1.ExecutionService/WatchActionLogs',
+                request_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchActionLogsRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchActionLogsResponse.FromString,
+                _registered_method=True)
         self.ExportExecutions = channel.unary_stream(
                 '/tradewind.v1.ExecutionService/ExportExecutions',
                 request_serializer=tradewind_dot_v1_dot_execution__service__pb2.ExportExecutionsRequest.SerializeToString,
@@ -328,6 +333,19 @@ class ExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchActionLogs(self, request, context):
+        """WatchActionLogs sends what workers wrote about one action, or about all actions of an execution, and what they write
+        from then on, in the order in which it is committed. It starts with the first line, or after a cursor, and ends with
+        OK when the action, or the execution, has ended and everything was sent. To resume, call again with the last cursor
+        that was received, on any server: nothing is left out, and nothing comes twice.
+
+        Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, ACTION_NOT_FOUND, CURSOR_INVALID (it is of another execution or action,
+        or none), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportExecutions(self, request, context):
         """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
         events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
@@ -437,6 +455,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.WatchEvents,
                     request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.FromString,
                     response_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.SerializeToString,
+            ),
+            'WatchActionLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchActionLogs,
+                    request_deserializer=tradewind_dot_v1_dot_execution__service__pb2.WatchActionLogsRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_execution__service__pb2.WatchActionLogsResponse.SerializeToString,
             ),
             'ExportExecutions': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportExecutions,
@@ -914,6 +937,33 @@ class ExecutionService(object):
             '/tradewind.v1.ExecutionService/WatchEvents',
             tradewind_dot_v1_dot_execution__service__pb2.WatchEventsRequest.SerializeToString,
             tradewind_dot_v1_dot_execution__service__pb2.WatchEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchActionLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tradewind.v1.ExecutionService/WatchActionLogs',
+            tradewind_dot_v1_dot_execution__service__pb2.WatchActionLogsRequest.SerializeToString,
+            tradewind_dot_v1_dot_execution__service__pb2.WatchActionLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

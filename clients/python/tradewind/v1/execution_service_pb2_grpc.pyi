@@ -153,6 +153,15 @@ class ExecutionServiceStub:
     event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
     snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
     """
+    WatchActionLogs: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.WatchActionLogsRequest, _execution_service_pb2.WatchActionLogsResponse]
+    """WatchActionLogs sends what workers wrote about one action, or about all actions of an execution, and what they write
+    from then on, in the order in which it is committed. It starts with the first line, or after a cursor, and ends with
+    OK when the action, or the execution, has ended and everything was sent. To resume, call again with the last cursor
+    that was received, on any server: nothing is left out, and nothing comes twice.
+
+    Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, ACTION_NOT_FOUND, CURSOR_INVALID (it is of another execution or action,
+    or none), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+    """
     ExportExecutions: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionsRequest, _execution_service_pb2.ExportExecutionsResponse]
     """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
     events, in one or more messages. To resume, call again with the last cursor that was received: what it stands for
@@ -292,6 +301,15 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
     event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
     snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+    """
+    WatchActionLogs: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchActionLogsRequest, _execution_service_pb2.WatchActionLogsResponse]  # type: ignore[assignment]
+    """WatchActionLogs sends what workers wrote about one action, or about all actions of an execution, and what they write
+    from then on, in the order in which it is committed. It starts with the first line, or after a cursor, and ends with
+    OK when the action, or the execution, has ended and everything was sent. To resume, call again with the last cursor
+    that was received, on any server: nothing is left out, and nothing comes twice.
+
+    Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, ACTION_NOT_FOUND, CURSOR_INVALID (it is of another execution or action,
+    or none), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
     """
     ExportExecutions: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionsRequest, _execution_service_pb2.ExportExecutionsResponse]  # type: ignore[assignment]
     """ExportExecutions sends whole executions, in the order of ListExecutions: each with its payloads, tasks, actions and
@@ -531,6 +549,21 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: FILTER_INVALID, CURSOR_INVALID (it is of another namespace, or none), CURSOR_LOST (the log does not have the
         event that the cursor is after, as it was deleted or the database restored from a backup: start again with a
         snapshot), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchActionLogs(
+        self,
+        request: _execution_service_pb2.WatchActionLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.WatchActionLogsResponse], _abc.AsyncIterator[_execution_service_pb2.WatchActionLogsResponse]]:
+        """WatchActionLogs sends what workers wrote about one action, or about all actions of an execution, and what they write
+        from then on, in the order in which it is committed. It starts with the first line, or after a cursor, and ends with
+        OK when the action, or the execution, has ended and everything was sent. To resume, call again with the last cursor
+        that was received, on any server: nothing is left out, and nothing comes twice.
+
+        Errors: FIELD_INVALID, EXECUTION_NOT_FOUND, ACTION_NOT_FOUND, CURSOR_INVALID (it is of another execution or action,
+        or none), STREAMS_EXHAUSTED, SERVER_DRAINING (resume, on another server if there is one).
         """
 
     @_abc_1.abstractmethod

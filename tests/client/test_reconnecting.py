@@ -1,0 +1,156 @@
+"""A client is back as soon as its server is: no delay of its own outlasts the connection's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import tradewind
+from tests.client.fake_server import PATIENCE, FakeServer, Stream
+from tradewind import Connection, aio, retry
+from tradewind.v1 import action_pb2, execution_pb2
+from tradewind.v1 import execution_service_pb2 as v1
+
+#: Longer than any test waits: whoever waits for it is late. A call's patience is longer.
+_LATE = 2 * PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def _long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clients wait for long, unless they see that the server is back."""
+    monkeypatch.setattr(retry.Backoff, "delay", lambda self: _LATE)
+
+
+async def over_a_restart(
+    use: Callable[[Connection], Awaitable[Any]], before: FakeServer, after: Callable[[str], FakeServer]
+) -> Any:
+    """Begin to use a server, restart it once it has been used, and return what came of that."""
+    async with before:
+        connection = before.connection
+        using = asyncio.ensure_future(use(connection))
+        await asyncio.wait_for(before.played.wait(), PATIENCE)
+    async with after(connection.addresses[0]):
+        return await asyncio.wait_for(using, PATIENCE)
+
+
+def first_lines() -> FakeServer:
+    """A server that tells the first line, and stays silent."""
+    server = FakeServer()
+    server.lines = [[wrote("c1", "first")]]
+    server.stays = True
+    return server
+
+
+def last_lines(address: str) -> FakeServer:
+    """The same one after a restart."""
+    server = FakeServer(address)
+    server.lines = [[wrote("c2", "last")]]
+    return server
+
+
+def wrote(cursor: str, text: str) -> v1.WatchActionLogsResponse:
+    return v1.WatchActionLogsResponse(cursor=cursor, lines=[action_pb2.LogLine(message=text)])
+
+
+async def test_watch_goes_on_as_soon_as_the_server_is_back() -> None:
+    """Of the asyncio client."""
+
+    async def watch(connection: Connection) -> list[str]:
+        async with aio.Client(connection) as client:
+            return [line.message async for update in client.watch_action_logs("e1") for line in update.lines]
+
+    assert await over_a_restart(watch, first_lines(), last_lines) == ["first", "last"]
+
+
+async def test_sync_watch_goes_on_as_soon_as_the_server_is_back() -> None:
+    """Of the other face."""
+
+    def read(connection: Connection) -> list[str]:
+        with tradewind.Client(connection) as client:
+            return [line.message for update in client.watch_action_logs("e1") for line in update.lines]
+
+    async def watch(connection: Connection) -> list[str]:
+        return await asyncio.to_thread(read, connection)
+
+    assert await over_a_restart(watch, first_lines(), last_lines) == ["first", "last"]
+
+
+async def test_call_is_made_again_as_soon_as_the_server_is_back() -> None:
+    """One that was made while it was away."""
+    server = FakeServer()
+    async with server:
+        connection = server.connection
+        client = aio.Client(Connection(connection.addresses, patience=10 * _LATE))
+    async with client:
+        asked = asyncio.ensure_future(client.get("e1"))
+        paused = asyncio.Event()
+        sleep = client._sleep
+
+        async def noted(seconds: float) -> None:
+            paused.set()
+            await sleep(seconds)
+
+        client._sleep = noted
+        await asyncio.wait_for(paused.wait(), PATIENCE)
+        back = FakeServer(connection.addresses[0])
+        back.execution = v1.GetExecutionResponse(execution=execution_pb2.Execution(id="e1"))
+        async with back:
+            assert (await asyncio.wait_for(asked, PATIENCE)).id == "e1"
+
+
+async def test_worker_is_connected_as_soon_as_the_server_is_back() -> None:
+    """With what it has in hand."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> int:
+        begun.set()
+        await go_on.wait()
+        return 7
+
+    async def first(stream: Stream) -> None:
+        await stream.welcome(max_credits=10)
+        await stream.offer((b"t1", "x.slow", b"{}"))
+        await asyncio.wait_for(begun.wait(), PATIENCE)
+
+    async def second(stream: Stream) -> None:
+        hello = await stream.welcome(max_credits=10)
+        assert list(hello.in_flight) == [b"t1"]
+        go_on.set()
+        await stream.results(1)
+
+    server = FakeServer()
+    server.plays = [first]
+    async with server:
+        connection = server.connection
+        worker = tradewind.Worker(aio.Client(connection), worker_id="w1")
+        worker.action("x.slow")(slow)
+        serving = asyncio.ensure_future(worker.serve())
+        await server.until_played()
+    back = FakeServer(connection.addresses[0])
+    back.plays = [second]
+    async with back:
+        await back.until_played()
+        worker.stop()
+        await asyncio.wait_for(serving, PATIENCE)
+
+
+async def test_server_that_is_there_and_refuses_gets_the_whole_delay() -> None:
+    """Its connection is not broken, so there is no reason to be early."""
+    async with FakeServer() as server, aio.Client(server.connection) as client:
+        server.execution = v1.GetExecutionResponse(execution=execution_pb2.Execution(id="e1"))
+        await client.get("e1")
+        paused = asyncio.ensure_future(client._sleep(_LATE))
+        for _ in range(20):
+            await client.get("e1")
+        assert not paused.done()
+        paused.cancel()
+
+
+def test_connection_is_tried_again_within_about_a_second() -> None:
+    """However long the server was away."""
+    options = dict(Connection().options)
+    assert options["grpc.max_reconnect_backoff_ms"] == 1_000
+    assert options["grpc.min_reconnect_backoff_ms"] == 5_000
