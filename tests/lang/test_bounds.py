@@ -45,7 +45,24 @@ _TOO_MUCH = [
     "{% set ns = namespace(s='ab') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}",
     "{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}",
     "{% for i in range(9999) %}{{ range(99999) | sum }}{% endfor %}",
+    "{{ ('a' * 1000000) | wordwrap(1) }}",
+    "{{ ('a' * 1000000) | wordwrap(width=1) | length }}",
+    "{{ ('a' * 1000000) | wordwrap(5, wrapstring='b' * 1000000) }}",
+    "{{ ('a ' * 500000) | groupby('a', 'b') | length }}",
+    "{{ ('a ' * 500000) | sort | length }}",
 ]
+
+
+def test_a_format_of_many_colons_is_answered_at_once(evaluate: Evaluate) -> None:
+    assert evaluate("{{ (('http://a.b ' * 90000) | format) | length }}") == 990_000
+    assert evaluate("{{ ('http://a.b ' * 90000).format() | length }}") == 990_000
+    with pytest.raises(ExpressionError):
+        evaluate("{{ '{::>3c}'.format(65) }}")
+
+
+def test_ordinary_texts_are_wrapped(evaluate: Evaluate) -> None:
+    assert evaluate("{{ 'one two three' | wordwrap(7) }}") == "one two\nthree"
+    assert evaluate("{{ ('word ' * 100000) | wordwrap | length }}") == 499_999
 
 
 @pytest.mark.parametrize("text", _TOO_MUCH)

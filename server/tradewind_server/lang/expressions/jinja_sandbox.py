@@ -22,7 +22,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from jinja2.visitor import NodeTransformer
 
 from tradewind_server.lang import numbers, values
-from tradewind_server.lang.expressions.budget import MAX_BYTES, Budget, plain
+from tradewind_server.lang.expressions.budget import MAX_BYTES, MAX_ITEMS, Budget, plain
 from tradewind_server.lang.expressions.problems import Refused
 from tradewind_server.lang.expressions.scope import Root
 
@@ -166,7 +166,7 @@ def _repeated(left: Any, right: Any, budget: Budget) -> Any:
 
 _WIDE_FORMAT = re.compile(r"\d{5,}|\*|\{[^{}]*\{")
 #: `%c` and `{:c}`, which make any character, also a mark of a reference to a secret, out of a number.
-_CHARACTER_FORMAT = re.compile(r"%(?:\(\w*\))?[^a-zA-Z%]*c|:[^{}]*c\}")
+_CHARACTER_FORMAT = re.compile(r"%(?:\(\w*\))?[^a-zA-Z%]*c|:[^{}:]*c\}")
 
 
 def _check_format(text: str) -> None:
@@ -273,8 +273,9 @@ def _environment_call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
 # --- filters -------------------------------------------------------------------------------------
 
 
-def _counted_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+def _counted_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a filter of Jinja so that the size of what is piped in is counted."""
+    walks_text = name in _WALKING
     marker = getattr(function, "jinja_pass_arg", None)
 
     @jinja2.pass_context
@@ -282,7 +283,10 @@ def _counted_filter(function: Callable[..., Any]) -> Callable[..., Any]:
         budget = _budget(context)
         budget.step()
         if isinstance(value, Sized) and not isinstance(value, jinja2.Undefined):
-            budget.read(len(value) * (1 if isinstance(value, str) else 64))
+            is_text = isinstance(value, str) and not walks_text
+            if not is_text and len(value) > MAX_ITEMS:
+                raise Refused(f"it walks through more than {MAX_ITEMS} items")
+            budget.read(len(value) * (1 if is_text else 64))
         if marker is None:
             return function(value, *args, **kwargs)
         first = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}[marker.name]
@@ -304,6 +308,23 @@ def _width_checked(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return checked
+
+
+@jinja2.pass_environment
+def _wordwrap(
+    environment: Sandbox,
+    s: Any,
+    width: int = 79,
+    break_long_words: bool = True,
+    wrapstring: str | None = None,
+    break_on_hyphens: bool = True,
+) -> str:
+    """Wrap lines. A word of many lines is refused, for the rest of it is copied for each of them."""
+    text = _finalized(s)
+    longest = max(map(len, text.split()), default=0)
+    if break_long_words and longest * longest > max(1, width) * _MOST_COPIED:
+        raise Refused("a word in it is too long to be wrapped")
+    return FILTERS["wordwrap"](environment, text, width, break_long_words, wrapstring, break_on_hyphens)  # type: ignore[no-any-return]
 
 
 @jinja2.pass_context
@@ -403,6 +424,7 @@ def _language_filter(name: str) -> Callable[..., Any]:
 
 
 _OWN_FILTERS: Mapping[str, Callable[..., Any]] = {
+    "wordwrap": _wordwrap,
     "replace": _replace,
     "join": _join,
     "format": _format,
@@ -416,7 +438,18 @@ _OWN_FILTERS: Mapping[str, Callable[..., Any]] = {
     "string": _finalized,
     "pprint": _finalized,
 }
-_GROWING = ("center", "indent", "wordwrap", "batch", "slice", "truncate", "urlize")
+_GROWING = ("center", "indent", "batch", "slice", "truncate", "urlize")
+#: Filters to which a text is a list of its characters.
+# fmt: off
+_WALKING = frozenset(
+    {
+        "batch", "groupby", "join", "list", "map", "max", "min", "random", "reject", "rejectattr", "select",
+        "selectattr", "slice", "sort", "sum", "unique",
+    }
+)
+# fmt: on
+#: Characters that are copied to wrap one word.
+_MOST_COPIED = 100_000_000
 _LANGUAGE = ("env", "execution", "executions", "task", "tasks", "global", "uuid")
 _LANGUAGE_OF_VALUES = ("json_dump", "json_parse", "yaml_dump", "yaml_parse")
 
@@ -434,7 +467,7 @@ def sandbox() -> Sandbox:
     )
     made.globals = {name: made.globals[name] for name in ("range", "dict", "cycler", "joiner", "namespace")}
     filters = {**FILTERS, **{name: _width_checked(FILTERS[name]) for name in _GROWING}, **_OWN_FILTERS}
-    made.filters = {name: _counted_filter(function) for name, function in filters.items()}
+    made.filters = {name: _counted_filter(name, function) for name, function in filters.items()}
     made.tests["float"] = lambda value: isinstance(value, Decimal)
     made.filters.update({name: _language_filter(name) for name in (*_LANGUAGE, *_LANGUAGE_OF_VALUES)})
     return made
