@@ -79,6 +79,8 @@ _WARNINGS: list[tuple[str, int, int, str, str]] = [
     ("unused-concurrency", 4, 9, "w.tasks.t.concurrency", _workflow("t: {concurrency: 1}")),
     ("text-input", 4, 16, "w.tasks.t.input", _workflow("t: {input: text}")),
     ("unclosed-expression", 4, 22, "w.tasks.t.publish.a", _workflow("t: {publish: {a: '<% 1'}}")),
+    ("unclosed-expression", 4, 22, "w.tasks.t.publish.a", _workflow("t: {publish: {a: '{{ 1 }'}}")),
+    ("unclosed-expression", 4, 22, "w.tasks.t.publish.a", _workflow("t: {publish: {a: '{% if 1 }'}}")),
     ("expression-syntax", 4, 30, "w.tasks.t.publish.a[0][0]", _workflow("t: {publish: {a: [['<% ( %>']]}}")),
     ("base-is-itself", 2, 13, "act.base", "version: 2\nact: {base: act}"),
     ("expression-in-base", 2, 13, "act.base", "version: 2\nact: {base: <% a %>}"),
@@ -143,6 +145,38 @@ def test_a_broken_expression_is_told_at_its_offset() -> None:
     checked = check([Source("f.yaml", text)])
 
     assert [(problem.line, problem.column) for problem in checked.problems] == [(4, 29), (4, 48)]
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        "t: {publish: {a: {{ _.x }}}}",
+        "t:\n      publish:\n        a: {{ _.x }}",
+        "t: {publish: {a: <% $.x[0] %>}}",
+        "t: {publish: {a: <% [1, 2] %>}}",
+        "t: {action: std.echo output=<% dict(a: 1) %>}",
+        "t:\n      action: std.echo output=<% json_parse('{\"a\": 1}') %>",
+    ],
+)
+def test_an_expression_that_needs_quotes_is_told_so(tasks: str) -> None:
+    checked = check([Source("f.yaml", _workflow(tasks))])
+
+    assert [problem.code for problem in checked.problems] == ["yaml-syntax"]
+    assert checked.problems[0].fix.startswith("Put the whole text with the expression in quotes")
+
+
+def test_a_tab_is_told_as_one() -> None:
+    (problem,) = check([Source("f.yaml", "version: '2.0'\nw:\n\ttasks: x\n")]).problems
+
+    assert (problem.line, problem.column) == (3, 1)
+    assert problem.fix == "Indent with blanks: YAML takes no tabs."
+
+
+def test_a_character_that_yaml_refuses_is_told_at_its_place() -> None:
+    (problem,) = check([Source("f.yaml", _workflow("t: {action: a\0b}"))]).problems
+
+    assert (problem.line, problem.column) == (4, 18)
+    assert problem.fix == "Remove the character."
 
 
 def test_a_task_is_read_whole() -> None:

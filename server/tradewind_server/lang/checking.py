@@ -155,7 +155,9 @@ def _from_yaml(problem: documents.YamlProblem, file: str) -> Problem:
     message = f"Expected YAML of a definition, but {problem.message}."
     place, about = problem.place, CODES[problem.code]
     path, message = shortened(path_text(problem.path)), shortened(message)
-    return Problem(problem.code, about.severity, file, place.line, place.column, path, message, about.fix)
+    return Problem(
+        problem.code, about.severity, file, place.line, place.column, path, message, problem.fix or about.fix
+    )
 
 
 def _read_document(reader: Reader, document: Document, kind: Kind | None, found: _Found) -> None:

@@ -72,8 +72,10 @@ TOLD_ONLY = frozenset({"duplicate-key", "boolean-key", "yaml-boolean", "yaml-int
 class YamlProblem(ValueError):
     """A text is not YAML that we take; *message* is a clause."""
 
-    def __init__(self, message: str, place: Place, path: Path = (), code: str = "yaml-syntax") -> None:
+    def __init__(self, message: str, place: Place, path: Path = (), code: str = "yaml-syntax", fix: str = "") -> None:
         self.message = message
+        #: What to do, if the code does not say it well enough.
+        self.fix = fix
         self.place = place
         self.path = path
         self.code = code
@@ -101,7 +103,7 @@ def load(text: str) -> tuple[list[Document], list[YamlProblem]]:
     try:
         nodes = _compose(text)
     except yaml.YAMLError as problem:
-        return [], [_syntax_problem(problem)]
+        return [], [_syntax_problem(problem, text)]
     except (RecursionError, ValueError) as problem:
         message = "it is nested too deeply" if isinstance(problem, RecursionError) else "it holds a broken value"
         return [], [YamlProblem(message, Place(1, 1))]
@@ -163,11 +165,29 @@ def _nodes(text: str, loader_class: type[yaml.CSafeLoader] | type[yaml.SafeLoade
         loader.dispose()
 
 
-def _syntax_problem(problem: yaml.YAMLError) -> YamlProblem:
+_QUOTE = "Put the whole text with the expression in quotes: [ ] { } , # and ': ' mean something to YAML."
+_EXPRESSION = re.compile(r"<%|\{[{%]")
+
+
+def _syntax_problem(problem: yaml.YAMLError, text: str) -> YamlProblem:
+    if isinstance(problem, yaml.reader.ReaderError):
+        bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        before = text[: bad.start()].split("\n") if bad is not None else [""]
+        place = Place(len(before), len(before[-1]) + 1)
+        return YamlProblem(f"it is not YAML: {problem.reason}", place, fix="Remove the character.")
     mark = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
-    place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
-    message = getattr(problem, "problem", None) or getattr(problem, "reason", None) or "it cannot be read"
-    return YamlProblem(f"it is not YAML: {message}", place)
+    message = f"it is not YAML: {getattr(problem, 'problem', None) or 'it cannot be read'}"
+    if mark is None:
+        return YamlProblem(message, Place(1, 1))
+    lines = text.splitlines()
+    return YamlProblem(message, _place(mark), fix=_fix(lines[mark.line] if mark.line < len(lines) else ""))
+
+
+def _fix(line: str) -> str:
+    """Return what to do about a line that is not YAML."""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "Indent with blanks: YAML takes no tabs."
+    return _QUOTE if _EXPRESSION.search(line) else ""
 
 
 class _Builder:
@@ -237,7 +257,8 @@ class _Builder:
 
     def _key(self, node: yaml.Node, path: Path) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            self._report(node, path, "a key has to be text", "yaml-syntax")
+            fix = _QUOTE if isinstance(node, yaml.MappingNode) and node.flow_style else ""
+            self._report(node, path, "a key has to be text", "yaml-syntax", fix)
             return str(node.start_mark.index)
         if node.tag == _TAG + "bool":
             self._report(
@@ -275,8 +296,8 @@ class _Builder:
             self._report(node, path, f"'{node.value[:40]}' is read as the number {value}", "yaml-integer")
         return value
 
-    def _report(self, node: yaml.Node, path: Path, message: str, code: str) -> None:
-        self._problems.append(YamlProblem(message, _place(node.start_mark), path, code))
+    def _report(self, node: yaml.Node, path: Path, message: str, code: str, fix: str = "") -> None:
+        self._problems.append(YamlProblem(message, _place(node.start_mark), path, code, fix))
 
 
 def _place(mark: yaml.Mark) -> Place:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from tradewind_server.lang.documents import Document, Path, Place
-from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template
+from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template, delimiters
 from tradewind_server.lang.expressions.effort import MAX_EFFORT, Effort
 from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
 
@@ -250,9 +250,13 @@ class Reader:
         if isinstance(value, dict):
             for key, item in value.items():
                 self._warn_unclosed(item, (*path, key))
-        elif isinstance(value, str) and ("<%" in value) != ("%>" in value):
-            message = "Expected '<%' and '%>' in pairs; this is taken as plain text."
-            self.report("unclosed-expression", path, message, "Close the expression.")
+        elif isinstance(value, str):
+            for opening, closing in delimiters.MARKS:
+                if (opening in value) != (closing in value) and (opening in value or closing == "%>"):
+                    message = f"Expected '{opening}' and '{closing}' in pairs; this is taken as plain text."
+                    fix = "Close the expression; put the text in quotes if YAML cuts it at a comma or '#'."
+                    self.report("unclosed-expression", path, message, fix)
+                    break
 
 
 def _find_name(text: str, name: str) -> int:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from tradewind_server.lang.expressions.problems import ExpressionSyntaxError
 
 _JINJA = (("{{", "}}"), ("{%", "%}"))
+#: What opens and what closes an expression or a block.
+MARKS = (("<%", "%>"), *_JINJA)
 
 
 def has_yaql(text: str) -> bool:
