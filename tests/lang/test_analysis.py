@@ -174,7 +174,7 @@ def test_what_could_not_be_read_does_not_make_more_problems() -> None:
     assert _told(tasks) == [("unknown-keyword", 4), ("unknown-keyword", 4), ("unknown-variable", 5)]
 
 
-def test_a_place_in_a_text_is_found_in_quotes_and_not_in_blocks() -> None:
+def test_a_place_in_a_text_is_found_in_quotes_and_in_blocks() -> None:
     tasks = """\
     t: {action: use, input: {v: 'a <% $.x %>'}}
     u:
@@ -183,7 +183,7 @@ def test_a_place_in_a_text_is_found_in_quotes_and_not_in_blocks() -> None:
         v: >-
           a <% $.x %>
 """
-    assert [(problem.line, problem.column) for problem in _check(tasks).problems] == [(4, 39), (8, 12)]
+    assert [(problem.line, problem.column) for problem in _check(tasks).problems] == [(4, 39), (9, 16)]
 
 
 # --- how tasks hang together ---------------------------------------------------------------------

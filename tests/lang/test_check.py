@@ -148,6 +148,27 @@ def test_a_broken_expression_is_told_at_its_offset() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "line", "column"),
+    [
+        ("<% $.nope %>", 7, 14),
+        ("|\n        hello\n          and <% $.nope %>", 9, 18),
+        (">- # why\n        hello <% $.x %>\n\n        and <% $.nope %>", 10, 16),
+        ("hello\n        and <% $.x\n        + $.nope %>", 9, 11),
+        ('"a\\t \\"b\\" \\u00e4 <% $.nope %>"', 7, 32),
+        ('"one \\\n        two <% $.nope %>"', 8, 16),
+        ("'it''s <% $.nope %>'", 7, 21),
+    ],
+)
+def test_a_name_is_told_where_it_is_written(written: str, line: int, column: int) -> None:
+    text = f"version: '2.0'\nw:\n  input: [x]\n  tasks:\n    t:\n      publish:\n       a: {written}\n"
+
+    checked = check([Source("f.yaml", text)])
+
+    found = [(problem.code, problem.line, problem.column) for problem in checked.problems]
+    assert found == [("unknown-variable", line, column)]
+
+
+@pytest.mark.parametrize(
     "tasks",
     [
         "t: {publish: {a: {{ _.x }}}}",

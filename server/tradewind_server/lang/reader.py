@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from tradewind_server.lang.documents import Document, Path, Place
+from tradewind_server.lang.documents import Document, Path
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template, delimiters
 from tradewind_server.lang.expressions.effort import MAX_EFFORT, Effort
+from tradewind_server.lang.positions import inside
 from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
 
 #: A JSON Schema, or a part of one.
@@ -154,16 +155,11 @@ class Reader:
         """Return a problem with its place, without adding it."""
         about = CODES.get(code, _OTHER)
         place = self._document.value_place(path) if at_value else self._document.place(path)
-        column = place.column + (self._shift(place, offset) if offset else 0)
+        text = self.value(path) if offset else None
+        if isinstance(text, str):
+            place = inside(self._lines, place, text, offset)
         texts = (shortened(path_text(path)), shortened(message), shortened(fix or about.fix))
-        return Problem(code, severity or about.severity, self.file, place.line, column, *texts)
-
-    def _shift(self, place: Place, offset: int) -> int:
-        """Return how far right an offset into the text at a place is, 0 if it is not on that line."""
-        line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
-        first = line[place.column - 1 : place.column]
-        shift = offset + (first in ("'", '"'))
-        return shift if first not in ("", "|", ">") and place.column - 1 + shift < len(line) else 0
+        return Problem(code, severity or about.severity, self.file, place.line, place.column, *texts)
 
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
