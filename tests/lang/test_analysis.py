@@ -365,6 +365,25 @@ workflows:
     assert [(problem.file, problem.code, problem.line) for problem in problems] == [("b.yaml", "wrong-parameters", 2)]
 
 
+@pytest.mark.parametrize(
+    ("call", "column"),
+    [
+        ("{workflow: sub customr=1}", 23),
+        ("{workflow: sub, input: {customr: 1}}", 32),
+        ("{workflow: sub customer=1 task_name=x priority=2 own=3}", 0),
+        ("{workflow: sub, input: <% $.x %>}", 0),
+    ],
+)
+def test_a_misspelt_input_of_a_sub_workflow_is_told_and_a_parameter_of_its_start_is_not(call: str, column: int) -> None:
+    sub = "sub:\n  input: [customer: nobody]\n  tasks:\n    t: {action: a}\n"
+
+    problems = _check(f"    t: {call}\n{sub}", "  input: [x]\n").problems
+
+    assert [(problem.code, problem.column, problem.fix) for problem in problems] == (
+        [("wrong-parameters", column, "Did you mean 'customer'?")] if column else []
+    )
+
+
 def test_a_workflow_that_is_deployed_is_known() -> None:
     text = "version: '2.0'\nw: {tasks: {t: {workflow: elsewhere}}}\n"
     assert [problem.code for problem in check([Source("f", text)]).problems] == ["unknown-workflow"]

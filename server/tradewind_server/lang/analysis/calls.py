@@ -11,6 +11,9 @@ from tradewind_server.lang.reader import Reader
 from tradewind_server.lang.specs import InputSpec, Resolver, TaskSpec
 from tradewind_server.lang.standard_actions import SIGNATURES
 
+#: What a start takes beside inputs; a call of a workflow may give it among them.
+_PARAMETERS = frozenset({"env", "evaluate_env", "notify", "priority", "task_name"})
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
@@ -121,11 +124,24 @@ def _check_workflow_name(workflow: Workflow, task: TaskSpec, name: str, known: K
             message = f"Expected input {_listed(missing)} of workflow '{name}', but it is not given: the call fails."
             fix = f"Add '{missing[0]}: …' to 'input'."
             reader.report_name("wrong-parameters", path, name, message, fix)
+        _check_slips(reader, path, name, given or (), {item.name for item in declared})
     elif not known.is_deployed(name) and not (workflow.spec.workbook and known.is_deployed(member)):
         message = f"Expected workflow '{name}' in the files or deployed already, but it is not found."
         near = reader.problems.near(name, known.workflows.keys())
         fix = f"Did you mean '{near}'?" if near else "Deploy it before this one runs."
         reader.report_name("unknown-workflow", path, name, message, fix)
+
+
+def _check_slips(reader: Reader, path: Path, workflow: str, given: Iterable[str], declared: Set[str]) -> None:
+    """Report what is nearly an input of a workflow: it becomes a parameter of its start, and the input is not given."""
+    for key in sorted(set(given) - declared - _PARAMETERS):
+        near = reader.problems.near(key, declared.difference(given), cutoff=0.75)
+        if near:
+            place = (*path[:-1], "input", key) if reader.has((*path[:-1], "input", key)) else path
+            message = f"Expected an input of workflow '{workflow}', but it does not take '{key}', which gets lost."
+            is_inline = place == path
+            fix = f"Did you mean '{near}'?"
+            reader.report("wrong-parameters", place, message, fix, at_value=is_inline, name=key if is_inline else "")
 
 
 def _listed(names: Sequence[str]) -> str:
