@@ -40,6 +40,26 @@ def test_problems_come_with_line_caret_and_fix(tmp_path: Path) -> None:
     assert lines[-1] == "1 file: 2 errors, 0 warnings"
 
 
+def test_of_a_long_line_only_what_is_around_the_column_is_shown(tmp_path: Path) -> None:
+    """A file of one line, with a problem at every other word, is not written a thousand times."""
+    tasks = ", ".join(f"t{number}: {{acton: b}}" for number in range(1500))
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"version: '2.0'\nw: {{tasks: {{{tasks}}}}}\n")
+    lines = tradewind("check", str(path)).stdout.decode().splitlines()
+    shown = [(lines[number - 1], line.index("^")) for number, line in enumerate(lines) if line.strip(" |") == "^"]
+    assert len(shown) == 1500
+    assert all(source.startswith("acton", column) for source, column in shown)
+    assert max(map(len, lines)) < 500
+
+
+def test_the_caret_meets_its_column_behind_wide_signs(tmp_path: Path) -> None:
+    """Each of the two signs of the task's name takes two columns of a terminal."""
+    path = tmp_path / "bad.yaml"
+    path.write_text("version: '2.0'\nw:\n  tasks:\n    注文: {acton: b}\n")
+    done = tradewind("check", str(path))
+    assert "\n  4 |     注文: {acton: b}\n    |            ^\n" in done.stdout.decode()
+
+
 def test_json_lists_every_problem(tmp_path: Path) -> None:
     """The same for scripts."""
     (tmp_path / "bad.yaml").write_text(BAD)

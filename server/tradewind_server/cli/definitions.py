@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.cells import cell_len
 from rich.text import Text
 
 from tradewind import Client, Execution, TradewindError, models
@@ -120,6 +121,10 @@ def show_problems(output: Output, problems: Sequence[lang.Problem], sources: Seq
     output.text(_summary(problems, len(sources)))
 
 
+#: Characters shown of a line, and of those before its column if it is long.
+_SHOWN, _BEFORE = 400, 100
+
+
 def picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
     """Return a problem with its source line, a caret and what to do."""
     text = Text.assemble(
@@ -129,9 +134,9 @@ def picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
         (f"[{problem.code}]", "dim"),
     )
     if 0 < problem.line <= len(lines):
-        source = lines[problem.line - 1]
-        # tabs stay tabs under the line, so that the caret meets its column
-        indent = "".join("\t" if sign == "\t" else " " for sign in source[: problem.column - 1])
+        source, column = _excerpt(lines[problem.line - 1], problem.column - 1)
+        # tabs stay tabs under the line, and wide signs are as wide, so that the caret meets its column
+        indent = "".join("\t" if sign == "\t" else " " * cell_len(sign) for sign in source[:column])
         number = str(problem.line)
         text.append(f"\n  {number} | {source}\n")
         text.append(f"  {' ' * len(number)} | {indent}")
@@ -139,6 +144,14 @@ def picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
     if problem.fix:
         text.append(f"\n  fix: {problem.fix}", "green")
     return text
+
+
+def _excerpt(line: str, column: int) -> tuple[str, int]:
+    """Return what is shown of a line, and where *column* is in it: a line may be a megabyte."""
+    start = column - _BEFORE if column > 2 * _BEFORE else 0
+    end = start + _SHOWN
+    before, after = "…" if start else "", "…" if end < len(line) else ""
+    return f"{before}{line[start:end]}{after}", column - start + len(before)
 
 
 def _summary(problems: Sequence[lang.Problem], files: int) -> Text:
