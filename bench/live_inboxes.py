@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import grpc
@@ -86,18 +86,16 @@ async def _people(server: Server, count: int, inboxes: int) -> list[str]:
     before = cpu.resident_bytes(server.pid)
     seen = _Inboxes()
     begun = time.perf_counter()
-    streams = [asyncio.create_task(seen.watch(stubs[n % _CONNECTIONS], f"u{n}")) for n in range(inboxes)]
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        while len(seen.first) < inboxes:
-            await asyncio.sleep(0.01)
-    opening = time.perf_counter() - begun
-    memory = (cpu.resident_bytes(server.pid) - before) / inboxes / 1024
-    used = cpu.of_process(server.pid)
-    await _decide(stubs[0], seen)
-    used = (cpu.of_process(server.pid) - used) / _SECONDS
-    for stream in streams:
-        stream.cancel()
-    await asyncio.gather(*streams, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        streams = [group.create_task(seen.watch(stubs[n % _CONNECTIONS], f"u{n}")) for n in range(inboxes)]
+        await _until(lambda: len(seen.first) == inboxes)
+        opening = time.perf_counter() - begun
+        memory = (cpu.resident_bytes(server.pid) - before) / inboxes / 1024
+        used = cpu.of_process(server.pid)
+        await _decide(stubs[0], seen)
+        used = (cpu.of_process(server.pid) - used) / _SECONDS
+        for stream in streams:
+            stream.cancel()
     for channel in channels:
         await channel.close()
     late = sorted(seen.late_ms)
@@ -138,14 +136,18 @@ async def _decide(stub: human_task_service_pb2_grpc.HumanTaskServiceAsyncStub, s
         request = pb.SubmitHumanTaskRequest(human_task_id=human_task.id, outcome="done", etag=human_task.etag)
         await stub.SubmitHumanTask(request, metadata=_as(user))
 
-    async with asyncio.timeout(_PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         for n in range(_DECISIONS_PER_SECOND * _SECONDS):
             await asyncio.sleep(begun + n / _DECISIONS_PER_SECOND - time.perf_counter())
             user = chosen.choice([*seen.first])
             if seen.first[user]:
                 group.create_task(one(user, seen.first[user].pop()))
+    await _until(lambda: not seen.decided)
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(_PATIENCE_SECONDS):
-        while seen.decided:
+        while not is_so():
             await asyncio.sleep(0.01)
 
 
