@@ -135,7 +135,7 @@ def _check_workflow_name(workflow: Workflow, task: TaskSpec, name: str, known: K
 def _check_slips(reader: Reader, path: Path, workflow: str, given: Iterable[str], declared: Set[str]) -> None:
     """Report what is nearly an input of a workflow: it becomes a parameter of its start, and the input is not given."""
     for key in sorted(set(given) - declared - _PARAMETERS):
-        near = reader.problems.near(key, declared.difference(given), cutoff=0.75)
+        near = reader.problems.near(key, declared - set(given), cutoff=0.75)
         if near:
             place = (*path[:-1], "input", key) if reader.has((*path[:-1], "input", key)) else path
             message = f"Expected an input of workflow '{workflow}', but it does not take '{key}', which gets lost."
