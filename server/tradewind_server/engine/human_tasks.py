@@ -154,7 +154,9 @@ def _did_other(d: Decision, human_task: HumanTask, user: str) -> str:
 def _who_did(other: HumanTask) -> set[str]:
     """Return who has done it, also together with others, or has it in hand."""
     done = {other.done_by, other.owner} if other.done_by else set()
-    return done | other.voters | {claim.by for claim in other.claims}
+    # who lets another do it is accountable for it already; what ended without a decision nobody has done
+    in_hand = () if other.state is HumanTaskState.CLOSED else other.claims
+    return done | other.voters | {name for claim in in_hand for name in (claim.by, claim.owner) if name}
 
 
 def _separate_tasks(d: Decision, name: str) -> tuple[str, ...]:
