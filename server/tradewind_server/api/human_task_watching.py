@@ -123,9 +123,9 @@ class _Watch:
         after: human_tasks.Place | None = None
         while True:
             rows, message = await self._runtime.read(functools.partial(self._page, after))
-            message.is_complete = len(rows) < _PAGE
+            is_complete = message.is_complete = len(rows) < _PAGE
             yield message
-            if message.is_complete:
+            if is_complete:
                 return
             after = human_tasks.place_of(rows[-1])
 
@@ -146,6 +146,7 @@ class _Watch:
             ServerDraining: the server goes down.
         """
         clock = self._runtime.clock
+        # also on a stream that is never quiet: an absence begins and ends without an event
         due = clock.monotonic() + _ALIVE_SECONDS
         while True:
             if self._runtime.is_draining:
@@ -154,8 +155,7 @@ class _Watch:
             message = await self._runtime.read(functools.partial(self._news, keys)) if keys else None
             if message is not None:
                 yield message
-                due = clock.monotonic() + _ALIVE_SECONDS
-            elif clock.monotonic() >= due:
+            if clock.monotonic() >= due:
                 if self._inbox != await self._runtime.read(lambda c, _: self._inbox_now(c)):
                     async for message in self._anew():
                         yield message
