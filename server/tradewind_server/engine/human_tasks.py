@@ -183,9 +183,12 @@ def _check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str
     """
     _check_excluded(d, human_task, person.user)
     quorum.check_has_vote(d, human_task, person.user)
-    if person.user in human_task.asked or not person.groups.isdisjoint(human_task.groups):
+    if person.user in human_task.asked:
         return ""
-    for absent in sorted(person.stands_for):
+    waits = person.user in human_task.waiting
+    if not waits and not person.groups.isdisjoint(human_task.groups):
+        return ""
+    for absent in () if waits else sorted(person.stands_for):
         # he would be accountable for what he must not do
         if absent in human_task.asked and not _did_other(d, human_task.task, absent):
             return absent
