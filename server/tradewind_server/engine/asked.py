@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from collections.abc import Callable, Mapping
 
 from tradewind_server.engine.decision import Decision
@@ -34,9 +34,9 @@ def _outcome(human: HumanSpec, outcome: Outcome) -> dict[str, object]:
     return {**shown, "veto": True} if is_veto else shown
 
 
-def etag_of(shown: Mapping[str, object]) -> str:
-    """Return the name of what is shown."""
-    return hashlib.sha256(encode(shown)).hexdigest()[:16]
+def etag_of(shown: Mapping[str, object], key: bytes) -> str:
+    """Return the name of what is shown; without the *key* nobody can try whether he has guessed what that is."""
+    return hmac.digest(key, encode(shown), "sha256").hex()[:16]
 
 
 def excluded_of(d: Decision, human: HumanSpec, scope: Scope) -> dict[str, str]:

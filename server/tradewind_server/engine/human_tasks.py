@@ -67,8 +67,9 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     order = users if human.quorum is not None and human.quorum.is_sequential else []
     told = notices.told_of_offer(d, human, scope, order[:1] or users, groups)
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
+    etag = etag_of(shown, d.library.etag_key)
     offered = e.HumanTaskOffered(
-        action, task.id, users, groups, etag_of(shown), excluded, priority, is_fallback, plan.due, plan.reminders,
+        action, task.id, users, groups, etag, excluded, priority, is_fallback, plan.due, plan.reminders,
         plan.expires, votes, order,
     )  # fmt: skip
     d.emit(offered)
@@ -103,7 +104,7 @@ def _review(d: Decision) -> None:
         except TASK_ERRORS:
             # what was shown when it was offered still stands
             continue
-        if (etag := etag_of(shown)) != human_task.etag:
+        if (etag := etag_of(shown, d.library.etag_key)) != human_task.etag:
             again = [name for name in human_task.users if name in human_task.voters]
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
             notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
