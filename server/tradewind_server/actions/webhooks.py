@@ -87,6 +87,9 @@ class Webhooks:
                 await self._take_free()
             except (Refusal, Broken, sa.exc.DBAPIError) as problem:
                 log.warning("webhooks cannot be looked for: %s; trying again", problem)
+            except Exception:
+                # what must be sent must not end with one fault
+                log.exception("webhooks could not be looked for; trying again")
             self._pumps = {key: task for key, task in self._pumps.items() if not task.done()}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -273,6 +276,10 @@ class Pump:
         except (Refusal, Broken) as problem:
             log.warning("webhook '%s': %s", self._row.name, problem)
             self._lose()
+        except Exception:
+            # else it would be due at once, again and again
+            log.exception("webhook '%s' failed", self._row.name)
+            self._lose()
         finally:
             task.cancel()
             self._busy.pop(id_, None)
@@ -314,6 +321,10 @@ class Pump:
             await self._write([progress])
         except (Refusal, Broken) as problem:
             log.warning("webhook '%s': %s", self._row.name, problem)
+            self._lose()
+        except Exception:
+            # else it would be due at once, again and again
+            log.exception("webhook '%s' failed", self._row.name)
             self._lose()
         finally:
             self._busy.pop(item.execution_id, None)
