@@ -41,7 +41,7 @@ bonus-worker:
 	@if command -v go >/dev/null; then cd examples/salary/bonus && go build -o /dev/null . ; fi
 
 test: $(VENV) ## Run the tests (ARGS='-k join' for some of them)
-	@. tools/ensure_postgres.sh && $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@. tools/ensure_postgres.sh && $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Part of `make test`, too, which says at its end if Go is missing.
 go: ## Check and test the Go client: gofmt, go vet, go test

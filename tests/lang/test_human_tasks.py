@@ -104,6 +104,8 @@ def test_this_is_reported(keywords: str, code: str, path: str) -> None:
     [
         (90, Duration(90)),
         ("90s", Duration(90)),
+        ("2 days", Duration(172_800)),
+        ("1 hour", Duration(3_600)),
         ("2d", Duration(172_800)),
         ("1 business minute", Duration(60, Unit.BUSINESS_SECOND)),
         ("2 business hours", Duration(7200, Unit.BUSINESS_SECOND)),
@@ -114,7 +116,9 @@ def test_a_duration_is_a_count_of_a_unit(value: object, duration: Duration) -> N
     assert duration_of(value) == duration
 
 
-@pytest.mark.parametrize("value", [True, -1, 1.5, None, "", "2", "2 days", "-2d", "2 business weeks", "١d", [], "2d\n"])
+@pytest.mark.parametrize(
+    "value", [True, -1, 1.5, None, "", "2", "2 weeks", "2  days", "-2d", "2 business weeks", "١d", [], "2d\n"]
+)
 def test_anything_else_is_none(value: object) -> None:
     assert not is_duration(value)
 

@@ -10,9 +10,9 @@ from tradewind_server.lang.documents import Path
 from tradewind_server.lang.reader import Reader, Shape
 from tradewind_server.lang.shapes import TEXT_SCHEMA, is_expression
 
-_PLAIN = re.compile(r"([0-9]{1,9})([smhd])")
+_PLAIN = re.compile(r"([0-9]{1,9})(?:([smhd])| (second|minute|hour|day)s?)")
 _BUSINESS = re.compile(r"([0-9]{1,6}) business (minute|hour|day)s?")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "minute": 60, "hour": 3600}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 class Unit(enum.Enum):
@@ -46,7 +46,7 @@ def duration_of(value: object) -> Duration:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Duration(value)
     if isinstance(value, str) and (match := _PLAIN.fullmatch(value)):
-        return Duration(int(match[1]) * _SECONDS[match[2]])
+        return Duration(int(match[1]) * _SECONDS[match[2] or match[3]])
     if isinstance(value, str) and (match := _BUSINESS.fullmatch(value)):
         count, word = int(match[1]), match[2]
         if word == "day":
@@ -71,7 +71,7 @@ def _read(reader: Reader, value: object, path: Path) -> object:
 
 
 DURATION = Shape(
-    "whole seconds, a text such as 30m, 4h, 2d or '2 business days', or an expression that gives one of these",
+    "whole seconds, a text such as 30m, 4h, 2d, '2 days' or '2 business days', or an expression that gives one of these",
     _read,
     {"anyOf": [{"type": "integer", "minimum": 0}, TEXT_SCHEMA]},
 )
