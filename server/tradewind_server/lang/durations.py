@@ -71,7 +71,8 @@ def _read(reader: Reader, value: object, path: Path) -> object:
 
 
 DURATION = Shape(
-    "whole seconds, a text such as 30m, 4h, 2d, '2 days' or '2 business days', or an expression that gives one of these",
+    "whole seconds, a text such as 30m, 4h, 2d, '2 days' or '2 business days', or an expression that gives one of "
+    "these",
     _read,
     {"anyOf": [{"type": "integer", "minimum": 0}, TEXT_SCHEMA]},
 )
