@@ -137,8 +137,8 @@ class Server:
         database = await asyncio.to_thread(Database, settings.database)
         self._cleanup.callback(database.close)
         open_world = settings.unknown_actions == "wait"
-        registry = Registry(signatures(), open_world, settings, _calendars(settings))
         secret = await asyncio.to_thread(database.installation_value, "secret", ids.opaque())
+        registry = Registry(signatures(), open_world, settings, _calendars(settings), f"etags {secret}".encode())
         self.runtime = Runtime(database, registry, settings, SystemClock(), ids, Signer(secret))
         await self.runtime.start()
         self._cleanup.push_async_callback(self.runtime.stop)

@@ -19,6 +19,7 @@ from grpc import StatusCode
 from tests.api.harness import PATIENCE, Served, refused, serving, start
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2
+from tradewind_server.api import work
 from tradewind_server.runtime.hub import KEPT_BYTES
 
 BIG = """
@@ -74,6 +75,29 @@ async def test_worker_that_takes_credits_and_never_accepts_loses_its_offers(data
                 ids.remove(offer.execution_id)
         assert len(taken) == 2
         assert sleeper.is_quiet()
+
+
+async def test_worker_that_never_reads_what_it_is_answered_is_not_read_either(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of its messages would leave something in the server's memory."""
+    monkeypatch.setattr(work, "_MOST_ANSWERS", 10, raising=False)
+    stream = work.WorkStream(served.server.runtime)
+    sent = 0
+
+    async def endless() -> AsyncIterator[v1.WorkRequest]:
+        nonlocal sent
+        while sent < 1000:
+            sent += 1
+            yield v1.WorkRequest(results=v1.Results(results=[v1.ActionResult(token=b"none")]))
+
+    listening = asyncio.create_task(stream._listen(endless()))
+    for _ in range(2000):
+        await asyncio.sleep(0)
+    assert sent == 11
+    stream._outgoing()
+    listening.cancel()
+    await listening
 
 
 async def test_worker_that_answers_with_nothing_is_not_deliverable(database_url: str) -> None:

@@ -489,3 +489,30 @@ async def test_what_people_say_is_no_reference_to_a_secret(served: Served) -> No
     _, output = await served.ended(id_.split("/")[0])
     assert not any(mark in f"{trail} {output}" for mark in "\ufdd0\ufdd1")
     assert output["said"]["reason"] == "\ufffdsecret('salaries')\ufffd"
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_an_inbox_changes_when_somebody_is_absent(
+    served: Served, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    """What he is to do comes, and goes when he is back; the stream goes on, also if it is never quiet."""
+    monkeypatch.setattr("tradewind_server.api.human_task_watching._ALIVE_SECONDS", 0.2)
+    gil = as_user("gil")
+    [of_fred] = await begin(served, head="fred")
+
+    async def seen(following: Callable[[], Any], part: Callable[[pb.WatchHumanTasksResponse], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not part(await following()):
+                if is_busy:
+                    await begin(served, head="gil")
+
+    async with watching(served, gil) as following:
+        assert (await following()).is_complete
+        added = await served.people.AddAbsence(pb.AddAbsenceRequest(absence=away("fred", "gil")), **as_user("fred"))
+        if is_busy:
+            await begin(served, head="gil")
+        await seen(following, lambda message: of_fred in [h.id for h in message.human_tasks])
+        await served.people.RemoveAbsence(pb.RemoveAbsenceRequest(absence_id=added.absence.id), **as_user("fred"))
+        if is_busy:
+            await begin(served, head="gil")
+        await seen(following, lambda message: of_fred in message.removed_ids)

@@ -12,7 +12,7 @@ from grpc import StatusCode
 from tests.api.harness import Served, refused
 from tests.api.test_log_watching import TREE, echoing, run
 from tests.api.test_subscriptions import Keeper
-from tests.api.test_webhooks import receiving, status
+from tests.api.test_webhooks import receiving, sending, status
 from tradewind import values
 from tradewind.v1 import subscription_service_pb2 as pb
 from tradewind_server.actions import webhooks
@@ -98,3 +98,22 @@ async def test_target_that_cannot_be_served_is_refused(notify: Any, problem: str
         with refused(StatusCode.INVALID_ARGUMENT, "PARAMETER_INVALID") as caught:
             await served.start("echo", {}, params=values.to_payload({"notify": notify}))
         assert problem in caught.message
+
+
+async def test_one_fault_in_looking_for_webhooks_does_not_end_them(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the next one: they are looked for as long as the server runs."""
+    take, faults = webhooks.Webhooks._take_free, [ValueError("a fault"), ValueError("another")]
+
+    async def faulty(self: webhooks.Webhooks) -> None:
+        if faults:
+            raise faults.pop()
+        await take(self)
+
+    monkeypatch.setattr(webhooks, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(webhooks.Webhooks, "_take_free", faulty)
+    async with sending(database_url) as (keeper, receiver):
+        await run(keeper.served, count=1)
+        await receiver.count(1)
+    assert faults == []

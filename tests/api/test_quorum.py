@@ -155,6 +155,8 @@ async def test_in_a_sequence_each_sees_what_those_before_him_said(served: Served
     """It comes into his inbox when it is his turn, not before."""
     await served.deploy(LOAN)
     id_ = await begin(served, "chain")
+    # a substitute, too, waits for his own turn
+    await served.people.AddAbsence(pb.AddAbsenceRequest(absence=away("", "cid")), **ANN)
     assert [await listed(served, who) for who in (ANN, BEN, CID)] == [[id_], [], []]
     async with watching(served, BEN) as following:
         assert list((await following()).human_tasks) == []

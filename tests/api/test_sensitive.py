@@ -31,6 +31,7 @@ from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import human_task_service_pb2 as people_pb
 from tradewind.v1 import subscription_service_pb2 as subscription_pb
 from tradewind_server.api.tokens import digest
+from tradewind_server.engine.asked import etag_of
 from tradewind_server.runtime import sensitive
 
 IBAN, PIN, AMOUNT = "DE89370400440532013000", "pin-of-canary", 714285
@@ -273,6 +274,23 @@ async def test_a_value_cannot_be_guessed_by_searching(database_url: str, tmp_pat
         filter_ = f'text : "no account DE8937" AND created_at >= "{since}" AND created_at < "{until}"'
         found = await o.served.executions.ListExecutions(pb.ListExecutionsRequest(filter=filter_), **by("reader"))
         assert [execution.id for execution in found.executions] == [plain.execution.id]
+
+
+async def test_a_value_cannot_be_guessed_by_its_etag(database_url: str, tmp_path: Path) -> None:
+    """Whoever knows the definition could else try all amounts: a digest of the right one would be the etag."""
+    async with office(database_url, tmp_path) as o:
+        id_ = await o.start()
+        seen, exact = await o.human_task(id_, "reader"), await o.human_task(id_, "auditor")
+        guess = {
+            "title": exact.title,
+            "description": exact.description,
+            "show": values.from_payload(exact.show),
+            "form": values.from_payload(exact.form),
+            "outcomes": [{"name": "done", "reason": "optional"}],
+        }
+        guessed = etag_of(guess, b"")
+        assert seen.etag
+        assert seen.etag == exact.etag != guessed
 
 
 @pytest.mark.slow

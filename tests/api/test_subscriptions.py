@@ -19,6 +19,7 @@ from tests.api.test_log_watching import check_complete, echoing, keys, reading, 
 from tradewind import aio, errors
 from tradewind.v1 import event_pb2, subscription_pb2, subscription_service_pb2_grpc
 from tradewind.v1 import subscription_service_pb2 as pb
+from tradewind_server import errors as server_errors
 from tradewind_server.api import consuming
 from tradewind_server.runtime.subscriptions import Advance
 from tradewind_server.store.log import Place
@@ -438,6 +439,27 @@ async def test_lost_cursor_is_refused_until_it_is_rewound(tmp_path: Any) -> None
         await keeper.rewind(beginning=True)
         async with keeper.consumer() as consumer:
             await consumer.until(1)
+
+
+async def test_a_consumer_that_cannot_begin_leaves_nothing_behind(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its namespace would be read on for nobody, for as long as the server runs."""
+    await keeper.create()
+    runtime = keeper.served.server.runtime
+
+    async def fails(_: Any) -> None:
+        raise server_errors.DatabaseUnavailable(problem="away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.consumers, "check", fails)
+        with refused(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"):
+            async with keeper.consumer():
+                pass
+    assert runtime.tails.count == 0
+
+    async with keeper.consumer():
+        assert runtime.tails.count == 1
 
 
 async def test_subscription_survives_a_restart(tmp_path: Any) -> None:

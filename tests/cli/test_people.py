@@ -245,3 +245,23 @@ def test_hints_of_a_form_say_how_to_ask() -> None:
     assert said.index("days (whole ones): ") < said.index("note (optional): ") < said.index("pin (optional): ")
     assert "employee: bob\n" in said
     assert "4711" not in said
+
+
+@pytest.mark.slow
+def test_what_people_wrote_is_shown_as_they_wrote_it(story: Story) -> None:
+    """Brackets are no markup, which would hide what is to be decided on, or break off; and nothing moves the cursor."""
+    title = "Approve [/A-17] [red]:warning:\x1b[2J"
+    id_ = begin(story, json.dumps(title))
+    said = "see [/bold] and \x1b]0;title\x07"
+    answer(story, "alice", "task", "comment", id_, said)
+
+    for command in (["inbox"], ["task", "show", id_], ["task", "claim", id_]):
+        done = run(story, "alice", *command)
+        assert (done.returncode, done.stderr) == (0, b"")
+        shown = done.stdout.decode()
+        assert "Approve Approve [/A-17] [red]:warning:" in shown
+        assert "\x1b" not in shown
+    shown = run(story, "alice", "task", "show", id_).stdout.decode()
+    assert "(see [/bold] and " in shown
+    assert not {"\x1b", "\x07"} & set(shown)
+    answer(story, "alice", "task", "submit", id_, "--outcome", "approve")

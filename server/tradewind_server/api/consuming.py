@@ -83,11 +83,12 @@ class ConsumeStream:
         key = (row.namespace, row.name)
         consumers, follower = self._runtime.consumers, self._runtime.tails.follow(row.namespace)
         self._follower = follower
-        # whoever had it learns of it at once if he is here
-        await consumers.check([key])
-        consumers.enter(key, row.epoch, self._lose, follower.wake)
-        tasks = [asyncio.create_task(self._listen(incoming)), asyncio.create_task(self._flush())]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            # whoever had it learns of it at once if he is here
+            await consumers.check([key])
+            consumers.enter(key, row.epoch, self._lose, follower.wake)
+            tasks += [asyncio.create_task(self._listen(incoming)), asyncio.create_task(self._flush())]
             opened = pb.ConsumeOpened(subscription=subscription_views.subscription(self._pages, row))
             yield pb.ConsumeResponse(opened=opened)
             async for message in self._follow(follower):

@@ -85,8 +85,9 @@ def _is_asked(connection: sa.Connection, row: Any, at: int) -> bool:
         return False
     if any(name in (claim.by, claim.owner) for claim in detail.claims):
         return True
-    asked = state_of(row).asked
-    if any(name in (vote.by, vote.owner) for vote in detail.votes):
+    state = state_of(row)
+    asked = state.asked
+    if name in state.voters or name in state.waiting:
         return False
     if name in asked or not groups.isdisjoint(detail.groups):
         return True

@@ -68,9 +68,9 @@ class _Watch:
         while True:
             with self._inbox.reading():
                 rows, message = await self._runtime.read(functools.partial(self._page, after))
-            message.is_complete = len(rows) < _PAGE
+            is_complete = message.is_complete = len(rows) < _PAGE
             yield message
-            if message.is_complete:
+            if is_complete:
                 return
             after = human_tasks.place_of(rows[-1])
 
@@ -91,6 +91,7 @@ class _Watch:
             ServerDraining: the server goes down.
         """
         clock = self._runtime.clock
+        # also on a stream that is never quiet: an absence begins and ends without an event
         due = clock.monotonic() + _ALIVE_SECONDS
         while True:
             if self._runtime.is_draining:
@@ -100,8 +101,7 @@ class _Watch:
                 message = await self._runtime.read(functools.partial(self._news, keys)) if keys else None
             if message is not None:
                 yield message
-                due = clock.monotonic() + _ALIVE_SECONDS
-            elif self._inbox.is_stale or clock.monotonic() >= due:
+            if self._inbox.is_stale or clock.monotonic() >= due:
                 if self._inbox.is_stale or self._for != await self._runtime.read(lambda c, _: self._for_now(c)):
                     self._inbox.is_stale = False
                     async for message in self._anew():

@@ -32,6 +32,8 @@ _MOST_NAMES = 1000
 _MOST_BYTES = 1024 * 1024
 #: Above this many waiting requests a stream is not read on: its worker feels the pressure.
 _QUEUE_PRESSURE = 10_000
+#: Nor is that of a worker which leaves as many answers unread.
+_MOST_ANSWERS = 20_000
 
 _LEASES = Provenance("system:leases", "Accept")
 
@@ -194,7 +196,7 @@ class WorkStream:
         try:
             async for message in incoming:
                 self._take(message)
-                while self._runtime.queue_length > _QUEUE_PRESSURE:
+                while self._is_under_pressure():
                     await asyncio.sleep(0.005)
         except Refusal as refusal:
             self._ended = refusal
@@ -203,6 +205,10 @@ class WorkStream:
         finally:
             self._is_over = True
             self._wake.set()
+
+    def _is_under_pressure(self) -> bool:
+        unread = len(self._receipts) + len(self._orders)
+        return unread > _MOST_ANSWERS or self._runtime.queue_length > _QUEUE_PRESSURE
 
     def _take(self, message: pb.WorkRequest) -> None:
         which = message.WhichOneof("message")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO, cast
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +33,8 @@ COLOURS = {
 
 #: Columns of a line in a pipe: nothing is ever cut there.
 _PIPE_WIDTH = 10_000
+#: What a terminal obeys, but for the end of a line and the tabulator.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Output:
@@ -96,10 +100,23 @@ class _Shown:
         return getattr(self._stream, name)
 
 
+class _PlainConsole(Console):
+    """A console that shows what people and processes wrote as it is, and does not obey it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Give the parts of *renderable*, without control characters but those of the console's own."""
+        for segment in super().render(renderable, options):
+            if segment.control is None:
+                yield Segment(_CONTROL.sub("\ufffd", segment.text), segment.style)
+            else:
+                yield segment
+
+
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     file = cast(TextIO, _Shown(stream))
-    return Console(file=file, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return _PlainConsole(file=file, highlight=False, markup=False, emoji=False, width=width)
 
 
 def error_console() -> Console:

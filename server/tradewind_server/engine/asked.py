@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import hmac
+from collections.abc import Callable, Mapping
 
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TaskError, dictionary
@@ -34,9 +34,9 @@ def _outcome(human: HumanSpec, outcome: Outcome) -> dict[str, object]:
     return {**shown, "veto": True} if is_veto else shown
 
 
-def etag_of(shown: Mapping[str, object]) -> str:
-    """Return the name of what is shown."""
-    return hashlib.sha256(encode(shown)).hexdigest()[:16]
+def etag_of(shown: Mapping[str, object], key: bytes) -> str:
+    """Return the name of what is shown; without the *key* nobody can try whether he has guessed what that is."""
+    return hmac.digest(key, encode(shown), "sha256").hex()[:16]
 
 
 def excluded_of(d: Decision, human: HumanSpec, scope: Scope) -> dict[str, str]:
@@ -50,24 +50,24 @@ def excluded_of(d: Decision, human: HumanSpec, scope: Scope) -> dict[str, str]:
 
 
 def asked_of(
-    task: Task, human: HumanSpec, scope: Scope, excluded: Mapping[str, str]
+    task: Task, human: HumanSpec, scope: Scope, why_not: Callable[[str], str]
 ) -> tuple[list[str], list[str], bool]:
-    """Return users, groups and whether they are the fallback.
+    """Return users, groups and whether they are the fallback; without those whom *why_not* gives a reason against.
 
     Raises:
         TaskError: nobody is left.
     """
     users, groups = names_of(human.users, scope, "users"), names_of(human.groups, scope, "groups")
-    allowed = [user for user in users if user not in excluded]
+    allowed = [user for user in users if not why_not(user)]
     if allowed or groups:
         return allowed, groups, False
     fallback = names_of(human.fallback_users, scope, "fallback: users")
     groups = names_of(human.fallback_groups, scope, "fallback: groups")
-    allowed = [user for user in fallback if user not in excluded]
+    allowed = [user for user in fallback if not why_not(user)]
     if allowed or groups:
         return allowed, groups, True
     named = [*users, *fallback]
-    why = "; ".join(f"'{user}' is excluded: {excluded[user]}" for user in named) or "no user and no group is named"
+    why = "; ".join(f"'{user}' is excluded: {why_not(user)}" for user in named) or "no user and no group is named"
     raise TaskError(f"Nobody may do '{task.name}': {why}.")
 
 

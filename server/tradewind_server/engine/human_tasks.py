@@ -54,7 +54,9 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     assert human is not None
     shown = shown_of(human, scope)
     excluded = excluded_of(d, human, scope)
-    users, groups, is_fallback = asked_of(task, human, scope, excluded)
+    users, groups, is_fallback = asked_of(
+        task, human, scope, lambda user: excluded.get(user) or _did_other(d, task.id, user, is_done=True)
+    )
     priority = whole_number(human.priority, scope, "priority")
     if priority > MAX_PRIORITY:
         raise TaskError(f"priority must be at most {MAX_PRIORITY}, but is {priority}")
@@ -65,8 +67,9 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     order = users if human.quorum is not None and human.quorum.is_sequential else []
     told = notices.told_of_offer(d, human, scope, order[:1] or users, groups)
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
+    etag = etag_of(shown, d.library.etag_key)
     offered = e.HumanTaskOffered(
-        action, task.id, users, groups, etag_of(shown), excluded, priority, is_fallback, plan.due, plan.reminders,
+        action, task.id, users, groups, etag, excluded, priority, is_fallback, plan.due, plan.reminders,
         plan.expires, votes, order,
     )  # fmt: skip
     d.emit(offered)
@@ -101,7 +104,7 @@ def _review(d: Decision) -> None:
         except TASK_ERRORS:
             # what was shown when it was offered still stands
             continue
-        if (etag := etag_of(shown)) != human_task.etag:
+        if (etag := etag_of(shown, d.library.etag_key)) != human_task.etag:
             again = [name for name in human_task.users if name in human_task.voters]
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
             notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
@@ -130,36 +133,46 @@ def _check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:
     Raises:
         PersonExcluded: he may not.
     """
-    why = human_task.excluded.get(user) or _did_other(d, human_task, user)
+    why = human_task.excluded.get(user) or _did_other(d, human_task.task, user)
     if why:
         raise PersonExcluded(user=user, human_task=_id(d, human_task), why=why)
 
 
-def _did_other(d: Decision, human_task: HumanTask, user: str) -> str:
-    """Return which task that this one is to be separate from *user* has done or has in hand; "" for none.
+def _did_other(d: Decision, task: int, user: str, *, is_done: bool = False) -> str:
+    """Return which task that *task* is to be separate from *user* has done, or has in hand; "" for none.
+
+    With *is_done* that he has one in hand does not count: he may give it back.
 
     Separation holds in both directions, whichever of the two is done first.
     """
-    mine = d.state.tasks[human_task.task].name
-    for other in d.state.human_tasks.values():
+    separate = _separate_from(d, d.state.tasks[task].name)
+    for other in d.state.human_tasks.values() if separate else ():
         name = d.state.tasks[other.task].name
-        if name == mine or user not in _who_did(other):
-            continue
-        is_separate = name in _separate_tasks(d, mine) or mine in _separate_tasks(d, name)
-        if is_separate and not is_superseded(d.state, other, human_task):
-            return f"who {'did' if other.done_by or user in other.voters else 'has'} task '{name}'"
+        if name in separate and user in _who_did(other) and not is_superseded(d.state, other, task):
+            has_done = other.done_by or user in other.voters
+            if has_done or not is_done:
+                return f"who {'did' if has_done else 'has'} task '{name}'"
     return ""
 
 
 def _who_did(other: HumanTask) -> set[str]:
     """Return who has done it, also together with others, or has it in hand."""
     done = {other.done_by, other.owner} if other.done_by else set()
-    return done | other.voters | {claim.by for claim in other.claims}
+    # who lets another do it is accountable for it already; what ended without a decision nobody has done
+    in_hand = () if other.state is HumanTaskState.CLOSED else other.claims
+    return done | other.voters | {name for claim in in_hand for name in (claim.by, claim.owner) if name}
 
 
-def _separate_tasks(d: Decision, name: str) -> tuple[str, ...]:
-    human = d.spec.tasks[name].human
-    return human.separate_from.tasks if human is not None else ()
+def _separate_from(d: Decision, mine: str) -> frozenset[str]:
+    """Return the tasks that task *mine* is to be separate from, whichever of the two says so."""
+    named = _named_separate(d.spec.tasks[mine])
+    return frozenset(
+        name for name, task in d.spec.tasks.items() if name != mine and (name in named or mine in _named_separate(task))
+    )
+
+
+def _named_separate(task: TaskSpec) -> tuple[str, ...]:
+    return task.human.separate_from.tasks if task.human is not None else ()
 
 
 def _check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str:
@@ -171,11 +184,14 @@ def _check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str
     """
     _check_excluded(d, human_task, person.user)
     quorum.check_has_vote(d, human_task, person.user)
-    if person.user in human_task.asked or not person.groups.isdisjoint(human_task.groups):
+    if person.user in human_task.asked:
         return ""
-    for absent in sorted(person.stands_for):
+    waits = person.user in human_task.waiting
+    if not waits and not person.groups.isdisjoint(human_task.groups):
+        return ""
+    for absent in () if waits else sorted(person.stands_for):
         # he would be accountable for what he must not do
-        if absent in human_task.asked and not _did_other(d, human_task, absent):
+        if absent in human_task.asked and not _did_other(d, human_task.task, absent):
             return absent
     raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked=_people(human_task))
 

@@ -49,6 +49,10 @@ class Library(Protocol):
     def notify_asked(self) -> bool:
         """Tell whether people are told that they are asked where the definition does not say."""
 
+    @property
+    def etag_key(self) -> bytes:
+        """Return what etags are made with; it is the same at all servers of a database."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FixedLibrary:
@@ -65,6 +69,7 @@ class FixedLibrary:
     #: Name -> calendar; "" is the one that counts where none is named.
     calendars: Mapping[str, Calendar] = dataclasses.field(default_factory=lambda: {"": STANDARD})
     notify_asked: bool = False
+    etag_key: bytes = b""
     _sensitive: dict[str, tuple[WorkflowSpec, Sequence[str]]] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -70,6 +70,8 @@ def check_can_take(d: Decision, human_task: HumanTask, user: str, of: str = "") 
         OneVoteEach: he has one, or has given it.
     """
     check_has_vote(d, human_task, user)
+    if user in human_task.waiting:
+        _refuse(d, human_task, user, "his own turn comes later")
     claim = human_task.claim_of(user)
     if claim is not None and (of or claim.owner):
         _refuse(d, human_task, user, f"he votes for '{claim.owner or user}'")

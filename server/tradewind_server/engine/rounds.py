@@ -5,12 +5,12 @@ from __future__ import annotations
 from tradewind_server.engine.state import Execution, HumanTask
 
 
-def is_superseded(state: Execution, other: HumanTask, seen_from: HumanTask) -> bool:
-    """Tell whether *other* was done again on the way from it to *seen_from*.
+def is_superseded(state: Execution, other: HumanTask, seen_from: int) -> bool:
+    """Tell whether *other* was done again on the way from it to the task *seen_from*.
 
     What runs beside is no round: it counts, however new the rest is.
     """
-    name, before = state.tasks[other.task].name, _before(state, seen_from.task)
+    name, before = state.tasks[other.task].name, _before(state, seen_from)
     if other.task not in before:
         return False
     return any(

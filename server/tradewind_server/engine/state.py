@@ -219,6 +219,11 @@ class HumanTask(msgspec.Struct, gc=False):
         return tuple(name for name in self.order if name not in gone)
 
     @property
+    def waiting(self) -> tuple[str, ...]:
+        """Return who in a sequence waits for his turn: he would give it away if he took another one."""
+        return self.to_come[1:]
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """Return which users it is for now: in a sequence whose turn it is, and who has joined by an escalation."""
         if not self.quorum:

@@ -26,6 +26,8 @@ class ActionLimits:
         self._ask = ask
         self._desk = desk
         self._reading = asyncio.Lock()
+        #: New to this server: what it has handed out of them is not counted yet.
+        self._to_adopt: frozenset[Name] = frozenset()
 
     async def refresh(self, *, is_news: bool = False) -> None:
         """Learn which actions have a limit; what this server has handed out of them takes part from now on.
@@ -36,12 +38,13 @@ class ActionLimits:
         async with self._reading:
             # one at a time: what was read later must not be overwritten by what was read before
             names = await self._read(lambda connection, _: store.names(connection))
-            added = names - self._desk.limited
+            self._to_adopt = (self._to_adopt & names) | (names - self._desk.limited)
             if is_news or names != self._desk.limited:
                 self._desk.set_limited(names)
-            if added:
+            if added := self._to_adopt:
                 # after the batch that may be under way, which does not know them yet
                 await self._ask(r.Tidy(provenance=_BY, work=lambda tx, _: store.adopt(tx, added)), reserved=True)
+                self._to_adopt = frozenset()
 
 
 @dataclasses.dataclass(slots=True)

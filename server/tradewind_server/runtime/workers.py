@@ -143,9 +143,10 @@ class Workers:
             self._flush = asyncio.create_task(self._gather())
 
     async def _gather(self) -> None:
-        await asyncio.sleep(_GATHER_SECONDS)
         try:
-            await self.flush()
+            while self._changed or self._gone:
+                await asyncio.sleep(_GATHER_SECONDS)
+                await self.flush()
         except ServerDraining:
             return  # the last request of this server takes all of them out
         except Refusal as refusal:
@@ -158,15 +159,20 @@ class Workers:
             Refusal: it cannot be written now; the next beat tries again.
         """
         async with self._writing:
-            changed, gone = list(self._changed), list(self._gone)
+            changed, gone = self._changed, self._gone
             if not changed and not gone:
                 return
+            # what changes meanwhile is noted anew
+            self._changed, self._gone = {}, {}
             rows = [self._row(self._entries[id_]) for id_ in changed if id_ in self._entries]
-            await self._ask(r.Tidy(provenance=_BY, work=lambda tx, _: store.write(tx, rows, gone)), reserved=True)
-            for id_ in changed:
-                self._changed.pop(id_, None)
-            for id_ in gone:
-                self._gone.pop(id_, None)
+            leaves = list(gone)
+            try:
+                await self._ask(r.Tidy(provenance=_BY, work=lambda tx, _: store.write(tx, rows, leaves)), reserved=True)
+            except BaseException:
+                # whatever kept it from being written, also the end of this task
+                self._changed = {**changed, **self._changed}
+                self._gone = {**{id_: None for id_ in gone if id_ not in self._entries}, **self._gone}
+                raise
 
     async def beat(self) -> None:
         """Write a sign of life for all, forget who has vanished, and learn whom operators have drained."""

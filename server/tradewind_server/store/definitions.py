@@ -284,8 +284,10 @@ class Registry:
         open_world: bool,
         settings: Settings,
         calendars: Mapping[str, Calendar],
+        etag_key: bytes = b"",
     ) -> None:
         self._signatures = signatures
+        self._etag_key = etag_key
         self._calendars = calendars
         self._open_world = open_world
         self._settings = settings
@@ -399,6 +401,7 @@ class Registry:
             self._settings.max_execution_tasks,
             self._calendars,
             self._settings.notify_asked,
+            self._etag_key,
         )
         self._versions[key] = versions
         self._homes[key] = homes

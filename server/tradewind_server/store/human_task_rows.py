@@ -57,10 +57,11 @@ def _principals(human_task: HumanTask) -> list[str]:
     held += dict.fromkeys(f"owner:{claim.owner}" for claim in human_task.claims if claim.owner)
     if human_task.state is HumanTaskState.CLAIMED:
         return held
+    kept_out = {*human_task.excluded, *human_task.spoken_for, *human_task.waiting}
     return [
         *(f"user:{name}" for name in human_task.asked),
         *(f"group:{name}" for name in human_task.groups),
-        *(f"excluded:{name}" for name in sorted({*human_task.excluded, *human_task.spoken_for})),
+        *(f"excluded:{name}" for name in sorted(kept_out)),
         *held,
     ]
 

@@ -396,7 +396,7 @@ def _notify(
     if human_task is None or human_task.state is not HumanTaskState.OFFERED:
         return
     # who stands in for one of those who are asked can do it instead
-    kept_out = frozenset({*human_task.excluded, *human_task.spoken_for, *event.users})
+    kept_out = frozenset({*human_task.excluded, *human_task.spoken_for, *human_task.waiting, *event.users})
     for name, row in zip(event.users, rows, strict=False):
         if name in human_task.asked:
             changes.asked.append(Asked(live.envelope.namespace, name, at, row, len(recipients), kept_out))
