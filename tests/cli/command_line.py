@@ -6,6 +6,7 @@ people do.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -47,13 +48,19 @@ def tradewind(*arguments: str, input_: bytes = b"") -> subprocess.CompletedProce
 
 @functools.cache
 def _forks() -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Start the process that is forked; it ends with this one, which holds the other end of its socket."""
+    """Start the process that is forked; it ends when the other end of its socket is closed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, "-m", "tests.cli.command_line", str(theirs.fileno())]
         folder = Path(__file__).parents[2]
         process = subprocess.Popen(command, cwd=folder, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL)
+    atexit.register(_end, ours, process)
     return ours, process
+
+
+def _end(requests: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    requests.close()
+    process.wait(SECONDS)
 
 
 def _serve(requests: socket.socket) -> None:
