@@ -157,6 +157,25 @@ async def test_a_provider_that_fails_stalls_breaks_off_and_lies_is_asked_again(
     assert (len(provider.requests), item.attempts, provider.ids) == (6, 6, {item.id})
 
 
+async def test_a_fault_of_the_server_is_an_attempt_that_failed(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted, and after enough of them given up, as anything else that does not work."""
+
+    async def faulty(*_: Any) -> str:
+        raise ZeroDivisionError("a secret of the house")
+
+    monkeypatch.setattr(NotificationSender, "_sms", faulty)
+    async with providing() as provider:
+        channels = {"sms": sms(provider, max_attempts=2)}
+        with configured(tmp_path, channels, {"alice": [{"sms": "1"}]}) as found:
+            async with notifying(database_url, found) as outbox:
+                await outbox.ask(["alice"])
+                [item] = await outbox.until("DEAD")
+
+    assert (item.attempts, item.message) == (2, "sms: The server is at fault; its log says how (ZeroDivisionError).")
+
+
 async def test_a_webhook_is_signed(database_url: str, tmp_path: Path) -> None:
     """As those of subscriptions are, with the notification's id; its address is the receiver's URL."""
     async with providing() as provider:

@@ -7,6 +7,7 @@ Idempotency-Key and wherever the template has it to a provider of SMS, as webhoo
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -25,6 +26,7 @@ from tradewind_server.lang.values import ValueProblem, decode, encode
 from tradewind_server.runtime.secrets import Secrets, Unresolved
 from tradewind_server.store.webhooks import Webhook
 
+_log = logging.getLogger(__name__)
 _MOST_ANSWER_BYTES = 64 * 1024
 _MOST_ID = 200
 
@@ -70,6 +72,11 @@ class NotificationSender:
             # a provider may say again what it was told
             said = self._secrets.masked_text(str(problem))
             raise NotSent(said, retryable=problem.retryable, retry_after=problem.retry_after) from problem
+        except Exception as error:
+            # it must count as an attempt, or it would be tried for ever
+            _log.exception("a notification could not be sent over '%s'", channel.name)
+            message = f"The server is at fault; its log says how ({type(error).__name__})."
+            raise NotSent(message) from error
 
     async def _dispatch(self, channel: Channel, address: str, letter: Letter) -> str:
         if isinstance(channel, EmailChannel):
