@@ -46,16 +46,24 @@ def main() -> None:
     asked = parser.parse_args()
     lines: list[str] = []
     for name in asked.database or ["sqlite", "postgresql"]:
-        with open_place(name) as place:
-            database = Database(place.fresh())
-            try:
-                lines += [*_measure(name, database, asked.count), ""]
-            finally:
-                database.close()
-            lines += [*live_inboxes.measure(place, asked.count, min(1_000, asked.count)), ""]
-    print("\n".join(lines))
+        for line in _lines(name, asked.count):
+            # at once: all of it takes some twenty minutes
+            print(line, flush=True)
+            lines.append(line)
     if asked.count >= 100_000 and not asked.database:
         parts.put("inboxes", "Inboxes", "\n".join(lines))
+
+
+def _lines(name: str, count: int) -> Iterator[str]:
+    with open_place(name) as place:
+        database = Database(place.fresh())
+        try:
+            yield from _measure(name, database, count)
+        finally:
+            database.close()
+        yield ""
+        yield from live_inboxes.measure(place, count, min(1_000, count))
+        yield ""
 
 
 def _measure(name: str, database: Database, count: int) -> Iterator[str]:
