@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -448,7 +449,7 @@ async def test_webhooks_tell_none_of_it(database_url: str, tmp_path: Path) -> No
         await o.enter(id_)
         await o.fail(await o.offer())
         for each in (receiver, own):
-            await each.until(lambda each=each: _has_end(each, id_))  # type: ignore[misc]
+            await each.until(functools.partial(_has_end, each, id_))
             assert leaks({"bodies": b"".join(body for _, body in each.requests)}) == {}
 
 

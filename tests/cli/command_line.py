@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import importlib
 import json
 import os
 import signal
@@ -80,8 +81,8 @@ def _serve(requests: socket.socket) -> None:
 
 def _load() -> None:
     """Load every command, the server that some of them start, and what is loaded only when a command runs."""
-    import tradewind_server.bootstrap
-    import tradewind_server.cli.app  # noqa: F401
+    for module in ("tradewind_server.bootstrap", "tradewind_server.cli.app"):
+        importlib.import_module(module)
     from tradewind_server.cli import main
 
     sys.argv = ["tradewind", "schema", "--json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -23,17 +24,17 @@ def text_of(picture: RenderableType) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def execution(state: str, **fields: object) -> Execution:
+def execution(state: str, **fields: Any) -> Execution:
     """Make an execution; the rest is at its defaults."""
-    proto = execution_pb2.Execution(id="e1", workflow="salary", **fields)  # type: ignore[arg-type]
+    proto = execution_pb2.Execution(id="e1", workflow="salary", **fields)
     proto.state = execution_pb2.ExecutionState.Value(f"EXECUTION_STATE_{state}")
     proto.created_at.FromDatetime(BEGAN)
     return Execution.read(proto)
 
 
-def task(number: int, name: str, state: str, seconds: float | None, **fields: object) -> Task:
+def task(number: int, name: str, state: str, seconds: float | None, **fields: Any) -> Task:
     """Make a task that started with its execution and, with *seconds*, has ended."""
-    proto = task_pb2.Task(id=f"t{number}", name=name, callee="std.noop", **fields)  # type: ignore[arg-type]
+    proto = task_pb2.Task(id=f"t{number}", name=name, callee="std.noop", **fields)
     proto.state = task_pb2.TaskState.Value(f"TASK_STATE_{state}")
     proto.started_at.FromDatetime(BEGAN)
     if seconds is not None:
@@ -72,8 +73,8 @@ def test_tree_shows_state_duration_attempt_and_wait() -> None:
 def test_action_at_work_shows_its_checkpoint_and_last_line() -> None:
     """Below its task; items by their index, and a line of many lines in one."""
 
-    def action(number: int, task_id: str, **fields: object) -> Action:
-        proto = action_pb2.Action(id=f"a{number}", task_id=task_id, **fields)  # type: ignore[arg-type]
+    def action(number: int, task_id: str, **fields: Any) -> Action:
+        proto = action_pb2.Action(id=f"a{number}", task_id=task_id, **fields)
         if proto.HasField("last_log"):
             proto.last_log.at.FromDatetime(BEGAN)
         return Action.read(proto)

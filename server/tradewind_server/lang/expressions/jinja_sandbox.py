@@ -324,7 +324,8 @@ def _wordwrap(
     longest = max(map(len, text.split()), default=0)
     if break_long_words and longest * longest > max(1, width) * _MOST_COPIED:
         raise Refused("a word in it is too long to be wrapped")
-    return FILTERS["wordwrap"](environment, text, width, break_long_words, wrapstring, break_on_hyphens)  # type: ignore[no-any-return]
+    wrapped: str = FILTERS["wordwrap"](environment, text, width, break_long_words, wrapstring, break_on_hyphens)
+    return wrapped
 
 
 @jinja2.pass_context
