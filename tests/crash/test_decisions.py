@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.crash.drive import ServerProcess
-from tradewind import TradewindError, connect
+from tradewind import Client, TradewindError, connect
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +73,23 @@ def decide(address: str, user: str, outcome: str, ids: list[str], answers: Answe
                 answers.add(id_, user, error.reason)
 
 
+def begin(client: Client, workflow: str, definition: str) -> list[str]:
+    """Start as many as there are to decide, and return the ids of their human tasks."""
+    client.deploy((f"{workflow}.yaml", definition))
+    started = client.start_many([(workflow, None, {})] * COUNT)
+    return [f"{execution.id}/a1" for execution in started if not isinstance(execution, TradewindError)]
+
+
+def kill_while(server: ServerProcess, people: Sequence[Future[None]], answers: Answers) -> None:
+    """Kill the server and start it again, each time after so many answers; then wait for all people."""
+    for count in KILLS:
+        answers.wait(count)
+        server.kill()
+        server.start()
+    for each in people:
+        each.result(SECONDS)
+
+
 def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path) -> None:
     """The answer that a kill swallowed is given to the repeated call: nobody is refused for his own decision."""
     server = ServerProcess(str(tmp_path / "people.db"), tmp_path / "server.log")
@@ -79,9 +97,7 @@ def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path)
     answers = Answers()
     try:
         with connect(server.address, patience=SECONDS) as client:
-            client.deploy(("bonus.yaml", WORKFLOW))
-            started = client.start_many([("bonus", None, {})] * COUNT)
-            ids = [f"{execution.id}/a1" for execution in started if not isinstance(execution, TradewindError)]
+            ids = begin(client, "bonus", WORKFLOW)
             parts = [ids[n::4] for n in range(4)]
             with ThreadPoolExecutor(8) as pool:
                 deciding = [
@@ -89,12 +105,7 @@ def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path)
                     for part in parts
                     for user, outcome in (("alice", "approve"), ("ben", "reject"))
                 ]
-                for count in KILLS:
-                    answers.wait(count)
-                    server.kill()
-                    server.start()
-                for each in deciding:
-                    each.result(SECONDS)
+                kill_while(server, deciding, answers)
             outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
             completed = {
                 id_: [entry.by for entry in client.people.entries(id_) if entry.outcome] for id_ in ids[:: COUNT // 24]
@@ -113,26 +124,19 @@ def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path)
 
 def test_of_three_who_vote_while_the_server_is_killed_two_count(tmp_path: Path) -> None:
     """Nobody has two votes by asking again, and none that was acknowledged is lost."""
-    server = ServerProcess(str(tmp_path / "votes.db"), tmp_path / "server.log")
+    server = ServerProcess(str(tmp_path / "people.db"), tmp_path / "server.log")
     server.start()
     answers = Answers()
     try:
         with connect(server.address, patience=SECONDS) as client:
-            client.deploy(("board.yaml", BOARD))
-            started = client.start_many([("board", None, {})] * COUNT)
-            ids = [f"{execution.id}/a1" for execution in started if not isinstance(execution, TradewindError)]
+            ids = begin(client, "board", BOARD)
             with ThreadPoolExecutor(6) as pool:
                 voting = [
                     pool.submit(vote, server.address, user, ids[n::2], answers)
                     for user in ("alice", "ben", "cid")
                     for n in range(2)
                 ]
-                for count in KILLS:
-                    answers.wait(count)
-                    server.kill()
-                    server.start()
-                for each in voting:
-                    each.result(SECONDS)
+                kill_while(server, voting, answers)
             outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
     finally:
         server.kill()
