@@ -123,7 +123,6 @@ class _Feed:
                 except CursorLost:
                     # so far behind that some of it has been removed
                     self._place = None
-                    self._let_all_read_anew()
                 except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
                     _log.warning("changes of human tasks cannot be read: %s; trying again", error)
                     await asyncio.sleep(_PAUSE_SECONDS)
@@ -140,6 +139,9 @@ class _Feed:
     async def _step(self, follower: Follower) -> None:
         if self._place is None:
             self._place = await self._runtime.read(lambda c, _: log.newest(self._runtime.database, c, self._namespace))
+            if self.has_begun.is_set():
+                # not before it is known from where on changes are told: what changed in between would be missed
+                self._let_all_read_anew()
             self.has_begun.set()
         events, end, is_cut = await follower.next(self._place)
         keys = list({(event.execution_id, event.action_id): None for event in events if event.type.startswith(_TYPE)})
