@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tradewind_server.store import action_logs, log, parked, reads, subscriptions
+from tradewind_server.store import action_logs, human_tasks, log, parked, reads, subscriptions
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import Term
 from tradewind_server.store.unit_of_work import Writer
@@ -98,3 +98,23 @@ def test_webhooks_find_what_is_due_and_how_far_they_are_by_index(database: Datab
         assert "TEMP B-TREE" not in plan
     assert "USING INDEX events_log (namespace=?" in behind
     assert "USING INDEX events_log (namespace=?" in moment
+
+
+def test_some_human_tasks_and_actions_are_looked_up_one_by_one(database: Database) -> None:
+    """A change costs who watches an inbox the same with a hundred thousand open human tasks as with one."""
+    keys = [("e", 1), ("e", 2), ("f", 1)]
+    person = human_tasks.For("u", ("user:u", "group:g", "assignee:u"))
+    with database.connect_reader() as connection:
+        asked = _plan(connection, lambda: human_tasks.principals(connection, keys))
+        rows = _plan(connection, lambda: human_tasks.get_many(connection, "default", keys))
+        listed = _plan(connection, lambda: human_tasks.listed(connection, "default", person, (), keys))
+        lines = _plan(connection, lambda: action_logs.newest(connection, keys))
+
+    assert "INDEX inbox_by_human_task (execution_id=? AND action_id=?)" in asked
+    assert "human_tasks USING PRIMARY KEY (execution_id=? AND action_id=?)" in rows
+    assert "human_tasks USING PRIMARY KEY (execution_id=? AND action_id=?)" in listed
+    assert "INDEX inbox_by_human_task (execution_id=? AND action_id=?)" in listed
+    assert "action_queue USING PRIMARY KEY (execution_id=? AND action_id=?)" in lines
+    for plan in (asked, rows, listed, lines):
+        assert "SCAN" not in plan
+        assert "(namespace=?" not in plan

@@ -146,7 +146,7 @@ class _Feed:
         events, end, is_cut = await follower.next(self._place)
         keys = list({(event.execution_id, event.action_id): None for event in events if event.type.startswith(_TYPE)})
         if keys:
-            asked = await self._runtime.read(lambda c, _: human_tasks.principals(c, self._namespace, keys))
+            asked = await self._runtime.read(lambda c, _: human_tasks.principals(c, keys))
             for inbox in self.inboxes:
                 for key in keys:
                     inbox.tell(key, asked[key])

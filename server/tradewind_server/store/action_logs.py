@@ -17,6 +17,7 @@ from tradewind_server.store import schema, worker_schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import FINAL_STATES
 from tradewind_server.store.log import horizon
+from tradewind_server.store.statements import narrowed
 
 _t = worker_schema.action_logs
 
@@ -74,24 +75,22 @@ def read(
 
 def newest(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Any]:
     """Return the newest line about each of some open actions (execution, action), of those that have one."""
-    if not keys:
-        return {}
     q, older = schema.queue.c, _t.alias()
     of = (older.c.execution_id == q.execution_id, older.c.action_id == q.action_id)
     last = sa.select(q.execution_id, q.action_id, sa.select(sa.func.max(older.c.epoch)).where(*of).label("epoch"))
-    found = last.where(sa.tuple_(q.execution_id, q.action_id).in_(keys)).subquery().c
-    number = sa.select(sa.func.max(older.c.number)).where(
-        older.c.execution_id == found.execution_id,
-        older.c.action_id == found.action_id,
-        older.c.epoch == found.epoch,
-    )
-    query = sa.select(_t).where(
-        _t.c.execution_id == found.execution_id,
-        _t.c.action_id == found.action_id,
-        _t.c.epoch == found.epoch,
-        _t.c.number == number.scalar_subquery(),
-    )
-    return {(row.execution_id, row.action_id): row for row in connection.execute(query)}
+    found: dict[tuple[str, int], Any] = {}
+    for some in narrowed(last, [q.execution_id, q.action_id], keys):
+        for row in connection.execute(_last_lines(some.subquery().c)):
+            found[row.execution_id, row.action_id] = row
+    return found
+
+
+def _last_lines(of: Any) -> sa.Select[Any]:
+    older = _t.alias()
+    same = (older.c.execution_id == of.execution_id, older.c.action_id == of.action_id, older.c.epoch == of.epoch)
+    number = sa.select(sa.func.max(older.c.number)).where(*same).scalar_subquery()
+    here = (_t.c.execution_id == of.execution_id, _t.c.action_id == of.action_id, _t.c.epoch == of.epoch)
+    return sa.select(_t).where(*here, _t.c.number == number)
 
 
 def lines(

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tradewind_server.store import schema
 from tradewind_server.store.filters import Term
 from tradewind_server.store.reads import filtered
+from tradewind_server.store.statements import narrowed
 
 #: Place in an inbox: rank, execution, action.
 Place: TypeAlias = tuple[int, str, int]
@@ -40,8 +41,8 @@ def get(connection: sa.Connection, namespace: str, execution_id: str, action_id:
 
 def get_many(connection: sa.Connection, namespace: str, keys: Sequence[tuple[str, int]]) -> Sequence[Any]:
     """Return the rows of *keys* that are there, (execution, action)."""
-    key = sa.tuple_(_h.c.execution_id, _h.c.action_id)
-    return connection.execute(sa.select(_h).where(key.in_(list(keys)), _h.c.namespace == namespace)).all()
+    queries = narrowed(sa.select(_h), [_h.c.execution_id, _h.c.action_id], keys)
+    return [row for query in queries for row in connection.execute(query) if row.namespace == namespace]
 
 
 def page(
@@ -147,15 +148,13 @@ def count_inbox(connection: sa.Connection, namespace: str, for_: For, terms: Seq
     return int(connection.execute(sa.select(sa.func.count()).select_from(keys.subquery())).scalar_one())
 
 
-def principals(
-    connection: sa.Connection, namespace: str, keys: Sequence[tuple[str, int]]
-) -> dict[tuple[str, int], frozenset[str]]:
+def principals(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], frozenset[str]]:
     """Return for each of *keys* in whose inboxes it is, and who is excluded from it; nobody if it is over."""
     found: dict[tuple[str, int], set[str]] = {key: set() for key in keys}
-    key = sa.tuple_(_i.c.execution_id, _i.c.action_id)
-    query = sa.select(_i.c.execution_id, _i.c.action_id, _i.c.principal)
-    for row in connection.execute(query.where(key.in_(list(keys)), _i.c.namespace == namespace)):
-        found[row.execution_id, row.action_id].add(row.principal)
+    wanted = sa.select(_i.c.execution_id, _i.c.action_id, _i.c.principal)
+    for query in narrowed(wanted, [_i.c.execution_id, _i.c.action_id], keys):
+        for row in connection.execute(query):
+            found[row.execution_id, row.action_id].add(row.principal)
     return {key: frozenset(principals) for key, principals in found.items()}
 
 
@@ -167,9 +166,11 @@ def listed(
     keys: Sequence[tuple[str, int]],
 ) -> Sequence[Any]:
     """Return those of *keys* that are in an inbox."""
-    key = sa.tuple_(_i.c.execution_id, _i.c.action_id)
-    entries = sa.select(_i.c.execution_id, _i.c.action_id).where(
-        key.in_(list(keys)), _i.c.namespace == namespace, _i.c.principal.in_(for_.principals), _may(for_)
-    )
-    query = sa.select(_h).where(sa.tuple_(_h.c.execution_id, _h.c.action_id).in_(entries))
-    return connection.execute(filtered(query, _h, terms)).all()
+    key = [_i.c.execution_id, _i.c.action_id]
+    entries = sa.select(*key).where(_i.c.principal.in_(for_.principals), _may(for_))
+    found: list[Any] = []
+    for some in narrowed(entries, key, keys):
+        query = sa.select(_h).where(sa.tuple_(_h.c.execution_id, _h.c.action_id).in_(some))
+        found += connection.execute(filtered(query, _h, terms)).all()
+    # no condition of the query: SQLite would go through the namespace instead of looking up the keys
+    return [row for row in found if row.namespace == namespace]

@@ -6,7 +6,8 @@ statement whatever its size. Figures: bench/results.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -202,6 +203,20 @@ class Select:
             parameters = tuple(value for key in chunk for value in key)
             rows.extend(_fetch(connection.exec_driver_sql(text, parameters)))
         return rows
+
+
+#: Keys of one query: each is a condition of its own, and SQLite nests no more than 1,000 of them.
+_MOST_KEYS = 100
+
+
+def narrowed(query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: Sequence[Row]) -> Iterator[sa.Select[Any]]:
+    """Give *query* for some of *keys* at a time: with only those rows whose *columns* are one of them.
+
+    Each is looked up by itself, where SQLite would read the whole table for an IN of pairs.
+    """
+    for start in range(0, len(keys), _MOST_KEYS):
+        some = keys[start : start + _MOST_KEYS]
+        yield query.where(sa.or_(*(sa.and_(*map(operator.eq, columns, key)) for key in some)))
 
 
 def _fetch(result: sa.CursorResult[Any]) -> list[Row]:
