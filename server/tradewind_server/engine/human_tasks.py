@@ -1,7 +1,7 @@
 """Human tasks: who is asked, who may do what, and what a decision is.
 
 A human task is an action that no worker serves: it is scheduled, withdrawn and cancelled as one, and a decision is its
-result. Each rule about people stands here once; whatever a client shows, this decides.
+result. Who may do what is a matter of `eligibility.py`; whatever a client shows, these two decide.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.asked import asked_of, etag_of, excluded_of, scope_of, shown_of, spec_of
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.eligibility import (
+    check_concerned,
+    check_excluded,
+    claim_of,
+    claim_or_seat,
+    did_other,
+    id_of,
+    open_task,
+)
 from tradewind_server.engine.policies import TASK_ERRORS, TaskError, whole_number
-from tradewind_server.engine.rounds import is_superseded
 from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Task
 from tradewind_server.errors import PayloadTooLarge
 from tradewind_server.errors.people import (
     DecisionInvalid,
     HumanTaskChanged,
-    HumanTaskClosed,
-    HumanTaskNotFound,
-    HumanTaskTaken,
     OutcomeUnknown,
-    PersonExcluded,
-    PersonNotEligible,
     PersonNotManager,
     ReasonMissing,
 )
@@ -55,7 +58,7 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     shown = shown_of(human, scope)
     excluded = excluded_of(d, human, scope)
     users, groups, is_fallback = asked_of(
-        task, human, scope, lambda user: excluded.get(user) or _did_other(d, task.id, user, is_done=True)
+        task, human, scope, lambda user: excluded.get(user) or did_other(d, task.id, user, is_done=True)
     )
     priority = whole_number(human.priority, scope, "priority")
     if priority > MAX_PRIORITY:
@@ -110,136 +113,24 @@ def _review(d: Decision) -> None:
             notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
 
 
-# --- who may -------------------------------------------------------------------------------------
-
-
-def _open(d: Decision, action: int) -> HumanTask:
-    human_task = d.state.human_tasks.get(action)
-    if human_task is None:
-        raise HumanTaskNotFound(human_task=f"{d.state.id}/a{action}")
-    if not human_task.is_open:
-        how = f"{human_task.outcome} by {human_task.done_by}" if human_task.done_by else "without a decision"
-        raise HumanTaskClosed(human_task=_id(d, human_task), state=human_task.state, how=how)
-    return human_task
-
-
-def _id(d: Decision, human_task: HumanTask) -> str:
-    return f"{d.state.id}/a{human_task.id}"
-
-
-def _check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:
-    """Four eyes: see that *user* may do it at all, whoever offers it to him.
-
-    Raises:
-        PersonExcluded: he may not.
-    """
-    why = human_task.excluded.get(user) or _did_other(d, human_task.task, user)
-    if why:
-        raise PersonExcluded(user=user, human_task=_id(d, human_task), why=why)
-
-
-def _did_other(d: Decision, task: int, user: str, *, is_done: bool = False) -> str:
-    """Return which task that *task* is to be separate from *user* has done, or has in hand; "" for none.
-
-    With *is_done* that he has one in hand does not count: he may give it back.
-
-    Separation holds in both directions, whichever of the two is done first.
-    """
-    separate = _separate_from(d, d.state.tasks[task].name)
-    for other in d.state.human_tasks.values() if separate else ():
-        name = d.state.tasks[other.task].name
-        if name in separate and user in _who_did(other) and not is_superseded(d.state, other, task):
-            has_done = other.done_by or user in other.voters
-            if has_done or not is_done:
-                return f"who {'did' if has_done else 'has'} task '{name}'"
-    return ""
-
-
-def _who_did(other: HumanTask) -> set[str]:
-    """Return who has done it, also together with others, or has it in hand."""
-    done = {other.done_by, other.owner} if other.done_by else set()
-    # who lets another do it is accountable for it already; what ended without a decision nobody has done
-    in_hand = () if other.state is HumanTaskState.CLOSED else other.claims
-    return done | other.voters | {name for claim in in_hand for name in (claim.by, claim.owner) if name}
-
-
-def _separate_from(d: Decision, mine: str) -> frozenset[str]:
-    """Return the tasks that task *mine* is to be separate from, whichever of the two says so."""
-    named = _named_separate(d.spec.tasks[mine])
-    return frozenset(
-        name for name, task in d.spec.tasks.items() if name != mine and (name in named or mine in _named_separate(task))
-    )
-
-
-def _named_separate(task: TaskSpec) -> tuple[str, ...]:
-    return task.human.separate_from.tasks if task.human is not None else ()
-
-
-def _check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str:
-    """See that *person* is asked; return whom he stands for, "" for himself.
-
-    Raises:
-        PersonExcluded, PersonNotEligible: he may not do it.
-        OneVoteEach: he has voted.
-    """
-    _check_excluded(d, human_task, person.user)
-    quorum.check_has_vote(d, human_task, person.user)
-    if person.user in human_task.asked:
-        return ""
-    waits = person.user in human_task.waiting
-    if not waits and not person.groups.isdisjoint(human_task.groups):
-        return ""
-    for absent in () if waits else sorted(person.stands_for):
-        # he would be accountable for what he must not do
-        if absent in human_task.asked and not _did_other(d, human_task.task, absent):
-            return absent
-    raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked=_people(human_task))
-
-
-def _people(human_task: HumanTask) -> str:
-    users = [f"user {name}" for name in human_task.asked]
-    return ", ".join([*users, *(f"group {name}" for name in human_task.groups)])
-
-
-def _claim_of(d: Decision, human_task: HumanTask, person: c.Person) -> Claim:
-    claim = human_task.claim_of(person.user)
-    if claim is None:
-        raise HumanTaskTaken(human_task=_id(d, human_task), assignee=human_task.assignee or "nobody", user=person.user)
-    return claim
-
-
-def _claim_or_seat(d: Decision, human_task: HumanTask, person: c.Person) -> Claim:
-    """Return what *person* has, or could take."""
-    if human_task.state is HumanTaskState.CLAIMED or human_task.claim_of(person.user) is not None:
-        return _claim_of(d, human_task, person)
-    return Claim(person.user, _check_eligible(d, human_task, person))
-
-
-def _is_concerned(d: Decision, human_task: HumanTask, person: c.Person) -> bool:
-    """Tell whether *person* may say something about it: also who may not do it, such as who started the process."""
-    named = {*human_task.users, *human_task.spoken_for, d.state.initiator}
-    by_group = not person.groups.isdisjoint(human_task.groups)
-    return person.may_manage or by_group or person.user in named or not person.stands_for.isdisjoint(named)
-
-
 # --- what people do ------------------------------------------------------------------------------
 
 
 def claim(d: Decision, command: c.ClaimHumanTask) -> None:
     """Take it; who has it already keeps it."""
-    human_task, person = _open(d, command.action), command.person
+    human_task, person = open_task(d, command.action), command.person
     if human_task.claim_of(person.user) is not None:
         return
-    claim = _claim_or_seat(d, human_task, person)
+    claim = claim_or_seat(d, human_task, person)
     d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, claim.by, claim.owner))
 
 
 def release(d: Decision, command: c.ReleaseHumanTask) -> None:
     """Give it back: to who delegated it, else to all who may do it. Who manages takes back what others have."""
-    human_task, person = _open(d, command.action), command.person
+    human_task, person = open_task(d, command.action), command.person
     mine = human_task.claim_of(person.user)
     if mine is None and human_task.state is HumanTaskState.CLAIMED and not person.may_manage:
-        _claim_of(d, human_task, person)
+        claim_of(d, human_task, person)
     for claim in (mine,) if mine is not None else human_task.claims if person.may_manage else ():
         back_to = claim.owner if claim is mine else ""
         d.emit(e.HumanTaskReleased(human_task.id, human_task.task, person.user, command.note, back_to, of=claim.by))
@@ -247,10 +138,10 @@ def release(d: Decision, command: c.ReleaseHumanTask) -> None:
 
 def assign(d: Decision, command: c.AssignHumanTask) -> None:
     """Give it to somebody, also to one who was not asked; never to one who is excluded."""
-    human_task, person = _open(d, command.action), command.person
+    human_task, person = open_task(d, command.action), command.person
     if not person.may_manage:
         raise PersonNotManager(user=person.user)
-    _check_excluded(d, human_task, command.to)
+    check_excluded(d, human_task, command.to)
     claim = human_task.claim_of(command.to)
     if claim is not None and not claim.owner:
         return
@@ -268,9 +159,9 @@ def _tell_given(d: Decision, human_task: HumanTask, by: str, to: str, note: str)
 
 def delegate(d: Decision, command: c.DelegateHumanTask) -> None:
     """Let somebody else do it; who delegates first stays accountable."""
-    human_task, person = _open(d, command.action), command.person
-    claim = _claim_or_seat(d, human_task, person)
-    _check_excluded(d, human_task, command.to)
+    human_task, person = open_task(d, command.action), command.person
+    claim = claim_or_seat(d, human_task, person)
+    check_excluded(d, human_task, command.to)
     if command.to == person.user:
         return
     owner = claim.owner or person.user
@@ -286,8 +177,8 @@ def delegate(d: Decision, command: c.DelegateHumanTask) -> None:
 
 def save_draft(d: Decision, command: c.SaveHumanTaskDraft) -> None:
     """Keep what has been filled in; whether it is complete is looked at when it is submitted."""
-    human_task = _open(d, command.action)
-    _claim_of(d, human_task, command.person)
+    human_task = open_task(d, command.action)
+    claim_of(d, human_task, command.person)
     draft = e.HumanTaskDraftSaved(human_task.id, human_task.task, command.person.user, command.data)
     _check_size(d, draft)
     d.emit(draft)
@@ -295,19 +186,20 @@ def save_draft(d: Decision, command: c.SaveHumanTaskDraft) -> None:
 
 def comment(d: Decision, command: c.CommentHumanTask) -> None:
     """Say something; who is concerned may, also if he may not decide."""
-    human_task, person = _open(d, command.action), command.person
-    if not _is_concerned(d, human_task, person):
-        raise PersonNotEligible(user=person.user, human_task=_id(d, human_task), asked=_people(human_task))
+    human_task, person = open_task(d, command.action), command.person
+    check_concerned(d, human_task, person)
     d.emit(e.HumanTaskCommented(human_task.id, human_task.task, person.user, command.text))
 
 
 def submit(d: Decision, command: c.SubmitHumanTask) -> None:
     """Decide, or vote: the events say who, how and on what; the result of the action is the decision."""
-    human_task, person = _open(d, command.action), command.person
-    claim = _claim_or_seat(d, human_task, person)
-    _check_excluded(d, human_task, person.user)
+    human_task, person = open_task(d, command.action), command.person
+    claim = claim_or_seat(d, human_task, person)
+    check_excluded(d, human_task, person.user)
     if command.etag != human_task.etag:
-        raise HumanTaskChanged(human_task=_id(d, human_task), etag=command.etag, current=human_task.etag, field="etag")
+        raise HumanTaskChanged(
+            human_task=id_of(d, human_task), etag=command.etag, current=human_task.etag, field="etag"
+        )
     _check_decision(d, human_task, spec_of(d, human_task), command)
     if human_task.quorum:
         quorum.vote(d, human_task, command, claim.owner)
@@ -343,7 +235,7 @@ def _check_decision(d: Decision, human_task: HumanTask, human: HumanSpec, comman
         raise ReasonMissing(outcome=command.outcome, field="reason")
     faults = faults_of(human.form or _NO_FORM, {} if command.data is None else command.data)
     if faults:
-        raise DecisionInvalid(faults, human_task=_id(d, human_task))
+        raise DecisionInvalid(faults, human_task=id_of(d, human_task))
 
 
 def _check_size(d: Decision, event: e.Event) -> None:

@@ -1,0 +1,144 @@
+"""Who may do a human task: four eyes, who is asked, and whom he stands for. Each rule stands here once."""
+
+from __future__ import annotations
+
+from tradewind_server.engine import commands as c
+from tradewind_server.engine import quorum
+from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.rounds import is_superseded
+from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState
+from tradewind_server.errors.people import (
+    HumanTaskClosed,
+    HumanTaskNotFound,
+    HumanTaskTaken,
+    PersonExcluded,
+    PersonNotEligible,
+)
+from tradewind_server.lang.specs import TaskSpec
+
+
+def open_task(d: Decision, action: int) -> HumanTask:
+    """Return a human task that is open.
+
+    Raises:
+        HumanTaskNotFound, HumanTaskClosed: there is none, or it is over.
+    """
+    human_task = d.state.human_tasks.get(action)
+    if human_task is None:
+        raise HumanTaskNotFound(human_task=f"{d.state.id}/a{action}")
+    if not human_task.is_open:
+        how = f"{human_task.outcome} by {human_task.done_by}" if human_task.done_by else "without a decision"
+        raise HumanTaskClosed(human_task=id_of(d, human_task), state=human_task.state, how=how)
+    return human_task
+
+
+def id_of(d: Decision, human_task: HumanTask) -> str:
+    """Return its id as callers know it."""
+    return f"{d.state.id}/a{human_task.id}"
+
+
+def check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:
+    """Four eyes: see that *user* may do it at all, whoever offers it to him.
+
+    Raises:
+        PersonExcluded: he may not.
+    """
+    why = human_task.excluded.get(user) or did_other(d, human_task.task, user)
+    if why:
+        raise PersonExcluded(user=user, human_task=id_of(d, human_task), why=why)
+
+
+def did_other(d: Decision, task: int, user: str, *, is_done: bool = False) -> str:
+    """Return which task that *task* is to be separate from *user* has done, or has in hand; "" for none.
+
+    With *is_done* that he has one in hand does not count: he may give it back.
+
+    Separation holds in both directions, whichever of the two is done first.
+    """
+    separate = _separate_from(d, d.state.tasks[task].name)
+    for other in d.state.human_tasks.values() if separate else ():
+        name = d.state.tasks[other.task].name
+        if name in separate and user in _who_did(other) and not is_superseded(d.state, other, task):
+            has_done = other.done_by or user in other.voters
+            if has_done or not is_done:
+                return f"who {'did' if has_done else 'has'} task '{name}'"
+    return ""
+
+
+def _who_did(other: HumanTask) -> set[str]:
+    """Return who has done it, also together with others, or has it in hand."""
+    done = {other.done_by, other.owner} if other.done_by else set()
+    # who lets another do it is accountable for it already; what ended without a decision nobody has done
+    in_hand = () if other.state is HumanTaskState.CLOSED else other.claims
+    return done | other.voters | {name for claim in in_hand for name in (claim.by, claim.owner) if name}
+
+
+def _separate_from(d: Decision, mine: str) -> frozenset[str]:
+    """Return the tasks that task *mine* is to be separate from, whichever of the two says so."""
+    named = _named_separate(d.spec.tasks[mine])
+    return frozenset(
+        name for name, task in d.spec.tasks.items() if name != mine and (name in named or mine in _named_separate(task))
+    )
+
+
+def _named_separate(task: TaskSpec) -> tuple[str, ...]:
+    return task.human.separate_from.tasks if task.human is not None else ()
+
+
+def check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str:
+    """See that *person* is asked; return whom he stands for, "" for himself.
+
+    Raises:
+        PersonExcluded, PersonNotEligible: he may not do it.
+        OneVoteEach: he has voted.
+    """
+    check_excluded(d, human_task, person.user)
+    quorum.check_has_vote(d, human_task, person.user)
+    if person.user in human_task.asked:
+        return ""
+    waits = person.user in human_task.waiting
+    if not waits and not person.groups.isdisjoint(human_task.groups):
+        return ""
+    for absent in () if waits else sorted(person.stands_for):
+        # he would be accountable for what he must not do
+        if absent in human_task.asked and not did_other(d, human_task.task, absent):
+            return absent
+    raise PersonNotEligible(user=person.user, human_task=id_of(d, human_task), asked=_asked_in_words(human_task))
+
+
+def _asked_in_words(human_task: HumanTask) -> str:
+    users = [f"user {name}" for name in human_task.asked]
+    return ", ".join([*users, *(f"group {name}" for name in human_task.groups)])
+
+
+def claim_of(d: Decision, human_task: HumanTask, person: c.Person) -> Claim:
+    """Return what *person* has.
+
+    Raises:
+        HumanTaskTaken: he has it not.
+    """
+    claim = human_task.claim_of(person.user)
+    if claim is None:
+        raise HumanTaskTaken(
+            human_task=id_of(d, human_task), assignee=human_task.assignee or "nobody", user=person.user
+        )
+    return claim
+
+
+def claim_or_seat(d: Decision, human_task: HumanTask, person: c.Person) -> Claim:
+    """Return what *person* has, or could take."""
+    if human_task.state is HumanTaskState.CLAIMED or human_task.claim_of(person.user) is not None:
+        return claim_of(d, human_task, person)
+    return Claim(person.user, check_eligible(d, human_task, person))
+
+
+def check_concerned(d: Decision, human_task: HumanTask, person: c.Person) -> None:
+    """See that *person* may say something about it: also who may not do it, such as who started the process.
+
+    Raises:
+        PersonNotEligible: it is none of his business.
+    """
+    named = {*human_task.users, *human_task.spoken_for, d.state.initiator}
+    by_group = not person.groups.isdisjoint(human_task.groups)
+    if not (person.may_manage or by_group or person.user in named or not person.stands_for.isdisjoint(named)):
+        raise PersonNotEligible(user=person.user, human_task=id_of(d, human_task), asked=_asked_in_words(human_task))
