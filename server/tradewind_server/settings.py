@@ -39,6 +39,12 @@ class Settings:
     max_payload_bytes: int = 1024 * 1024
     #: Largest gRPC message, bytes.
     max_message_bytes: int = 4 * 1024 * 1024
+    #: Largest attachment of a human task, bytes; it travels in one gRPC message.
+    max_attachment_bytes: int = 1024 * 1024
+    #: Most attachments that one human task has at a time.
+    max_attachments: int = 20
+    #: Most bytes that the attachments of one human task have together.
+    max_attachments_bytes: int = 10 * 1024 * 1024
     #: Most bytes of collected results and contexts of one execution.
     max_execution_bytes: int = 64 * 1024 * 1024
     #: Most tasks of one execution, each round of a loop a new one: a loop without end ends here, as a failure.

@@ -61,6 +61,7 @@ TABLES = (
     "human_tasks",
     "inbox",
     "notifications",
+    "attachments",
     "removals",
 )
 

@@ -141,6 +141,7 @@ type fakeServer struct {
 	metadata  metadata.MD
 	inboxes   [][]any // the same for each watch of human tasks
 	submitted *tradewindv1.SubmitHumanTasksRequest
+	withdrawn error // to one who takes an attachment back
 	drained   *tradewindv1.DrainWorkerRequest
 	limit     *tradewindv1.ActionLimit
 }

@@ -37,6 +37,8 @@ type HumanTask struct {
 	Show, Form, Draft Value
 	// ETag names what it shows; a decision says it. "" in lists.
 	ETag string
+	// Attachments are the files that belong to it. They are absent in lists.
+	Attachments []*Attachment
 	// DueAt and ExpiresAt are zero where there is no such time.
 	CreatedAt, UpdatedAt, DueAt, ExpiresAt time.Time
 	// Proto is the message it came from, with all the rest.
@@ -60,6 +62,7 @@ func readHumanTask(proto *tradewindv1.HumanTask) *HumanTask {
 		Form:        Value{proto.GetForm()},
 		Draft:       Value{proto.GetDraft()},
 		ETag:        proto.GetEtag(),
+		Attachments: each(proto.GetAttachments(), readAttachment),
 		CreatedAt:   moment(proto.GetCreatedAt()),
 		UpdatedAt:   moment(proto.GetUpdatedAt()),
 		DueAt:       moment(proto.GetDueAt()),

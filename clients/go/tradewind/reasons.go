@@ -130,4 +130,14 @@ const (
 	ReasonNotNotifier Reason = "NOT_NOTIFIER"
 	// ReasonOneVoteEach: the person's vote is given, or in somebody's hands.
 	ReasonOneVoteEach Reason = "ONE_VOTE_EACH"
+	// ReasonAttachmentNotFound: the human task has no such attachment, or has it no more.
+	ReasonAttachmentNotFound Reason = "ATTACHMENT_NOT_FOUND"
+	// ReasonAttachmentRefused: the human task takes no attachment of this type.
+	ReasonAttachmentRefused Reason = "ATTACHMENT_REFUSED"
+	// ReasonTooManyAttachments: with this one the attachments of the human task would be more than it may have.
+	ReasonTooManyAttachments Reason = "TOO_MANY_ATTACHMENTS"
+	// ReasonAttachmentsMissing: nobody decides before so many files are there.
+	ReasonAttachmentsMissing Reason = "ATTACHMENTS_MISSING"
+	// ReasonAttachmentHidden: what is in a file cannot be masked, and its process has sensitive values.
+	ReasonAttachmentHidden Reason = "ATTACHMENT_HIDDEN"
 )

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tradewind import errors, values
+from tradewind.attachments import Attachment
 from tradewind.calls import Call
 from tradewind.models import Page
 from tradewind.v1 import failure_pb2, human_task_pb2, payload_pb2
@@ -85,6 +86,8 @@ class HumanTask:
     votes_missing: int
     #: The outcomes that decide with one vote. Empty in lists.
     vetoes: tuple[str, ...]
+    #: The files that belong to it. Empty in lists.
+    attachments: tuple[Attachment, ...]
     proto: human_task_pb2.HumanTask = field(repr=False, compare=False)
 
     @classmethod
@@ -122,6 +125,7 @@ class HumanTask:
             asked=tuple(message.asked),
             votes_missing=message.votes_missing,
             vetoes=tuple(outcome.name for outcome in message.outcomes if outcome.is_veto),
+            attachments=tuple(map(Attachment.read, message.attachments)),
             proto=message,
         )
 
@@ -144,6 +148,17 @@ class HumanTaskEntry:
     etag: str
     #: For whom he did it, who stays accountable; "" for himself.
     owner: str = ""
+    #: The file that was added or withdrawn; None for all else.
+    attachment: Attachment | None = None
+
+    @classmethod
+    def read(cls, message: human_task_pb2.HumanTaskEntry) -> HumanTaskEntry:
+        """Read a message."""
+        file = Attachment.read(message.attachment) if message.HasField("attachment") else None
+        at = message.at.ToDatetime(tzinfo=UTC)
+        return cls(
+            at, message.type, message.by, message.to, message.outcome, message.text, message.etag, message.owner, file
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +257,7 @@ def entries(namespace: str, id_: str, size: int, token: str) -> Call[Page[HumanT
     request = pb.ListHumanTaskEntriesRequest(namespace=namespace, human_task_id=id_, page_size=size, page_token=token)
 
     def read(response: pb.ListHumanTaskEntriesResponse) -> Page[HumanTaskEntry]:
-        found = [
-            HumanTaskEntry(e.at.ToDatetime(tzinfo=UTC), e.type, e.by, e.to, e.outcome, e.text, e.etag, e.owner)
-            for e in response.entries
-        ]
-        return Page(found, response.next_page_token)
+        return Page([HumanTaskEntry.read(entry) for entry in response.entries], response.next_page_token)
 
     return Call(_SERVICE, "ListHumanTaskEntries", request, read)
 

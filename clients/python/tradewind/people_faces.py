@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from tradewind import errors, people, values
+from tradewind import attachments, errors, people, values
+from tradewind.attachments import Attachment, Download
 from tradewind.calls import Call
 from tradewind.models import Page
 from tradewind.people import Absence, HumanTask, HumanTaskEntry, InboxUpdate, InboxWatch
@@ -86,6 +87,26 @@ class People:
     def comment(self, id: str, text: str) -> HumanTask:
         """Say something about one."""
         return self._send(people.comment(self._namespace, id, text))
+
+    def attach(
+        self, id: str, name: str, content: bytes, *, content_type: str = "application/octet-stream"
+    ) -> Attachment:
+        """Add a file to one; who has seen it before has to look again. The same again is the one that is there."""
+        return self._send(attachments.attach(self._namespace, id, name, content, content_type))
+
+    def refer(
+        self, id: str, name: str, uri: str, size: int, digest: str, *, content_type: str = "application/octet-stream"
+    ) -> Attachment:
+        """Add a reference to a file that is kept elsewhere: where, its bytes, and "sha256:" with its digest."""
+        return self._send(attachments.refer(self._namespace, id, name, uri, size, digest, content_type))
+
+    def download(self, id: str, attachment_id: str) -> Download:
+        """Get a file of one with what is in it."""
+        return self._send(attachments.download(self._namespace, id, attachment_id))
+
+    def withdraw(self, id: str, attachment_id: str, note: str = "") -> None:
+        """Take a file of one back: what is in it is removed, and the audit trail says so."""
+        self._send(attachments.withdraw(self._namespace, id, attachment_id, note))
 
     def submit(self, seen: HumanTask, outcome: str, *, reason: str = "", data: values.Value = None) -> HumanTask:
         """Decide one, on what was *seen*: if it shows something else by now, nothing is decided.
@@ -175,6 +196,26 @@ class AioPeople:
     async def comment(self, id: str, text: str) -> HumanTask:
         """Say something about one."""
         return await self._send(people.comment(self._namespace, id, text))
+
+    async def attach(
+        self, id: str, name: str, content: bytes, *, content_type: str = "application/octet-stream"
+    ) -> Attachment:
+        """Add a file to one; who has seen it before has to look again. The same again is the one that is there."""
+        return await self._send(attachments.attach(self._namespace, id, name, content, content_type))
+
+    async def refer(
+        self, id: str, name: str, uri: str, size: int, digest: str, *, content_type: str = "application/octet-stream"
+    ) -> Attachment:
+        """Add a reference to a file that is kept elsewhere: where, its bytes, and "sha256:" with its digest."""
+        return await self._send(attachments.refer(self._namespace, id, name, uri, size, digest, content_type))
+
+    async def download(self, id: str, attachment_id: str) -> Download:
+        """Get a file of one with what is in it."""
+        return await self._send(attachments.download(self._namespace, id, attachment_id))
+
+    async def withdraw(self, id: str, attachment_id: str, note: str = "") -> None:
+        """Take a file of one back: what is in it is removed, and the audit trail says so."""
+        await self._send(attachments.withdraw(self._namespace, id, attachment_id, note))
 
     async def submit(self, seen: HumanTask, outcome: str, *, reason: str = "", data: values.Value = None) -> HumanTask:
         """Decide one, on what was *seen*: if it shows something else by now, nothing is decided.

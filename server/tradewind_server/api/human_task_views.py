@@ -11,14 +11,16 @@ import sqlalchemy as sa
 
 from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
-from tradewind_server.api import convert
+from tradewind_server.api import attachments, convert
 from tradewind_server.api.caller import caller_groups, caller_name, person
 from tradewind_server.api.sight import Sight
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import events as e
+from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.commands import Person
 from tradewind_server.engine.state import HumanTask
+from tradewind_server.errors.people import AttachmentHidden
 from tradewind_server.lang.references import shown
 from tradewind_server.store import absences, human_task_rows, reads
 from tradewind_server.store.absences import Absence
@@ -164,6 +166,7 @@ def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool)
         asked=state.asked,
         order=detail.order,
         votes_missing=_missing(state),
+        attachment_count=len(state.attachments),
     )
     if full:
         _fill(message, row, bodies)
@@ -185,7 +188,9 @@ def _fill(message: human_task_pb2.HumanTask, row: Any, bodies: Mapping[tuple[str
     message.show.CopyFrom(convert.payload(seen["show"]))
     if seen["form"] is not None:
         message.form.CopyFrom(convert.payload(seen["form"]))
-    _fill_outcomes(message, state_of(row), seen["outcomes"])
+    state = state_of(row)
+    _fill_outcomes(message, state, seen["outcomes"])
+    message.attachments.extend(map(attachments.message, state.attachments))
     if revision := _draft_of(row):
         draft = cast("e.HumanTaskDraftSaved", bodies[row.execution_id, revision])
         message.draft.CopyFrom(convert.payload(draft.data))
@@ -206,13 +211,39 @@ def _fill_outcomes(message: human_task_pb2.HumanTask, state: HumanTask, outcomes
         )
 
 
+# --- files ---------------------------------------------------------------------------------------
+
+
+def with_added(
+    done: human_task_pb2.HumanTask, wanted: Attachment, sight: Sight, connection: sa.Connection, row: Any, at: int
+) -> pb.AddAttachmentResponse:
+    """Return what the caller has added; nothing if it has been withdrawn meanwhile."""
+    found = attachments.added(state_of(row).attachments, wanted, person().user)
+    return pb.AddAttachmentResponse(human_task=done, attachment=None if found is None else attachments.message(found))
+
+
+def with_content(number: int, sight: Sight, connection: sa.Connection, row: Any, at: int) -> pb.GetAttachmentResponse:
+    """Return a file with what is in it, which cannot be masked: where values are sensitive it is for few.
+
+    Raises:
+        AttachmentNotFound, AttachmentHidden: there is none, or it is not for the caller.
+    """
+    id_ = f"{row.execution_id}/a{row.action_id}"
+    found = attachments.find(state_of(row).attachments, id_, number)
+    is_own = bool(found.by) and found.by == caller_name()
+    if sight.is_hidden(connection, row.execution_id) and not is_own and not _is_asked(connection, row, at):
+        raise AttachmentHidden(user=caller_name(), human_task=id_, attachment=f"f{number}")
+    content = attachments.content(connection, row.execution_id, found)
+    return pb.GetAttachmentResponse(attachment=attachments.message(found), content=content)
+
+
 # --- the audit trail -----------------------------------------------------------------------------
 
 
 def entry(stored: StoredEvent) -> human_task_pb2.HumanTaskEntry:
     """Return one thing that happened to a human task."""
     event: Any = decode_event(stored.type, stored.type_version, stored.body)
-    by = getattr(event, "by", "")
+    by, file = getattr(event, "by", ""), getattr(event, "attachment", None)
     return human_task_pb2.HumanTaskEntry(
         revision=stored.revision,
         at=convert.timestamp(stored.at),
@@ -223,6 +254,7 @@ def entry(stored: StoredEvent) -> human_task_pb2.HumanTaskEntry:
         text=next((text for name in ("reason", "note", "text", "message") if (text := getattr(event, name, ""))), ""),
         etag=getattr(event, "etag", ""),
         owner=getattr(event, "owner", "") or getattr(event, "stands_for", ""),
+        attachment=None if file is None else attachments.message(file),
     )
 
 

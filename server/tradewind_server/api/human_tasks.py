@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind.v1 import human_task_service_pb2_grpc as service
-from tradewind_server.api import convert, human_task_views
+from tradewind_server.api import attachments, convert, human_task_views
 from tradewind_server.api.caller import client, namespace_of, person, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.human_task_watching import HumanTaskWatching
@@ -229,6 +230,40 @@ class HumanTasks(service.HumanTaskServiceServicer):
             raise FieldInvalid(name="text", expected="a text", problem="it is empty", field="text")
         done = await self._do(request, context, lambda at, id_: c.CommentHumanTask(at, id_, person(), text))
         return pb.CommentHumanTaskResponse(human_task=done)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    async def AddAttachment(self, request: pb.AddAttachmentRequest, context: Any) -> Any:
+        """Add a file to one."""
+        given, content = attachments.given(request)
+        done = await self._do(request, context, lambda at, id_: c.AddAttachment(at, id_, person(), given, content))
+        return await self._file(request, functools.partial(human_task_views.with_added, done, given))
+
+    async def GetAttachment(self, request: pb.GetAttachmentRequest, context: Any) -> Any:
+        """Return a file with what is in it."""
+        number = attachments.number_of(request.attachment_id)
+        return await self._file(request, functools.partial(human_task_views.with_content, number))
+
+    async def _file(self, request: Any, view: Any) -> Any:
+        """Return what *view* makes of the row of a human task."""
+        namespace, key = namespace_of(request.namespace), _parts(request.human_task_id)
+        now = to_microseconds(self._runtime.clock.now())
+
+        def work(connection: Any, _: Any) -> Any:
+            row = human_tasks.get(connection, namespace, *key)
+            if row is None:
+                raise HumanTaskNotFound(human_task=request.human_task_id, field="human_task_id")
+            return view(self._sight, connection, row, now)
+
+        return await self._runtime.read(work)
+
+    async def WithdrawAttachment(self, request: pb.WithdrawAttachmentRequest, context: Any) -> Any:
+        """Take a file back."""
+        number, note = attachments.number_of(request.attachment_id), _text("note", request.note)
+        done = await self._do(request, context, lambda at, id_: c.WithdrawAttachment(at, id_, person(), number, note))
+        return pb.WithdrawAttachmentResponse(human_task=done)
+
+    # --- deciding --------------------------------------------------------------------------------
 
     async def SubmitHumanTask(self, request: pb.SubmitHumanTaskRequest, context: Any) -> Any:
         """Decide one."""

@@ -11,19 +11,21 @@ from typing import Any
 import sqlalchemy as sa
 from google.protobuf.message import Message
 
-from tradewind.v1 import execution_pb2, payload_pb2
+from tradewind.v1 import execution_pb2, human_task_pb2, payload_pb2
 from tradewind_server.api.caller import sees_sensitive
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.runtime.sensitive import Mask
+from tradewind_server.runtime.sensitive import ATTACHMENTS, MASK, Mask
 from tradewind_server.store.records import MARKED, StoredEvent
 
 #: Fields with words of people, workers and definitions; the others are names, ids and states.
 _TEXTS = frozenset(
-    {"code", "comment", "description", "detail", "message", "note", "progress_message", "reason", "state_message",
-     "text", "title"}
+    {"code", "comment", "description", "detail", "file_name", "message", "note", "progress_message", "reason",
+     "state_message", "text", "title", "uri"}
 )  # fmt: skip
+#: What a file is known by, as `sensitive.py` has it for events.
+_OF_FILES = ("file_name", "uri", "digest")
 #: Of the definition: it names what is sensitive, and holds none of it.
 _FORM = "form"
 
@@ -45,6 +47,10 @@ class Sight:
             return events
         return await self._runtime.read(lambda c, _: self._sensitive.masked(c, events))
 
+    def is_hidden(self, connection: sa.Connection, execution_id: str) -> bool:
+        """Tell whether the caller may not see what cannot be masked, such as a file, of an execution."""
+        return not sees_sensitive() and bool(self._sensitive.marks(connection, [execution_id]))
+
     async def picture(self, picture: Snapshot, message: execution_pb2.Execution) -> execution_pb2.Execution:
         """Return the *message* of a *picture* as the caller may see it."""
         if picture.is_sensitive and not sees_sensitive():
@@ -63,6 +69,9 @@ class Sight:
 
 
 def _mask(message: Message, mask: Mask) -> None:
+    if isinstance(message, human_task_pb2.HumanTaskAttachment) and ATTACHMENTS in mask.names:
+        for name in _OF_FILES:
+            setattr(message, name, MASK if getattr(message, name) else "")
     for field, value in message.ListFields():
         if field.message_type is not None and field.name != _FORM and not _is_map(field):
             for part in (value,) if isinstance(value, Message) else value:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tradewind import Client, TradewindError, values
 from tradewind.people import HumanTask, InboxUpdate
-from tradewind_server.cli import form_asking, records
+from tradewind_server.cli import attachments, form_asking, records
 from tradewind_server.cli.given import read_object
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
@@ -32,6 +32,7 @@ _COLUMNS = ("ID", "PRIORITY", "TITLE", "WORKFLOW", "STATE", "WHO", "SINCE", "DUE
 def add_to(main: typer.Typer) -> None:
     """Add the commands."""
     main.command()(inbox)
+    attachments.add_to(app)
     main.add_typer(app, name="task")
 
 
@@ -111,6 +112,7 @@ def show(session: Session, id: Id) -> None:
         f"{each.at:%Y-%m-%d %H:%M:%S}  {_words(each.type)}"
         f"{f' by {each.by}' if each.by else ''}{f' to {each.to}' if each.to else ''}"
         f"{f' for {each.owner}' if each.owner not in ('', each.by) else ''}"
+        f"{f': {each.attachment.id} {each.attachment.name}' if each.attachment else ''}"
         f"{f': {each.outcome}' if each.outcome else ''}{f'  ({each.text})' if each.text else ''}"
         for each in entries
     ]
@@ -131,6 +133,8 @@ def _shown(item: HumanTask) -> Group:
     lines.append(f"Outcomes: {', '.join(_way(item, name) for name in item.outcomes)}")
     if isinstance(item.form, dict) and item.form.get("properties"):
         lines.append(f"Form: {', '.join(_fields(item.form))}")
+    if item.attachments:
+        lines.append(f"Files: {', '.join(f'{each.id} {each.name}' for each in item.attachments)}")
     if item.draft is not None:
         lines.append(f"Draft: {values.encode(item.draft).decode()}")
     lines += _votes(item)

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tradewind import values
+from tradewind.attachments import Attachment
 from tradewind.models import (
     Action,
     DeadLetter,
@@ -370,6 +371,7 @@ def human_task(item: HumanTask) -> Record:
         "claims": [{"user": user, "owner": owner} for user, owner in item.claims.items()],
         "asked": list(item.asked),
         "votes_missing": item.votes_missing,
+        "attachments": [attachment(each) for each in item.attachments],
         "created_at": moment(item.created_at),
         "updated_at": moment(item.updated_at),
     }
@@ -386,6 +388,21 @@ def human_task_entry(item: HumanTaskEntry) -> Record:
         "text": item.text,
         "etag": item.etag,
         "owner": item.owner,
+        "attachment": None if item.attachment is None else attachment(item.attachment),
+    }
+
+
+def attachment(item: Attachment) -> Record:
+    """Return a file of a human task."""
+    return {
+        "id": item.id,
+        "name": item.name,
+        "content_type": item.content_type,
+        "size": item.size,
+        "digest": item.digest,
+        "uri": item.uri,
+        "added_by": item.added_by,
+        "added_at": moment(item.added_at),
     }
 
 

@@ -95,6 +95,11 @@ def scope_of(d: Decision, human_task: HumanTask) -> Scope:
     return task_scope(d.spec, d.state, d.at, task.context, task, dict(zip(names, values, strict=False)))
 
 
+def id_of(d: Decision, human_task: HumanTask) -> str:
+    """Return its id as callers know it."""
+    return f"{d.state.id}/a{human_task.id}"
+
+
 def spec_of(d: Decision, human_task: HumanTask) -> HumanSpec:
     """Return what its definition says."""
     human = d.task_spec(d.state.tasks[human_task.task]).human

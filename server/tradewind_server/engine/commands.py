@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.state import ExecutionState
 
 
@@ -200,6 +201,29 @@ class CommentHumanTask(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class AddAttachment(msgspec.Struct, frozen=True, gc=False):
+    """Add a file to a human task."""
+
+    at: datetime
+    action: int
+    person: Person
+    #: As it is wanted; number, who and when are not asked.
+    attachment: Attachment
+    #: What is in it; None: it is kept elsewhere.
+    content: bytes | None = None
+
+
+class WithdrawAttachment(msgspec.Struct, frozen=True, gc=False):
+    """Take a file back from a human task."""
+
+    at: datetime
+    action: int
+    person: Person
+    #: Its number.
+    attachment: int
+    note: str = ""
+
+
 class SubmitHumanTask(msgspec.Struct, frozen=True, gc=False):
     """Decide a human task, on what *etag* names."""
 
@@ -219,6 +243,8 @@ HumanTaskCommand = (
     | DelegateHumanTask
     | SaveHumanTaskDraft
     | CommentHumanTask
+    | AddAttachment
+    | WithdrawAttachment
     | SubmitHumanTask
 )
 

@@ -196,6 +196,6 @@ def expire(d: Decision, action: int) -> bool:
         d.emit(e.ActionFailed(action, human_task.task, "TIMEOUT", NOBODY_DECIDED, "EXPIRED"))
         return True
     owner = human_task.owner or human_task.assignee or SYSTEM
-    result = result_of(human_task, expiry.outcome, NOBODY_DECIDED, SYSTEM, owner)
+    result = result_of(d, human_task, expiry.outcome, NOBODY_DECIDED, SYSTEM, owner)
     d.emit(e.ActionSucceeded(action, human_task.task, result))
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tradewind_server.engine import calls, deadlines, executions, human_tasks, joins, tasks
+from tradewind_server.engine import attaching, calls, deadlines, executions, human_tasks, joins, tasks
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.decision import Decision
@@ -187,5 +187,7 @@ _DECIDE: dict[type, Callable[[Decision, Any], None]] = {
     c.DelegateHumanTask: human_tasks.delegate,
     c.SaveHumanTaskDraft: human_tasks.save_draft,
     c.CommentHumanTask: human_tasks.comment,
+    c.AddAttachment: attaching.add,
+    c.WithdrawAttachment: attaching.withdraw,
     c.SubmitHumanTask: _submit,
 }

@@ -54,7 +54,10 @@ def _without_nul(event: e.Event) -> e.Event:
 class Decision:
     """Collects events; each is applied to the state at once, so that later steps see it."""
 
-    __slots__ = ("at", "bodies", "events", "known_actions", "known_tasks", "library", "spec", "state", "todo")
+    __slots__ = (
+        "at", "bodies", "contents", "dropped", "events", "known_actions", "known_tasks", "library", "spec", "state",
+        "todo",
+    )  # fmt: skip
 
     #: As evolved by the events so far. Before ExecutionStarted there is none, and nothing may look at it.
     state: Execution
@@ -72,6 +75,10 @@ class Decision:
         self.events: list[e.Event] = []
         #: The events as they are stored.
         self.bodies: list[bytes] = []
+        #: Files that came with an event, by its revision: they are stored beside it.
+        self.contents: dict[int, bytes] = {}
+        #: Revisions of events whose files are kept no more.
+        self.dropped: list[int] = []
         #: Transitions still to take: (task id or 0 for the start, targets). A negative id: look again at that join.
         self.todo: collections.deque[tuple[int, list[Target]]] = collections.deque()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import quorum
+from tradewind_server.engine.asked import id_of
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.rounds import is_superseded
 from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState
@@ -30,11 +31,6 @@ def open_task(d: Decision, action: int) -> HumanTask:
         how = f"{human_task.outcome} by {human_task.done_by}" if human_task.done_by else "without a decision"
         raise HumanTaskClosed(human_task=id_of(d, human_task), state=human_task.state, how=how)
     return human_task
-
-
-def id_of(d: Decision, human_task: HumanTask) -> str:
-    """Return its id as callers know it."""
-    return f"{d.state.id}/a{human_task.id}"
 
 
 def check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from tradewind_server.engine.attachment import Attachment
+
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One transition of one execution."""
@@ -273,6 +275,8 @@ class HumanTaskOffered(Event, frozen=True, gc=False):
     quorum: int = 0
     #: Who votes one after the other; nobody: all at once.
     order: list[str] = []
+    #: Those of other human tasks, or of an earlier round.
+    attachments: list[Attachment] = []
 
 
 class HumanTaskResolved(Event, frozen=True, gc=False):
@@ -354,6 +358,30 @@ class HumanTaskCommented(Event, frozen=True, gc=False):
     task: int
     by: str
     text: str
+
+
+class HumanTaskAttachmentAdded(Event, frozen=True, gc=False):
+    """A file belongs to it now; who has seen it before must look again, and votes on that count no more."""
+
+    action: int
+    task: int
+    by: str
+    attachment: Attachment
+    #: Names what is shown now.
+    etag: str
+
+
+class HumanTaskAttachmentWithdrawn(Event, frozen=True, gc=False):
+    """A file belongs to it no more; who has seen it before must look again, and votes on that count no more."""
+
+    action: int
+    task: int
+    by: str
+    #: As it was added.
+    attachment: Attachment
+    #: Names what is shown now.
+    etag: str
+    note: str = ""
 
 
 class HumanTaskVoted(Event, frozen=True, gc=False):

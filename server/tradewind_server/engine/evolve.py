@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tradewind_server.engine import events as e
+from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.contexts import EMPTY, merge
 from tradewind_server.engine.state import (
     Action,
@@ -337,6 +338,8 @@ def _offered(state: Execution, event: e.HumanTaskOffered, at: datetime) -> None:
         expires=event.expires,
         quorum=event.quorum,
         order=tuple(event.order),
+        attachments=tuple(event.attachments),
+        last_attachment=len(event.attachments),
         shown_revision=state.actions[event.action].scheduled_revision,
     )
     state.human_tasks[event.action] = human_task
@@ -405,6 +408,25 @@ def _commented(state: Execution, event: e.HumanTaskCommented, at: datetime) -> N
     human_task = state.human_tasks[event.action]
     human_task.comment_count += 1
     _touch(state, human_task, human_task.state, at)
+
+
+def _attached(state: Execution, event: e.HumanTaskAttachmentAdded, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    human_task.last_attachment = event.attachment.id
+    _have_files(state, human_task, (*human_task.attachments, event.attachment), event.etag, at)
+
+
+def _have_files(
+    state: Execution, human_task: HumanTask, attachments: tuple[Attachment, ...], etag: str, at: datetime
+) -> None:
+    human_task.attachments, human_task.etag, human_task.votes = attachments, etag, ()
+    _touch(state, human_task, human_task.state, at)
+
+
+def _withdrawn(state: Execution, event: e.HumanTaskAttachmentWithdrawn, at: datetime) -> None:
+    human_task = state.human_tasks[event.action]
+    left = tuple(each for each in human_task.attachments if each.id != event.attachment.id)
+    _have_files(state, human_task, left, event.etag, at)
 
 
 def _voted(state: Execution, event: e.HumanTaskVoted, at: datetime) -> None:
@@ -503,6 +525,8 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.HumanTaskCommented: _commented,
     e.HumanTaskCompleted: _decided,
     e.HumanTaskClosed: _closed,
+    e.HumanTaskAttachmentAdded: _attached,
+    e.HumanTaskAttachmentWithdrawn: _withdrawn,
     e.HumanTaskVoted: _voted,
     e.HumanTaskEscalated: _escalated,
     e.HumanTaskReminded: _reminded,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tradewind_server.engine import attachments, deadlines, notices, quorum
 from tradewind_server.engine import commands as c
-from tradewind_server.engine import deadlines, notices, quorum
 from tradewind_server.engine import events as e
-from tradewind_server.engine.asked import asked_of, etag_of, excluded_of, scope_of, shown_of, spec_of
+from tradewind_server.engine.asked import asked_of, etag_of, excluded_of, id_of, scope_of, shown_of, spec_of
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.eligibility import (
@@ -20,7 +20,6 @@ from tradewind_server.engine.eligibility import (
     claim_of,
     claim_or_seat,
     did_other,
-    id_of,
     open_task,
 )
 from tradewind_server.engine.policies import TASK_ERRORS, TaskError, whole_number
@@ -70,10 +69,11 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     order = users if human.quorum is not None and human.quorum.is_sequential else []
     told = notices.told_of_offer(d, human, scope, order[:1] or users, groups)
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
-    etag = etag_of(shown, d.library.etag_key)
+    files = attachments.brought(d, task.id, index, human)
+    etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), files)
     offered = e.HumanTaskOffered(
         action, task.id, users, groups, etag, excluded, priority, is_fallback, plan.due, plan.reminders,
-        plan.expires, votes, order,
+        plan.expires, votes, order, files,
     )  # fmt: skip
     d.emit(offered)
     human_task = d.state.human_tasks[action]
@@ -107,7 +107,8 @@ def _review(d: Decision) -> None:
         except TASK_ERRORS:
             # what was shown when it was offered still stands
             continue
-        if (etag := etag_of(shown, d.library.etag_key)) != human_task.etag:
+        etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), human_task.attachments)
+        if etag != human_task.etag:
             again = [name for name in human_task.users if name in human_task.voters]
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
             notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
@@ -201,6 +202,7 @@ def submit(d: Decision, command: c.SubmitHumanTask) -> None:
             human_task=id_of(d, human_task), etag=command.etag, current=human_task.etag, field="etag"
         )
     _check_decision(d, human_task, spec_of(d, human_task), command)
+    attachments.check_complete(d, human_task, spec_of(d, human_task))
     if human_task.quorum:
         quorum.vote(d, human_task, command, claim.owner)
     else:
@@ -209,14 +211,9 @@ def submit(d: Decision, command: c.SubmitHumanTask) -> None:
 
 def _decide(d: Decision, human_task: HumanTask, command: c.SubmitHumanTask, claim: Claim) -> None:
     user = command.person.user
-    result: dict[str, object] = {
-        "outcome": command.outcome,
-        "reason": command.reason,
-        "data": {} if command.data is None else command.data,
-        "by": user,
-        "owner": claim.owner or user,
-    }
-    succeeded = e.ActionSucceeded(human_task.id, human_task.task, result)
+    said = quorum.result_of(d, human_task, command.outcome, command.reason, user, claim.owner or user)
+    data = {} if command.data is None else command.data
+    succeeded = e.ActionSucceeded(human_task.id, human_task.task, {**said, "data": data})
     _check_size(d, succeeded)
     if not human_task.assignee:
         d.emit(e.HumanTaskClaimed(human_task.id, human_task.task, user, claim.owner))

@@ -12,6 +12,18 @@ from tradewind_server.lang.specs import AdhocActionSpec, TaskSpec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttachmentLimits:
+    """What the attachments of one human task may be; the fields are settings."""
+
+    #: One of them.
+    max_attachment_bytes: int = 1024 * 1024
+    #: At a time.
+    max_attachments: int = 20
+    #: All of them together.
+    max_attachments_bytes: int = 10 * 1024 * 1024
+
+
 class Library(Protocol):
     """Names to definitions, within one namespace, workflow namespace and registry revision."""
 
@@ -37,6 +49,10 @@ class Library(Protocol):
     @property
     def max_payload_bytes(self) -> int:
         """Return the most bytes that one input, result or set of published values may have."""
+
+    @property
+    def attachment_limits(self) -> AttachmentLimits:
+        """Return what the attachments of one human task may be."""
 
     @property
     def max_tasks(self) -> int:
@@ -70,6 +86,7 @@ class FixedLibrary:
     calendars: Mapping[str, Calendar] = dataclasses.field(default_factory=lambda: {"": STANDARD})
     notify_asked: bool = False
     etag_key: bytes = b""
+    attachment_limits: AttachmentLimits = AttachmentLimits()
     _sensitive: dict[str, tuple[WorkflowSpec, Sequence[str]]] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )

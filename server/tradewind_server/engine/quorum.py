@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tradewind_server.engine import attachments, notices
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
-from tradewind_server.engine import notices
-from tradewind_server.engine.asked import spec_of
+from tradewind_server.engine.asked import id_of, spec_of
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TaskError, whole_number
@@ -21,6 +21,7 @@ from tradewind_server.errors.people import OneVoteEach
 from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.human_tasks import MAX_QUORUM
 from tradewind_server.lang.specs import HumanSpec, Quorum
+from tradewind_server.lang.values import encode
 
 #: Who decides where no person has.
 SYSTEM = "system"
@@ -80,7 +81,7 @@ def check_can_take(d: Decision, human_task: HumanTask, user: str, of: str = "") 
 
 
 def _refuse(d: Decision, human_task: HumanTask, user: str, why: str) -> None:
-    raise OneVoteEach(user=user, human_task=f"{d.state.id}/a{human_task.id}", why=why)
+    raise OneVoteEach(user=user, human_task=id_of(d, human_task), why=why)
 
 
 # --- votes ---------------------------------------------------------------------------------------
@@ -119,7 +120,8 @@ def _check_share(d: Decision, human_task: HumanTask, voted: e.HumanTaskVoted) ->
     outcomes = len(spec_of(d, human_task).outcomes)
     most = (human_task.quorum - 1) * outcomes + 1
     # the deciding one stands there twice
-    limit, size = d.library.max_payload_bytes // (most + 1), len(encode_event(voted))
+    room = d.library.max_payload_bytes - len(encode(attachments.told(d, human_task)))
+    limit, size = max(0, room) // (most + 1), len(encode_event(voted))
     if size > limit:
         what = "data and reason of a vote"
         raise PayloadTooLarge(what=what, limit=limit, setting="max_payload_bytes", size=size, field="data")
@@ -138,7 +140,7 @@ def _can_be_decided(d: Decision, human_task: HumanTask, quorum: Quorum) -> bool:
 
 
 def _decide(d: Decision, human_task: HumanTask, voted: e.HumanTaskVoted) -> None:
-    said = result_of(human_task, voted.outcome, voted.reason, voted.by, voted.owner or voted.by)
+    said = result_of(d, human_task, voted.outcome, voted.reason, voted.by, voted.owner or voted.by)
     _end(d, human_task, voted.by, voted.outcome, voted.reason, voted.owner)
     d.emit(e.ActionSucceeded(human_task.id, human_task.task, {**said, "data": voted.data}))
 
@@ -149,7 +151,7 @@ def _give_up(d: Decision, human_task: HumanTask, quorum: Quorum) -> None:
     if not quorum.otherwise:
         d.emit(e.ActionFailed(human_task.id, human_task.task, "ACTION", why, UNDECIDED))
         return
-    said = result_of(human_task, quorum.otherwise, why, SYSTEM, SYSTEM)
+    said = result_of(d, human_task, quorum.otherwise, why, SYSTEM, SYSTEM)
     _end(d, human_task, SYSTEM, quorum.otherwise, why)
     d.emit(e.ActionSucceeded(human_task.id, human_task.task, said))
 
@@ -159,12 +161,15 @@ def _end(d: Decision, human_task: HumanTask, by: str, outcome: str, reason: str,
     d.emit(e.HumanTaskCompleted(human_task.id, human_task.task, by, outcome, human_task.etag, reason, owner))
 
 
-def result_of(human_task: HumanTask, outcome: str, reason: str, by: str, owner: str) -> dict[str, object]:
-    """Return what the task gives, with all votes where there is a quorum; nothing is filled in."""
+def result_of(d: Decision, human_task: HumanTask, outcome: str, reason: str, by: str, owner: str) -> dict[str, object]:
+    """Return what the task gives, with all votes where there is a quorum, and with files; nothing is filled in."""
     result: dict[str, object] = {"outcome": outcome, "reason": reason, "data": {}, "by": by, "owner": owner}
     if human_task.quorum:
         result["votes"] = [
             {"by": v.by, "owner": v.owner or v.by, "outcome": v.outcome, "reason": v.reason, "data": v.data}
             for v in human_task.votes
         ]
+    # a definition that says nothing of files gets what it always got, as long as nobody adds one
+    if human_task.attachments or spec_of(d, human_task).attachments is not None:
+        result["attachments"] = attachments.told(d, human_task)
     return result

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.contexts import EMPTY, Context
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -176,6 +177,9 @@ class HumanTask(msgspec.Struct, gc=False):
     order: tuple[str, ...] = ()
     #: Those that count, on what is shown now.
     votes: tuple[Vote, ...] = ()
+    #: Those that it has now, and how many it has had.
+    attachments: tuple[Attachment, ...] = ()
+    last_attachment: int = 0
     #: Who decided, and how.
     done_by: str = ""
     outcome: str = ""

@@ -114,6 +114,54 @@ class DecisionInvalid(Refusal):
         self.faults = faults
 
 
+class AttachmentNotFound(Refusal):
+    """The human task has no such attachment, or has it no more."""
+
+    reason = "ATTACHMENT_NOT_FOUND"
+    kind = Kind.NOT_FOUND
+    sentence = "Expected to find attachment '{attachment}' of human task '{human_task}', but it has none of that id."
+
+
+class AttachmentRefused(Refusal):
+    """The human task takes no attachment of this type."""
+
+    reason = "ATTACHMENT_REFUSED"
+    kind = Kind.INVALID
+    sentence = (
+        "Expected an attachment of a type that human task '{human_task}' takes ({accepted}), but it is {content_type}."
+    )
+
+
+class TooManyAttachments(Refusal):
+    """With this one the attachments of the human task would be more than it may have."""
+
+    reason = "TOO_MANY_ATTACHMENTS"
+    kind = Kind.WRONG_STATE
+    sentence = (
+        "Expected human task '{human_task}' to have at most {limit} ({setting}), but with this one it would have "
+        "{size}. Withdraw another one first."
+    )
+
+
+class AttachmentsMissing(Refusal):
+    """Nobody decides before so many files are there."""
+
+    reason = "ATTACHMENTS_MISSING"
+    kind = Kind.WRONG_STATE
+    sentence = "Expected human task '{human_task}' to have at least {minimum} attachment(s), but it has {count}."
+
+
+class AttachmentHidden(Refusal):
+    """What is in a file cannot be masked, and its process has sensitive values."""
+
+    reason = "ATTACHMENT_HIDDEN"
+    kind = Kind.DENIED
+    sentence = (
+        "Expected '{user}' to have the right 'see-sensitive-values', to be asked to decide human task '{human_task}', "
+        "or to have added attachment '{attachment}', but none of these is so."
+    )
+
+
 class PersonNotManager(Refusal):
     """Only who may manage human tasks can do this for others."""
 

@@ -9,6 +9,7 @@ import itertools
 import re
 from typing import Any
 
+from tradewind_server.lang.attachments import ATTACHMENTS_SHAPE
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.durations import DURATION, duration_of
 from tradewind_server.lang.expressions import Template
@@ -322,6 +323,7 @@ HUMAN = {
     "separate_from": Keyword(_SEPARATION),
     "outcomes": Keyword(_OUTCOMES),
     "quorum": Keyword(_QUORUM_SHAPE),
+    "attachments": Keyword(ATTACHMENTS_SHAPE),
     "priority": Keyword(COUNT),
     "calendar": Keyword(TEXT_TEMPLATE),
     "due": Keyword(DURATION),

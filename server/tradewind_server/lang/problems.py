@@ -128,6 +128,11 @@ CODES: dict[str, Code] = {
     "impossible-separation": Code(
         "error", "Nobody can do a human task: all its users are excluded.", "Name other users, or a group."
     ),
+    "unknown-attachments": Code(
+        "error",
+        "A human task is to have the attachments of a task that no person does.",
+        "Name a human task of the same workflow.",
+    ),
     "escalation-order": Code(
         "error", "The escalations of a human task are not in the order in which they come.", "Put them in order."
     ),

@@ -164,6 +164,20 @@ class Quorum:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Attachments:
+    """Which files belong to a human task."""
+
+    #: Without so many nobody decides.
+    minimum: int = 0
+    #: None: as many as the server takes.
+    maximum: int | None = None
+    #: Media types, such as application/pdf or image/*; none named: any.
+    content_types: tuple[str, ...] = ()
+    #: Human tasks of the same workflow, perhaps this one: what they have is there from the start.
+    sources: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class HumanSpec:
     """What a person is asked to do."""
 
@@ -188,6 +202,8 @@ class HumanSpec:
     outcomes: tuple[Outcome, ...] = (Outcome("done"),)
     #: None: one person decides.
     quorum: Quorum | None = None
+    #: None: any files, or none.
+    attachments: Attachments | None = None
     #: 0 to 100; the higher, the sooner.
     priority: Template | None = None
     #: Gives the name of the calendar by which business time counts; None: the server's own.

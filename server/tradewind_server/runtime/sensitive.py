@@ -20,6 +20,10 @@ from tradewind_server.store import reads
 from tradewind_server.store.records import MARKED, StoredEvent
 
 MASK = "***"
+#: Marked under this name, files of human tasks are known by nothing.
+ATTACHMENTS = "attachments"
+#: In an event; the digest tells what is in a short file to whoever tries.
+_OF_FILES = ("name", "uri", "digest")
 #: A shorter value is hidden under its names only.
 MIN_CHARACTERS = 6
 #: Of a tree with more values or executions than this all texts are hidden that may hold one.
@@ -78,7 +82,20 @@ class Mask:
             # a form is of the definition: it names what is sensitive, and holds none of it
             masked = self.value({name: part for name, part in item.items() if name != "form"})
             return {**masked, "form": item["form"]} if isinstance(masked, dict) and "form" in item else masked
+        if field == "attachment" and isinstance(item, dict):
+            return self._file(item)
+        if field == ATTACHMENTS and isinstance(item, list):
+            return [self._file(each) for each in item if isinstance(each, dict)]
         return self.value(item) if isinstance(item, dict | list | str) else item
+
+    def _file(self, item: Mapping[str, Value]) -> Value:
+        """Return what is told of a file; only its texts hold something that others have chosen."""
+        if ATTACHMENTS in self.names:
+            return {**item, **{name: MASK for name in _OF_FILES if name in item}}
+        return {
+            name: self.text(part) if name in _OF_FILES and isinstance(part, str) else part
+            for name, part in item.items()
+        }
 
 
 class Sensitive:
@@ -181,12 +198,21 @@ def _under(names: frozenset[str], value: Value, *, is_marked: bool = False) -> I
     """Give the text of every value that stands under one of *names*."""
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _under(names, item, is_marked=is_marked or name in names)
+            files = name == ATTACHMENTS and name in names and isinstance(item, list)
+            told = [_known_by(each) for each in item] if files and isinstance(item, list) else item
+            yield from _under(names, told, is_marked=is_marked or name in names)
     elif isinstance(value, list):
         for item in value:
             yield from _under(names, item, is_marked=is_marked)
     elif is_marked and value is not None and not isinstance(value, bool):
         yield to_text(value)
+
+
+def _known_by(file: Value) -> Value:
+    """Return what a file is known by; who added it, say, is no secret elsewhere."""
+    if not isinstance(file, dict):
+        return file
+    return {name: part for name, part in file.items() if name in _OF_FILES}
 
 
 def _forms(values: Iterable[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tradewind_server.engine.calendars import Calendar
-from tradewind_server.engine.library import FixedLibrary
+from tradewind_server.engine.library import AttachmentLimits, FixedLibrary
 from tradewind_server.lang import Source, read
 from tradewind_server.lang.named_forms import ORIGIN
 from tradewind_server.lang.specs import AdhocActionSpec, FormSpec, Spec, WorkflowSpec
@@ -288,6 +288,8 @@ class Registry:
     ) -> None:
         self._signatures = signatures
         self._etag_key = etag_key
+        limits = {field.name: getattr(settings, field.name) for field in dataclasses.fields(AttachmentLimits)}
+        self._attachment_limits = AttachmentLimits(**limits)
         self._calendars = calendars
         self._open_world = open_world
         self._settings = settings
@@ -402,6 +404,7 @@ class Registry:
             self._calendars,
             self._settings.notify_asked,
             self._etag_key,
+            self._attachment_limits,
         )
         self._versions[key] = versions
         self._homes[key] = homes

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tradewind_server.clock import from_microseconds, to_microseconds
+from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Vote
 from tradewind_server.store.records import Live
 from tradewind_server.store.statements import Row
@@ -39,6 +40,8 @@ class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
     claims: tuple[Claim, ...] = ()
     #: Without reason and data, which stand in their events.
     votes: tuple[Vote, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    last_attachment: int = 0
 
 
 def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
@@ -84,8 +87,8 @@ def state_of(row: Any, detail: HumanTaskDetail) -> HumanTask:
         row.action_id, row.task_id, HumanTaskState(row.state), tuple(detail.users), tuple(detail.groups),
         detail.excluded, row.etag, row.priority, claims, row.shown_revision, row.draft_revision, row.comment_count,
         None if row.due_at is None else from_microseconds(row.due_at), detail.reminders, detail.expires, row.level,
-        detail.quorum, tuple(detail.order), detail.votes, row.done_by, row.outcome, from_microseconds(row.updated_at),
-        row.revision,
+        detail.quorum, tuple(detail.order), detail.votes, detail.attachments, detail.last_attachment,
+        row.done_by, row.outcome, from_microseconds(row.updated_at), row.revision,
     )  # fmt: skip
 
 
@@ -95,6 +98,7 @@ def changes(human_task: HumanTask) -> Row:
     detail = HumanTaskDetail(
         h.users, h.groups, h.excluded, h.reminders, h.expires, h.quorum, h.order, h.claims if h.quorum else (),
         tuple(msgspec.structs.replace(vote, reason="", data=None) for vote in h.votes),
+        h.attachments, h.last_attachment,
     )  # fmt: skip
     return (
         h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count,

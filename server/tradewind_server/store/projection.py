@@ -151,6 +151,9 @@ class Changes:
         #: Of human tasks that are new.
         self.titles: dict[tuple[str, int], str] = {}
         self.notifications: list[Row] = []
+        #: Files that came with events: (execution, revision, content); and keys of those that are kept no more.
+        self.attachments: list[Row] = []
+        self.dropped_attachments: list[Row] = []
         #: Whose substitutes are told as well.
         self.asked: list[Asked] = []
         self._touched: dict[str, _Touched] = {}
@@ -177,6 +180,8 @@ class Changes:
         self.ended_timers = [key for key in self.ended_timers if key[0] != execution_id]
         self.arrivals = [row for row in self.arrivals if row[0] != execution_id]
         self.notifications = [row for row in self.notifications if row[0] != execution_id]
+        self.attachments = [row for row in self.attachments if row[0] != execution_id]
+        self.dropped_attachments = [row for row in self.dropped_attachments if row[0] != execution_id]
         self.asked = [asked for asked in self.asked if asked.row[0] != execution_id]
 
     def add(self, live: Live, decision: Decision, provenance: Provenance) -> None:
@@ -217,6 +222,8 @@ class Changes:
                 touched.turned = True
             if kind.effect is not None:
                 kind.effect(self, live, event, revision, at_us, provenance)
+        self.attachments += [(id_, number, content) for number, content in decision.contents.items()]
+        self.dropped_attachments += [(id_, number) for number in decision.dropped]
 
     def rows(self) -> Rows:
         """Return the rows of state to write."""
@@ -259,7 +266,7 @@ _LEAVES_TASK = frozenset(
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
      "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested",
-     "HumanTaskResolved", "HumanTaskVoted"}
+     "HumanTaskResolved", "HumanTaskVoted", "HumanTaskAttachmentAdded", "HumanTaskAttachmentWithdrawn"}
 )  # fmt: skip
 
 
@@ -429,6 +436,8 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskCompleted: _change_human_task,
     e.HumanTaskClosed: _change_human_task,
     e.HumanTaskVoted: _change_human_task,
+    e.HumanTaskAttachmentAdded: _change_human_task,
+    e.HumanTaskAttachmentWithdrawn: _change_human_task,
     e.HumanTaskEscalated: _change_human_task,
     e.HumanTaskReminded: _change_human_task,
     e.HumanTaskExpired: _change_human_task,

@@ -36,6 +36,7 @@ _LEFT = (
     (schema.human_tasks, "action_id"),
     (schema.inbox, "action_id"),
     (schema.notifications, "revision"),
+    (schema.attachments, "revision"),
     # the log last: as long as something is left, its first event tells what it was
     (schema.events, "revision"),
 )

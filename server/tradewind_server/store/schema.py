@@ -279,6 +279,16 @@ inbox = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: What is in the files of human tasks, by the event that added each; all that is said of one stands there. SQLite keeps
+#: it by number: rows this large would make a tree of keys deep.
+attachments = sa.Table(
+    "attachments",
+    metadata,
+    sa.Column("execution_id", _id, primary_key=True),
+    sa.Column("revision", _int, primary_key=True),
+    sa.Column("content", _bytes, nullable=False),
+)
+
 #: Who stands in for whom, and when.
 absences = sa.Table(
     "absences",

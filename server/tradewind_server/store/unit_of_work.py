@@ -65,6 +65,8 @@ _update_human_tasks = update(schema.human_tasks, human_task_rows.CHANGES)
 _insert_entries = insert(schema.inbox)
 _delete_entries = delete(schema.inbox, ("execution_id", "action_id"))
 _insert_notifications = insert(schema.notifications)
+_insert_attachments = insert(schema.attachments)
+_delete_attachments = delete(schema.attachments, ("execution_id", "revision"))
 _insert_arrivals = insert(schema.arrivals)
 _insert_timers = insert(schema.timers)
 _delete_timers = delete(schema.timers, ("execution_id", "timer_id"))
@@ -459,6 +461,8 @@ class Transaction:
                 (_update_human_tasks, rows.human_tasks),
                 (_delete_entries, rows.old_entries),
                 (_insert_entries, rows.entries),
+                (_insert_attachments, changes.attachments),
+                (_delete_attachments, changes.dropped_attachments),
                 (_insert_notifications, notifications),
                 (_insert_arrivals, changes.arrivals),
                 (_delete_timers, changes.ended_timers),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tradewind_server.clock import from_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
+from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.lang.reader import Keyword
 from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXTS
@@ -34,10 +36,22 @@ _COMMANDS: dict[str, _Make] = {
     "delegate": lambda at, h, person, how: c.DelegateHumanTask(at, h.id, person, how["to"], how.get("note", "")),
     "draft": lambda at, h, person, how: c.SaveHumanTaskDraft(at, h.id, person, how.get("data")),
     "comment": lambda at, h, person, how: c.CommentHumanTask(at, h.id, person, how["text"]),
+    "attach": lambda at, h, person, how: _attach(at, h, person, how),
+    "withdraw": lambda at, h, person, how: c.WithdrawAttachment(
+        at, h.id, person, how["attachment"], how.get("note", "")
+    ),
     "submit": lambda at, h, person, how: c.SubmitHumanTask(
         at, h.id, person, how["outcome"], how.get("etag", h.etag), how.get("reason", ""), how.get("data")
     ),
 }
+
+
+def _attach(at: datetime, human_task: HumanTask, person: c.Person, how: dict[str, Any]) -> c.AddAttachment:
+    """Return what adds a file; one with a `uri` is kept elsewhere."""
+    uri, content = how.get("uri", ""), str(how.get("content", "")).encode()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    given = Attachment(how["name"], how.get("content_type", "text/plain"), len(content), digest, uri)
+    return c.AddAttachment(at, human_task.id, person, given, None if uri else content)
 
 
 #: What `people` of an expectation can say of a human task.
@@ -57,6 +71,8 @@ _TOLD: dict[str, Callable[[HumanTask], Any]] = {
     "asked": lambda h: list(h.asked),
     # by whom -> how
     "votes": lambda h: {vote.by: vote.outcome for vote in h.votes},
+    # number -> name
+    "attachments": lambda h: {f"f{each.id}": each.name for each in h.attachments},
     # who has it -> who is accountable for that
     "claims": lambda h: {claim.by: claim.owner for claim in h.claims},
 }
@@ -86,6 +102,20 @@ STEPS: dict[str, dict[str, Keyword]] = {
     "delegate": {**_DO, **_TO},
     "draft": {**_DO, "data": Keyword(ANYTHING)},
     "comment": {**_DO, "text": Keyword(TEXT, required=True)},
+    "attach": {
+        **_DO,
+        "name": Keyword(TEXT, required=True),
+        "content": Keyword(TEXT),
+        "content_type": Keyword(TEXT),
+        "uri": Keyword(TEXT),
+        "manages": Keyword(ANYTHING),
+    },
+    "withdraw": {
+        **_DO,
+        "attachment": Keyword(ANYTHING, required=True),
+        "note": Keyword(TEXT),
+        "manages": Keyword(ANYTHING),
+    },
     "submit": {
         **_DO,
         "outcome": Keyword(TEXT, required=True),

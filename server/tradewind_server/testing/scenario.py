@@ -23,6 +23,8 @@
       - delegate: {task: t1, by: alice, to: bob}
       - draft: {task: t1, by: alice, data: {a: 1}}
       - comment: {task: t1, by: alice, text: why so much?}
+      - attach: {task: t1, by: alice, name: a.txt, content: x, content_type: text/plain}  # uri: where it is instead
+      - withdraw: {task: t1, by: alice, attachment: 1, note: x}
       - submit: {task: t1, by: alice, outcome: approve, reason: x, data: {}, etag: stale}
       - absent: {user: bob, substitute: alice, for: 5d}    # from now on
       - expect: {tasks: {t1: RUNNING}}   # anything that `then` can say, in the middle

@@ -87,7 +87,8 @@ func (HumanTaskState) EnumDescriptor() ([]byte, []int) {
 
 // HumanTask is one task of one execution that a person does, or several who decide together.
 //
-// Sensitive values are masked in title, description, show, draft, and in the reasons and data of votes, see Payload.
+// Sensitive values are masked in title, description, show, draft, attachments, and in the reasons and data of votes, see
+// Payload.
 // GetHumanTask shows whoever is asked to decide what he decides on as it is; what others have filled in, and lists, stay
 // masked for him.
 type HumanTask struct {
@@ -168,9 +169,13 @@ type HumanTask struct {
 	// Output only. In a sequence: who votes one after the other. Empty: all vote at once.
 	Order []string `protobuf:"bytes,35,rep,name=order,proto3" json:"order,omitempty"`
 	// Output only. How many votes the outcome that has most of them still lacks; 0 without a quorum, and after the end.
-	VotesMissing  int32 `protobuf:"varint,36,opt,name=votes_missing,json=votesMissing,proto3" json:"votes_missing,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	VotesMissing int32 `protobuf:"varint,36,opt,name=votes_missing,json=votesMissing,proto3" json:"votes_missing,omitempty"`
+	// Output only. The files that belong to it now, in the order in which they came. Only in the full view.
+	Attachments []*HumanTaskAttachment `protobuf:"bytes,37,rep,name=attachments,proto3" json:"attachments,omitempty"`
+	// Output only. How many files belong to it now.
+	AttachmentCount int32 `protobuf:"varint,38,opt,name=attachment_count,json=attachmentCount,proto3" json:"attachment_count,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *HumanTask) Reset() {
@@ -455,6 +460,134 @@ func (x *HumanTask) GetVotesMissing() int32 {
 	return 0
 }
 
+func (x *HumanTask) GetAttachments() []*HumanTaskAttachment {
+	if x != nil {
+		return x.Attachments
+	}
+	return nil
+}
+
+func (x *HumanTask) GetAttachmentCount() int32 {
+	if x != nil {
+		return x.AttachmentCount
+	}
+	return 0
+}
+
+// HumanTaskAttachment is a file that belongs to a human task, or a reference to one that is kept elsewhere. What is in it
+// is had by GetAttachment alone.
+//
+// Sensitive values are masked in file_name and uri, see Payload. Where the definition marks `attachments` as sensitive,
+// both and the digest are "***".
+type HumanTaskAttachment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. Its id within the human task, such as "f1". One of a withdrawn file is not given again.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Output only. Its name, without folders.
+	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// Output only. Media type, as who added it says, such as "application/pdf".
+	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Output only. Size in bytes; of a reference as who added it says.
+	SizeBytes int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Output only. SHA-256 of what is in it, as "sha256:" and 64 hexadecimal digits; of a reference as who added it says.
+	Digest string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Output only. Where it is kept; "": here. Nothing was ever fetched from there: look at it as at any link that somebody
+	// sends.
+	Uri string `protobuf:"bytes,6,opt,name=uri,proto3" json:"uri,omitempty"`
+	// Output only. Who added it.
+	AddedBy string `protobuf:"bytes,7,opt,name=added_by,json=addedBy,proto3" json:"added_by,omitempty"`
+	// Output only. When it was added.
+	AddedAt       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=added_at,json=addedAt,proto3" json:"added_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HumanTaskAttachment) Reset() {
+	*x = HumanTaskAttachment{}
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HumanTaskAttachment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HumanTaskAttachment) ProtoMessage() {}
+
+func (x *HumanTaskAttachment) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HumanTaskAttachment.ProtoReflect.Descriptor instead.
+func (*HumanTaskAttachment) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *HumanTaskAttachment) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *HumanTaskAttachment) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *HumanTaskAttachment) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *HumanTaskAttachment) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *HumanTaskAttachment) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *HumanTaskAttachment) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
+}
+
+func (x *HumanTaskAttachment) GetAddedBy() string {
+	if x != nil {
+		return x.AddedBy
+	}
+	return ""
+}
+
+func (x *HumanTaskAttachment) GetAddedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AddedAt
+	}
+	return nil
+}
+
 // HumanTaskVote is what one of several said who decide a human task together.
 type HumanTaskVote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -476,7 +609,7 @@ type HumanTaskVote struct {
 
 func (x *HumanTaskVote) Reset() {
 	*x = HumanTaskVote{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +621,7 @@ func (x *HumanTaskVote) String() string {
 func (*HumanTaskVote) ProtoMessage() {}
 
 func (x *HumanTaskVote) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[1]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +634,7 @@ func (x *HumanTaskVote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HumanTaskVote.ProtoReflect.Descriptor instead.
 func (*HumanTaskVote) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{1}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *HumanTaskVote) GetBy() string {
@@ -559,7 +692,7 @@ type HumanTaskClaim struct {
 
 func (x *HumanTaskClaim) Reset() {
 	*x = HumanTaskClaim{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +704,7 @@ func (x *HumanTaskClaim) String() string {
 func (*HumanTaskClaim) ProtoMessage() {}
 
 func (x *HumanTaskClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[2]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +717,7 @@ func (x *HumanTaskClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HumanTaskClaim.ProtoReflect.Descriptor instead.
 func (*HumanTaskClaim) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{2}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HumanTaskClaim) GetUser() string {
@@ -618,7 +751,7 @@ type HumanTaskOutcome struct {
 
 func (x *HumanTaskOutcome) Reset() {
 	*x = HumanTaskOutcome{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +763,7 @@ func (x *HumanTaskOutcome) String() string {
 func (*HumanTaskOutcome) ProtoMessage() {}
 
 func (x *HumanTaskOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[3]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +776,7 @@ func (x *HumanTaskOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HumanTaskOutcome.ProtoReflect.Descriptor instead.
 func (*HumanTaskOutcome) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{3}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HumanTaskOutcome) GetName() string {
@@ -687,7 +820,7 @@ type ExcludedPerson struct {
 
 func (x *ExcludedPerson) Reset() {
 	*x = ExcludedPerson{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +832,7 @@ func (x *ExcludedPerson) String() string {
 func (*ExcludedPerson) ProtoMessage() {}
 
 func (x *ExcludedPerson) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[4]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +845,7 @@ func (x *ExcludedPerson) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcludedPerson.ProtoReflect.Descriptor instead.
 func (*ExcludedPerson) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{4}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExcludedPerson) GetUser() string {
@@ -749,14 +882,16 @@ type HumanTaskEntry struct {
 	// What was shown when it was decided, or is shown from now on; "" for entries that change neither.
 	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	// For whom he did it, who stays accountable: who delegated it, or is absent; "" for himself.
-	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The file that was added or withdrawn; absent for all else.
+	Attachment    *HumanTaskAttachment `protobuf:"bytes,10,opt,name=attachment,proto3" json:"attachment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HumanTaskEntry) Reset() {
 	*x = HumanTaskEntry{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[5]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +903,7 @@ func (x *HumanTaskEntry) String() string {
 func (*HumanTaskEntry) ProtoMessage() {}
 
 func (x *HumanTaskEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[5]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +916,7 @@ func (x *HumanTaskEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HumanTaskEntry.ProtoReflect.Descriptor instead.
 func (*HumanTaskEntry) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{5}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HumanTaskEntry) GetRevision() int64 {
@@ -847,6 +982,13 @@ func (x *HumanTaskEntry) GetOwner() string {
 	return ""
 }
 
+func (x *HumanTaskEntry) GetAttachment() *HumanTaskAttachment {
+	if x != nil {
+		return x.Attachment
+	}
+	return nil
+}
+
 // Absence is a time in which a user's human tasks are also for his substitute.
 type Absence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -870,7 +1012,7 @@ type Absence struct {
 
 func (x *Absence) Reset() {
 	*x = Absence{}
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[6]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1024,7 @@ func (x *Absence) String() string {
 func (*Absence) ProtoMessage() {}
 
 func (x *Absence) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_proto_msgTypes[6]
+	mi := &file_tradewind_v1_human_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1037,7 @@ func (x *Absence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Absence.ProtoReflect.Descriptor instead.
 func (*Absence) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{6}
+	return file_tradewind_v1_human_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Absence) GetId() string {
@@ -951,8 +1093,7 @@ var File_tradewind_v1_human_task_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\x92\n" +
-	"\n" +
+	"\x1dtradewind/v1/human_task.proto\x12\ftradewind.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atradewind/v1/payload.proto\"\x82\v\n" +
 	"\tHumanTask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12!\n" +
@@ -993,7 +1134,19 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\x06claims\x18! \x03(\v2\x1c.tradewind.v1.HumanTaskClaimR\x06claims\x12\x14\n" +
 	"\x05asked\x18\" \x03(\tR\x05asked\x12\x14\n" +
 	"\x05order\x18# \x03(\tR\x05order\x12#\n" +
-	"\rvotes_missing\x18$ \x01(\x05R\fvotesMissing\"\xae\x01\n" +
+	"\rvotes_missing\x18$ \x01(\x05R\fvotesMissing\x12C\n" +
+	"\vattachments\x18% \x03(\v2!.tradewind.v1.HumanTaskAttachmentR\vattachments\x12)\n" +
+	"\x10attachment_count\x18& \x01(\x05R\x0fattachmentCount\"\x80\x02\n" +
+	"\x13HumanTaskAttachment\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
+	"\tfile_name\x18\x02 \x01(\tR\bfileName\x12!\n" +
+	"\fcontent_type\x18\x03 \x01(\tR\vcontentType\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x10\n" +
+	"\x03uri\x18\x06 \x01(\tR\x03uri\x12\x19\n" +
+	"\badded_by\x18\a \x01(\tR\aaddedBy\x125\n" +
+	"\badded_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aaddedAt\"\xae\x01\n" +
 	"\rHumanTaskVote\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x18\n" +
@@ -1011,7 +1164,7 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\rvotes_missing\x18\x04 \x01(\x05R\fvotesMissing\"<\n" +
 	"\x0eExcludedPerson\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe4\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa7\x02\n" +
 	"\x0eHumanTaskEntry\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
@@ -1021,7 +1174,11 @@ const file_tradewind_v1_human_task_proto_rawDesc = "" +
 	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x12\x12\n" +
 	"\x04text\x18\a \x01(\tR\x04text\x12\x12\n" +
 	"\x04etag\x18\b \x01(\tR\x04etag\x12\x14\n" +
-	"\x05owner\x18\t \x01(\tR\x05owner\"\xee\x01\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x12A\n" +
+	"\n" +
+	"attachment\x18\n" +
+	" \x01(\v2!.tradewind.v1.HumanTaskAttachmentR\n" +
+	"attachment\"\xee\x01\n" +
 	"\aAbsence\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1e\n" +
@@ -1054,41 +1211,45 @@ func file_tradewind_v1_human_task_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_human_task_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tradewind_v1_human_task_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tradewind_v1_human_task_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tradewind_v1_human_task_proto_goTypes = []any{
 	(HumanTaskState)(0),           // 0: tradewind.v1.HumanTaskState
 	(*HumanTask)(nil),             // 1: tradewind.v1.HumanTask
-	(*HumanTaskVote)(nil),         // 2: tradewind.v1.HumanTaskVote
-	(*HumanTaskClaim)(nil),        // 3: tradewind.v1.HumanTaskClaim
-	(*HumanTaskOutcome)(nil),      // 4: tradewind.v1.HumanTaskOutcome
-	(*ExcludedPerson)(nil),        // 5: tradewind.v1.ExcludedPerson
-	(*HumanTaskEntry)(nil),        // 6: tradewind.v1.HumanTaskEntry
-	(*Absence)(nil),               // 7: tradewind.v1.Absence
-	(*Payload)(nil),               // 8: tradewind.v1.Payload
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*HumanTaskAttachment)(nil),   // 2: tradewind.v1.HumanTaskAttachment
+	(*HumanTaskVote)(nil),         // 3: tradewind.v1.HumanTaskVote
+	(*HumanTaskClaim)(nil),        // 4: tradewind.v1.HumanTaskClaim
+	(*HumanTaskOutcome)(nil),      // 5: tradewind.v1.HumanTaskOutcome
+	(*ExcludedPerson)(nil),        // 6: tradewind.v1.ExcludedPerson
+	(*HumanTaskEntry)(nil),        // 7: tradewind.v1.HumanTaskEntry
+	(*Absence)(nil),               // 8: tradewind.v1.Absence
+	(*Payload)(nil),               // 9: tradewind.v1.Payload
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_tradewind_v1_human_task_proto_depIdxs = []int32{
-	8,  // 0: tradewind.v1.HumanTask.show:type_name -> tradewind.v1.Payload
-	8,  // 1: tradewind.v1.HumanTask.form:type_name -> tradewind.v1.Payload
-	4,  // 2: tradewind.v1.HumanTask.outcomes:type_name -> tradewind.v1.HumanTaskOutcome
+	9,  // 0: tradewind.v1.HumanTask.show:type_name -> tradewind.v1.Payload
+	9,  // 1: tradewind.v1.HumanTask.form:type_name -> tradewind.v1.Payload
+	5,  // 2: tradewind.v1.HumanTask.outcomes:type_name -> tradewind.v1.HumanTaskOutcome
 	0,  // 3: tradewind.v1.HumanTask.state:type_name -> tradewind.v1.HumanTaskState
-	5,  // 4: tradewind.v1.HumanTask.excluded:type_name -> tradewind.v1.ExcludedPerson
-	8,  // 5: tradewind.v1.HumanTask.draft:type_name -> tradewind.v1.Payload
-	9,  // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
-	9,  // 8: tradewind.v1.HumanTask.due_at:type_name -> google.protobuf.Timestamp
-	9,  // 9: tradewind.v1.HumanTask.expires_at:type_name -> google.protobuf.Timestamp
-	2,  // 10: tradewind.v1.HumanTask.votes:type_name -> tradewind.v1.HumanTaskVote
-	3,  // 11: tradewind.v1.HumanTask.claims:type_name -> tradewind.v1.HumanTaskClaim
-	8,  // 12: tradewind.v1.HumanTaskVote.data:type_name -> tradewind.v1.Payload
-	9,  // 13: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
-	9,  // 14: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
-	9,  // 15: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	6,  // 4: tradewind.v1.HumanTask.excluded:type_name -> tradewind.v1.ExcludedPerson
+	9,  // 5: tradewind.v1.HumanTask.draft:type_name -> tradewind.v1.Payload
+	10, // 6: tradewind.v1.HumanTask.created_at:type_name -> google.protobuf.Timestamp
+	10, // 7: tradewind.v1.HumanTask.updated_at:type_name -> google.protobuf.Timestamp
+	10, // 8: tradewind.v1.HumanTask.due_at:type_name -> google.protobuf.Timestamp
+	10, // 9: tradewind.v1.HumanTask.expires_at:type_name -> google.protobuf.Timestamp
+	3,  // 10: tradewind.v1.HumanTask.votes:type_name -> tradewind.v1.HumanTaskVote
+	4,  // 11: tradewind.v1.HumanTask.claims:type_name -> tradewind.v1.HumanTaskClaim
+	2,  // 12: tradewind.v1.HumanTask.attachments:type_name -> tradewind.v1.HumanTaskAttachment
+	10, // 13: tradewind.v1.HumanTaskAttachment.added_at:type_name -> google.protobuf.Timestamp
+	9,  // 14: tradewind.v1.HumanTaskVote.data:type_name -> tradewind.v1.Payload
+	10, // 15: tradewind.v1.HumanTaskEntry.at:type_name -> google.protobuf.Timestamp
+	2,  // 16: tradewind.v1.HumanTaskEntry.attachment:type_name -> tradewind.v1.HumanTaskAttachment
+	10, // 17: tradewind.v1.Absence.starts_at:type_name -> google.protobuf.Timestamp
+	10, // 18: tradewind.v1.Absence.ends_at:type_name -> google.protobuf.Timestamp
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_human_task_proto_init() }
@@ -1103,7 +1264,7 @@ func file_tradewind_v1_human_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_human_task_proto_rawDesc), len(file_tradewind_v1_human_task_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -89,7 +89,7 @@ const (
 	HumanTaskView_HUMAN_TASK_VIEW_UNSPECIFIED HumanTaskView = 0
 	// What fits a line of a list.
 	HumanTaskView_HUMAN_TASK_VIEW_BASIC HumanTaskView = 1
-	// Also description, show, form, outcomes and draft.
+	// Also description, show, form, outcomes, draft and attachments.
 	HumanTaskView_HUMAN_TASK_VIEW_FULL HumanTaskView = 2
 )
 
@@ -1489,6 +1489,441 @@ func (x *CommentHumanTaskResponse) GetHumanTask() *HumanTask {
 	return nil
 }
 
+// AddAttachmentRequest holds a file.
+type AddAttachmentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. Any text of up to 128 characters that is unique to this request, best a UUID.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Required. Id of the human task.
+	HumanTaskId string `protobuf:"bytes,3,opt,name=human_task_id,json=humanTaskId,proto3" json:"human_task_id,omitempty"`
+	// Required. Its name, 1 to 255 printable characters without "/" and "\\", and neither "." nor "..".
+	FileName string `protobuf:"bytes,4,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// Optional. Media type in small letters, without parameters; default "application/octet-stream".
+	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Required. The file itself, or where it is.
+	//
+	// Types that are valid to be assigned to File:
+	//
+	//	*AddAttachmentRequest_Content
+	//	*AddAttachmentRequest_External
+	File          isAddAttachmentRequest_File `protobuf_oneof:"file"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddAttachmentRequest) Reset() {
+	*x = AddAttachmentRequest{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddAttachmentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddAttachmentRequest) ProtoMessage() {}
+
+func (x *AddAttachmentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddAttachmentRequest.ProtoReflect.Descriptor instead.
+func (*AddAttachmentRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AddAttachmentRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AddAttachmentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AddAttachmentRequest) GetHumanTaskId() string {
+	if x != nil {
+		return x.HumanTaskId
+	}
+	return ""
+}
+
+func (x *AddAttachmentRequest) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *AddAttachmentRequest) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *AddAttachmentRequest) GetFile() isAddAttachmentRequest_File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *AddAttachmentRequest) GetContent() []byte {
+	if x != nil {
+		if x, ok := x.File.(*AddAttachmentRequest_Content); ok {
+			return x.Content
+		}
+	}
+	return nil
+}
+
+func (x *AddAttachmentRequest) GetExternal() *ExternalReference {
+	if x != nil {
+		if x, ok := x.File.(*AddAttachmentRequest_External); ok {
+			return x.External
+		}
+	}
+	return nil
+}
+
+type isAddAttachmentRequest_File interface {
+	isAddAttachmentRequest_File()
+}
+
+type AddAttachmentRequest_Content struct {
+	// What is in it, at most 1 MiB by default (server limit "max_attachment_bytes").
+	Content []byte `protobuf:"bytes,6,opt,name=content,proto3,oneof"`
+}
+
+type AddAttachmentRequest_External struct {
+	// Where it is kept. It is stored as it is given, and never fetched. The scheme is any but those that run a program
+	// where they are opened ("javascript", "vbscript", "data").
+	External *ExternalReference `protobuf:"bytes,7,opt,name=external,proto3,oneof"`
+}
+
+func (*AddAttachmentRequest_Content) isAddAttachmentRequest_File() {}
+
+func (*AddAttachmentRequest_External) isAddAttachmentRequest_File() {}
+
+// AddAttachmentResponse holds the human task as it is now.
+type AddAttachmentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the full view.
+	HumanTask *HumanTask `protobuf:"bytes,1,opt,name=human_task,json=humanTask,proto3" json:"human_task,omitempty"`
+	// What was added; absent if it has been withdrawn meanwhile.
+	Attachment    *HumanTaskAttachment `protobuf:"bytes,2,opt,name=attachment,proto3" json:"attachment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddAttachmentResponse) Reset() {
+	*x = AddAttachmentResponse{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddAttachmentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddAttachmentResponse) ProtoMessage() {}
+
+func (x *AddAttachmentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddAttachmentResponse.ProtoReflect.Descriptor instead.
+func (*AddAttachmentResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AddAttachmentResponse) GetHumanTask() *HumanTask {
+	if x != nil {
+		return x.HumanTask
+	}
+	return nil
+}
+
+func (x *AddAttachmentResponse) GetAttachment() *HumanTaskAttachment {
+	if x != nil {
+		return x.Attachment
+	}
+	return nil
+}
+
+// GetAttachmentRequest names a file.
+type GetAttachmentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Required. Id of the human task.
+	HumanTaskId string `protobuf:"bytes,2,opt,name=human_task_id,json=humanTaskId,proto3" json:"human_task_id,omitempty"`
+	// Required. Id of the attachment, such as "f1".
+	AttachmentId  string `protobuf:"bytes,3,opt,name=attachment_id,json=attachmentId,proto3" json:"attachment_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAttachmentRequest) Reset() {
+	*x = GetAttachmentRequest{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAttachmentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAttachmentRequest) ProtoMessage() {}
+
+func (x *GetAttachmentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAttachmentRequest.ProtoReflect.Descriptor instead.
+func (*GetAttachmentRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetAttachmentRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *GetAttachmentRequest) GetHumanTaskId() string {
+	if x != nil {
+		return x.HumanTaskId
+	}
+	return ""
+}
+
+func (x *GetAttachmentRequest) GetAttachmentId() string {
+	if x != nil {
+		return x.AttachmentId
+	}
+	return ""
+}
+
+// GetAttachmentResponse holds a file.
+type GetAttachmentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	Attachment *HumanTaskAttachment `protobuf:"bytes,1,opt,name=attachment,proto3" json:"attachment,omitempty"`
+	// What is in it; empty for a reference.
+	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAttachmentResponse) Reset() {
+	*x = GetAttachmentResponse{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAttachmentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAttachmentResponse) ProtoMessage() {}
+
+func (x *GetAttachmentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAttachmentResponse.ProtoReflect.Descriptor instead.
+func (*GetAttachmentResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetAttachmentResponse) GetAttachment() *HumanTaskAttachment {
+	if x != nil {
+		return x.Attachment
+	}
+	return nil
+}
+
+func (x *GetAttachmentResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+// WithdrawAttachmentRequest names a file.
+type WithdrawAttachmentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optional. The tenant; default "default".
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Optional. Any text of up to 128 characters that is unique to this request, best a UUID.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Required. Id of the human task.
+	HumanTaskId string `protobuf:"bytes,3,opt,name=human_task_id,json=humanTaskId,proto3" json:"human_task_id,omitempty"`
+	// Required. Id of the attachment, such as "f1".
+	AttachmentId string `protobuf:"bytes,4,opt,name=attachment_id,json=attachmentId,proto3" json:"attachment_id,omitempty"`
+	// Optional. Why, up to 4,000 characters.
+	Note          string `protobuf:"bytes,5,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawAttachmentRequest) Reset() {
+	*x = WithdrawAttachmentRequest{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawAttachmentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawAttachmentRequest) ProtoMessage() {}
+
+func (x *WithdrawAttachmentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawAttachmentRequest.ProtoReflect.Descriptor instead.
+func (*WithdrawAttachmentRequest) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *WithdrawAttachmentRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *WithdrawAttachmentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *WithdrawAttachmentRequest) GetHumanTaskId() string {
+	if x != nil {
+		return x.HumanTaskId
+	}
+	return ""
+}
+
+func (x *WithdrawAttachmentRequest) GetAttachmentId() string {
+	if x != nil {
+		return x.AttachmentId
+	}
+	return ""
+}
+
+func (x *WithdrawAttachmentRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// WithdrawAttachmentResponse holds the human task as it is now.
+type WithdrawAttachmentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the full view.
+	HumanTask     *HumanTask `protobuf:"bytes,1,opt,name=human_task,json=humanTask,proto3" json:"human_task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawAttachmentResponse) Reset() {
+	*x = WithdrawAttachmentResponse{}
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawAttachmentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawAttachmentResponse) ProtoMessage() {}
+
+func (x *WithdrawAttachmentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawAttachmentResponse.ProtoReflect.Descriptor instead.
+func (*WithdrawAttachmentResponse) Descriptor() ([]byte, []int) {
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *WithdrawAttachmentResponse) GetHumanTask() *HumanTask {
+	if x != nil {
+		return x.HumanTask
+	}
+	return nil
+}
+
 // SubmitHumanTaskRequest holds a decision.
 type SubmitHumanTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1512,7 +1947,7 @@ type SubmitHumanTaskRequest struct {
 
 func (x *SubmitHumanTaskRequest) Reset() {
 	*x = SubmitHumanTaskRequest{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1959,7 @@ func (x *SubmitHumanTaskRequest) String() string {
 func (*SubmitHumanTaskRequest) ProtoMessage() {}
 
 func (x *SubmitHumanTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[22]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1972,7 @@ func (x *SubmitHumanTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitHumanTaskRequest.ProtoReflect.Descriptor instead.
 func (*SubmitHumanTaskRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{22}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SubmitHumanTaskRequest) GetNamespace() string {
@@ -1600,7 +2035,7 @@ type SubmitHumanTaskResponse struct {
 
 func (x *SubmitHumanTaskResponse) Reset() {
 	*x = SubmitHumanTaskResponse{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +2047,7 @@ func (x *SubmitHumanTaskResponse) String() string {
 func (*SubmitHumanTaskResponse) ProtoMessage() {}
 
 func (x *SubmitHumanTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[23]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +2060,7 @@ func (x *SubmitHumanTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitHumanTaskResponse.ProtoReflect.Descriptor instead.
 func (*SubmitHumanTaskResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{23}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SubmitHumanTaskResponse) GetHumanTask() *HumanTask {
@@ -1648,7 +2083,7 @@ type SubmitHumanTasksRequest struct {
 
 func (x *SubmitHumanTasksRequest) Reset() {
 	*x = SubmitHumanTasksRequest{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +2095,7 @@ func (x *SubmitHumanTasksRequest) String() string {
 func (*SubmitHumanTasksRequest) ProtoMessage() {}
 
 func (x *SubmitHumanTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[24]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +2108,7 @@ func (x *SubmitHumanTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitHumanTasksRequest.ProtoReflect.Descriptor instead.
 func (*SubmitHumanTasksRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{24}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SubmitHumanTasksRequest) GetNamespace() string {
@@ -1701,7 +2136,7 @@ type SubmitHumanTasksResponse struct {
 
 func (x *SubmitHumanTasksResponse) Reset() {
 	*x = SubmitHumanTasksResponse{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +2148,7 @@ func (x *SubmitHumanTasksResponse) String() string {
 func (*SubmitHumanTasksResponse) ProtoMessage() {}
 
 func (x *SubmitHumanTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[25]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +2161,7 @@ func (x *SubmitHumanTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitHumanTasksResponse.ProtoReflect.Descriptor instead.
 func (*SubmitHumanTasksResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{25}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SubmitHumanTasksResponse) GetResults() []*SubmitResult {
@@ -1752,7 +2187,7 @@ type SubmitResult struct {
 
 func (x *SubmitResult) Reset() {
 	*x = SubmitResult{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +2199,7 @@ func (x *SubmitResult) String() string {
 func (*SubmitResult) ProtoMessage() {}
 
 func (x *SubmitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[26]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +2212,7 @@ func (x *SubmitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResult.ProtoReflect.Descriptor instead.
 func (*SubmitResult) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{26}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SubmitResult) GetOutcome() isSubmitResult_Outcome {
@@ -1836,7 +2271,7 @@ type AddAbsenceRequest struct {
 
 func (x *AddAbsenceRequest) Reset() {
 	*x = AddAbsenceRequest{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +2283,7 @@ func (x *AddAbsenceRequest) String() string {
 func (*AddAbsenceRequest) ProtoMessage() {}
 
 func (x *AddAbsenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[27]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2296,7 @@ func (x *AddAbsenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddAbsenceRequest.ProtoReflect.Descriptor instead.
 func (*AddAbsenceRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{27}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AddAbsenceRequest) GetNamespace() string {
@@ -1889,7 +2324,7 @@ type AddAbsenceResponse struct {
 
 func (x *AddAbsenceResponse) Reset() {
 	*x = AddAbsenceResponse{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +2336,7 @@ func (x *AddAbsenceResponse) String() string {
 func (*AddAbsenceResponse) ProtoMessage() {}
 
 func (x *AddAbsenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[28]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2349,7 @@ func (x *AddAbsenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddAbsenceResponse.ProtoReflect.Descriptor instead.
 func (*AddAbsenceResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{28}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AddAbsenceResponse) GetAbsence() *Absence {
@@ -1941,7 +2376,7 @@ type ListAbsencesRequest struct {
 
 func (x *ListAbsencesRequest) Reset() {
 	*x = ListAbsencesRequest{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2388,7 @@ func (x *ListAbsencesRequest) String() string {
 func (*ListAbsencesRequest) ProtoMessage() {}
 
 func (x *ListAbsencesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[29]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2401,7 @@ func (x *ListAbsencesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAbsencesRequest.ProtoReflect.Descriptor instead.
 func (*ListAbsencesRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{29}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListAbsencesRequest) GetNamespace() string {
@@ -2010,7 +2445,7 @@ type ListAbsencesResponse struct {
 
 func (x *ListAbsencesResponse) Reset() {
 	*x = ListAbsencesResponse{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2457,7 @@ func (x *ListAbsencesResponse) String() string {
 func (*ListAbsencesResponse) ProtoMessage() {}
 
 func (x *ListAbsencesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[30]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2470,7 @@ func (x *ListAbsencesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAbsencesResponse.ProtoReflect.Descriptor instead.
 func (*ListAbsencesResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{30}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListAbsencesResponse) GetAbsences() []*Absence {
@@ -2065,7 +2500,7 @@ type RemoveAbsenceRequest struct {
 
 func (x *RemoveAbsenceRequest) Reset() {
 	*x = RemoveAbsenceRequest{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2512,7 @@ func (x *RemoveAbsenceRequest) String() string {
 func (*RemoveAbsenceRequest) ProtoMessage() {}
 
 func (x *RemoveAbsenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[31]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2525,7 @@ func (x *RemoveAbsenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAbsenceRequest.ProtoReflect.Descriptor instead.
 func (*RemoveAbsenceRequest) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{31}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveAbsenceRequest) GetNamespace() string {
@@ -2116,7 +2551,7 @@ type RemoveAbsenceResponse struct {
 
 func (x *RemoveAbsenceResponse) Reset() {
 	*x = RemoveAbsenceResponse{}
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2563,7 @@ func (x *RemoveAbsenceResponse) String() string {
 func (*RemoveAbsenceResponse) ProtoMessage() {}
 
 func (x *RemoveAbsenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[32]
+	mi := &file_tradewind_v1_human_task_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2576,7 @@ func (x *RemoveAbsenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveAbsenceResponse.ProtoReflect.Descriptor instead.
 func (*RemoveAbsenceResponse) Descriptor() ([]byte, []int) {
-	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{32}
+	return file_tradewind_v1_human_task_service_proto_rawDescGZIP(), []int{38}
 }
 
 var File_tradewind_v1_human_task_service_proto protoreflect.FileDescriptor
@@ -2249,6 +2684,41 @@ const file_tradewind_v1_human_task_service_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tR\x04text\"R\n" +
 	"\x18CommentHumanTaskResponse\x126\n" +
 	"\n" +
+	"human_task\x18\x01 \x01(\v2\x17.tradewind.v1.HumanTaskR\thumanTask\"\x9a\x02\n" +
+	"\x14AddAttachmentRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\"\n" +
+	"\rhuman_task_id\x18\x03 \x01(\tR\vhumanTaskId\x12\x1b\n" +
+	"\tfile_name\x18\x04 \x01(\tR\bfileName\x12!\n" +
+	"\fcontent_type\x18\x05 \x01(\tR\vcontentType\x12\x1a\n" +
+	"\acontent\x18\x06 \x01(\fH\x00R\acontent\x12=\n" +
+	"\bexternal\x18\a \x01(\v2\x1f.tradewind.v1.ExternalReferenceH\x00R\bexternalB\x06\n" +
+	"\x04file\"\x92\x01\n" +
+	"\x15AddAttachmentResponse\x126\n" +
+	"\n" +
+	"human_task\x18\x01 \x01(\v2\x17.tradewind.v1.HumanTaskR\thumanTask\x12A\n" +
+	"\n" +
+	"attachment\x18\x02 \x01(\v2!.tradewind.v1.HumanTaskAttachmentR\n" +
+	"attachment\"}\n" +
+	"\x14GetAttachmentRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\"\n" +
+	"\rhuman_task_id\x18\x02 \x01(\tR\vhumanTaskId\x12#\n" +
+	"\rattachment_id\x18\x03 \x01(\tR\fattachmentId\"t\n" +
+	"\x15GetAttachmentResponse\x12A\n" +
+	"\n" +
+	"attachment\x18\x01 \x01(\v2!.tradewind.v1.HumanTaskAttachmentR\n" +
+	"attachment\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\"\xb5\x01\n" +
+	"\x19WithdrawAttachmentRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\"\n" +
+	"\rhuman_task_id\x18\x03 \x01(\tR\vhumanTaskId\x12#\n" +
+	"\rattachment_id\x18\x04 \x01(\tR\fattachmentId\x12\x12\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note\"T\n" +
+	"\x1aWithdrawAttachmentResponse\x126\n" +
+	"\n" +
 	"human_task\x18\x01 \x01(\v2\x17.tradewind.v1.HumanTaskR\thumanTask\"\xea\x01\n" +
 	"\x16SubmitHumanTaskRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
@@ -2299,7 +2769,7 @@ const file_tradewind_v1_human_task_service_proto_rawDesc = "" +
 	"\rHumanTaskView\x12\x1f\n" +
 	"\x1bHUMAN_TASK_VIEW_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15HUMAN_TASK_VIEW_BASIC\x10\x01\x12\x18\n" +
-	"\x14HUMAN_TASK_VIEW_FULL\x10\x022\xde\f\n" +
+	"\x14HUMAN_TASK_VIEW_FULL\x10\x022\x8a\x0f\n" +
 	"\x10HumanTaskService\x12`\n" +
 	"\x0eListHumanTasks\x12#.tradewind.v1.ListHumanTasksRequest\x1a$.tradewind.v1.ListHumanTasksResponse\"\x03\x90\x02\x01\x12c\n" +
 	"\x0fCountHumanTasks\x12$.tradewind.v1.CountHumanTasksRequest\x1a%.tradewind.v1.CountHumanTasksResponse\"\x03\x90\x02\x01\x12Z\n" +
@@ -2311,7 +2781,10 @@ const file_tradewind_v1_human_task_service_proto_rawDesc = "" +
 	"\x0fAssignHumanTask\x12$.tradewind.v1.AssignHumanTaskRequest\x1a%.tradewind.v1.AssignHumanTaskResponse\"\x03\x90\x02\x02\x12i\n" +
 	"\x11DelegateHumanTask\x12&.tradewind.v1.DelegateHumanTaskRequest\x1a'.tradewind.v1.DelegateHumanTaskResponse\"\x03\x90\x02\x02\x12l\n" +
 	"\x12SaveHumanTaskDraft\x12'.tradewind.v1.SaveHumanTaskDraftRequest\x1a(.tradewind.v1.SaveHumanTaskDraftResponse\"\x03\x90\x02\x02\x12f\n" +
-	"\x10CommentHumanTask\x12%.tradewind.v1.CommentHumanTaskRequest\x1a&.tradewind.v1.CommentHumanTaskResponse\"\x03\x90\x02\x02\x12c\n" +
+	"\x10CommentHumanTask\x12%.tradewind.v1.CommentHumanTaskRequest\x1a&.tradewind.v1.CommentHumanTaskResponse\"\x03\x90\x02\x02\x12]\n" +
+	"\rAddAttachment\x12\".tradewind.v1.AddAttachmentRequest\x1a#.tradewind.v1.AddAttachmentResponse\"\x03\x90\x02\x02\x12]\n" +
+	"\rGetAttachment\x12\".tradewind.v1.GetAttachmentRequest\x1a#.tradewind.v1.GetAttachmentResponse\"\x03\x90\x02\x01\x12l\n" +
+	"\x12WithdrawAttachment\x12'.tradewind.v1.WithdrawAttachmentRequest\x1a(.tradewind.v1.WithdrawAttachmentResponse\"\x03\x90\x02\x02\x12c\n" +
 	"\x0fSubmitHumanTask\x12$.tradewind.v1.SubmitHumanTaskRequest\x1a%.tradewind.v1.SubmitHumanTaskResponse\"\x03\x90\x02\x02\x12f\n" +
 	"\x10SubmitHumanTasks\x12%.tradewind.v1.SubmitHumanTasksRequest\x1a&.tradewind.v1.SubmitHumanTasksResponse\"\x03\x90\x02\x02\x12T\n" +
 	"\n" +
@@ -2333,7 +2806,7 @@ func file_tradewind_v1_human_task_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tradewind_v1_human_task_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tradewind_v1_human_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_tradewind_v1_human_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_tradewind_v1_human_task_service_proto_goTypes = []any{
 	(HumanTaskScope)(0),                  // 0: tradewind.v1.HumanTaskScope
 	(HumanTaskView)(0),                   // 1: tradewind.v1.HumanTaskView
@@ -2359,87 +2832,106 @@ var file_tradewind_v1_human_task_service_proto_goTypes = []any{
 	(*SaveHumanTaskDraftResponse)(nil),   // 21: tradewind.v1.SaveHumanTaskDraftResponse
 	(*CommentHumanTaskRequest)(nil),      // 22: tradewind.v1.CommentHumanTaskRequest
 	(*CommentHumanTaskResponse)(nil),     // 23: tradewind.v1.CommentHumanTaskResponse
-	(*SubmitHumanTaskRequest)(nil),       // 24: tradewind.v1.SubmitHumanTaskRequest
-	(*SubmitHumanTaskResponse)(nil),      // 25: tradewind.v1.SubmitHumanTaskResponse
-	(*SubmitHumanTasksRequest)(nil),      // 26: tradewind.v1.SubmitHumanTasksRequest
-	(*SubmitHumanTasksResponse)(nil),     // 27: tradewind.v1.SubmitHumanTasksResponse
-	(*SubmitResult)(nil),                 // 28: tradewind.v1.SubmitResult
-	(*AddAbsenceRequest)(nil),            // 29: tradewind.v1.AddAbsenceRequest
-	(*AddAbsenceResponse)(nil),           // 30: tradewind.v1.AddAbsenceResponse
-	(*ListAbsencesRequest)(nil),          // 31: tradewind.v1.ListAbsencesRequest
-	(*ListAbsencesResponse)(nil),         // 32: tradewind.v1.ListAbsencesResponse
-	(*RemoveAbsenceRequest)(nil),         // 33: tradewind.v1.RemoveAbsenceRequest
-	(*RemoveAbsenceResponse)(nil),        // 34: tradewind.v1.RemoveAbsenceResponse
-	(*HumanTask)(nil),                    // 35: tradewind.v1.HumanTask
-	(*HumanTaskEntry)(nil),               // 36: tradewind.v1.HumanTaskEntry
-	(*timestamppb.Timestamp)(nil),        // 37: google.protobuf.Timestamp
-	(*Payload)(nil),                      // 38: tradewind.v1.Payload
-	(*Refusal)(nil),                      // 39: tradewind.v1.Refusal
-	(*Absence)(nil),                      // 40: tradewind.v1.Absence
+	(*AddAttachmentRequest)(nil),         // 24: tradewind.v1.AddAttachmentRequest
+	(*AddAttachmentResponse)(nil),        // 25: tradewind.v1.AddAttachmentResponse
+	(*GetAttachmentRequest)(nil),         // 26: tradewind.v1.GetAttachmentRequest
+	(*GetAttachmentResponse)(nil),        // 27: tradewind.v1.GetAttachmentResponse
+	(*WithdrawAttachmentRequest)(nil),    // 28: tradewind.v1.WithdrawAttachmentRequest
+	(*WithdrawAttachmentResponse)(nil),   // 29: tradewind.v1.WithdrawAttachmentResponse
+	(*SubmitHumanTaskRequest)(nil),       // 30: tradewind.v1.SubmitHumanTaskRequest
+	(*SubmitHumanTaskResponse)(nil),      // 31: tradewind.v1.SubmitHumanTaskResponse
+	(*SubmitHumanTasksRequest)(nil),      // 32: tradewind.v1.SubmitHumanTasksRequest
+	(*SubmitHumanTasksResponse)(nil),     // 33: tradewind.v1.SubmitHumanTasksResponse
+	(*SubmitResult)(nil),                 // 34: tradewind.v1.SubmitResult
+	(*AddAbsenceRequest)(nil),            // 35: tradewind.v1.AddAbsenceRequest
+	(*AddAbsenceResponse)(nil),           // 36: tradewind.v1.AddAbsenceResponse
+	(*ListAbsencesRequest)(nil),          // 37: tradewind.v1.ListAbsencesRequest
+	(*ListAbsencesResponse)(nil),         // 38: tradewind.v1.ListAbsencesResponse
+	(*RemoveAbsenceRequest)(nil),         // 39: tradewind.v1.RemoveAbsenceRequest
+	(*RemoveAbsenceResponse)(nil),        // 40: tradewind.v1.RemoveAbsenceResponse
+	(*HumanTask)(nil),                    // 41: tradewind.v1.HumanTask
+	(*HumanTaskEntry)(nil),               // 42: tradewind.v1.HumanTaskEntry
+	(*timestamppb.Timestamp)(nil),        // 43: google.protobuf.Timestamp
+	(*Payload)(nil),                      // 44: tradewind.v1.Payload
+	(*ExternalReference)(nil),            // 45: tradewind.v1.ExternalReference
+	(*HumanTaskAttachment)(nil),          // 46: tradewind.v1.HumanTaskAttachment
+	(*Refusal)(nil),                      // 47: tradewind.v1.Refusal
+	(*Absence)(nil),                      // 48: tradewind.v1.Absence
 }
 var file_tradewind_v1_human_task_service_proto_depIdxs = []int32{
 	0,  // 0: tradewind.v1.ListHumanTasksRequest.scope:type_name -> tradewind.v1.HumanTaskScope
 	1,  // 1: tradewind.v1.ListHumanTasksRequest.view:type_name -> tradewind.v1.HumanTaskView
-	35, // 2: tradewind.v1.ListHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
+	41, // 2: tradewind.v1.ListHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
 	0,  // 3: tradewind.v1.CountHumanTasksRequest.scope:type_name -> tradewind.v1.HumanTaskScope
-	35, // 4: tradewind.v1.GetHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	36, // 5: tradewind.v1.ListHumanTaskEntriesResponse.entries:type_name -> tradewind.v1.HumanTaskEntry
+	41, // 4: tradewind.v1.GetHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	42, // 5: tradewind.v1.ListHumanTaskEntriesResponse.entries:type_name -> tradewind.v1.HumanTaskEntry
 	0,  // 6: tradewind.v1.WatchHumanTasksRequest.scope:type_name -> tradewind.v1.HumanTaskScope
-	35, // 7: tradewind.v1.WatchHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
-	37, // 8: tradewind.v1.WatchHumanTasksResponse.alive_at:type_name -> google.protobuf.Timestamp
-	35, // 9: tradewind.v1.ClaimHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	35, // 10: tradewind.v1.ReleaseHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	35, // 11: tradewind.v1.AssignHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	35, // 12: tradewind.v1.DelegateHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	38, // 13: tradewind.v1.SaveHumanTaskDraftRequest.data:type_name -> tradewind.v1.Payload
-	35, // 14: tradewind.v1.SaveHumanTaskDraftResponse.human_task:type_name -> tradewind.v1.HumanTask
-	35, // 15: tradewind.v1.CommentHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	38, // 16: tradewind.v1.SubmitHumanTaskRequest.data:type_name -> tradewind.v1.Payload
-	35, // 17: tradewind.v1.SubmitHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
-	24, // 18: tradewind.v1.SubmitHumanTasksRequest.requests:type_name -> tradewind.v1.SubmitHumanTaskRequest
-	28, // 19: tradewind.v1.SubmitHumanTasksResponse.results:type_name -> tradewind.v1.SubmitResult
-	35, // 20: tradewind.v1.SubmitResult.human_task:type_name -> tradewind.v1.HumanTask
-	39, // 21: tradewind.v1.SubmitResult.refusal:type_name -> tradewind.v1.Refusal
-	40, // 22: tradewind.v1.AddAbsenceRequest.absence:type_name -> tradewind.v1.Absence
-	40, // 23: tradewind.v1.AddAbsenceResponse.absence:type_name -> tradewind.v1.Absence
-	40, // 24: tradewind.v1.ListAbsencesResponse.absences:type_name -> tradewind.v1.Absence
-	2,  // 25: tradewind.v1.HumanTaskService.ListHumanTasks:input_type -> tradewind.v1.ListHumanTasksRequest
-	4,  // 26: tradewind.v1.HumanTaskService.CountHumanTasks:input_type -> tradewind.v1.CountHumanTasksRequest
-	6,  // 27: tradewind.v1.HumanTaskService.GetHumanTask:input_type -> tradewind.v1.GetHumanTaskRequest
-	8,  // 28: tradewind.v1.HumanTaskService.ListHumanTaskEntries:input_type -> tradewind.v1.ListHumanTaskEntriesRequest
-	10, // 29: tradewind.v1.HumanTaskService.WatchHumanTasks:input_type -> tradewind.v1.WatchHumanTasksRequest
-	12, // 30: tradewind.v1.HumanTaskService.ClaimHumanTask:input_type -> tradewind.v1.ClaimHumanTaskRequest
-	14, // 31: tradewind.v1.HumanTaskService.ReleaseHumanTask:input_type -> tradewind.v1.ReleaseHumanTaskRequest
-	16, // 32: tradewind.v1.HumanTaskService.AssignHumanTask:input_type -> tradewind.v1.AssignHumanTaskRequest
-	18, // 33: tradewind.v1.HumanTaskService.DelegateHumanTask:input_type -> tradewind.v1.DelegateHumanTaskRequest
-	20, // 34: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:input_type -> tradewind.v1.SaveHumanTaskDraftRequest
-	22, // 35: tradewind.v1.HumanTaskService.CommentHumanTask:input_type -> tradewind.v1.CommentHumanTaskRequest
-	24, // 36: tradewind.v1.HumanTaskService.SubmitHumanTask:input_type -> tradewind.v1.SubmitHumanTaskRequest
-	26, // 37: tradewind.v1.HumanTaskService.SubmitHumanTasks:input_type -> tradewind.v1.SubmitHumanTasksRequest
-	29, // 38: tradewind.v1.HumanTaskService.AddAbsence:input_type -> tradewind.v1.AddAbsenceRequest
-	31, // 39: tradewind.v1.HumanTaskService.ListAbsences:input_type -> tradewind.v1.ListAbsencesRequest
-	33, // 40: tradewind.v1.HumanTaskService.RemoveAbsence:input_type -> tradewind.v1.RemoveAbsenceRequest
-	3,  // 41: tradewind.v1.HumanTaskService.ListHumanTasks:output_type -> tradewind.v1.ListHumanTasksResponse
-	5,  // 42: tradewind.v1.HumanTaskService.CountHumanTasks:output_type -> tradewind.v1.CountHumanTasksResponse
-	7,  // 43: tradewind.v1.HumanTaskService.GetHumanTask:output_type -> tradewind.v1.GetHumanTaskResponse
-	9,  // 44: tradewind.v1.HumanTaskService.ListHumanTaskEntries:output_type -> tradewind.v1.ListHumanTaskEntriesResponse
-	11, // 45: tradewind.v1.HumanTaskService.WatchHumanTasks:output_type -> tradewind.v1.WatchHumanTasksResponse
-	13, // 46: tradewind.v1.HumanTaskService.ClaimHumanTask:output_type -> tradewind.v1.ClaimHumanTaskResponse
-	15, // 47: tradewind.v1.HumanTaskService.ReleaseHumanTask:output_type -> tradewind.v1.ReleaseHumanTaskResponse
-	17, // 48: tradewind.v1.HumanTaskService.AssignHumanTask:output_type -> tradewind.v1.AssignHumanTaskResponse
-	19, // 49: tradewind.v1.HumanTaskService.DelegateHumanTask:output_type -> tradewind.v1.DelegateHumanTaskResponse
-	21, // 50: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:output_type -> tradewind.v1.SaveHumanTaskDraftResponse
-	23, // 51: tradewind.v1.HumanTaskService.CommentHumanTask:output_type -> tradewind.v1.CommentHumanTaskResponse
-	25, // 52: tradewind.v1.HumanTaskService.SubmitHumanTask:output_type -> tradewind.v1.SubmitHumanTaskResponse
-	27, // 53: tradewind.v1.HumanTaskService.SubmitHumanTasks:output_type -> tradewind.v1.SubmitHumanTasksResponse
-	30, // 54: tradewind.v1.HumanTaskService.AddAbsence:output_type -> tradewind.v1.AddAbsenceResponse
-	32, // 55: tradewind.v1.HumanTaskService.ListAbsences:output_type -> tradewind.v1.ListAbsencesResponse
-	34, // 56: tradewind.v1.HumanTaskService.RemoveAbsence:output_type -> tradewind.v1.RemoveAbsenceResponse
-	41, // [41:57] is the sub-list for method output_type
-	25, // [25:41] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	41, // 7: tradewind.v1.WatchHumanTasksResponse.human_tasks:type_name -> tradewind.v1.HumanTask
+	43, // 8: tradewind.v1.WatchHumanTasksResponse.alive_at:type_name -> google.protobuf.Timestamp
+	41, // 9: tradewind.v1.ClaimHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	41, // 10: tradewind.v1.ReleaseHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	41, // 11: tradewind.v1.AssignHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	41, // 12: tradewind.v1.DelegateHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	44, // 13: tradewind.v1.SaveHumanTaskDraftRequest.data:type_name -> tradewind.v1.Payload
+	41, // 14: tradewind.v1.SaveHumanTaskDraftResponse.human_task:type_name -> tradewind.v1.HumanTask
+	41, // 15: tradewind.v1.CommentHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	45, // 16: tradewind.v1.AddAttachmentRequest.external:type_name -> tradewind.v1.ExternalReference
+	41, // 17: tradewind.v1.AddAttachmentResponse.human_task:type_name -> tradewind.v1.HumanTask
+	46, // 18: tradewind.v1.AddAttachmentResponse.attachment:type_name -> tradewind.v1.HumanTaskAttachment
+	46, // 19: tradewind.v1.GetAttachmentResponse.attachment:type_name -> tradewind.v1.HumanTaskAttachment
+	41, // 20: tradewind.v1.WithdrawAttachmentResponse.human_task:type_name -> tradewind.v1.HumanTask
+	44, // 21: tradewind.v1.SubmitHumanTaskRequest.data:type_name -> tradewind.v1.Payload
+	41, // 22: tradewind.v1.SubmitHumanTaskResponse.human_task:type_name -> tradewind.v1.HumanTask
+	30, // 23: tradewind.v1.SubmitHumanTasksRequest.requests:type_name -> tradewind.v1.SubmitHumanTaskRequest
+	34, // 24: tradewind.v1.SubmitHumanTasksResponse.results:type_name -> tradewind.v1.SubmitResult
+	41, // 25: tradewind.v1.SubmitResult.human_task:type_name -> tradewind.v1.HumanTask
+	47, // 26: tradewind.v1.SubmitResult.refusal:type_name -> tradewind.v1.Refusal
+	48, // 27: tradewind.v1.AddAbsenceRequest.absence:type_name -> tradewind.v1.Absence
+	48, // 28: tradewind.v1.AddAbsenceResponse.absence:type_name -> tradewind.v1.Absence
+	48, // 29: tradewind.v1.ListAbsencesResponse.absences:type_name -> tradewind.v1.Absence
+	2,  // 30: tradewind.v1.HumanTaskService.ListHumanTasks:input_type -> tradewind.v1.ListHumanTasksRequest
+	4,  // 31: tradewind.v1.HumanTaskService.CountHumanTasks:input_type -> tradewind.v1.CountHumanTasksRequest
+	6,  // 32: tradewind.v1.HumanTaskService.GetHumanTask:input_type -> tradewind.v1.GetHumanTaskRequest
+	8,  // 33: tradewind.v1.HumanTaskService.ListHumanTaskEntries:input_type -> tradewind.v1.ListHumanTaskEntriesRequest
+	10, // 34: tradewind.v1.HumanTaskService.WatchHumanTasks:input_type -> tradewind.v1.WatchHumanTasksRequest
+	12, // 35: tradewind.v1.HumanTaskService.ClaimHumanTask:input_type -> tradewind.v1.ClaimHumanTaskRequest
+	14, // 36: tradewind.v1.HumanTaskService.ReleaseHumanTask:input_type -> tradewind.v1.ReleaseHumanTaskRequest
+	16, // 37: tradewind.v1.HumanTaskService.AssignHumanTask:input_type -> tradewind.v1.AssignHumanTaskRequest
+	18, // 38: tradewind.v1.HumanTaskService.DelegateHumanTask:input_type -> tradewind.v1.DelegateHumanTaskRequest
+	20, // 39: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:input_type -> tradewind.v1.SaveHumanTaskDraftRequest
+	22, // 40: tradewind.v1.HumanTaskService.CommentHumanTask:input_type -> tradewind.v1.CommentHumanTaskRequest
+	24, // 41: tradewind.v1.HumanTaskService.AddAttachment:input_type -> tradewind.v1.AddAttachmentRequest
+	26, // 42: tradewind.v1.HumanTaskService.GetAttachment:input_type -> tradewind.v1.GetAttachmentRequest
+	28, // 43: tradewind.v1.HumanTaskService.WithdrawAttachment:input_type -> tradewind.v1.WithdrawAttachmentRequest
+	30, // 44: tradewind.v1.HumanTaskService.SubmitHumanTask:input_type -> tradewind.v1.SubmitHumanTaskRequest
+	32, // 45: tradewind.v1.HumanTaskService.SubmitHumanTasks:input_type -> tradewind.v1.SubmitHumanTasksRequest
+	35, // 46: tradewind.v1.HumanTaskService.AddAbsence:input_type -> tradewind.v1.AddAbsenceRequest
+	37, // 47: tradewind.v1.HumanTaskService.ListAbsences:input_type -> tradewind.v1.ListAbsencesRequest
+	39, // 48: tradewind.v1.HumanTaskService.RemoveAbsence:input_type -> tradewind.v1.RemoveAbsenceRequest
+	3,  // 49: tradewind.v1.HumanTaskService.ListHumanTasks:output_type -> tradewind.v1.ListHumanTasksResponse
+	5,  // 50: tradewind.v1.HumanTaskService.CountHumanTasks:output_type -> tradewind.v1.CountHumanTasksResponse
+	7,  // 51: tradewind.v1.HumanTaskService.GetHumanTask:output_type -> tradewind.v1.GetHumanTaskResponse
+	9,  // 52: tradewind.v1.HumanTaskService.ListHumanTaskEntries:output_type -> tradewind.v1.ListHumanTaskEntriesResponse
+	11, // 53: tradewind.v1.HumanTaskService.WatchHumanTasks:output_type -> tradewind.v1.WatchHumanTasksResponse
+	13, // 54: tradewind.v1.HumanTaskService.ClaimHumanTask:output_type -> tradewind.v1.ClaimHumanTaskResponse
+	15, // 55: tradewind.v1.HumanTaskService.ReleaseHumanTask:output_type -> tradewind.v1.ReleaseHumanTaskResponse
+	17, // 56: tradewind.v1.HumanTaskService.AssignHumanTask:output_type -> tradewind.v1.AssignHumanTaskResponse
+	19, // 57: tradewind.v1.HumanTaskService.DelegateHumanTask:output_type -> tradewind.v1.DelegateHumanTaskResponse
+	21, // 58: tradewind.v1.HumanTaskService.SaveHumanTaskDraft:output_type -> tradewind.v1.SaveHumanTaskDraftResponse
+	23, // 59: tradewind.v1.HumanTaskService.CommentHumanTask:output_type -> tradewind.v1.CommentHumanTaskResponse
+	25, // 60: tradewind.v1.HumanTaskService.AddAttachment:output_type -> tradewind.v1.AddAttachmentResponse
+	27, // 61: tradewind.v1.HumanTaskService.GetAttachment:output_type -> tradewind.v1.GetAttachmentResponse
+	29, // 62: tradewind.v1.HumanTaskService.WithdrawAttachment:output_type -> tradewind.v1.WithdrawAttachmentResponse
+	31, // 63: tradewind.v1.HumanTaskService.SubmitHumanTask:output_type -> tradewind.v1.SubmitHumanTaskResponse
+	33, // 64: tradewind.v1.HumanTaskService.SubmitHumanTasks:output_type -> tradewind.v1.SubmitHumanTasksResponse
+	36, // 65: tradewind.v1.HumanTaskService.AddAbsence:output_type -> tradewind.v1.AddAbsenceResponse
+	38, // 66: tradewind.v1.HumanTaskService.ListAbsences:output_type -> tradewind.v1.ListAbsencesResponse
+	40, // 67: tradewind.v1.HumanTaskService.RemoveAbsence:output_type -> tradewind.v1.RemoveAbsenceResponse
+	49, // [49:68] is the sub-list for method output_type
+	30, // [30:49] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_tradewind_v1_human_task_service_proto_init() }
@@ -2450,7 +2942,11 @@ func file_tradewind_v1_human_task_service_proto_init() {
 	file_tradewind_v1_failure_proto_init()
 	file_tradewind_v1_human_task_proto_init()
 	file_tradewind_v1_payload_proto_init()
-	file_tradewind_v1_human_task_service_proto_msgTypes[26].OneofWrappers = []any{
+	file_tradewind_v1_human_task_service_proto_msgTypes[22].OneofWrappers = []any{
+		(*AddAttachmentRequest_Content)(nil),
+		(*AddAttachmentRequest_External)(nil),
+	}
+	file_tradewind_v1_human_task_service_proto_msgTypes[32].OneofWrappers = []any{
 		(*SubmitResult_HumanTask)(nil),
 		(*SubmitResult_Refusal)(nil),
 	}
@@ -2460,7 +2956,7 @@ func file_tradewind_v1_human_task_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tradewind_v1_human_task_service_proto_rawDesc), len(file_tradewind_v1_human_task_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   33,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

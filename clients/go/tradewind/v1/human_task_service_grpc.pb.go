@@ -32,6 +32,9 @@ const (
 	HumanTaskService_DelegateHumanTask_FullMethodName    = "/tradewind.v1.HumanTaskService/DelegateHumanTask"
 	HumanTaskService_SaveHumanTaskDraft_FullMethodName   = "/tradewind.v1.HumanTaskService/SaveHumanTaskDraft"
 	HumanTaskService_CommentHumanTask_FullMethodName     = "/tradewind.v1.HumanTaskService/CommentHumanTask"
+	HumanTaskService_AddAttachment_FullMethodName        = "/tradewind.v1.HumanTaskService/AddAttachment"
+	HumanTaskService_GetAttachment_FullMethodName        = "/tradewind.v1.HumanTaskService/GetAttachment"
+	HumanTaskService_WithdrawAttachment_FullMethodName   = "/tradewind.v1.HumanTaskService/WithdrawAttachment"
 	HumanTaskService_SubmitHumanTask_FullMethodName      = "/tradewind.v1.HumanTaskService/SubmitHumanTask"
 	HumanTaskService_SubmitHumanTasks_FullMethodName     = "/tradewind.v1.HumanTaskService/SubmitHumanTasks"
 	HumanTaskService_AddAbsence_FullMethodName           = "/tradewind.v1.HumanTaskService/AddAbsence"
@@ -106,13 +109,33 @@ type HumanTaskServiceClient interface {
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
 	// REQUEST_ID_REUSED.
 	CommentHumanTask(ctx context.Context, in *CommentHumanTaskRequest, opts ...grpc.CallOption) (*CommentHumanTaskResponse, error)
+	// AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
+	// about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
+	// and votes count no more. The same file again by the same person is the one that is there; with the same request id a
+	// repeat gets the first answer.
+	//
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+	// ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+	AddAttachment(ctx context.Context, in *AddAttachmentRequest, opts ...grpc.CallOption) (*AddAttachmentResponse, error)
+	// GetAttachment returns a file with what is in it, also when the human task is over. Where its process has sensitive
+	// values only those get it who have the right `see-sensitive-values`, who are asked to decide, or who added it.
+	//
+	// Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
+	GetAttachment(ctx context.Context, in *GetAttachmentRequest, opts ...grpc.CallOption) (*GetAttachmentResponse, error)
+	// WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
+	// whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
+	// AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+	//
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
+	// PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+	WithdrawAttachment(ctx context.Context, in *WithdrawAttachmentRequest, opts ...grpc.CallOption) (*WithdrawAttachmentResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
 	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
 	// takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
-	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
+	// ATTACHMENTS_MISSING, PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
 	SubmitHumanTask(ctx context.Context, in *SubmitHumanTaskRequest, opts ...grpc.CallOption) (*SubmitHumanTaskResponse, error)
 	// SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
 	//
@@ -262,6 +285,36 @@ func (c *humanTaskServiceClient) CommentHumanTask(ctx context.Context, in *Comme
 	return out, nil
 }
 
+func (c *humanTaskServiceClient) AddAttachment(ctx context.Context, in *AddAttachmentRequest, opts ...grpc.CallOption) (*AddAttachmentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddAttachmentResponse)
+	err := c.cc.Invoke(ctx, HumanTaskService_AddAttachment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *humanTaskServiceClient) GetAttachment(ctx context.Context, in *GetAttachmentRequest, opts ...grpc.CallOption) (*GetAttachmentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetAttachmentResponse)
+	err := c.cc.Invoke(ctx, HumanTaskService_GetAttachment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *humanTaskServiceClient) WithdrawAttachment(ctx context.Context, in *WithdrawAttachmentRequest, opts ...grpc.CallOption) (*WithdrawAttachmentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WithdrawAttachmentResponse)
+	err := c.cc.Invoke(ctx, HumanTaskService_WithdrawAttachment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *humanTaskServiceClient) SubmitHumanTask(ctx context.Context, in *SubmitHumanTaskRequest, opts ...grpc.CallOption) (*SubmitHumanTaskResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SubmitHumanTaskResponse)
@@ -379,13 +432,33 @@ type HumanTaskServiceServer interface {
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
 	// REQUEST_ID_REUSED.
 	CommentHumanTask(context.Context, *CommentHumanTaskRequest) (*CommentHumanTaskResponse, error)
+	// AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
+	// about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
+	// and votes count no more. The same file again by the same person is the one that is there; with the same request id a
+	// repeat gets the first answer.
+	//
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+	// ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+	AddAttachment(context.Context, *AddAttachmentRequest) (*AddAttachmentResponse, error)
+	// GetAttachment returns a file with what is in it, also when the human task is over. Where its process has sensitive
+	// values only those get it who have the right `see-sensitive-values`, who are asked to decide, or who added it.
+	//
+	// Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
+	GetAttachment(context.Context, *GetAttachmentRequest) (*GetAttachmentResponse, error)
+	// WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
+	// whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
+	// AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+	//
+	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
+	// PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+	WithdrawAttachment(context.Context, *WithdrawAttachmentRequest) (*WithdrawAttachmentResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
 	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
 	// takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
-	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
+	// ATTACHMENTS_MISSING, PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
 	SubmitHumanTask(context.Context, *SubmitHumanTaskRequest) (*SubmitHumanTaskResponse, error)
 	// SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
 	//
@@ -448,6 +521,15 @@ func (UnimplementedHumanTaskServiceServer) SaveHumanTaskDraft(context.Context, *
 }
 func (UnimplementedHumanTaskServiceServer) CommentHumanTask(context.Context, *CommentHumanTaskRequest) (*CommentHumanTaskResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method CommentHumanTask not implemented")
+}
+func (UnimplementedHumanTaskServiceServer) AddAttachment(context.Context, *AddAttachmentRequest) (*AddAttachmentResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method AddAttachment not implemented")
+}
+func (UnimplementedHumanTaskServiceServer) GetAttachment(context.Context, *GetAttachmentRequest) (*GetAttachmentResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method GetAttachment not implemented")
+}
+func (UnimplementedHumanTaskServiceServer) WithdrawAttachment(context.Context, *WithdrawAttachmentRequest) (*WithdrawAttachmentResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method WithdrawAttachment not implemented")
 }
 func (UnimplementedHumanTaskServiceServer) SubmitHumanTask(context.Context, *SubmitHumanTaskRequest) (*SubmitHumanTaskResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method SubmitHumanTask not implemented")
@@ -676,6 +758,60 @@ func _HumanTaskService_CommentHumanTask_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HumanTaskService_AddAttachment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddAttachmentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HumanTaskServiceServer).AddAttachment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HumanTaskService_AddAttachment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HumanTaskServiceServer).AddAttachment(ctx, req.(*AddAttachmentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HumanTaskService_GetAttachment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetAttachmentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HumanTaskServiceServer).GetAttachment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HumanTaskService_GetAttachment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HumanTaskServiceServer).GetAttachment(ctx, req.(*GetAttachmentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HumanTaskService_WithdrawAttachment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WithdrawAttachmentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HumanTaskServiceServer).WithdrawAttachment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HumanTaskService_WithdrawAttachment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HumanTaskServiceServer).WithdrawAttachment(ctx, req.(*WithdrawAttachmentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _HumanTaskService_SubmitHumanTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SubmitHumanTaskRequest)
 	if err := dec(in); err != nil {
@@ -812,6 +948,18 @@ var HumanTaskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CommentHumanTask",
 			Handler:    _HumanTaskService_CommentHumanTask_Handler,
+		},
+		{
+			MethodName: "AddAttachment",
+			Handler:    _HumanTaskService_AddAttachment_Handler,
+		},
+		{
+			MethodName: "GetAttachment",
+			Handler:    _HumanTaskService_GetAttachment_Handler,
+		},
+		{
+			MethodName: "WithdrawAttachment",
+			Handler:    _HumanTaskService_WithdrawAttachment_Handler,
 		},
 		{
 			MethodName: "SubmitHumanTask",

@@ -114,7 +114,8 @@ func (x *Payload) GetExternal() *ExternalReference {
 	return nil
 }
 
-// ExternalReference points to a value that is kept outside of Tradewind. Refused in version 1.
+// ExternalReference points to something that is kept outside of Tradewind. Refused as a payload in version 1; a file of a
+// human task can be one.
 type ExternalReference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Where the value is.

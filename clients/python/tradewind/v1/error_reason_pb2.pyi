@@ -276,6 +276,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The person's vote is given, or in somebody's hands. FAILED_PRECONDITION.
     Metadata: user, human_task, why.
     """
+    ERROR_REASON_ATTACHMENT_NOT_FOUND: _ErrorReason.ValueType  # 110
+    """The human task has no such attachment, or has it no more. NOT_FOUND.
+    Metadata: attachment, human_task.
+    """
+    ERROR_REASON_ATTACHMENT_REFUSED: _ErrorReason.ValueType  # 111
+    """The human task takes no attachment of this type. INVALID_ARGUMENT.
+    Metadata: human_task, accepted, content_type.
+    """
+    ERROR_REASON_TOO_MANY_ATTACHMENTS: _ErrorReason.ValueType  # 112
+    """With this one the attachments of the human task would be more than it may have. FAILED_PRECONDITION.
+    Metadata: human_task, limit, setting, size.
+    """
+    ERROR_REASON_ATTACHMENTS_MISSING: _ErrorReason.ValueType  # 113
+    """Nobody decides before so many files are there. FAILED_PRECONDITION.
+    Metadata: human_task, minimum, count.
+    """
+    ERROR_REASON_ATTACHMENT_HIDDEN: _ErrorReason.ValueType  # 114
+    """What is in a file cannot be masked, and its process has sensitive values. PERMISSION_DENIED.
+    Metadata: user, human_task, attachment.
+    """
     ERROR_REASON_SEARCH_UNBOUNDED: _ErrorReason.ValueType  # 60
     """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.
     Metadata: days, problem.
@@ -540,6 +560,26 @@ Metadata: user.
 ERROR_REASON_ONE_VOTE_EACH: ErrorReason.ValueType  # 96
 """The person's vote is given, or in somebody's hands. FAILED_PRECONDITION.
 Metadata: user, human_task, why.
+"""
+ERROR_REASON_ATTACHMENT_NOT_FOUND: ErrorReason.ValueType  # 110
+"""The human task has no such attachment, or has it no more. NOT_FOUND.
+Metadata: attachment, human_task.
+"""
+ERROR_REASON_ATTACHMENT_REFUSED: ErrorReason.ValueType  # 111
+"""The human task takes no attachment of this type. INVALID_ARGUMENT.
+Metadata: human_task, accepted, content_type.
+"""
+ERROR_REASON_TOO_MANY_ATTACHMENTS: ErrorReason.ValueType  # 112
+"""With this one the attachments of the human task would be more than it may have. FAILED_PRECONDITION.
+Metadata: human_task, limit, setting, size.
+"""
+ERROR_REASON_ATTACHMENTS_MISSING: ErrorReason.ValueType  # 113
+"""Nobody decides before so many files are there. FAILED_PRECONDITION.
+Metadata: human_task, minimum, count.
+"""
+ERROR_REASON_ATTACHMENT_HIDDEN: ErrorReason.ValueType  # 114
+"""What is in a file cannot be masked, and its process has sensitive values. PERMISSION_DENIED.
+Metadata: user, human_task, attachment.
 """
 ERROR_REASON_SEARCH_UNBOUNDED: ErrorReason.ValueType  # 60
 """A text is searched for without a bounded time of creation. INVALID_ARGUMENT.

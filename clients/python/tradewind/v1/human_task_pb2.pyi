@@ -57,7 +57,8 @@ Global___HumanTaskState: _TypeAlias = HumanTaskState  # noqa: Y015
 class HumanTask(_message.Message):
     """HumanTask is one task of one execution that a person does, or several who decide together.
 
-    Sensitive values are masked in title, description, show, draft, and in the reasons and data of votes, see Payload.
+    Sensitive values are masked in title, description, show, draft, attachments, and in the reasons and data of votes, see
+    Payload.
     GetHumanTask shows whoever is asked to decide what he decides on as it is; what others have filled in, and lists, stay
     masked for him.
     """
@@ -100,6 +101,8 @@ class HumanTask(_message.Message):
     ASKED_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     VOTES_MISSING_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. "<execution id>/a<number>"."""
     namespace: _builtins.str
@@ -146,6 +149,8 @@ class HumanTask(_message.Message):
     """
     votes_missing: _builtins.int
     """Output only. How many votes the outcome that has most of them still lacks; 0 without a quorum, and after the end."""
+    attachment_count: _builtins.int
+    """Output only. How many files belong to it now."""
     @_builtins.property
     def show(self) -> _payload_pb2.Payload:
         """Output only. What to decide on, a JSON object. Only in the full view."""
@@ -212,6 +217,10 @@ class HumanTask(_message.Message):
     def order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. In a sequence: who votes one after the other. Empty: all vote at once."""
 
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___HumanTaskAttachment]:
+        """Output only. The files that belong to it now, in the order in which they came. Only in the full view."""
+
     def __init__(
         self,
         *,
@@ -251,14 +260,75 @@ class HumanTask(_message.Message):
         asked: _abc.Iterable[_builtins.str] | None = ...,
         order: _abc.Iterable[_builtins.str] | None = ...,
         votes_missing: _builtins.int = ...,
+        attachments: _abc.Iterable[Global___HumanTaskAttachment] | None = ...,
+        attachment_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "draft", b"draft", "due_at", b"due_at", "expires_at", b"expires_at", "form", b"form", "show", b"show", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "assignee", b"assignee", "business_key", b"business_key", "claims", b"claims", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "due_at", b"due_at", "escalation_level", b"escalation_level", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "expires_at", b"expires_at", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "order", b"order", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "quorum", b"quorum", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "votes", b"votes", "votes_missing", b"votes_missing", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "assignee", b"assignee", "attachment_count", b"attachment_count", "attachments", b"attachments", "business_key", b"business_key", "claims", b"claims", "comment_count", b"comment_count", "created_at", b"created_at", "description", b"description", "done_by", b"done_by", "draft", b"draft", "due_at", b"due_at", "escalation_level", b"escalation_level", "etag", b"etag", "excluded", b"excluded", "execution_id", b"execution_id", "expires_at", b"expires_at", "form", b"form", "groups", b"groups", "id", b"id", "namespace", b"namespace", "order", b"order", "outcome", b"outcome", "outcomes", b"outcomes", "owner", b"owner", "priority", b"priority", "quorum", b"quorum", "revision", b"revision", "show", b"show", "state", b"state", "task", b"task", "task_id", b"task_id", "title", b"title", "updated_at", b"updated_at", "users", b"users", "votes", b"votes", "votes_missing", b"votes_missing", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HumanTask: _TypeAlias = HumanTask  # noqa: Y015
+
+@_typing.final
+class HumanTaskAttachment(_message.Message):
+    """HumanTaskAttachment is a file that belongs to a human task, or a reference to one that is kept elsewhere. What is in it
+    is had by GetAttachment alone.
+
+    Sensitive values are masked in file_name and uri, see Payload. Where the definition marks `attachments` as sensitive,
+    both and the digest are "***".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    ADDED_BY_FIELD_NUMBER: _builtins.int
+    ADDED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Output only. Its id within the human task, such as "f1". One of a withdrawn file is not given again."""
+    file_name: _builtins.str
+    """Output only. Its name, without folders."""
+    content_type: _builtins.str
+    """Output only. Media type, as who added it says, such as "application/pdf"."""
+    size_bytes: _builtins.int
+    """Output only. Size in bytes; of a reference as who added it says."""
+    digest: _builtins.str
+    """Output only. SHA-256 of what is in it, as "sha256:" and 64 hexadecimal digits; of a reference as who added it says."""
+    uri: _builtins.str
+    """Output only. Where it is kept; "": here. Nothing was ever fetched from there: look at it as at any link that somebody
+    sends.
+    """
+    added_by: _builtins.str
+    """Output only. Who added it."""
+    @_builtins.property
+    def added_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was added."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        uri: _builtins.str = ...,
+        added_by: _builtins.str = ...,
+        added_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "added_by", b"added_by", "content_type", b"content_type", "digest", b"digest", "file_name", b"file_name", "id", b"id", "size_bytes", b"size_bytes", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HumanTaskAttachment: _TypeAlias = HumanTaskAttachment  # noqa: Y015
 
 @_typing.final
 class HumanTaskVote(_message.Message):
@@ -405,6 +475,7 @@ class HumanTaskEntry(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Revision of the execution with it."""
     type: _builtins.str
@@ -425,6 +496,10 @@ class HumanTaskEntry(_message.Message):
     def at(self) -> _timestamp_pb2.Timestamp:
         """When."""
 
+    @_builtins.property
+    def attachment(self) -> Global___HumanTaskAttachment:
+        """The file that was added or withdrawn; absent for all else."""
+
     def __init__(
         self,
         *,
@@ -437,10 +512,11 @@ class HumanTaskEntry(_message.Message):
         text: _builtins.str = ...,
         etag: _builtins.str = ...,
         owner: _builtins.str = ...,
+        attachment: Global___HumanTaskAttachment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attachment", b"attachment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "etag", b"etag", "outcome", b"outcome", "owner", b"owner", "revision", b"revision", "text", b"text", "to", b"to", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attachment", b"attachment", "by", b"by", "etag", b"etag", "outcome", b"outcome", "owner", b"owner", "revision", b"revision", "text", b"text", "to", b"to", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

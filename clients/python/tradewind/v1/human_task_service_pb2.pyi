@@ -62,7 +62,7 @@ class _HumanTaskViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HumanTa
     HUMAN_TASK_VIEW_BASIC: _HumanTaskView.ValueType  # 1
     """What fits a line of a list."""
     HUMAN_TASK_VIEW_FULL: _HumanTaskView.ValueType  # 2
-    """Also description, show, form, outcomes and draft."""
+    """Also description, show, form, outcomes, draft and attachments."""
 
 class HumanTaskView(_HumanTaskView, metaclass=_HumanTaskViewEnumTypeWrapper):
     """HumanTaskView says how much of each is wanted."""
@@ -72,7 +72,7 @@ HUMAN_TASK_VIEW_UNSPECIFIED: HumanTaskView.ValueType  # 0
 HUMAN_TASK_VIEW_BASIC: HumanTaskView.ValueType  # 1
 """What fits a line of a list."""
 HUMAN_TASK_VIEW_FULL: HumanTaskView.ValueType  # 2
-"""Also description, show, form, outcomes and draft."""
+"""Also description, show, form, outcomes, draft and attachments."""
 Global___HumanTaskView: _TypeAlias = HumanTaskView  # noqa: Y015
 
 @_typing.final
@@ -738,6 +738,208 @@ class CommentHumanTaskResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommentHumanTaskResponse: _TypeAlias = CommentHumanTaskResponse  # noqa: Y015
+
+@_typing.final
+class AddAttachmentRequest(_message.Message):
+    """AddAttachmentRequest holds a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    HUMAN_TASK_ID_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    EXTERNAL_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    request_id: _builtins.str
+    """Optional. Any text of up to 128 characters that is unique to this request, best a UUID."""
+    human_task_id: _builtins.str
+    """Required. Id of the human task."""
+    file_name: _builtins.str
+    """Required. Its name, 1 to 255 printable characters without "/" and "\\\\", and neither "." nor ".."."""
+    content_type: _builtins.str
+    """Optional. Media type in small letters, without parameters; default "application/octet-stream"."""
+    content: _builtins.bytes
+    """What is in it, at most 1 MiB by default (server limit "max_attachment_bytes")."""
+    @_builtins.property
+    def external(self) -> _payload_pb2.ExternalReference:
+        """Where it is kept. It is stored as it is given, and never fetched. The scheme is any but those that run a program
+        where they are opened ("javascript", "vbscript", "data").
+        """
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        human_task_id: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        external: _payload_pb2.ExternalReference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "external", b"external", "file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_type", b"content_type", "external", b"external", "file", b"file", "file_name", b"file_name", "human_task_id", b"human_task_id", "namespace", b"namespace", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_file: _TypeAlias = _typing.Literal["content", "external"]  # noqa: Y015
+    _WhichOneofArgType_file: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_file) -> _WhichOneofReturnType_file | None: ...
+
+Global___AddAttachmentRequest: _TypeAlias = AddAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class AddAttachmentResponse(_message.Message):
+    """AddAttachmentResponse holds the human task as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HUMAN_TASK_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def human_task(self) -> _human_task_pb2.HumanTask:
+        """In the full view."""
+
+    @_builtins.property
+    def attachment(self) -> _human_task_pb2.HumanTaskAttachment:
+        """What was added; absent if it has been withdrawn meanwhile."""
+
+    def __init__(
+        self,
+        *,
+        human_task: _human_task_pb2.HumanTask | None = ...,
+        attachment: _human_task_pb2.HumanTaskAttachment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "human_task", b"human_task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "human_task", b"human_task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddAttachmentResponse: _TypeAlias = AddAttachmentResponse  # noqa: Y015
+
+@_typing.final
+class GetAttachmentRequest(_message.Message):
+    """GetAttachmentRequest names a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    HUMAN_TASK_ID_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    human_task_id: _builtins.str
+    """Required. Id of the human task."""
+    attachment_id: _builtins.str
+    """Required. Id of the attachment, such as "f1"."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        human_task_id: _builtins.str = ...,
+        attachment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "human_task_id", b"human_task_id", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAttachmentRequest: _TypeAlias = GetAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class GetAttachmentResponse(_message.Message):
+    """GetAttachmentResponse holds a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """What is in it; empty for a reference."""
+    @_builtins.property
+    def attachment(self) -> _human_task_pb2.HumanTaskAttachment:
+        """What it is."""
+
+    def __init__(
+        self,
+        *,
+        attachment: _human_task_pb2.HumanTaskAttachment | None = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAttachmentResponse: _TypeAlias = GetAttachmentResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawAttachmentRequest(_message.Message):
+    """WithdrawAttachmentRequest names a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    HUMAN_TASK_ID_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Optional. The tenant; default "default"."""
+    request_id: _builtins.str
+    """Optional. Any text of up to 128 characters that is unique to this request, best a UUID."""
+    human_task_id: _builtins.str
+    """Required. Id of the human task."""
+    attachment_id: _builtins.str
+    """Required. Id of the attachment, such as "f1"."""
+    note: _builtins.str
+    """Optional. Why, up to 4,000 characters."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        human_task_id: _builtins.str = ...,
+        attachment_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "human_task_id", b"human_task_id", "namespace", b"namespace", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAttachmentRequest: _TypeAlias = WithdrawAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawAttachmentResponse(_message.Message):
+    """WithdrawAttachmentResponse holds the human task as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HUMAN_TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def human_task(self) -> _human_task_pb2.HumanTask:
+        """In the full view."""
+
+    def __init__(
+        self,
+        *,
+        human_task: _human_task_pb2.HumanTask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["human_task", b"human_task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["human_task", b"human_task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAttachmentResponse: _TypeAlias = WithdrawAttachmentResponse  # noqa: Y015
 
 @_typing.final
 class SubmitHumanTaskRequest(_message.Message):

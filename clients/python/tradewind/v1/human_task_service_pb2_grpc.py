@@ -93,6 +93,21 @@ class HumanTaskServiceStub(object):
                 request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.CommentHumanTaskRequest.SerializeToString,
                 response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.CommentHumanTaskResponse.FromString,
                 _registered_method=True)
+        self.AddAttachment = channel.unary_unary(
+                '/tradewind.v1.HumanTaskService/AddAttachment',
+                request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAttachmentRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAttachmentResponse.FromString,
+                _registered_method=True)
+        self.GetAttachment = channel.unary_unary(
+                '/tradewind.v1.HumanTaskService/GetAttachment',
+                request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.GetAttachmentRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.GetAttachmentResponse.FromString,
+                _registered_method=True)
+        self.WithdrawAttachment = channel.unary_unary(
+                '/tradewind.v1.HumanTaskService/WithdrawAttachment',
+                request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.WithdrawAttachmentRequest.SerializeToString,
+                response_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.WithdrawAttachmentResponse.FromString,
+                _registered_method=True)
         self.SubmitHumanTask = channel.unary_unary(
                 '/tradewind.v1.HumanTaskService/SubmitHumanTask',
                 request_serializer=tradewind_dot_v1_dot_human__task__service__pb2.SubmitHumanTaskRequest.SerializeToString,
@@ -240,14 +255,49 @@ class HumanTaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddAttachment(self, request, context):
+        """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
+        about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
+        and votes count no more. The same file again by the same person is the one that is there; with the same request id a
+        repeat gets the first answer.
+
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+        ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAttachment(self, request, context):
+        """GetAttachment returns a file with what is in it, also when the human task is over. Where its process has sensitive
+        values only those get it who have the right `see-sensitive-values`, who are asked to decide, or who added it.
+
+        Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawAttachment(self, request, context):
+        """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
+        whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
+        AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
+        PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitHumanTask(self, request, context):
         """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
         transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
         takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-        PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
-        PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+        PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
+        ATTACHMENTS_MISSING, PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -349,6 +399,21 @@ def add_HumanTaskServiceServicer_to_server(servicer, server):
                     servicer.CommentHumanTask,
                     request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.CommentHumanTaskRequest.FromString,
                     response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.CommentHumanTaskResponse.SerializeToString,
+            ),
+            'AddAttachment': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddAttachment,
+                    request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAttachmentRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.AddAttachmentResponse.SerializeToString,
+            ),
+            'GetAttachment': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAttachment,
+                    request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.GetAttachmentRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.GetAttachmentResponse.SerializeToString,
+            ),
+            'WithdrawAttachment': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawAttachment,
+                    request_deserializer=tradewind_dot_v1_dot_human__task__service__pb2.WithdrawAttachmentRequest.FromString,
+                    response_serializer=tradewind_dot_v1_dot_human__task__service__pb2.WithdrawAttachmentResponse.SerializeToString,
             ),
             'SubmitHumanTask': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitHumanTask,
@@ -677,6 +742,87 @@ class HumanTaskService(object):
             '/tradewind.v1.HumanTaskService/CommentHumanTask',
             tradewind_dot_v1_dot_human__task__service__pb2.CommentHumanTaskRequest.SerializeToString,
             tradewind_dot_v1_dot_human__task__service__pb2.CommentHumanTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.HumanTaskService/AddAttachment',
+            tradewind_dot_v1_dot_human__task__service__pb2.AddAttachmentRequest.SerializeToString,
+            tradewind_dot_v1_dot_human__task__service__pb2.AddAttachmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.HumanTaskService/GetAttachment',
+            tradewind_dot_v1_dot_human__task__service__pb2.GetAttachmentRequest.SerializeToString,
+            tradewind_dot_v1_dot_human__task__service__pb2.GetAttachmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.v1.HumanTaskService/WithdrawAttachment',
+            tradewind_dot_v1_dot_human__task__service__pb2.WithdrawAttachmentRequest.SerializeToString,
+            tradewind_dot_v1_dot_human__task__service__pb2.WithdrawAttachmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

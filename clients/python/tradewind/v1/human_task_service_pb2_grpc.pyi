@@ -106,14 +106,37 @@ class HumanTaskServiceStub:
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
     REQUEST_ID_REUSED.
     """
+    AddAttachment: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.AddAttachmentRequest, _human_task_service_pb2.AddAttachmentResponse]
+    """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
+    about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
+    and votes count no more. The same file again by the same person is the one that is there; with the same request id a
+    repeat gets the first answer.
+
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+    ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
+    GetAttachment: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.GetAttachmentRequest, _human_task_service_pb2.GetAttachmentResponse]
+    """GetAttachment returns a file with what is in it, also when the human task is over. Where its process has sensitive
+    values only those get it who have the right `see-sensitive-values`, who are asked to decide, or who added it.
+
+    Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
+    """
+    WithdrawAttachment: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.WithdrawAttachmentRequest, _human_task_service_pb2.WithdrawAttachmentResponse]
+    """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
+    whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
+    AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
+    PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
     SubmitHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
     transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
     takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-    PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
-    PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+    PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
+    ATTACHMENTS_MISSING, PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SubmitHumanTasks: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTasksRequest, _human_task_service_pb2.SubmitHumanTasksResponse]
     """SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
@@ -217,14 +240,37 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
     REQUEST_ID_REUSED.
     """
+    AddAttachment: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.AddAttachmentRequest, _human_task_service_pb2.AddAttachmentResponse]  # type: ignore[assignment]
+    """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
+    about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
+    and votes count no more. The same file again by the same person is the one that is there; with the same request id a
+    repeat gets the first answer.
+
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+    ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
+    GetAttachment: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.GetAttachmentRequest, _human_task_service_pb2.GetAttachmentResponse]  # type: ignore[assignment]
+    """GetAttachment returns a file with what is in it, also when the human task is over. Where its process has sensitive
+    values only those get it who have the right `see-sensitive-values`, who are asked to decide, or who added it.
+
+    Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
+    """
+    WithdrawAttachment: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.WithdrawAttachmentRequest, _human_task_service_pb2.WithdrawAttachmentResponse]  # type: ignore[assignment]
+    """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
+    whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
+    AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+
+    Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
+    PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+    """
     SubmitHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]  # type: ignore[assignment]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
     transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
     takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-    PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
-    PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+    PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
+    ATTACHMENTS_MISSING, PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SubmitHumanTasks: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTasksRequest, _human_task_service_pb2.SubmitHumanTasksResponse]  # type: ignore[assignment]
     """SubmitHumanTasks decides many, each for itself: a refusal of one does not keep the others from being decided.
@@ -393,6 +439,47 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def AddAttachment(
+        self,
+        request: _human_task_service_pb2.AddAttachmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_human_task_service_pb2.AddAttachmentResponse, _abc.Awaitable[_human_task_service_pb2.AddAttachmentResponse]]:
+        """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
+        about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
+        and votes count no more. The same file again by the same person is the one that is there; with the same request id a
+        repeat gets the first answer.
+
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
+        ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAttachment(
+        self,
+        request: _human_task_service_pb2.GetAttachmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_human_task_service_pb2.GetAttachmentResponse, _abc.Awaitable[_human_task_service_pb2.GetAttachmentResponse]]:
+        """GetAttachment returns a file with what is in it, also when the human task is over. Where its process has sensitive
+        values only those get it who have the right `see-sensitive-values`, who are asked to decide, or who added it.
+
+        Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawAttachment(
+        self,
+        request: _human_task_service_pb2.WithdrawAttachmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_human_task_service_pb2.WithdrawAttachmentResponse, _abc.Awaitable[_human_task_service_pb2.WithdrawAttachmentResponse]]:
+        """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
+        whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
+        AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+
+        Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
+        PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
     def SubmitHumanTask(
         self,
         request: _human_task_service_pb2.SubmitHumanTaskRequest,
@@ -403,8 +490,8 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
-        PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID, PAYLOAD_INVALID,
-        PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
+        PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
+        ATTACHMENTS_MISSING, PAYLOAD_INVALID, PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

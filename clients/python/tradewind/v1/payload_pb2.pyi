@@ -68,7 +68,9 @@ Global___Payload: _TypeAlias = Payload  # noqa: Y015
 
 @_typing.final
 class ExternalReference(_message.Message):
-    """ExternalReference points to a value that is kept outside of Tradewind. Refused in version 1."""
+    """ExternalReference points to something that is kept outside of Tradewind. Refused as a payload in version 1; a file of a
+    human task can be one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

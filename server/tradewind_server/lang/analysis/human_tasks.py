@@ -43,6 +43,7 @@ def check(workflow: Workflow, forms: Forms) -> None:
         path = (*workflow.task_path(task.name), "human")
         _check_form(workflow, task.human, path, forms)
         _check_separation(workflow, task, task.human, path)
+        _check_attachments(workflow, task.human, path)
         _check_quorum(workflow, task, task.human, path)
         _check_deadlines(workflow, task, task.human, path)
         _check_guards(workflow, task, task.human)
@@ -90,6 +91,16 @@ def _check_separation(workflow: Workflow, task: TaskSpec, human: HumanSpec, path
     if users and users <= excluded and human.groups is None and not _has_fallback(human):
         message = f"Expected somebody who may do '{task.name}', but all its users are excluded by 'separate_from'."
         workflow.reader.report("impossible-separation", (*path, "separate_from"), message)
+
+
+def _check_attachments(workflow: Workflow, human: HumanSpec, path: Path) -> None:
+    people = [other.name for other in workflow.spec.tasks.values() if other.human is not None]
+    for name in human.attachments.sources if human.attachments is not None else ():
+        if name not in people:
+            what = "is none" if name in workflow.spec.tasks else "does not exist"
+            message = f"Expected a human task to have attachments from, but '{name}' {what}."
+            fix = workflow.reader.problems.suggest(name, people)
+            workflow.reader.report_name("unknown-attachments", (*path, "attachments"), name, message, fix)
 
 
 def _check_quorum(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path) -> None:

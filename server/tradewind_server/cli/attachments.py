@@ -1,0 +1,124 @@
+"""Commands for files of human tasks."""
+
+from __future__ import annotations
+
+import mimetypes
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tradewind import Client
+from tradewind.attachments import Attachment, Download
+from tradewind_server.cli import records
+from tradewind_server.cli.session import Session, Unusable, on_server
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the human task, as the inbox shows it.")]
+FileId = Annotated[str, typer.Argument(metavar="ATTACHMENT", help="Id of the file, such as f1.")]
+_ANY_TYPE = "application/octet-stream"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (attach, attachments, download, withdraw):
+        app.command()(command)
+
+
+@on_server
+def attach(
+    session: Session,
+    id: Id,
+    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="The file; - for standard input.")] = "",
+    name: Annotated[str, typer.Option(help="Its name; default that of the file.")] = "",
+    content_type: Annotated[str, typer.Option(help="Its media type; default what its name says.")] = "",
+    uri: Annotated[str, typer.Option(help="Instead of a file: where it is kept, with --name.")] = "",
+    size: Annotated[int, typer.Option(help="Its bytes, with --uri.")] = 0,
+    digest: Annotated[str, typer.Option(help="Its digest, sha256:…, with --uri.")] = "",
+) -> None:
+    """Add a file to a human task."""
+    if bool(file) == bool(uri):
+        raise Unusable("Expected either a file or --uri.")
+    name = name or (Path(file).name if file != "-" else "")
+    if not name:
+        raise Unusable("Expected --name, since there is no file to have one.")
+    type_ = content_type or mimetypes.guess_type(name)[0] or _ANY_TYPE
+    with session.client() as client:
+        if uri:
+            added = client.people.refer(id, name, uri, size, digest, content_type=type_)
+        else:
+            added = client.people.attach(id, name, _read(file), content_type=type_)
+    session.output.record(records.attachment(added), f"{added.id}: {added.name}")
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as problem:
+        raise Unusable(f"Expected a file, but '{file}' cannot be read: {problem.strerror}.") from None
+
+
+@on_server
+def attachments(session: Session, id: Id) -> None:
+    """List the files of a human task."""
+    with session.client() as client:
+        found = client.people.get(id).attachments
+    session.output.table(
+        [records.attachment(item) for item in found],
+        ("ID", "NAME", "TYPE", "BYTES", "BY", "SINCE", "WHERE", "DIGEST"),
+        [_cells(item) for item in found],
+    )
+
+
+def _cells(item: Attachment) -> tuple[str, ...]:
+    since, where = item.added_at.strftime("%Y-%m-%d %H:%M"), item.uri or "here"
+    return (item.id, item.name, item.content_type, str(item.size), item.added_by, since, where, item.digest)
+
+
+@on_server
+def download(
+    session: Session,
+    id: Id,
+    attachment: FileId,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE|-", help="Where to write it; default its name, here."),
+    ] = "",
+    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a file of a human task."""
+    with session.client() as client:
+        found = _got(client, id, attachment)
+    if output == "-":
+        sys.stdout.buffer.write(found.content)
+        sys.stdout.buffer.flush()
+        return
+    # its name is what somebody else has chosen: it leads nowhere else
+    path = Path(output or Path(found.attachment.name.replace("\\", "/")).name)
+    try:
+        with path.open("wb" if force else "xb") as file:
+            file.write(found.content)
+    except FileExistsError:
+        raise Unusable(f"Expected no file '{path}', but there is one. Give another one with -o, or --force.") from None
+    except OSError as problem:
+        raise Unusable(f"Expected to write '{path}', but that failed: {problem.strerror}.") from None
+    session.output.record({**records.attachment(found.attachment), "path": str(path)}, f"{path} is written.")
+
+
+def _got(client: Client, id: str, attachment: str) -> Download:
+    found = client.people.download(id, attachment)
+    if found.attachment.uri:
+        raise Unusable(f"Expected a file that is kept here, but it is at {found.attachment.uri}. Nothing was fetched.")
+    if not found.is_whole:
+        raise Unusable(f"Expected a file with the digest {found.attachment.digest}, but it has another one.")
+    return found
+
+
+@on_server
+def withdraw(
+    session: Session, id: Id, attachment: FileId, note: Annotated[str, typer.Option(help="Why.")] = ""
+) -> None:
+    """Take a file back; it is gone then."""
+    with session.client() as client:
+        client.people.withdraw(id, attachment, note)
+    session.output.record({"id": attachment}, f"{attachment} is withdrawn.")

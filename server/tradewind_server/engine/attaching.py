@@ -1,0 +1,107 @@
+"""What people do with the files of a human task: add them, and take them back.
+
+Whoever has seen it before has to look again: an approval without a contract is none of one with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tradewind_server.engine import commands as c
+from tradewind_server.engine import events as e
+from tradewind_server.engine import notices
+from tradewind_server.engine.asked import id_of, spec_of
+from tradewind_server.engine.attachment import Attachment
+from tradewind_server.engine.attachments import with_files, without_files
+from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.eligibility import check_concerned, check_excluded, open_task
+from tradewind_server.engine.state import HumanTask
+from tradewind_server.errors import PayloadTooLarge
+from tradewind_server.errors.people import (
+    AttachmentNotFound,
+    AttachmentRefused,
+    PersonNotManager,
+    TooManyAttachments,
+)
+from tradewind_server.lang.attachments import ANY, is_accepted
+
+
+def add(d: Decision, command: c.AddAttachment) -> None:
+    """Add a file; the same again by the same person is the one that is there."""
+    human_task, person, given = open_task(d, command.action), command.person, command.attachment
+    check_excluded(d, human_task, person.user)
+    check_concerned(d, human_task, person)
+    if any(_is_same(each, given) and each.by == person.user for each in human_task.attachments):
+        return
+    _check_fits(d, human_task, given, command.content)
+    number = human_task.last_attachment + 1
+    added = msgspec.structs.replace(given, id=number, by=person.user, at=d.at, revision=d.state.revision + 1)
+    etag = _etag(d, human_task, [*human_task.attachments, added])
+    again = _voters(human_task)
+    d.emit(e.HumanTaskAttachmentAdded(human_task.id, human_task.task, person.user, added, etag))
+    if command.content is not None:
+        d.contents[added.revision] = command.content
+    notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
+
+
+def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
+    """Take a file back: who added it may, and who manages."""
+    human_task, person = open_task(d, command.action), command.person
+    check_excluded(d, human_task, person.user)
+    found = next((each for each in human_task.attachments if each.id == command.attachment), None)
+    if found is None:
+        raise AttachmentNotFound(
+            attachment=f"f{command.attachment}", human_task=id_of(d, human_task), field="attachment_id"
+        )
+    if person.user != found.by and not person.may_manage:
+        raise PersonNotManager(user=person.user)
+    left = [each for each in human_task.attachments if each is not found]
+    etag, again = _etag(d, human_task, left), _voters(human_task)
+    d.emit(e.HumanTaskAttachmentWithdrawn(human_task.id, human_task.task, person.user, found, etag, command.note))
+    if not any(each.revision == found.revision for other in d.state.human_tasks.values() for each in other.attachments):
+        d.dropped.append(found.revision)
+    notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
+
+
+def _is_same(one: Attachment, other: Attachment) -> bool:
+    return (one.name, one.content_type, one.digest, one.uri) == (
+        other.name, other.content_type, other.digest, other.uri,
+    )  # fmt: skip
+
+
+def _voters(human_task: HumanTask) -> list[str]:
+    """Return who has voted on what was shown before."""
+    return [name for name in human_task.users if name in human_task.voters]
+
+
+def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: bytes | None) -> None:
+    wanted, limits = spec_of(d, human_task).attachments or ANY, d.library.attachment_limits
+    if not is_accepted(given.content_type, wanted.content_types):
+        accepted = ", ".join(wanted.content_types)
+        raise AttachmentRefused(
+            human_task=id_of(d, human_task), accepted=accepted, content_type=given.content_type, field="content_type"
+        )
+    size, most = len(content or b""), limits.max_attachment_bytes
+    if size > most:
+        raise PayloadTooLarge(
+            what="an attachment", limit=most, setting="max_attachment_bytes", size=size, field="content"
+        )
+    count = len(human_task.attachments) + 1
+    if wanted.maximum is not None and count > wanted.maximum:
+        _refuse(d, human_task, f"{wanted.maximum} attachments", "'maximum' of its definition", count)
+    if count > limits.max_attachments:
+        _refuse(d, human_task, f"{limits.max_attachments} attachments", "max_attachments", count)
+    total = size + sum(each.size for each in human_task.attachments if not each.uri)
+    if total > limits.max_attachments_bytes:
+        most = limits.max_attachments_bytes
+        _refuse(d, human_task, f"{most} bytes of attachments", "max_attachments_bytes", total)
+
+
+def _refuse(d: Decision, human_task: HumanTask, limit: str, setting: str, size: int) -> None:
+    raise TooManyAttachments(human_task=id_of(d, human_task), limit=limit, setting=setting, size=size)
+
+
+def _etag(d: Decision, human_task: HumanTask, attachments: Sequence[Attachment]) -> str:
+    return with_files(d, without_files(human_task.etag), attachments)

@@ -1,0 +1,81 @@
+"""Files of human tasks: what is told of them, how they name what is shown, and which are there from the start.
+
+The engine knows of a file what it is. What is in it goes beside the event that says so, and nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from tradewind_server.engine.asked import id_of
+from tradewind_server.engine.attachment import Attachment
+from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.state import HumanTask
+from tradewind_server.errors.people import AttachmentsMissing
+from tradewind_server.lang.attachments import ANY
+from tradewind_server.lang.specs import HumanSpec
+from tradewind_server.lang.values import encode
+
+#: Between the name of what is shown and that of the files that go with it.
+_AND = "-"
+
+
+def with_files(d: Decision, etag: str, attachments: Sequence[Attachment]) -> str:
+    """Return what names what is shown and *attachments*, for the *etag* of the first."""
+    if not attachments:
+        return etag
+    files = encode([[each.id, each.name, each.content_type, each.digest, each.uri] for each in attachments])
+    return f"{etag}{_AND}{hmac.digest(d.library.etag_key, files, 'sha256').hex()[:16]}"
+
+
+def without_files(etag: str) -> str:
+    """Return what names what is shown alone."""
+    return etag.partition(_AND)[0]
+
+
+def check_complete(d: Decision, human_task: HumanTask, human: HumanSpec) -> None:
+    """See that all files are there without which nobody decides.
+
+    Raises:
+        AttachmentsMissing: they are not.
+    """
+    minimum, count = (human.attachments or ANY).minimum, len(human_task.attachments)
+    if count < minimum:
+        raise AttachmentsMissing(minimum=minimum, human_task=id_of(d, human_task), count=count)
+
+
+def brought(d: Decision, task: int, index: int, human: HumanSpec) -> list[Attachment]:
+    """Return the files that a human task for item *index* of *task* has from the start."""
+    found: dict[int, Attachment] = {}
+    for source in human.attachments.sources if human.attachments is not None else ():
+        for other in _latest(d, source, task, index):
+            found.update((each.revision, each) for each in other.attachments)
+    return [msgspec.structs.replace(each, id=n) for n, each in enumerate(found.values(), 1)]
+
+
+def _latest(d: Decision, source: str, task: int, index: int) -> Iterator[HumanTask]:
+    """Give the human tasks of the latest round of *source*: of each item one; of the task itself that of its item."""
+    state, by_item = d.state, dict[int, HumanTask]()
+    is_own = state.tasks[task].name == source
+    known = [h for h in state.human_tasks.values() if state.tasks[h.task].name == source]
+    if is_own:
+        known = [h for h in known if state.actions[h.id].index == index][-1:]
+    for human_task in known:
+        if human_task.task == known[-1].task:
+            by_item[state.actions[human_task.id].index] = human_task
+    yield from by_item.values()
+
+
+def told(d: Decision, human_task: HumanTask) -> list[dict[str, object]]:
+    """Return what expressions, and whoever gets the result, know of its files."""
+    return [
+        {
+            "id": f"f{each.id}", "name": each.name, "content_type": each.content_type, "size": each.size,
+            "digest": each.digest, "by": each.by, "human_task": id_of(d, human_task),
+            **({"uri": each.uri} if each.uri else {}),
+        }
+        for each in human_task.attachments
+    ]  # fmt: skip
