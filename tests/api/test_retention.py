@@ -22,6 +22,7 @@ from tradewind.v1 import (
     retention_service_pb2_grpc,
 )
 from tradewind.v1 import execution_service_pb2 as pb
+from tradewind.v1 import human_task_service_pb2 as people_pb
 from tradewind_server.runtime import requests as r
 from tradewind_server.store import retention, schema
 from tradewind_server.store.records import Provenance
@@ -125,6 +126,25 @@ async def test_whole_trees_are_removed_with_all_that_they_left(served: Served) -
 
     assert _rows(served) == {}
     assert await _listed(served) == set()
+
+
+async def test_files_go_with_their_execution(served: Served) -> None:
+    await served.deploy("{version: '2.0', filed: {tasks: {t: {human: {title: T, users: ann}}}}}")
+    id_ = await served.start("filed", {})
+    name, ann = f"{id_}/a1", {"metadata": (("x-tradewind-user", "ann"),)}
+    added = await served.people.AddAttachment(
+        people_pb.AddAttachmentRequest(human_task_id=name, file_name="a", content=b"x"), **ann
+    )
+    decided = people_pb.SubmitHumanTaskRequest(human_task_id=name, outcome="done", etag=added.human_task.etag)
+    await served.people.SubmitHumanTask(decided, **ann)
+    await served.ended(id_)
+    assert _rows(served)["attachments"] == 1
+
+    _age(served, id_)
+    await _keep(served, 60)
+    await served.server.runtime.pruner.run()
+
+    assert _rows(served) == {}
 
 
 async def test_logs_and_slots_of_actions_go_with_their_execution(served: Served) -> None:

@@ -12,7 +12,7 @@ from tradewind_server.runtime.runtime import Runtime
 _LIMITS = (
     ("max_payload_bytes", "bytes"), ("max_message_bytes", "bytes"), ("max_execution_bytes", "bytes"),
     ("queue_commands", "commands"), ("max_streams", "streams"), ("delivery_lease_seconds", "seconds"),
-    ("work_lease_seconds", "seconds"),
+    ("work_lease_seconds", "seconds"), ("max_attachment_bytes", "bytes"),
 )  # fmt: skip
 
 

@@ -1,0 +1,98 @@
+"""`tradewind task attach` and what becomes of a file, against a real server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli import command_line
+from tests.cli.test_people import answer, run
+from tests.docs.story import Story
+
+TEXT = """
+version: '2.0'
+contract:
+  tasks:
+    approve:
+      human: {title: Approve, groups: heads, attachments: {minimum: 1, content_types: [application/pdf, 'text/*']}}
+"""
+CONTENT = b"%PDF\x00\xff"
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """A server of the module, with one workflow deployed."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "contract.yaml").write_text(TEXT)
+    with Story(folder) as story:
+        story.start("tradewind server")
+        story.run("tradewind deploy contract.yaml")
+        yield story
+
+
+@pytest.fixture
+def id_(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give a human task, in a folder of its own with a file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "contract.pdf").write_bytes(CONTENT)
+    return f"{answer(story, 'eve', 'start', 'contract')['id']}/a1"
+
+
+@pytest.mark.slow
+def test_a_file_is_added_listed_written_and_withdrawn(story: Story, id_: str, tmp_path: Path) -> None:
+    missing = run(story, "ann", "task", "submit", id_, "--outcome", "done")
+    assert b"ATTACHMENTS_MISSING" in missing.stderr
+    assert run(story, "ann", "task", "attach", id_, "contract.pdf").stdout == b"f1: contract.pdf\n"
+    reference = ("--name", "terms.txt", "--uri", "s3://files/terms", "--size", "7", "--digest", f"sha256:{'0' * 64}")
+    assert answer(story, "ann", "task", "attach", id_, *reference)["uri"] == "s3://files/terms"
+    assert b"ATTACHMENT_REFUSED" in run(story, "ann", "task", "attach", id_, "contract.pdf", "--name", "a.png").stderr
+
+    listed = answer(story, "ben", "task", "attachments", id_)
+    told = [(each["id"], each["name"], each["content_type"], each["size"], each["added_by"]) for each in listed]
+    assert told == [("f1", "contract.pdf", "application/pdf", 6, "ann"), ("f2", "terms.txt", "text/plain", 7, "ann")]
+    assert listed[0]["digest"] == f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+    assert b"s3://files/terms" in run(story, "ben", "task", "attachments", id_).stdout
+    assert b"Files: f1 contract.pdf, f2 terms.txt" in run(story, "ben", "task", "show", id_).stdout
+
+    there = run(story, "ben", "task", "download", id_, "f1")
+    assert (there.returncode != 0, b"there is one" in there.stderr) == (True, True)
+    assert run(story, "ben", "task", "download", id_, "f1", "-o", "-").stdout == CONTENT
+    assert answer(story, "ben", "task", "download", id_, "f1", "-o", "copy.pdf")["path"] == "copy.pdf"
+    assert (tmp_path / "copy.pdf").read_bytes() == CONTENT
+    elsewhere = run(story, "ben", "task", "download", id_, "f2")
+    assert b"s3://files/terms" in elsewhere.stderr
+
+    assert run(story, "ann", "task", "withdraw", id_, "f2", "--note", "old").stdout == b"f2 is withdrawn.\n"
+    entries = answer(story, "ben", "task", "show", id_)["entries"]
+    assert [(e["type"], e["text"], e["attachment"]["name"]) for e in entries if e["attachment"]][-1] == (
+        "HumanTaskAttachmentWithdrawn", "old", "terms.txt",
+    )  # fmt: skip
+    assert b"attachment withdrawn by ann: f2 terms.txt  (old)" in run(story, "ben", "task", "show", id_).stdout
+    assert answer(story, "ann", "task", "submit", id_, "--outcome", "done")["outcome"] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "either a file or --uri"),
+        (("contract.pdf", "--uri", "s3://a/b"), "either a file or --uri"),
+        (("-",), "Expected --name"),
+        (("nowhere.pdf",), "'nowhere.pdf' cannot be read"),
+    ],
+)
+def test_what_is_no_file_is_told(story: Story, id_: str, arguments: tuple[str, ...], said: str) -> None:
+    done = run(story, "ann", "task", "attach", id_, *arguments)
+    assert (done.returncode, said in done.stderr.decode()) == (2, True), done.stderr
+
+
+@pytest.mark.slow
+def test_standard_input_is_a_file_with_a_name(story: Story, id_: str) -> None:
+    who = ("--user", "ann", "--groups", "heads", "--address", story.address)
+    command = ("task", "attach", id_, "-", "--name", "note.txt", "--json")
+    done = command_line.tradewind(*command, *who, input_=b"said")
+    assert json.loads(done.stdout)["size"] == 4
