@@ -14,12 +14,13 @@ from tradewind_server.engine import notices
 from tradewind_server.engine.asked import names_of, scope_of, spec_of
 from tradewind_server.engine.calendars import Calendar
 from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.eligibility import why_kept_away
 from tradewind_server.engine.policies import MOST_SECONDS, TASK_ERRORS, TaskError, whole_number
 from tradewind_server.engine.quorum import SYSTEM, result_of
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.lang.durations import Duration, Unit, duration_of
 from tradewind_server.lang.expressions import Scope, Template
-from tradewind_server.lang.specs import HumanSpec, Reminder
+from tradewind_server.lang.specs import Escalation, HumanSpec, Reminder
 from tradewind_server.lang.values import to_text
 
 #: Purposes of the timers, with the action after a colon.
@@ -145,30 +146,52 @@ def end(d: Decision, action: int, task: int) -> None:
 
 
 def escalate(d: Decision, action: int) -> None:
-    """Ask more people, those of the next step, and tell them; who had it has had his time."""
+    """Ask more people, those of the next step, and tell them; who had it has had his time.
+
+    A step that asks nobody says why, and the next one comes at once: nobody would hear of it before.
+    """
     human_task = d.state.human_tasks[action]
     if not human_task.is_open:
         return
     human, level = spec_of(d, human_task), human_task.level
     step, rest = human.escalate[level], human.escalate[level + 1 :]
+    users, groups, why_nobody = _asked_by(d, human_task, step)
+    new_groups = [group for group in groups if group not in human_task.groups]
+    new = [user for user in users if user not in human_task.users]
+    d.emit(e.HumanTaskEscalated(action, human_task.task, level + 1, users, groups, why_nobody))
+    told = [user for user in new if user in human_task.asked]
+    notices.request(d, notices.ESCALATED, human_task, told, new_groups, step.channels)
+    if rest and why_nobody:
+        escalate(d, action)
+    elif rest:
+        _await_step(d, human_task, human, rest[0])
+
+
+def _asked_by(d: Decision, human_task: HumanTask, step: Escalation) -> tuple[list[str], list[str], str]:
+    """Return which users and groups a step asks, of those who may do it, and why it asks nobody."""
     scope = scope_of(d, human_task)
     try:
-        users = [user for user in names_of(step.users, scope, "users") if user not in human_task.excluded]
+        named = names_of(step.users, scope, "users")
         groups = names_of(step.groups, scope, "groups")
-        new = [user for user in users if user not in human_task.users]
-        new_groups = [group for group in groups if group not in human_task.groups]
-        d.emit(e.HumanTaskEscalated(action, human_task.task, level + 1, users, groups))
-        told = [user for user in new if user in human_task.asked]
-        notices.request(d, notices.ESCALATED, human_task, told, new_groups, step.channels)
-        if rest:
-            offered = d.state.actions[action].created_at
-            time = _Time(calendar_of(d, human, scope), scope)
-            d.set_timer_at(
-                f"{ESCALATE}:{action}", time.after(offered, rest[0].after, "escalate: after"), human_task.task
-            )
+    except TASK_ERRORS as error:
+        return [], [], str(error)
+    why_not = {user: why for user in named if (why := why_kept_away(d, human_task, user))}
+    users = [user for user in named if user not in why_not]
+    if users or groups:
+        return users, groups, ""
+    why = "; ".join(f"'{user}' is excluded: {why}" for user, why in why_not.items()) or "nobody is named"
+    return [], [], f"Nobody of this step may do it: {why}."
+
+
+def _await_step(d: Decision, human_task: HumanTask, human: HumanSpec, step: Escalation) -> None:
+    offered, scope = d.state.actions[human_task.id].created_at, scope_of(d, human_task)
+    try:
+        due = _Time(calendar_of(d, human, scope), scope).after(offered, step.after, "escalate: after")
     except TASK_ERRORS as error:
         # those who were asked before still are
-        d.emit(e.HumanTaskEscalated(action, human_task.task, level + 1, message=str(error)))
+        d.emit(e.HumanTaskEscalated(human_task.id, human_task.task, human_task.level, message=str(error)))
+        return
+    d.set_timer_at(f"{ESCALATE}:{human_task.id}", due, human_task.task)
 
 
 def remind(d: Decision, action: int) -> None:

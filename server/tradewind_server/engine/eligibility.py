@@ -44,6 +44,11 @@ def check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:
         raise PersonExcluded(user=user, human_task=id_of(d, human_task), why=why)
 
 
+def why_kept_away(d: Decision, human_task: HumanTask, user: str) -> str:
+    """Return why *user* is not to be asked, "" if he may do it; what he has in hand he may give back."""
+    return human_task.excluded.get(user) or did_other(d, human_task.task, user, is_done=True)
+
+
 def did_other(d: Decision, task: int, user: str, *, is_done: bool = False) -> str:
     """Return which task that *task* is to be separate from *user* has done, or has in hand; "" for none.
 
