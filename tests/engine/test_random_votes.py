@@ -130,4 +130,5 @@ def _left(found: HumanTask) -> int | None:
     gone = {name for vote in found.votes for name in (vote.by, vote.owner)} | {vote.turn for vote in found.votes}
     if found.order:
         return len(set(found.order) - gone)
-    return None if found.groups else len(set(found.users) - gone)
+    outside = [claim for claim in found.claims if (claim.owner or claim.by) not in found.users]
+    return None if found.groups else len(set(found.users) - gone) + len(outside)

@@ -75,8 +75,17 @@ def _cancel(d: Decision, command: c.CancelAction) -> None:
 
 def _submit(d: Decision, command: c.SubmitHumanTask) -> None:
     human_tasks.submit(d, command)
-    action = d.state.actions[command.action]
-    # it is still open after a vote that did not decide
+    _after_people(d, command.action)
+
+
+def _release(d: Decision, command: c.ReleaseHumanTask) -> None:
+    human_tasks.release(d, command)
+    _after_people(d, command.action)
+
+
+def _after_people(d: Decision, id_: int) -> None:
+    """Go on if people have ended an action; after a vote that did not decide it is still open."""
+    action = d.state.actions[id_]
     if action.state is not ActionState.OPEN:
         _after_action(d, action)
 
@@ -151,13 +160,19 @@ def _expiry_due(d: Decision, action: int) -> None:
         _after_action(d, d.state.actions[action])
 
 
+def _escalation_due(d: Decision, action: int) -> None:
+    if d.state.actions[action].state is ActionState.OPEN:
+        deadlines.escalate(d, action)
+        _after_people(d, action)
+
+
 def _grace_due(d: Decision, _: int) -> None:
     executions.give_up_cancelling(d)
 
 
 #: Purpose -> what happens to the action that the purpose names after a colon, or else to the timer's task.
 _TIMERS: dict[str, Callable[[Decision, int], None]] = {
-    deadlines.ESCALATE: deadlines.escalate,
+    deadlines.ESCALATE: _escalation_due,
     deadlines.REMIND: deadlines.remind,
     deadlines.EXPIRE: _expiry_due,
     "start": _start_due,
@@ -182,7 +197,7 @@ _DECIDE: dict[type, Callable[[Decision, Any], None]] = {
     c.FireTimer: _fire,
     c.NoteChild: executions.note_child,
     c.ClaimHumanTask: human_tasks.claim,
-    c.ReleaseHumanTask: human_tasks.release,
+    c.ReleaseHumanTask: _release,
     c.AssignHumanTask: human_tasks.assign,
     c.DelegateHumanTask: human_tasks.delegate,
     c.SaveHumanTaskDraft: human_tasks.save_draft,

@@ -135,6 +135,7 @@ def release(d: Decision, command: c.ReleaseHumanTask) -> None:
     for claim in (mine,) if mine is not None else human_task.claims if person.may_manage else ():
         back_to = claim.owner if claim is mine else ""
         d.emit(e.HumanTaskReleased(human_task.id, human_task.task, person.user, command.note, back_to, of=claim.by))
+    quorum.end_if_undecidable(d, human_task)
 
 
 def assign(d: Decision, command: c.AssignHumanTask) -> None:

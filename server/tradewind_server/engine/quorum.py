@@ -130,13 +130,28 @@ def _check_share(d: Decision, human_task: HumanTask, voted: e.HumanTaskVoted) ->
 def _can_be_decided(d: Decision, human_task: HumanTask, quorum: Quorum) -> bool:
     if human_task.groups and not human_task.order:
         return True
-    if human_task.order:
-        left = len(human_task.to_come)
-    else:
-        left = sum(user not in human_task.voters for user in human_task.users)
+    left = _left(human_task)
     tally = _tally(human_task)
     needed = {o.name: 1 if o.name in quorum.veto else human_task.quorum for o in spec_of(d, human_task).outcomes}
     return left > 0 and any(tally[name] + left >= count for name, count in needed.items())
+
+
+def _left(human_task: HumanTask) -> int:
+    """Return how many votes may still come, where only users are asked."""
+    if human_task.order:
+        return len(human_task.to_come)
+    # to whom a vote was assigned, beside those who are asked, or who has it from him
+    outside = sum((claim.owner or claim.by) not in human_task.users for claim in human_task.claims)
+    return outside + sum(user not in human_task.voters for user in human_task.users)
+
+
+def end_if_undecidable(d: Decision, human_task: HumanTask) -> None:
+    """End it where no outcome can get enough votes any more, since one that was to come was taken back."""
+    if not human_task.quorum:
+        return
+    quorum = _quorum_of(d, human_task)
+    if not _can_be_decided(d, human_task, quorum):
+        _give_up(d, human_task, quorum)
 
 
 def _decide(d: Decision, human_task: HumanTask, voted: e.HumanTaskVoted) -> None:
