@@ -247,6 +247,26 @@ def test_hints_of_a_form_say_how_to_ask() -> None:
     assert "4711" not in said
 
 
+def test_a_form_moves_no_cursor_when_it_is_asked() -> None:
+    """Titles, helps, choices, drafts and what is wrong are shown as all else is; what is offered stays exact."""
+    form = {
+        "type": "object",
+        "required": ["a"],
+        "properties": {
+            "a": {"type": "string", "title": "A\x1b[2J", "pattern": "^\x1b?b$", "default": "c\x1b[1A"},
+            "d\x07": {"enum": ["e\x1b[31m", "f"], "description": "\x9b31mhelp"},
+            "g": {"type": "string", "default": "h\x1b]0;t\x07", "x-ui": {"read-only": True}},
+            "i": {"type": "string"},
+        },
+    }
+    with CliRunner().isolation(input="\nb\nf\n\n") as (out, *_):
+        data = form_asking.fill_in(form, {"i": "j\x08"})
+        said = out.getvalue().decode()
+    assert data == {"a": "b", "d\x07": "f", "g": "h\x1b]0;t\x07", "i": "j\x08"}
+    assert not {"\x1b", "\x07", "\x08", "\x9b"} & set(said)
+    assert "A\ufffd[2J [c\ufffd[1A]: " in said
+
+
 @pytest.mark.slow
 def test_what_people_wrote_is_shown_as_they_wrote_it(story: Story) -> None:
     """Brackets are no markup, which would hide what is to be decided on, or break off; and nothing moves the cursor."""

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from tradewind import values
+from tradewind_server.cli.output import harmless
 from tradewind_server.lang.forms import faults_of
 
 _YES_NO = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}
@@ -18,10 +19,21 @@ def choose(outcomes: Mapping[str, bool]) -> str:
     """Ask for one of the outcomes."""
     known = list(outcomes)
     while True:
-        answer = str(typer.prompt(f"Outcome ({', '.join(known)})", default=known[0] if len(known) == 1 else None))
+        answer = _prompt(f"Outcome ({', '.join(known)})", known[0] if len(known) == 1 else None)
         if answer in known:
             return answer
-        typer.echo(f"Expected one of {', '.join(known)}.")
+        _say(f"Expected one of {', '.join(known)}.")
+
+
+def _say(text: str) -> None:
+    typer.echo(harmless(text))
+
+
+def _prompt(question: str, default: str | None, *, shows_default: bool = True, hides: bool = False) -> str:
+    """Ask; the default is shown as all texts are, and is what it is when it is taken."""
+    offer = f" [{default}]" if default and shows_default else ""
+    text = harmless(f"{question}{offer}")
+    return str(typer.prompt(text, default=default, show_default=False, hide_input=hides))
 
 
 def fill_in(form: Mapping[str, Any], draft: values.Value) -> dict[str, values.Value]:
@@ -54,7 +66,7 @@ def _stated(name: str, schema: dict[str, Any], known: values.Value) -> values.Va
     """Show what is not to be changed, and return it."""
     value = schema.get("default") if known is None else known
     if value is not None:
-        typer.echo(f"{_question(name, schema, is_required=True)}: {'***' if _is_secret(schema) else _text(value)}")
+        _say(f"{_question(name, schema, is_required=True)}: {'***' if _is_secret(schema) else _text(value)}")
     return value
 
 
@@ -70,18 +82,17 @@ def _ask(name: str, schema: dict[str, Any], default: values.Value, *, is_require
     is_secret = _is_secret(schema)
     while True:
         given = "" if default is None else _text(default)
-        shown = bool(default) and not is_secret
-        text = str(typer.prompt(question, default=given, show_default=shown, hide_input=is_secret))
+        text = _prompt(question, given, shows_default=bool(default) and not is_secret, hides=is_secret)
         if not text.strip():
             if not is_required:
                 return None
-            typer.echo("Expected an answer.")
+            _say("Expected an answer.")
             continue
         value, problem = _read(text.strip(), schema)
         faults = [] if problem else faults_of(_alone(name, schema), {name: value})
         if not problem and not faults:
             return value
-        typer.echo(problem or faults[0][1])
+        _say(problem or faults[0][1])
 
 
 def _question(name: str, schema: dict[str, Any], *, is_required: bool) -> str:

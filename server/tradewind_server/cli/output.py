@@ -37,6 +37,11 @@ _PIPE_WIDTH = 10_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+def harmless(text: str) -> str:
+    """Return *text* without what a terminal would obey; whoever wrote it does not move its cursor."""
+    return _CONTROL.sub("\ufffd", text)
+
+
 class Output:
     """Writes to standard output, either JSON alone or text alone.
 
@@ -107,7 +112,7 @@ class _PlainConsole(Console):
         """Give the parts of *renderable*, without control characters but those of the console's own."""
         for segment in super().render(renderable, options):
             if segment.control is None:
-                yield Segment(_CONTROL.sub("\ufffd", segment.text), segment.style)
+                yield Segment(harmless(segment.text), segment.style)
             else:
                 yield segment
 
