@@ -309,3 +309,21 @@ async def test_nul_in_what_a_worker_says_does_not_lose_its_answer(database_url: 
         assert await hand.receipt() == ("RECORDED", "")
         assert (await served.ended(id_))[0] == "FAILED"
         assert "got \ufffd\1" in (await served.get(id_)).state_message
+
+
+@pytest.mark.parametrize("name", ["*", "a b", " a", "a,b", "a/b", "hr\u202e", "a\n", "a" * 256], ids=ascii)
+async def test_a_namespace_that_no_token_could_name_is_refused(served: Served, name: str) -> None:
+    """Wherever it comes in: '*' stands for all of them, and a proxy parts them by commas."""
+    file = definition_pb2.DefinitionFile(name="file.yaml", content=b"{version: '2.0', w: {tasks: {t: {}}}}")
+    deploy = definition_service_pb2.DeployDefinitionsRequest(namespace=name, files=[file])
+    for call in (
+        served.definitions.DeployDefinitions(deploy),
+        served.executions.StartExecution(start(namespace=name)),
+        served.executions.ListExecutions(execution_service_pb2.ListExecutionsRequest(namespace=name)),
+        served.callback.PollActions(v1.PollActionsRequest(namespace=name, worker_id="w")),
+    ):
+        with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
+            await call
+        assert caught.violations[0][0] == "namespace"
+    with refused(StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND"):
+        await served.executions.StartExecution(start(namespace="Größe_2.a-b"))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +25,9 @@ from tradewind_server.clock import Clock
 from tradewind_server.errors import NamespaceDenied, Unauthenticated
 
 EVERY_NAMESPACE = "*"
+_NAMESPACE = re.compile(r"[\w.-]{1,255}")
+#: What a namespace may be called: a proxy parts several by commas, and "hr" is not to be taken for "hr ".
+NAMESPACE_RULE = "1 to 255 letters, digits, '_', '-' and '.'"
 #: May give human tasks to others and take them back.
 MANAGE = "manage-human-tasks"
 #: May try channels, and have messages sent again.
@@ -56,6 +60,11 @@ class Identity:
         """
         if namespace not in self.namespaces and EVERY_NAMESPACE not in self.namespaces:
             raise NamespaceDenied(caller=self.name, namespace=namespace, field="namespace")
+
+
+def is_namespace(name: str) -> bool:
+    """Tell whether a namespace may be called so."""
+    return _NAMESPACE.fullmatch(name) is not None
 
 
 class Proxy:

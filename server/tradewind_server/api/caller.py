@@ -7,7 +7,15 @@ import re
 from typing import Any
 
 from tradewind_server.api import convert
-from tradewind_server.api.access import MANAGE, NOTIFY, SEE_SENSITIVE, Access, Identity
+from tradewind_server.api.access import (
+    MANAGE,
+    NAMESPACE_RULE,
+    NOTIFY,
+    SEE_SENSITIVE,
+    Access,
+    Identity,
+    is_namespace,
+)
 from tradewind_server.engine.commands import Person
 from tradewind_server.errors import FieldInvalid
 from tradewind_server.errors.people import NotNotifier, PersonUnknown
@@ -49,7 +57,10 @@ def namespace_of(given: str) -> str:
         FieldInvalid: it is no name.
         NamespaceDenied: the caller may not use it.
     """
-    namespace = convert.name_of("namespace", given) or "default"
+    namespace = given or "default"
+    if not is_namespace(namespace):
+        problem = f"it has {len(given)} characters" if len(given) > 255 else "it holds others"
+        raise FieldInvalid(name="namespace", expected=NAMESPACE_RULE, problem=problem, field="namespace")
     _identity.get().check(namespace)
     return namespace
 

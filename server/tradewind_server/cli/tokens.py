@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
+from tradewind_server.api.access import EVERY_NAMESPACE, NAMESPACE_RULE, is_namespace
 from tradewind_server.api.tokens import digest
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.session import Unusable, alone
@@ -27,6 +28,9 @@ def token(
     """Make a token for a caller, and the entry for the file that the setting tokens_file names."""
     if not name:
         raise Unusable("Expected a name for the caller, but it is empty.")
+    for each in namespace or ():
+        if each != EVERY_NAMESPACE and not is_namespace(each):
+            raise Unusable(f"Expected a namespace of {NAMESPACE_RULE}, or {EVERY_NAMESPACE}, but got '{each}'.")
     ids = SystemIds()
     made = ids.opaque() + ids.opaque()
     entry = {"name": name, "sha256": digest(made), "namespaces": namespace or ["default"]}
