@@ -107,6 +107,33 @@ async def test_a_substitute_and_a_delegate_get_a_mail(database_url: str, tmp_pat
     }
 
 
+@pytest.mark.slow
+async def test_an_absence_that_begins_later_tells_the_substitute_then(database_url: str, tmp_path: Path) -> None:
+    """Of what is open at that moment, once, and of nothing that is decided before."""
+    async with receiving_mail() as mailbox:
+        users = {name: [{"mail": f"{name}@example.org"}] for name in ("alice", "ben", "gil")}
+        with configured(tmp_path, {"mail": mail(mailbox.address)}, users) as found:
+            async with notifying(database_url, found) as outbox:
+                people, alice = outbox.served.people, as_user("alice")
+                absence = away("", "gil", begins=2)
+                added = await people.AddAbsence(people_pb.AddAbsenceRequest(absence=absence), **alice)
+                decided, open_ = await outbox.ask(["alice"]), await outbox.ask(["alice", "ben"])
+                for who in (alice, as_user("ben")):
+                    # the same again is the one that is there; gil also stands in for another one who is asked
+                    await people.AddAbsence(people_pb.AddAbsenceRequest(absence=absence), **who)
+                seen = await people.GetHumanTask(people_pb.GetHumanTaskRequest(human_task_id=f"{decided}/a1"))
+                submit = people_pb.SubmitHumanTaskRequest(
+                    human_task_id=f"{decided}/a1", outcome="done", etag=seen.human_task.etag
+                )
+                await people.SubmitHumanTask(submit, **alice)
+                messages = await mailbox.count(4)
+                sent = await outbox.until("SENT", 4)
+    assert sorted(to for to, _ in messages) == [["alice@example.org"]] * 2 + [["ben@example.org"], ["gil@example.org"]]
+    [later] = [item for item in sent if item.recipient == "user:gil"]
+    assert later.id.startswith(open_)
+    assert later.created_at.seconds >= added.absence.starts_at.seconds
+
+
 async def test_the_next_channel_is_tried_when_one_fails(database_url: str, tmp_path: Path) -> None:
     """A refused mail is not tried again; an SMS is, until the provider gives it a name."""
     async with receiving_mail() as mailbox, providing() as provider:

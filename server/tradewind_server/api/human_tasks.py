@@ -142,6 +142,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
             raise PersonNotManager(user=who.user)
         wanted = self._absence(namespace_of(request.namespace), user, who.user, given)
         await self._runtime.ask(r.AddAbsence(provenance=provenance(context, "AddAbsence", ""), absence=wanted))
+        self._runtime.notifications_changed.set()
         return pb.AddAbsenceResponse(absence=human_task_views.absence(wanted))
 
     def _absence(self, namespace: str, user: str, by: str, given: human_task_pb2.Absence) -> Absence:

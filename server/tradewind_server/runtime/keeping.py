@@ -11,7 +11,7 @@ from tradewind_server.errors.people import AbsenceNotFound, PersonNotManager
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.claims import Claims
-from tradewind_server.store import absences, definitions, environments
+from tradewind_server.store import absences, definitions, environments, substitutes
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.unit_of_work import Transaction
 
@@ -101,8 +101,14 @@ class Keeping:
 
     def _add_absence(self, request: r.AddAbsence) -> object:
         absences.add(self._tx.connection, request.absence)
+        # what somebody is asked at this very moment is told when the absence is looked at once more
+        substitutes.tell(self._tx.connection, self._tx.dialect, [request.absence], self._tx.at)
         self._tx.has_written = True
         return None
+
+    def _announce_absences(self, request: r.AnnounceAbsences) -> object:
+        self._tx.has_written = True
+        return substitutes.announce(self._tx.connection, self._tx.dialect, to_microseconds(request.at))
 
     def _remove_absence(self, request: r.RemoveAbsence) -> object:
         found = absences.get(self._tx.connection, request.namespace, request.id, to_microseconds(request.at))
@@ -121,5 +127,6 @@ KEPT: dict[type[r.Request], Callable[[Keeping, Any], object]] = {
     r.PutEnvironment: Keeping._put_environment,
     r.DeleteEnvironment: Keeping._delete_environment,
     r.AddAbsence: Keeping._add_absence,
+    r.AnnounceAbsences: Keeping._announce_absences,
     r.RemoveAbsence: Keeping._remove_absence,
 }

@@ -212,6 +212,12 @@ class AddAbsence(Request, kw_only=True):
     absence: Absence
 
 
+class AnnounceAbsences(Request, kw_only=True):
+    """Tell the substitutes of absences that have begun what is open. Answer: whether anybody was told."""
+
+    at: datetime
+
+
 class RemoveAbsence(Request, kw_only=True):
     """End an absence, as a person who may. Answer: None."""
 

@@ -456,6 +456,8 @@ class Runtime:
         if found.queued:
             self.desk.note_queued(found.queued)
             self._look_after(found.queued)
+        if found.has_absences:
+            await self._announce_absences()
         if late:
             await self.limits.refresh()
         self._claim()
@@ -467,6 +469,12 @@ class Runtime:
             self.log_followers.check(await self.read(lambda connection, _: scans.log_marks(connection, logged)))
             await self.consumers.check()
             self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
+
+    async def _announce_absences(self) -> None:
+        request = r.AnnounceAbsences(provenance=Provenance("system:absences", "AnnounceAbsences"), at=self.clock.now())
+        with contextlib.suppress(QueueFull):
+            if await self.ask(request, reserved=True):
+                self.notifications_changed.set()
 
     async def _sweep(self) -> None:
         self._check_clock()

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from tradewind_server.store import schema
 
 _a = schema.absences
+#: As the index has it: a parameter would not be known to be 0.
+_TO_ANNOUNCE = _a.c.announced == sa.literal_column("0")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,12 +26,30 @@ class Absence:
     ends_at: int
     note: str
     created_by: str
+    #: Whether the substitute has been told, 0 or 1.
+    announced: int = 0
 
 
 def add(connection: sa.Connection, absence: Absence) -> None:
     """Store one within the caller's transaction, unless that very one is there."""
     connection.execute(_a.delete().where(_a.c.id == absence.id))
     connection.execute(_a.insert().values(**dataclasses.asdict(absence)))
+
+
+def has_begun(connection: sa.Connection, now: int) -> bool:
+    """Tell whether an absence has begun of which the substitute has not been told."""
+    query = sa.select(_a.c.id).where(_TO_ANNOUNCE, _a.c.starts_at <= now).limit(1)
+    return connection.execute(query).scalar() is not None
+
+
+def take_begun(connection: sa.Connection, now: int, limit: int) -> list[Absence]:
+    """Return absences that have begun, the first first, each once: whoever takes them tells the substitutes."""
+    query = sa.select(_a).where(_TO_ANNOUNCE, _a.c.starts_at <= now).order_by(_a.c.starts_at).limit(limit)
+    if connection.dialect.name == "postgresql":
+        query = query.with_for_update(skip_locked=True)
+    found = [Absence(**row._mapping) for row in connection.execute(query)]
+    connection.execute(_a.update().where(_a.c.id.in_([each.id for each in found])).values(announced=1))
+    return found
 
 
 def remove(connection: sa.Connection, namespace: str, id_: str) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from tradewind_server.store import schema, worker_schema
+from tradewind_server.store import absences, schema, worker_schema
 
 #: Timers due within this are taken into memory.
 _AHEAD_US = 10_000_000
@@ -25,6 +25,8 @@ class Found:
     targets: Sequence[str]
     #: (namespace, action name, target) with queued actions.
     queued: Sequence[tuple[str, str, str]]
+    #: Absences have begun of which nobody has been told.
+    has_absences: bool
 
 
 def look(connection: sa.Connection, now: int, overdue: int) -> Found:
@@ -44,6 +46,7 @@ def look(connection: sa.Connection, now: int, overdue: int) -> Found:
         [(row.due_at, row.execution_id, row.timer_id) for row in timers],
         [row.target for row in targets],
         [(row.namespace, row.name, row.target) for row in queued],
+        absences.has_begun(connection, now),
     )
 
 

@@ -301,6 +301,9 @@ absences = sa.Table(
     sa.Column("ends_at", _int, nullable=False),
     sa.Column("note", _text, nullable=False),
     sa.Column("created_by", _text, nullable=False),
+    #: Whether the substitute has been told, 0 or 1: it is done once, when the absence begins.
+    sa.Column("announced", _int, nullable=False, server_default="0"),
+    _partial("absences_to_announce", "announced = 0", "starts_at"),
     sa.Index("absences_by_substitute", "namespace", "substitute", "ends_at"),
     sa.Index("absences_by_begin", "namespace", "starts_at", "id"),
     sqlite_with_rowid=False,

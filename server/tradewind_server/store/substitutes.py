@@ -1,23 +1,34 @@
 """Who stands in for somebody who is absent: he is told what the other is asked to do.
 
 The engine knows no absences. So the rows for substitutes are added where the others are written, in that transaction.
+What is open when an absence begins is told in the transaction that learns of it.
 """
 
 from __future__ import annotations
 
 import collections
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from tradewind_server.store import schema
-from tradewind_server.store.statements import Row
+from tradewind_server.store import absences, schema
+from tradewind_server.store.absences import Absence
+from tradewind_server.store.statements import Dialect, Row, insert
 
-_a = schema.absences
+_a, _i, _n, _e = schema.absences, schema.inbox, schema.notifications, schema.events
 #: Names in one query.
 _MOST = 500
+#: Absences that begin in one step, and human tasks of which one substitute is told then, the most urgent ones: of the
+#: others he hears with their next reminder, and all are in his inbox.
+_BEGIN, _TOLD = 20, 100
+#: What is told of a human task that somebody is to do.
+_KINDS = ("offered", "escalated", "reminder")
+#: Numbers of rows that were added later, of the absence: above those of any event's own recipients.
+_LATER = 10_000
+_insert_later = insert(_n, conflict="ignore")
 
 
 class Asked(NamedTuple):
@@ -62,3 +73,46 @@ def _absences(connection: sa.Connection, asked: Sequence[Asked]) -> dict[tuple[s
         for namespace, user, *absence in connection.execute(query):
             found[namespace, user].append(tuple(absence))
     return found
+
+
+# --- when an absence begins ----------------------------------------------------------------------
+
+
+def announce(connection: sa.Connection, dialect: Dialect, now: int) -> bool:
+    """Tell the substitutes of some absences that have begun what is open; return whether anybody was told."""
+    return tell(connection, dialect, absences.take_begun(connection, now, _BEGIN), now)
+
+
+def tell(connection: sa.Connection, dialect: Dialect, begun: Sequence[Absence], now: int) -> bool:
+    """Tell the substitutes of those of these absences that are now; nobody hears twice of the same."""
+    present = [absence for absence in begun if absence.starts_at <= now < absence.ends_at]
+    # who stands in for two of those who are asked hears of it once
+    rows = {(row[0], action, row[5]): row for absence in present for action, row in _for(connection, absence, now)}
+    _insert_later.run(connection, dialect, list(rows.values()))
+    return bool(rows)
+
+
+def _for(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
+    """Give a row for each open human task that the absent user was told of, and the substitute was not."""
+    user, substitute = f"user:{absence.user}", f"user:{absence.substitute}"
+    kept_out = _i.alias()
+    same = (kept_out.c.execution_id == _i.c.execution_id, kept_out.c.action_id == _i.c.action_id)
+    query = sa.select(_i.c.execution_id, _i.c.action_id)
+    query = query.where(_i.c.namespace == absence.namespace, _i.c.principal == user)
+    query = query.where(~sa.exists().where(kept_out.c.principal == f"excluded:{absence.substitute}", *same))
+    number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
+    for execution_id, action_id in connection.execute(query.order_by(_i.c.rank).limit(_TOLD)).all():
+        told = {row.recipient: row for row in _told(connection, execution_id, action_id, (user, substitute))}
+        if user in told and substitute not in told:
+            yield action_id, (
+                execution_id, told[user].revision, number, absence.namespace, told[user].kind, substitute, "PENDING",
+                now, now, "", 0, 0, 0, 0, "", "", "", 0,
+            )  # fmt: skip
+
+
+def _told(connection: sa.Connection, execution_id: str, action_id: int, whom: Sequence[str]) -> Sequence[Any]:
+    """Return which of these recipients were told of a human task, the latest last."""
+    joined = _n.join(_e, sa.and_(_n.c.execution_id == _e.c.execution_id, _n.c.revision == _e.c.revision))
+    query = sa.select(_n.c.recipient, _n.c.revision, _n.c.kind).select_from(joined)
+    query = query.where(_n.c.execution_id == execution_id, _e.c.action_id == action_id, _n.c.kind.in_(_KINDS))
+    return connection.execute(query.where(_n.c.recipient.in_(whom)).order_by(_n.c.revision)).all()

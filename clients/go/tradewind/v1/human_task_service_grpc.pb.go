@@ -142,8 +142,8 @@ type HumanTaskServiceClient interface {
 	// Errors: FIELD_INVALID. What is wrong with one item stands in its result.
 	SubmitHumanTasks(ctx context.Context, in *SubmitHumanTasksRequest, opts ...grpc.CallOption) (*SubmitHumanTasksResponse, error)
 	// AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
-	// do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
-	// the absence that is there.
+	// do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. When it begins he
+	// is told what the user was told of and is still asked to do. The same again is the absence that is there.
 	//
 	// Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
 	AddAbsence(ctx context.Context, in *AddAbsenceRequest, opts ...grpc.CallOption) (*AddAbsenceResponse, error)
@@ -465,8 +465,8 @@ type HumanTaskServiceServer interface {
 	// Errors: FIELD_INVALID. What is wrong with one item stands in its result.
 	SubmitHumanTasks(context.Context, *SubmitHumanTasksRequest) (*SubmitHumanTasksResponse, error)
 	// AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
-	// do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
-	// the absence that is there.
+	// do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. When it begins he
+	// is told what the user was told of and is still asked to do. The same again is the absence that is there.
 	//
 	// Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
 	AddAbsence(context.Context, *AddAbsenceRequest) (*AddAbsenceResponse, error)

@@ -314,8 +314,8 @@ class HumanTaskServiceServicer(object):
 
     def AddAbsence(self, request, context):
         """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
-        do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
-        the absence that is there.
+        do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. When it begins he
+        is told what the user was told of and is still asked to do. The same again is the absence that is there.
 
         Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
         """

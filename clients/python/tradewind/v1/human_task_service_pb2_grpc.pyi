@@ -145,8 +145,8 @@ class HumanTaskServiceStub:
     """
     AddAbsence: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.AddAbsenceRequest, _human_task_service_pb2.AddAbsenceResponse]
     """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
-    do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
-    the absence that is there.
+    do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. When it begins he
+    is told what the user was told of and is still asked to do. The same again is the absence that is there.
 
     Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
     """
@@ -279,8 +279,8 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """
     AddAbsence: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.AddAbsenceRequest, _human_task_service_pb2.AddAbsenceResponse]  # type: ignore[assignment]
     """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
-    do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
-    the absence that is there.
+    do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. When it begins he
+    is told what the user was told of and is still asked to do. The same again is the absence that is there.
 
     Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
     """
@@ -512,8 +512,8 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.AddAbsenceResponse, _abc.Awaitable[_human_task_service_pb2.AddAbsenceResponse]]:
         """AddAbsence says that a user is absent for some time, and who stands in: the substitute finds what the user is asked to
-        do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. The same again is
-        the absence that is there.
+        do by name in his own inbox, and may do it unless he is excluded; the user stays accountable. When it begins he
+        is told what the user was told of and is still asked to do. The same again is the absence that is there.
 
         Errors: FIELD_INVALID, PERSON_UNKNOWN, PERSON_NOT_MANAGER.
         """
