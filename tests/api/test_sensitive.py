@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from grpc import StatusCode
 
-from tests.api.harness import PATIENCE, Served, serving
+from tests.api.harness import PATIENCE, Served, refused, serving
+from tests.api.test_human_tasks import away
 from tests.api.test_webhooks import Receiver, receiving
 from tests.cli import command_line
 from tradewind import values
@@ -494,3 +496,51 @@ def _only_plain(real: Any, fail: Any) -> Any:
         return found if found is events else fail()
 
     return masked
+
+
+SEPARATE = """
+version: '2.0'
+separate:
+  input: [iban]
+  sensitive: [iban]
+  tasks:
+    enter:
+      human: {title: Enter, groups: [clerks]}
+      on-success: check
+    check:
+      human:
+        title: Check <% $.iban %>
+        show: {iban: <% $.iban %>}
+        groups: [clerks]
+        users: [boss]
+        separate_from: {task: enter}
+"""
+
+
+async def test_a_member_of_the_group_who_did_the_other_task_sees_nothing_of_this_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    """He may not take it, so he does not decide on it; also when he stands in for somebody, and in its files."""
+    async with office(database_url, tmp_path) as o:
+        people = o.served.people
+        await o.served.deploy(SEPARATE)
+        start = pb.StartExecutionRequest(workflow="separate", input=values.to_payload({"iban": IBAN}))
+        id_ = (await o.served.executions.StartExecution(start, **by("reader"))).execution.id
+        etag = (await o.human_task(id_, "clerk")).etag
+        done = people_pb.SubmitHumanTaskRequest(human_task_id=f"{id_}/a1", outcome="done", etag=etag)
+        await people.SubmitHumanTask(done, **by("clerk"))
+        absence = away("boss", "clerk")
+        await people.AddAbsence(people_pb.AddAbsenceRequest(absence=absence), **by("reader"))
+        file = people_pb.AddAttachmentRequest(human_task_id=f"{id_}/a2", file_name="a", content=IBAN.encode())
+        await people.AddAttachment(file, **by("second"))
+
+        async def seen(who: str) -> bytes:
+            answer = await people.GetHumanTask(people_pb.GetHumanTaskRequest(human_task_id=f"{id_}/a2"), **by(who))
+            return bytes(answer.SerializeToString())
+
+        assert IBAN.encode() in await seen("second")
+        assert IBAN.encode() not in await seen("clerk")
+        content = people_pb.GetAttachmentRequest(human_task_id=f"{id_}/a2", attachment_id="f1")
+        assert (await people.GetAttachment(content, **by("second"))).content == IBAN.encode()
+        with refused(StatusCode.PERMISSION_DENIED, "ATTACHMENT_HIDDEN"):
+            await people.GetAttachment(content, **by("clerk"))

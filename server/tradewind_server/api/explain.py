@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tradewind.v1 import actor_pb2
 from tradewind.v1 import execution_service_pb2 as pb
-from tradewind_server.api import convert, human_task_views, views
+from tradewind_server.api import convert, deciders, views
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.runtime.desk import Desk, QueueName, Staff
 from tradewind_server.store import action_limits, definitions, human_tasks, reads, workers
@@ -84,7 +84,7 @@ def _people(connection: sa.Connection, row: Any, actions: Sequence[Any]) -> dict
 def _who(task: Any) -> str:
     if task.assignee:
         return f"'{task.title}' is with '{task.assignee}'{f' for {task.owner!r}' if task.owner else ''}."
-    state = human_task_views.state_of(task)
+    state = deciders.state_of(task)
     asked = [f"'{user}'" for user in state.asked] + [f"the group '{group}'" for group in state.groups]
     if not state.quorum:
         return f"'{task.title}' is for {', '.join(asked)}; nobody has claimed it."

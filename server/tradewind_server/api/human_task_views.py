@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import msgspec
 import sqlalchemy as sa
 
 from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
-from tradewind_server.api import attachments, convert
-from tradewind_server.api.caller import caller_groups, caller_name, person
+from tradewind_server.api import attachments, convert, deciders
+from tradewind_server.api.caller import caller_name, person
+from tradewind_server.api.deciders import detail_of, state_of
 from tradewind_server.api.sight import Sight
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import events as e
@@ -24,12 +24,9 @@ from tradewind_server.errors.people import AttachmentHidden
 from tradewind_server.lang.references import shown
 from tradewind_server.store import absences, human_task_rows, reads
 from tradewind_server.store.absences import Absence
-from tradewind_server.store.human_task_rows import HumanTaskDetail
 from tradewind_server.store.human_tasks import For
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect
-
-_decode = msgspec.json.Decoder(HumanTaskDetail).decode
 
 
 def asking(scope: pb.HumanTaskScope.ValueType) -> Person | None:
@@ -67,33 +64,12 @@ def message(
     sight: Sight, connection: sa.Connection, dialect: Dialect, row: Any, at: int, *, full: bool
 ) -> human_task_pb2.HumanTask:
     """Return one human task; whoever is asked to decide sees what the definition shows him, and what he filled in."""
-    if full and _is_asked(connection, row, at):
+    if full and sight.is_hidden(connection, row.execution_id) and deciders.is_one(connection, dialect, row, at):
         found = _exact(connection, dialect, [row], full=True)[0]
         # what others filled in is not shown by the definition
         sight.show(connection, ((found.execution_id, vote) for vote in found.votes))
         return found
     return messages(sight, connection, dialect, [row], full=full)[0]
-
-
-def _is_asked(connection: sa.Connection, row: Any, at: int) -> bool:
-    """Tell whether the caller has it, is accountable for it, or is one of those who may take it."""
-    name, groups = caller_name(), caller_groups()
-    detail = detail_of(row)
-    if not name or name in detail.excluded:
-        return False
-    if row.state == "CLAIMED":
-        return name in (row.assignee, row.owner)
-    if row.state != "OFFERED":
-        return False
-    if any(name in (claim.by, claim.owner) for claim in detail.claims):
-        return True
-    state = state_of(row)
-    asked = state.asked
-    if name in state.voters or name in state.waiting:
-        return False
-    if name in asked or not groups.isdisjoint(detail.groups):
-        return True
-    return not absences.absent_for(connection, row.namespace, name, at).isdisjoint(asked)
 
 
 def _exact(
@@ -116,16 +92,6 @@ def _draft_of(row: Any) -> int:
         return int(row.draft_revision)
     name = caller_name()
     return next((claim.draft_revision for claim in detail_of(row).claims if claim.by == name), 0)
-
-
-def detail_of(row: Any) -> HumanTaskDetail:
-    """Return who is asked, and who is excluded."""
-    return _decode(bytes(row.detail))
-
-
-def state_of(row: Any) -> HumanTask:
-    """Return a human task as the engine knows it, but for what people filled in."""
-    return human_task_rows.state_of(row, detail_of(row))
 
 
 def _message(row: Any, bodies: Mapping[tuple[str, int], e.Event], *, full: bool) -> human_task_pb2.HumanTask:
@@ -214,15 +180,15 @@ def _fill_outcomes(message: human_task_pb2.HumanTask, state: HumanTask, outcomes
 # --- files ---------------------------------------------------------------------------------------
 
 
-def with_added(
-    done: human_task_pb2.HumanTask, wanted: Attachment, sight: Sight, connection: sa.Connection, row: Any, at: int
-) -> pb.AddAttachmentResponse:
+def with_added(done: human_task_pb2.HumanTask, wanted: Attachment, row: Any) -> pb.AddAttachmentResponse:
     """Return what the caller has added; nothing if it has been withdrawn meanwhile."""
     found = attachments.added(state_of(row).attachments, wanted, person().user)
     return pb.AddAttachmentResponse(human_task=done, attachment=None if found is None else attachments.message(found))
 
 
-def with_content(number: int, sight: Sight, connection: sa.Connection, row: Any, at: int) -> pb.GetAttachmentResponse:
+def with_content(
+    sight: Sight, connection: sa.Connection, dialect: Dialect, row: Any, at: int, number: int
+) -> pb.GetAttachmentResponse:
     """Return a file with what is in it, which cannot be masked: where values are sensitive it is for few.
 
     Raises:
@@ -231,7 +197,8 @@ def with_content(number: int, sight: Sight, connection: sa.Connection, row: Any,
     id_ = f"{row.execution_id}/a{row.action_id}"
     found = attachments.find(state_of(row).attachments, id_, number)
     is_own = bool(found.by) and found.by == caller_name()
-    if sight.is_hidden(connection, row.execution_id) and not is_own and not _is_asked(connection, row, at):
+    is_hidden = sight.is_hidden(connection, row.execution_id) and not is_own
+    if is_hidden and not deciders.is_one(connection, dialect, row, at):
         raise AttachmentHidden(user=caller_name(), human_task=id_, attachment=f"f{number}")
     content = attachments.content(connection, row.execution_id, found)
     return pb.GetAttachmentResponse(attachment=attachments.message(found), content=content)

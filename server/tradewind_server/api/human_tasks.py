@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -238,23 +237,25 @@ class HumanTasks(service.HumanTaskServiceServicer):
         """Add a file to one."""
         given, content = attachments.given(request)
         done = await self._do(request, context, lambda at, id_: c.AddAttachment(at, id_, person(), given, content))
-        return await self._file(request, functools.partial(human_task_views.with_added, done, given))
+        return await self._of_row(request, lambda _c, _d, row, _n: human_task_views.with_added(done, given, row))
 
     async def GetAttachment(self, request: pb.GetAttachmentRequest, context: Any) -> Any:
         """Return a file with what is in it."""
         number = attachments.number_of(request.attachment_id)
-        return await self._file(request, functools.partial(human_task_views.with_content, number))
+        return await self._of_row(
+            request, lambda c_, d, row, now: human_task_views.with_content(self._sight, c_, d, row, now, number)
+        )
 
-    async def _file(self, request: Any, view: Any) -> Any:
+    async def _of_row(self, request: Any, view: Any) -> Any:
         """Return what *view* makes of the row of a human task."""
         namespace, key = namespace_of(request.namespace), _parts(request.human_task_id)
         now = to_microseconds(self._runtime.clock.now())
 
-        def work(connection: Any, _: Any) -> Any:
+        def work(connection: Any, dialect: Any) -> Any:
             row = human_tasks.get(connection, namespace, *key)
             if row is None:
                 raise HumanTaskNotFound(human_task=request.human_task_id, field="human_task_id")
-            return view(self._sight, connection, row, now)
+            return view(connection, dialect, row, now)
 
         return await self._runtime.read(work)
 

@@ -7,7 +7,7 @@ from tradewind_server.engine import quorum
 from tradewind_server.engine.asked import id_of
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.rounds import is_superseded
-from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState
+from tradewind_server.engine.state import Claim, Execution, HumanTask, HumanTaskState
 from tradewind_server.errors.people import (
     HumanTaskClosed,
     HumanTaskNotFound,
@@ -15,7 +15,7 @@ from tradewind_server.errors.people import (
     PersonExcluded,
     PersonNotEligible,
 )
-from tradewind_server.lang.specs import TaskSpec
+from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
 
 
 def open_task(d: Decision, action: int) -> HumanTask:
@@ -39,27 +39,27 @@ def check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:
     Raises:
         PersonExcluded: he may not.
     """
-    why = human_task.excluded.get(user) or did_other(d, human_task.task, user)
+    why = human_task.excluded.get(user) or did_other(d.spec, d.state, human_task.task, user)
     if why:
         raise PersonExcluded(user=user, human_task=id_of(d, human_task), why=why)
 
 
 def why_kept_away(d: Decision, human_task: HumanTask, user: str) -> str:
     """Return why *user* is not to be asked, "" if he may do it; what he has in hand he may give back."""
-    return human_task.excluded.get(user) or did_other(d, human_task.task, user, is_done=True)
+    return human_task.excluded.get(user) or did_other(d.spec, d.state, human_task.task, user, is_done=True)
 
 
-def did_other(d: Decision, task: int, user: str, *, is_done: bool = False) -> str:
+def did_other(spec: WorkflowSpec, state: Execution, task: int, user: str, *, is_done: bool = False) -> str:
     """Return which task that *task* is to be separate from *user* has done, or has in hand; "" for none.
 
     With *is_done* that he has one in hand does not count: he may give it back.
 
     Separation holds in both directions, whichever of the two is done first.
     """
-    separate = _separate_from(d, d.state.tasks[task].name)
-    for other in d.state.human_tasks.values() if separate else ():
-        name = d.state.tasks[other.task].name
-        if name in separate and user in _who_did(other) and not is_superseded(d.state, other, task):
+    separate = separate_from(spec, state.tasks[task].name)
+    for other in state.human_tasks.values() if separate else ():
+        name = state.tasks[other.task].name
+        if name in separate and user in _who_did(other) and not is_superseded(state, other, task):
             has_done = other.done_by or user in other.voters
             if has_done or not is_done:
                 return f"who {'did' if has_done else 'has'} task '{name}'"
@@ -74,11 +74,11 @@ def _who_did(other: HumanTask) -> set[str]:
     return done | other.voters | {name for claim in in_hand for name in (claim.by, claim.owner) if name}
 
 
-def _separate_from(d: Decision, mine: str) -> frozenset[str]:
+def separate_from(spec: WorkflowSpec, mine: str) -> frozenset[str]:
     """Return the tasks that task *mine* is to be separate from, whichever of the two says so."""
-    named = _named_separate(d.spec.tasks[mine])
+    named = _named_separate(spec.tasks[mine])
     return frozenset(
-        name for name, task in d.spec.tasks.items() if name != mine and (name in named or mine in _named_separate(task))
+        name for name, task in spec.tasks.items() if name != mine and (name in named or mine in _named_separate(task))
     )
 
 
@@ -102,7 +102,7 @@ def check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str:
         return ""
     for absent in () if waits else sorted(person.stands_for):
         # he would be accountable for what he must not do
-        if absent in human_task.asked and not did_other(d, human_task.task, absent):
+        if absent in human_task.asked and not did_other(d.spec, d.state, human_task.task, absent):
             return absent
     raise PersonNotEligible(user=person.user, human_task=id_of(d, human_task), asked=_asked_in_words(human_task))
 

@@ -57,7 +57,7 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     shown = shown_of(human, scope)
     excluded = excluded_of(d, human, scope)
     users, groups, is_fallback = asked_of(
-        task, human, scope, lambda user: excluded.get(user) or did_other(d, task.id, user, is_done=True)
+        task, human, scope, lambda user: excluded.get(user) or did_other(d.spec, d.state, task.id, user, is_done=True)
     )
     priority = whole_number(human.priority, scope, "priority")
     if priority > MAX_PRIORITY:
