@@ -158,3 +158,42 @@ def vote(address: str, user: str, ids: list[str], answers: Answers) -> None:
                 answers.add(id_, user, "voted")
             except TradewindError as error:
                 answers.add(id_, user, error.reason)
+
+
+def test_what_is_attached_while_the_server_is_killed_is_there_once(tmp_path: Path) -> None:
+    """A file that was acknowledged is had back as it was, under the id that its owner was told."""
+    server = ServerProcess(str(tmp_path / "people.db"), tmp_path / "server.log")
+    server.start()
+    answers = Answers()
+    try:
+        with connect(server.address, patience=SECONDS) as client:
+            ids = begin(client, "bonus", WORKFLOW)
+            with ThreadPoolExecutor(6) as pool:
+                attaching = [
+                    pool.submit(attach, server.address, user, ids[n::3], answers)
+                    for user in ("alice", "ben")
+                    for n in range(3)
+                ]
+                kill_while(server, attaching, answers)
+            there = {id_: client.people.get(id_).attachments for id_ in ids}
+            kept = {id_: {a.added_by: client.people.download(id_, a.id) for a in there[id_]} for id_ in ids}
+    finally:
+        server.kill()
+    assert answers.count == 2 * COUNT
+    for id_, files in there.items():
+        assert {file.added_by: file.id for file in files} == answers.of[id_]
+        assert sorted(file.id for file in files) == ["f1", "f2"]
+        for user, file in kept[id_].items():
+            assert (file.content, file.is_whole) == (content_of(user, id_), True)
+
+
+def attach(address: str, user: str, ids: list[str], answers: Answers) -> None:
+    """Add a file to each, over all restarts of the server."""
+    with connect(address, user=user, groups=["heads"], patience=SECONDS) as client:
+        for id_ in ids:
+            answers.add(id_, user, client.people.attach(id_, "slip.txt", content_of(user, id_)).id)
+
+
+def content_of(user: str, id_: str) -> bytes:
+    """Return a file of a person for a human task, of some pages of a database."""
+    return f"{user} on {id_}\n".encode() * 200

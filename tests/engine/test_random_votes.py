@@ -33,6 +33,7 @@ Step = tuple[str, str, str, str, list[str]]
 _PERSON = st.sampled_from(PEOPLE)
 _ABSENT = st.lists(_PERSON, max_size=2, unique=True)
 _KINDS = ["submit", "submit", "submit", "claim", "delegate", "assign", "release", "manage", "wait", "change"]
+_KINDS += ["attach", "withdraw"]
 _STEPS = st.lists(
     st.tuples(st.sampled_from(_KINDS), _PERSON, _PERSON, st.sampled_from(OUTCOMES), _ABSENT), min_size=10, max_size=24
 )
@@ -92,6 +93,9 @@ def _step(kind: str, by: str, to: str, outcome: str, stands_for: list[str]) -> d
         "release": {"release": who},
         "manage": {"release": {**who, "manages": True}},
         "wait": {"advance": "1d"},
+        # what somebody says of it is the file
+        "attach": {"attach": {**who, "name": outcome, "content": by}},
+        "withdraw": {"withdraw": {**who, "attachment": 1 + PEOPLE.index(to), "manages": True}},
         "change": {"submit": {"task": "change", "by": "dan", "groups": ["g"], "outcome": "done"}},
     }
     return steps[kind]
