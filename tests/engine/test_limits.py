@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.engine.driving import fresh_world
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.settings import Settings
 from tradewind_server.store.database import Database
 from tradewind_server.testing import laws
+from tradewind_server.testing.scenario import Stage
 from tradewind_server.testing.world import World
 
 LOOPS = """
@@ -43,3 +45,32 @@ def test_loop_without_end_fails_at_the_limit(workflow: str) -> None:
         laws.check(world, id_)
     finally:
         database.close()
+
+
+MANY_FILES = """
+version: '2.0'
+w:
+  tasks:
+    scan:
+      with-items: n in <% range(11) %>
+      human: {title: Scan, users: ann}
+      on-success: check
+    check:
+      human: {title: Check, users: ann, attachments: {from: scan}}
+      on-error: tell
+    tell: {action: std.noop}
+"""
+
+
+def test_a_human_task_that_would_begin_with_too_many_files_fails() -> None:
+    """What they are is written with each of its steps."""
+    with fresh_world() as world:
+        world.deploy(MANY_FILES)
+        stage = Stage(world, check_laws=False)
+        stage.step({"start": {"workflow": "w"}})
+        for item in range(11):
+            of = {"task": "scan", "item": item, "by": "ann"}
+            for n in range(19):
+                stage.step({"attach": {**of, "name": f"{n}.txt"}})
+            stage.step({"submit": {**of, "outcome": "done"}})
+        stage.step({"expect": {"tasks": {"check": "FAILED", "tell": "SUCCEEDED"}, "people": {"check": None}}})

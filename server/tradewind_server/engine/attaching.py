@@ -90,17 +90,17 @@ def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: 
         )
     count = len(human_task.attachments) + 1
     if wanted.maximum is not None and count > wanted.maximum:
-        _refuse(d, human_task, f"{wanted.maximum} attachments", "'maximum' of its definition", count)
+        _refuse(d, human_task, "attachments", wanted.maximum, "'maximum' of its definition", count)
     if count > limits.max_attachments:
-        _refuse(d, human_task, f"{limits.max_attachments} attachments", "max_attachments", count)
+        _refuse(d, human_task, "attachments", limits.max_attachments, "max_attachments", count)
     total = size + sum(each.size for each in human_task.attachments if not each.uri)
     if total > limits.max_attachments_bytes:
         most = limits.max_attachments_bytes
-        _refuse(d, human_task, f"{most} bytes of attachments", "max_attachments_bytes", total)
+        _refuse(d, human_task, "bytes of attachments", most, "max_attachments_bytes", total)
 
 
-def _refuse(d: Decision, human_task: HumanTask, limit: str, setting: str, size: int) -> None:
-    raise TooManyAttachments(human_task=id_of(d, human_task), limit=limit, setting=setting, size=size)
+def _refuse(d: Decision, human_task: HumanTask, what: str, limit: int, setting: str, size: int) -> None:
+    raise TooManyAttachments(human_task=id_of(d, human_task), limit=limit, what=what, setting=setting, size=size)
 
 
 def _etag(d: Decision, human_task: HumanTask, attachments: Sequence[Attachment]) -> str:

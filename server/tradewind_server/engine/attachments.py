@@ -13,9 +13,10 @@ import msgspec
 from tradewind_server.engine.asked import id_of
 from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.policies import TaskError
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.errors.people import AttachmentsMissing
-from tradewind_server.lang.attachments import ANY
+from tradewind_server.lang.attachments import ANY, MOST_ATTACHMENTS
 from tradewind_server.lang.specs import HumanSpec
 from tradewind_server.lang.values import encode
 
@@ -48,11 +49,17 @@ def check_complete(d: Decision, human_task: HumanTask, human: HumanSpec) -> None
 
 
 def brought(d: Decision, task: int, index: int, human: HumanSpec) -> list[Attachment]:
-    """Return the files that a human task for item *index* of *task* has from the start."""
+    """Return the files that a human task for item *index* of *task* has from the start.
+
+    Raises:
+        TaskError: they are too many, since each step of the human task writes what they are.
+    """
     found: dict[int, Attachment] = {}
     for source in human.attachments.sources if human.attachments is not None else ():
         for other in _latest(d, source, task, index):
             found.update((each.revision, each) for each in other.attachments)
+    if len(found) > MOST_ATTACHMENTS:
+        raise TaskError(f"attachments: from must give at most {MOST_ATTACHMENTS} files, but gives {len(found)}")
     return [msgspec.structs.replace(each, id=n) for n, each in enumerate(found.values(), 1)]
 
 

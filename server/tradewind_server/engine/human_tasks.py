@@ -68,8 +68,8 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     votes = quorum.size_of(human, scope, users, groups)
     order = users if human.quorum is not None and human.quorum.is_sequential else []
     told = notices.told_of_offer(d, human, scope, order[:1] or users, groups)
-    d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
     files = attachments.brought(d, task.id, index, human)
+    d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
     etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), files)
     offered = e.HumanTaskOffered(
         action, task.id, users, groups, etag, excluded, priority, is_fallback, plan.due, plan.reminders,

@@ -138,8 +138,8 @@ class TooManyAttachments(Refusal):
     reason = "TOO_MANY_ATTACHMENTS"
     kind = Kind.WRONG_STATE
     sentence = (
-        "Expected human task '{human_task}' to have at most {limit} ({setting}), but with this one it would have "
-        "{size}. Withdraw another one first."
+        "Expected human task '{human_task}' to have at most {limit} {what} ({setting}), but with this one it would "
+        "have {size}. Withdraw another one first."
     )
 
 

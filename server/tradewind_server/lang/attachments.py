@@ -16,7 +16,7 @@ from tradewind_server.lang.specs import Attachments
 #: Where a definition says nothing.
 ANY = Attachments()
 #: Files of one human task, whatever a definition says.
-MOST_ATTACHMENTS = 1_000
+MOST_ATTACHMENTS = 200
 #: RFC 6838, of small letters; parameters say nothing that a rule could need.
 _NAME = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}"
 CONTENT_TYPE = re.compile(rf"{_NAME}/{_NAME}")

@@ -227,7 +227,7 @@ const (
 	// Metadata: human_task, accepted, content_type.
 	ErrorReason_ERROR_REASON_ATTACHMENT_REFUSED ErrorReason = 111
 	// With this one the attachments of the human task would be more than it may have. FAILED_PRECONDITION.
-	// Metadata: human_task, limit, setting, size.
+	// Metadata: human_task, limit, what, setting, size.
 	ErrorReason_ERROR_REASON_TOO_MANY_ATTACHMENTS ErrorReason = 112
 	// Nobody decides before so many files are there. FAILED_PRECONDITION.
 	// Metadata: human_task, minimum, count.

@@ -286,7 +286,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_TOO_MANY_ATTACHMENTS: _ErrorReason.ValueType  # 112
     """With this one the attachments of the human task would be more than it may have. FAILED_PRECONDITION.
-    Metadata: human_task, limit, setting, size.
+    Metadata: human_task, limit, what, setting, size.
     """
     ERROR_REASON_ATTACHMENTS_MISSING: _ErrorReason.ValueType  # 113
     """Nobody decides before so many files are there. FAILED_PRECONDITION.
@@ -571,7 +571,7 @@ Metadata: human_task, accepted, content_type.
 """
 ERROR_REASON_TOO_MANY_ATTACHMENTS: ErrorReason.ValueType  # 112
 """With this one the attachments of the human task would be more than it may have. FAILED_PRECONDITION.
-Metadata: human_task, limit, setting, size.
+Metadata: human_task, limit, what, setting, size.
 """
 ERROR_REASON_ATTACHMENTS_MISSING: ErrorReason.ValueType  # 113
 """Nobody decides before so many files are there. FAILED_PRECONDITION.
