@@ -456,8 +456,6 @@ class Runtime:
         if found.queued:
             self.desk.note_queued(found.queued)
             self._look_after(found.queued)
-        if found.has_absences:
-            await self._announce_absences()
         if late:
             await self.limits.refresh()
         self._claim()
@@ -469,6 +467,8 @@ class Runtime:
             self.log_followers.check(await self.read(lambda connection, _: scans.log_marks(connection, logged)))
             await self.consumers.check()
             self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
+        if found.has_absences and self._is_fit:
+            await self._announce_absences()
 
     async def _announce_absences(self) -> None:
         request = r.AnnounceAbsences(provenance=Provenance("system:absences", "AnnounceAbsences"), at=self.clock.now())
