@@ -96,10 +96,11 @@ def _for(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tupl
     """Give a row for each open human task that the absent user was told of, and the substitute was not."""
     user, substitute = f"user:{absence.user}", f"user:{absence.substitute}"
     kept_out = _i.alias()
+    mine = (kept_out.c.namespace == absence.namespace, kept_out.c.principal == f"excluded:{absence.substitute}")
     same = (kept_out.c.execution_id == _i.c.execution_id, kept_out.c.action_id == _i.c.action_id)
     query = sa.select(_i.c.execution_id, _i.c.action_id)
     query = query.where(_i.c.namespace == absence.namespace, _i.c.principal == user)
-    query = query.where(~sa.exists().where(kept_out.c.principal == f"excluded:{absence.substitute}", *same))
+    query = query.where(~sa.exists().where(*mine, *same))
     number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
     for execution_id, action_id in connection.execute(query.order_by(_i.c.rank).limit(_TOLD)).all():
         told = {row.recipient: row for row in _told(connection, execution_id, action_id, (user, substitute))}
