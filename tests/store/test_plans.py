@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tradewind_server.store import action_logs, human_tasks, log, parked, reads, subscriptions
+from tradewind_server.store import absences, action_logs, human_tasks, log, parked, reads, subscriptions, substitutes
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import Term
 from tradewind_server.store.unit_of_work import Writer
@@ -118,3 +118,20 @@ def test_some_human_tasks_and_actions_are_looked_up_one_by_one(database: Databas
     for plan in (asked, rows, listed, lines):
         assert "SCAN" not in plan
         assert "(namespace=?" not in plan
+
+
+def test_what_a_substitute_is_told_is_looked_up_by_index(database: Database) -> None:
+    """Neither absences of long ago, nor inboxes of others, nor the length of the outbox matter."""
+    absence = absences.Absence("i", "default", "ann", "gil", 1, 9, "", "ann")
+    with database.connect_reader() as connection:
+        begun = _plan(connection, lambda: absences.has_begun(connection, 5))
+        open_ = _plan(connection, lambda: list(substitutes.of_absence(connection, absence, 5)))
+        told = _plan(connection, lambda: substitutes.told_of(connection, "e", 1, ("user:ann", "user:gil")))
+
+    assert "USING INDEX absences_to_announce (starts_at<?)" in begun
+    assert "inbox USING PRIMARY KEY (namespace=? AND principal=?)" in open_
+    assert "INDEX inbox_by_human_task (execution_id=? AND action_id=?" in open_
+    assert "notifications USING PRIMARY KEY (execution_id=?)" in told
+    for plan in (begun, open_, told):
+        assert "SCAN" not in plan
+        assert "TEMP B-TREE" not in plan

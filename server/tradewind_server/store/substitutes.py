@@ -87,12 +87,13 @@ def tell(connection: sa.Connection, dialect: Dialect, begun: Sequence[Absence], 
     """Tell the substitutes of those of these absences that are now; nobody hears twice of the same."""
     present = [absence for absence in begun if absence.starts_at <= now < absence.ends_at]
     # who stands in for two of those who are asked hears of it once
-    rows = {(row[0], action, row[5]): row for absence in present for action, row in _for(connection, absence, now)}
+    found = (each for absence in present for each in of_absence(connection, absence, now))
+    rows = {(row[0], action, row[5]): row for action, row in found}
     _insert_later.run(connection, dialect, list(rows.values()))
     return bool(rows)
 
 
-def _for(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
+def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
     """Give a row for each open human task that the absent user was told of, and the substitute was not."""
     user, substitute = f"user:{absence.user}", f"user:{absence.substitute}"
     kept_out = _i.alias()
@@ -103,7 +104,7 @@ def _for(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tupl
     query = query.where(~sa.exists().where(*mine, *same))
     number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
     for execution_id, action_id in connection.execute(query.order_by(_i.c.rank).limit(_TOLD)).all():
-        told = {row.recipient: row for row in _told(connection, execution_id, action_id, (user, substitute))}
+        told = {row.recipient: row for row in told_of(connection, execution_id, action_id, (user, substitute))}
         if user in told and substitute not in told:
             yield action_id, (
                 execution_id, told[user].revision, number, absence.namespace, told[user].kind, substitute, "PENDING",
@@ -111,7 +112,7 @@ def _for(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tupl
             )  # fmt: skip
 
 
-def _told(connection: sa.Connection, execution_id: str, action_id: int, whom: Sequence[str]) -> Sequence[Any]:
+def told_of(connection: sa.Connection, execution_id: str, action_id: int, whom: Sequence[str]) -> Sequence[Any]:
     """Return which of these recipients were told of a human task, the latest last."""
     joined = _n.join(_e, sa.and_(_n.c.execution_id == _e.c.execution_id, _n.c.revision == _e.c.revision))
     query = sa.select(_n.c.recipient, _n.c.revision, _n.c.kind).select_from(joined)
