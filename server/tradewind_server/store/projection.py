@@ -151,9 +151,9 @@ class Changes:
         #: Of human tasks that are new.
         self.titles: dict[tuple[str, int], str] = {}
         self.notifications: list[Row] = []
-        #: Files that came with events: (execution, revision, content); and keys of those that are kept no more.
-        self.attachments: list[Row] = []
-        self.dropped_attachments: list[Row] = []
+        #: Files that came with events: (execution, revision) -> content; and keys of older ones that are kept no more.
+        self.attachments: dict[tuple[str, int], bytes] = {}
+        self.dropped_attachments: list[tuple[str, int]] = []
         #: Whose substitutes are told as well.
         self.asked: list[Asked] = []
         self._touched: dict[str, _Touched] = {}
@@ -180,8 +180,8 @@ class Changes:
         self.ended_timers = [key for key in self.ended_timers if key[0] != execution_id]
         self.arrivals = [row for row in self.arrivals if row[0] != execution_id]
         self.notifications = [row for row in self.notifications if row[0] != execution_id]
-        self.attachments = [row for row in self.attachments if row[0] != execution_id]
-        self.dropped_attachments = [row for row in self.dropped_attachments if row[0] != execution_id]
+        self.attachments = {key: content for key, content in self.attachments.items() if key[0] != execution_id}
+        self.dropped_attachments = [key for key in self.dropped_attachments if key[0] != execution_id]
         self.asked = [asked for asked in self.asked if asked.row[0] != execution_id]
 
     def add(self, live: Live, decision: Decision, provenance: Provenance) -> None:
@@ -222,8 +222,16 @@ class Changes:
                 touched.turned = True
             if kind.effect is not None:
                 kind.effect(self, live, event, revision, at_us, provenance)
-        self.attachments += [(id_, number, content) for number, content in decision.contents.items()]
-        self.dropped_attachments += [(id_, number) for number in decision.dropped]
+        if decision.contents or decision.dropped:
+            self._add_files(id_, decision)
+
+    def _add_files(self, id_: str, decision: Decision) -> None:
+        for revision, content in decision.contents.items():
+            self.attachments[id_, revision] = content
+        for revision in decision.dropped:
+            # one that came in this batch is never written: no statement of it may touch a row of another
+            if self.attachments.pop((id_, revision), None) is None:
+                self.dropped_attachments.append((id_, revision))
 
     def rows(self) -> Rows:
         """Return the rows of state to write."""

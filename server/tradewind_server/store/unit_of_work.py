@@ -461,7 +461,7 @@ class Transaction:
                 (_update_human_tasks, rows.human_tasks),
                 (_delete_entries, rows.old_entries),
                 (_insert_entries, rows.entries),
-                (_insert_attachments, changes.attachments),
+                (_insert_attachments, [(*key, content) for key, content in changes.attachments.items()]),
                 (_delete_attachments, changes.dropped_attachments),
                 (_insert_notifications, notifications),
                 (_insert_arrivals, changes.arrivals),
