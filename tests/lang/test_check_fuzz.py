@@ -173,6 +173,10 @@ _HUGE = {
     "open lists in a retry": _one("count=[ ", where="retry"),
     "blanks in a list of items": _one(" ", "a in x", " y", where="with-items"),
     "distinct variables in one text": _one("<% $.vN %>", count=70_000),
+    "unknown keywords on one line": _HEAD
+    + f"    t: {{{', '.join(f'k{n}: {chr(121) * 250}' for n in range(2_500))}}}\n",
+    "unknown parameters of one call": _one(f"k{'y' * 100}N={'y' * 100} ", "std.http url=u ", where="action"),
+    "unknown tasks that are asked for": _HEAD + _lines("    tN: {action: 'a x=<% task(uN).result %>'}", 8_000),
     "many expressions in one text": _HEAD + f"    t: {{action: a, input: {{x: '{'<% $.v %>' * 90_000}'}}}}\n",
 }
 

@@ -140,11 +140,10 @@ def _read(sources: Sequence[Source], kind: Kind | None, *, bounded: bool) -> _Fo
             about = CODES["document-type"]
             if found.problems.has_room(about.severity):
                 found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message, about.fix))
-        lines = source.text.splitlines()
         bounds = Bounds() if bounded else None
         try:
             for document in loaded:
-                reader = Reader(source.file_name, lines, document, found.problems, number, bounds)
+                reader = Reader(source.file_name, document, found.problems, number, bounds)
                 _read_document(reader, document, kind, found)
         except TooMuch:
             found.is_cut = True

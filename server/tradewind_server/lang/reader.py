@@ -7,7 +7,7 @@ problem: a wrong value reads as None, and whoever builds a spec asks at the end 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -81,7 +81,6 @@ class Reader:
     def __init__(
         self,
         file: str,
-        lines: Sequence[str],
         document: Document,
         problems: Problems,
         source_number: int = 0,
@@ -92,7 +91,6 @@ class Reader:
         self.source_number = source_number
         #: Shared by all readers of one check.
         self.problems = problems
-        self._lines = lines
         self._document = document
         #: Shared by all readers of one file; None: no bound.
         self._bounds = bounds
@@ -127,19 +125,19 @@ class Reader:
         severity: Severity | None = None,
         at_value: bool = True,
         offset: int = 0,
-        name: str = "",
+        words: tuple[str, ...] = (),
     ) -> None:
         """Add a problem with the value at *path*, or with its key if not *at_value*.
 
         *severity* None is that of the code. *offset* counts characters from the start of the text at *path*, where
-        *name* is looked for if there is one.
+        the first of *words* that is there is looked for if there are any.
         """
         severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
         self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
         if self.problems.has_room(severity):
-            text = self.value(path) if name else None
-            offset = _find_name(text, name) if isinstance(text, str) else offset
+            text = self.value(path) if words else None
+            offset = _find_word(text, words) if isinstance(text, str) else offset
             self.problems.add(self.problem(code, path, message, fix, severity, at_value, offset))
 
     def problem(
@@ -157,13 +155,17 @@ class Reader:
         place = self._document.value_place(path) if at_value else self._document.place(path)
         text = self.value(path) if offset else None
         if isinstance(text, str):
-            place = inside(self._lines, place, text, offset)
+            place = inside(self._document.lines, place, text, offset)
         texts = (shortened(path_text(path)), shortened(message), shortened(fix or about.fix))
         return Problem(code, severity or about.severity, self.file, place.line, place.column, *texts)
 
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
-        self.report(code, path, message, fix, name=name)
+        self.report(code, path, message, fix, words=(f"$.{name}", f"_.{name}", name))
+
+    def report_parameter(self, code: str, path: Path, key: str, message: str, fix: str = "") -> None:
+        """Add a problem with an inline parameter in the text at *path*."""
+        self.report(code, path, message, fix, words=(f"{key}=",))
 
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
@@ -255,13 +257,13 @@ class Reader:
                     break
 
 
-def _find_name(text: str, name: str) -> int:
-    """Return where a name stands as a variable, else as a word, else 0."""
-    for word in (f"$.{name}", f"_.{name}", name):
+def _find_word(text: str, words: tuple[str, ...]) -> int:
+    """Return where the first of *words* stands that does, as a whole word; else 0."""
+    for word in words:
         start = text.find(word)
         while start >= 0:
             before, after = text[start - 1 : start], text[start + len(word) : start + len(word) + 1]
-            if not _is_letter(before) and not _is_letter(after):
+            if not _is_letter(before) and (word.endswith("=") or not _is_letter(after)):
                 return start
             start = text.find(word, start + 1)
     return 0

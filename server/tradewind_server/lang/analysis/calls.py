@@ -103,13 +103,9 @@ def _check_action_name(
 def _check_unexpected(reader: Reader, path: Path, name: str, given: Iterable[str], declared: Set[str]) -> None:
     for key in given:
         if key not in declared:
-            place = (*path[:-1], "input", key) if reader.has((*path[:-1], "input", key)) else path
             message = f"Expected an input of '{name}', but it does not take '{key}': the call fails."
             fix = reader.problems.suggest(key, declared)
-            if place == path:
-                reader.report_name("wrong-parameters", place, key, message, fix)
-            else:
-                reader.report("wrong-parameters", place, message, fix, at_value=False)
+            _report_parameter(reader, path, key, message, fix)
 
 
 def _check_workflow_name(workflow: Workflow, task: TaskSpec, name: str, known: Known) -> None:
@@ -137,11 +133,17 @@ def _check_slips(reader: Reader, path: Path, workflow: str, given: Iterable[str]
     for key in sorted(set(given) - declared - _PARAMETERS):
         near = reader.problems.near(key, declared - set(given), cutoff=0.75)
         if near:
-            place = (*path[:-1], "input", key) if reader.has((*path[:-1], "input", key)) else path
             message = f"Expected an input of workflow '{workflow}', but it does not take '{key}', which gets lost."
-            is_inline = place == path
-            fix = f"Did you mean '{near}'?"
-            reader.report("wrong-parameters", place, message, fix, at_value=is_inline, name=key if is_inline else "")
+            _report_parameter(reader, path, key, message, f"Did you mean '{near}'?")
+
+
+def _report_parameter(reader: Reader, path: Path, key: str, message: str, fix: str) -> None:
+    """Report a parameter of the call at *path*, which stands in 'input' or in the call itself."""
+    place = (*path[:-1], "input", key)
+    if reader.has(place):
+        reader.report("wrong-parameters", place, message, fix, at_value=False)
+    else:
+        reader.report_parameter("wrong-parameters", path, key, message, fix)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -154,7 +156,7 @@ def _check_asked_tasks(workflow: Workflow, task: TaskSpec) -> None:
         if use.template.task_names == frozenset():
             continue
         for path, text in use.template.texts(use.path):
-            for name in sorted((text.task_names or frozenset()) - tasks.keys()):
+            for name in sorted(name for name in text.task_names or () if name not in tasks):
                 message = f"Expected task '{name}' in the workflow, but there is none: its result is null."
                 fix = workflow.reader.problems.suggest(name, tasks.keys())
                 workflow.reader.report_name("unknown-task-result", path, name, message, fix)
