@@ -136,6 +136,8 @@ _HUGE = {
     "unknown tasks": _HEAD + _lines("    tN: {on-success: uN}"),
     "unknown keywords": _HEAD + _lines("    tN: {acton: a}"),
     "unknown variables": _HEAD + _lines("    tN: {action: a x=<% $.vN %>}"),
+    "broken expressions of Jinja": _HEAD + _lines("    tN: {action: 'a x={{ _.aN + N N }}'}", 4_000),
+    "long broken texts of Jinja": _HEAD + _lines(f"    tN: {{action: 'a x=\"{'{{ 1 }} ' * 1_800}{{{{ N N }}}}\"'}}"),
     "one fan out": _HEAD
     + f"    s:\n      on-success: [{', '.join(f't{n}' for n in range(20_000))}]\n"
     + _lines("    tN: {action: a}", 20_000),

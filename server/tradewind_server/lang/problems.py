@@ -212,9 +212,12 @@ class Problems:
 
     def has_room(self, severity: Severity) -> bool:
         """Tell whether one more will be kept, and count it if not."""
-        has_room = len(self._found) < (2 * MAX_PROBLEMS if severity == "error" else MAX_PROBLEMS)
-        self._dropped_count += not has_room
-        return has_room
+        self._dropped_count += self.is_full(severity)
+        return not self.is_full(severity)
+
+    def is_full(self, severity: Severity) -> bool:
+        """Tell whether no more will be kept."""
+        return len(self._found) >= (2 * MAX_PROBLEMS if severity == "error" else MAX_PROBLEMS)
 
     def add(self, problem: Problem) -> None:
         """Keep a problem; ask first whether there is room."""

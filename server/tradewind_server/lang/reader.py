@@ -129,16 +129,31 @@ class Reader:
     ) -> None:
         """Add a problem with the value at *path*, or with its key if not *at_value*.
 
-        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*, where
+        *severity* None is that of the code. *offset* counts characters from the start of that text, where
         the first of *words* that is there is looked for if there are any.
         """
         severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
         self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
         if self.problems.has_room(severity):
-            text = self.value(path) if words else None
-            offset = _find_word(text, words) if isinstance(text, str) else offset
+            if words:
+                at_value, offset = self._find(path, words)
             self.problems.add(self.problem(code, path, message, fix, severity, at_value, offset))
+
+    def _find(self, path: Path, words: tuple[str, ...]) -> tuple[bool, int]:
+        """Return whether a word is in the text at *path*, or else in its key, and where."""
+        text, key = self.value(path), path[-1] if path else ""
+        at = _find_word(text, words) if isinstance(text, str) else -1
+        at_key = _find_word(key, words) if at < 0 and isinstance(key, str) else -1
+        return at_key < 0, max(at, at_key, 0)
+
+    def _text(self, path: Path) -> tuple[object, int]:
+        """Return the text at *path* and 0; a parameter of an inline retry is a piece of its text, that begins there."""
+        around = self.value(path[:-1]) if path and path not in self._document.value_marks else None
+        if not isinstance(around, str):
+            return self.value(path), 0
+        start = _find_word(around, (f"{path[-1]}=",)) + len(f"{path[-1]}=")
+        return around, start + (around[start : start + 1] in ("'", '"'))
 
     def problem(
         self,
@@ -153,9 +168,9 @@ class Reader:
         """Return a problem with its place, without adding it."""
         about = CODES.get(code, _OTHER)
         place = self._document.value_place(path) if at_value else self._document.place(path)
-        text = self.value(path) if offset else None
-        if isinstance(text, str):
-            place = inside(self._document.lines, place, text, offset)
+        text, start = self._text(path) if at_value or not path else (path[-1], 0)
+        if start + offset and isinstance(text, str):
+            place = inside(self._document.lines, place, text, start + offset)
         texts = (shortened(path_text(path)), shortened(message), shortened(fix or about.fix))
         return Problem(code, severity or about.severity, self.file, place.line, place.column, *texts)
 
@@ -220,11 +235,13 @@ class Reader:
             self.report("too-many-definitions", path, message, at_value=False)
             raise TooMuch
 
-    def template(self, value: object, path: Path, strict: bool = True, within: object = None) -> Template:
+    def template(
+        self, value: object, path: Path, strict: bool = True, within: object = None, at_value: bool = True
+    ) -> Template:
         """Compile a value; a broken expression is an error at its top, a warning deeper down.
 
         Mistral finds the deeper ones only when they are evaluated, and accepts the definition. *within* is the
-        text at *path* if the value is only a part of it.
+        text at *path* if the value is only a part of it, or its key if not *at_value*.
 
         Raises:
             TooMuch: the file has more expressions than are checked.
@@ -238,7 +255,8 @@ class Reader:
         def report(place: Path, problem: ExpressionSyntaxError) -> None:
             severity: Severity = "error" if strict and len(place) - len(path) <= 1 else "warning"
             message = f"Expected an expression that can be parsed, but {problem.message}."
-            self.report("expression-syntax", place, message, severity=severity, offset=problem.offset + max(0, start))
+            offset = 0 if self.problems.is_full(severity) else problem.offset + max(0, start)
+            self.report("expression-syntax", place, message, "", severity, at_value, offset)
 
         template = compile_template(value, report, path)
         self._warn_unclosed(value, path)
@@ -258,7 +276,7 @@ class Reader:
 
 
 def _find_word(text: str, words: tuple[str, ...]) -> int:
-    """Return where the first of *words* stands that does, as a whole word; else 0."""
+    """Return where the first of *words* stands that does, as a whole word; else -1."""
     for word in words:
         start = text.find(word)
         while start >= 0:
@@ -266,7 +284,7 @@ def _find_word(text: str, words: tuple[str, ...]) -> int:
             if not _is_letter(before) and (word.endswith("=") or not _is_letter(after)):
                 return start
             start = text.find(word, start + 1)
-    return 0
+    return -1
 
 
 def _is_letter(sign: str) -> bool:

@@ -83,7 +83,7 @@ def _read_target(reader: Reader, text: str, path: Path, guard: Template | None, 
     if match is None:
         if not text or re.search(r"\s", text):
             message = f"Expected a task name without blanks, or a command like 'fail msg=\"…\"', but got '{text}'."
-            reader.report("transition", place, message)
+            reader.report("transition", place, message, at_value=guard is None)
             return None
         return Transition(text, _COMMANDS.get(text), guard)
     name = match.group(1)
@@ -92,11 +92,28 @@ def _read_target(reader: Reader, text: str, path: Path, guard: Template | None, 
     unused = [key for key in parameters if command is None or key != "msg"] + list(ignored)
     if unused:
         message = f"Expected only 'msg' for a command; '{', '.join(unused)}' has no effect."
-        reader.report("unused-parameter", place, message, "Remove it.")
+        reader.report("unused-parameter", place, message, "Remove it.", at_value=guard is None)
     message_text = parameters.get("msg")
     if command is None or message_text is None:
         return Transition(name, command, guard)
-    return Transition(name, command, guard, reader.template(message_text, place, within=text))
+    told = reader.template(message_text, place, within=text, at_value=guard is None)
+    return Transition(name, command, guard, told)
+
+
+def places(reader: Reader, clause: OnClause, where: Path) -> list[Path]:
+    """Return for each transition of the clause at *where* its own place; *where* itself if that cannot be told."""
+    value = reader.value(where)
+    if isinstance(value, dict) and value.keys() & _ADVANCED.keys():
+        where = (*where, "next") if "next" in value else where
+        value = value.get("next")
+    if isinstance(value, dict) and len(value) == 1:
+        return [(*where, *value)] * len(clause.next)
+    if not isinstance(value, list) or len(value) != len(clause.next):
+        return [where] * len(clause.next)
+    return [
+        (*where, index, *item) if isinstance(item, dict) and len(item) == 1 else (*where, index)
+        for index, item in enumerate(value)
+    ]
 
 
 _GUARDED_SCHEMA: Schema = {

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tradewind_server.lang import graph, inline
+from tradewind_server.lang import graph, inline, transitions
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import is_single_expression
 from tradewind_server.lang.reader import Keyword, Reader, Shape, table_schema
@@ -23,7 +23,7 @@ from tradewind_server.lang.shapes import (
     TEXTS,
     is_text,
 )
-from tradewind_server.lang.specs import AdhocActionSpec, TaskSpec, WorkflowSpec
+from tradewind_server.lang.specs import AdhocActionSpec, OnClause, TaskSpec, WorkflowSpec
 from tradewind_server.lang.tasks import CALL, DEFAULTS, MAX_NAME, read_defaults, read_task
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
@@ -94,6 +94,7 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
     sources = graph.inbound(tasks)
     if tasks and workflow_type == "direct":
         _check_direct(reader, tasks, sources, path)
+        _check_targets(reader, tasks, defaults, path)
     elif tasks:
         _check_reverse(reader, tasks, path)
     return WorkflowSpec(
@@ -121,10 +122,6 @@ def _check_direct(
         message = "Expected at least one task without a transition to it, to start with, but there is none."
         reader.report("no-start-task", (*path, "tasks"), message, "Add a first task.", at_value=False)
     for task in tasks.values():
-        for keyword, clause in graph.clauses(task):
-            for transition in clause.next:
-                if transition.command is None and transition.target not in tasks:
-                    _report_unknown_task(reader, (*path, "tasks", task.name, keyword), transition.target, tasks)
         needed = 1 if task.join == "all" else task.join or 0
         if len(sources[task.name]) < needed:
             message = (
@@ -134,20 +131,55 @@ def _check_direct(
             reader.report("join-cardinality", (*path, "tasks", task.name, "join"), message, at_value=False)
 
 
+def _written(reader: Reader, path: Path, task: TaskSpec, keyword: str) -> Path:
+    """Return where a clause or the requirements of a task stand: in the task, or in task-defaults."""
+    own = (*path, "tasks", task.name, keyword)
+    written = reader.value(own)
+    only_publishes = isinstance(written, dict) and "publish" in written and "next" not in written
+    return own if written is not None and not only_publishes else (*path, "task-defaults", keyword)
+
+
+def _check_targets(reader: Reader, tasks: dict[str, TaskSpec], defaults: Mapping[str, object], path: Path) -> None:
+    """Report transitions to tasks that do not exist; those of task-defaults once."""
+    seen: set[Path] = set()
+    for task in tasks.values():
+        for keyword, clause in graph.clauses(task):
+            if all(entry.command is not None or entry.target in tasks for entry in clause.next):
+                continue
+            where = _written(reader, path, task, keyword)
+            whole = clause if where[-2] == task.name else defaults.get(keyword)
+            if where not in seen and isinstance(whole, OnClause):
+                seen.add(where)
+                _check_clause(reader, tasks, whole, where)
+
+
+def _check_clause(reader: Reader, tasks: dict[str, TaskSpec], clause: OnClause, where: Path) -> None:
+    for transition, place in zip(clause.next, transitions.places(reader, clause, where), strict=True):
+        if transition.command is None and transition.target not in tasks:
+            _report_unknown_task(reader, place, transition.target, tasks, at_value=transition.guard is None)
+
+
 def _check_reverse(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> None:
     for task in tasks.values():
         for required in task.requires:
             if required not in tasks:
-                _report_unknown_task(reader, (*path, "tasks", task.name, "requires"), required, tasks)
+                where = _written(reader, path, task, "requires")
+                written = reader.value(where)
+                place = (
+                    (*where, written.index(required)) if isinstance(written, list) and required in written else where
+                )
+                _report_unknown_task(reader, place, required, tasks)
     cycle = graph.requirement_cycle(tasks)
     if cycle:
         message = f"Expected requirements without a cycle, but there is one: {' -> '.join(cycle)}."
         reader.report("requirement-cycle", (*path, "tasks", cycle[0], "requires"), message, at_value=False)
 
 
-def _report_unknown_task(reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec]) -> None:
+def _report_unknown_task(
+    reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec], at_value: bool = True
+) -> None:
     message = f"Expected task '{name}' in the workflow, but there is none."
-    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks.keys()))
+    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks.keys()), at_value=at_value)
 
 
 def read_action(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> AdhocActionSpec | None:

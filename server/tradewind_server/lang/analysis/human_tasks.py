@@ -6,13 +6,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
-from tradewind_server.lang.analysis.subjects import Workflow, transition_paths
+from tradewind_server.lang.analysis.subjects import Workflow
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.durations import Duration, duration_of
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.named_forms import parts_of
 from tradewind_server.lang.specs import HumanSpec, TaskSpec
+from tradewind_server.lang.transitions import places
 
 #: A comparison of an outcome with a name, in YAQL or Jinja.
 _COMPARISON = re.compile(r"\boutcome\s*(?:==?|!=)\s*(?:'([\w-]+)'|\"([\w-]+)\"|([\w-]+))")
@@ -180,8 +181,8 @@ def _check_guards(workflow: Workflow, task: TaskSpec, human: HumanSpec) -> None:
     known = [outcome.name for outcome in human.outcomes]
     path = workflow.task_path(task.name)
     for keyword, clause in clauses(task):
-        places = transition_paths(workflow, path, keyword, clause)
-        for transition, place in zip(clause.next, places, strict=True):
+        where = places(workflow.reader, clause, (*path, keyword))
+        for transition, place in zip(clause.next, where, strict=True):
             for match in _COMPARISON.finditer(_text(transition.guard)):
                 name = next(filter(None, match.groups()))
                 if name not in known:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tradewind_server.lang.analysis.flow import Flow, constant, live
-from tradewind_server.lang.analysis.subjects import Workflow, published, transition_paths
+from tradewind_server.lang.analysis.subjects import Workflow, published
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import EngineCommand, OnClause, TaskSpec
+from tradewind_server.lang.transitions import places
 
 _SILENT = frozenset({EngineCommand.NOOP, EngineCommand.SUCCEED})
 
@@ -31,7 +32,7 @@ def _check_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClause
     happening = live(clause)
     last = happening[-1] if happening else None
     is_over = False
-    for transition, place in zip(clause.next, transition_paths(workflow, path, keyword, clause), strict=True):
+    for transition, place in zip(clause.next, places(workflow.reader, clause, (*path, keyword)), strict=True):
         value = constant(transition.guard)
         if is_over:
             message = f"Expected '{transition.target}' before the command that ends the workflow: it never happens."
