@@ -44,6 +44,8 @@ class Document:
     value_marks: dict[Path, yaml.Mark]
     #: Of the whole text.
     lines: Lines
+    #: The definitions, by one key or two, for which something is written that is not in *value*; () for all.
+    lost: set[Path]
 
     def place(self, path: Path) -> Place:
         """Return the place of the entry at *path*, or of the nearest one around it."""
@@ -61,6 +63,10 @@ class Document:
 
 #: What a definition must not hold, or should not, though every reader of YAML takes it.
 TOLD_ONLY = frozenset({"duplicate-key", "boolean-key", "yaml-boolean", "yaml-integer"})
+
+
+#: After these a part of the text has no value.
+_LOSES = frozenset({"duplicate-key", "yaml-tag", "yaml-syntax"})
 
 
 class YamlProblem(ValueError):
@@ -193,10 +199,11 @@ class _Builder:
         self._lines = lines
         self._marks: dict[Path, yaml.Mark] = {}
         self._value_marks: dict[Path, yaml.Mark] = {}
+        self._lost: set[Path] = set()
 
     def build(self, node: yaml.Node) -> Document:
         self._marks[()] = node.start_mark
-        return Document(self._value(node, ()), self._marks, self._value_marks, self._lines)
+        return Document(self._value(node, ()), self._marks, self._value_marks, self._lines, self._lost)
 
     def _value(self, node: yaml.Node, path: Path) -> Value:
         self._value_marks[path] = node.start_mark
@@ -293,6 +300,8 @@ class _Builder:
         return value
 
     def _report(self, node: yaml.Node, path: Path, message: str, code: str, fix: str = "") -> None:
+        if code in _LOSES:
+            self._lost |= {path[:1], path[:2]}
         self._problems.append(YamlProblem(message, self._lines.place(node.start_mark.index), path, code, fix))
 
 

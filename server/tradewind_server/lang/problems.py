@@ -100,6 +100,9 @@ CODES: dict[str, Code] = {
     "wrong-parameters": Code(
         "warning", "A call lacks a required input, or gives one that does not exist.", "Mend the name, or remove it."
     ),
+    "missing-parameter": Code(
+        "hint", "A call of an action lacks a required input, which only an environment can give.", "Give it."
+    ),
     # variables
     "unknown-variable": Code("warning", "Nothing in the workflow sets a variable that is read."),
     "unpublished-variable": Code("warning", "A variable is published, but not on a way to where it is read."),

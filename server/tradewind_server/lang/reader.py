@@ -95,8 +95,8 @@ class Reader:
         #: Shared by all readers of one file; None: no bound.
         self._bounds = bounds
         self.error_count = 0
-        #: Errors that hide a part of what was meant, so that more would seem wrong than is.
-        self.gap_count = 0
+        #: Where errors are that hide a part of what was meant, so that more would seem wrong than is.
+        self.gaps: list[Path] = []
 
     def line(self, path: Path) -> int:
         """Return the line of the key at *path*."""
@@ -105,6 +105,10 @@ class Reader:
     def has(self, path: Path) -> bool:
         """Tell whether something is written at *path*."""
         return path in self._document.marks
+
+    def has_lost(self, path: Path) -> bool:
+        """Tell whether something is written for the definition at *path* that has no value."""
+        return not self._document.lost.isdisjoint({path, ()})
 
     def value(self, path: Path) -> object:
         """Return what is written at *path*, None if nothing is."""
@@ -134,7 +138,8 @@ class Reader:
         """
         severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
-        self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
+        if severity == "error" and code not in _LEAVES_NO_GAP:
+            self.gaps.append(path)
         if self.problems.has_room(severity):
             if words:
                 at_value, offset = self._find(path, words)

@@ -191,10 +191,13 @@ REVERSE_TASK = {**TASK, **_REQUIRES}
 DEFAULTS = {**_POLICIES, **_CLAUSES, **_REQUIRES}
 #: Set by Mistral itself; harmless where people write them.
 IGNORED = frozenset({"name", "version", "type"})
+#: The type of a workflow with one that does not exist: either may be meant.
+EITHER_TYPE = "either"
 #: For each type of workflow its table, and the keywords of the other type.
 _TABLES = {
     "direct": (DIRECT_TASK, frozenset(REVERSE_TASK.keys() - DIRECT_TASK.keys())),
     "reverse": (REVERSE_TASK, frozenset(DIRECT_TASK.keys() - REVERSE_TASK.keys())),
+    EITHER_TYPE: ({**DIRECT_TASK, **REVERSE_TASK}, frozenset()),
 }
 _IGNORED_OR_FOREIGN = {name: IGNORED | foreign for name, (_, foreign) in _TABLES.items()}
 
@@ -278,7 +281,7 @@ def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path)
         if isinstance(given, dict) and key in given:
             message = f"Expected parameter '{key}' once; the inline value counts, the one in 'input' does not."
             reader.report("parameter-twice", (*path, "input", key), message, "Remove one.")
-    if "concurrency" in raw and not spec.with_items:
+    if "concurrency" in raw and "with-items" not in raw:
         message = "Expected 'concurrency' together with 'with-items'; alone it has no effect."
         reader.report("unused-concurrency", (*path, "concurrency"), message, at_value=False)
 

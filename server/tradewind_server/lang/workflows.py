@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tradewind_server.lang import graph, inline, transitions
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import is_single_expression
+from tradewind_server.lang.gaps import Gaps, gaps
 from tradewind_server.lang.reader import Keyword, Reader, Shape, table_schema
 from tradewind_server.lang.sensitive import sensitive_names
 from tradewind_server.lang.shapes import (
@@ -24,7 +25,7 @@ from tradewind_server.lang.shapes import (
     is_text,
 )
 from tradewind_server.lang.specs import AdhocActionSpec, OnClause, TaskSpec, WorkflowSpec
-from tradewind_server.lang.tasks import CALL, DEFAULTS, MAX_NAME, read_defaults, read_task
+from tradewind_server.lang.tasks import CALL, DEFAULTS, EITHER_TYPE, MAX_NAME, read_defaults, read_task
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
@@ -81,23 +82,30 @@ def check_name(reader: Reader, name: str, path: Path, what: str) -> None:
     )
 
 
-def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec:
-    """Read one workflow, as far as it can be read."""
+def read_workflow(
+    reader: Reader, name: str, value: object, path: Path, workbook: str = ""
+) -> tuple[WorkflowSpec, Gaps]:
+    """Read one workflow, as far as it can be read, and say what is hidden of it."""
+    known_gaps = len(reader.gaps)
     check_name(reader, name, path, "workflow")
     parts: dict[str, Any] = reader.table(value, path, WORKFLOW, "a workflow", IGNORED)
     workflow_type: Literal["direct", "reverse"] = parts.get("type", "direct")
+    is_known = "type" in parts or not isinstance(value, dict) or "type" not in value
+    table = workflow_type if is_known else EITHER_TYPE
     defaults = parts.get("task-defaults", {})
     tasks = {
-        task_name: read_task(reader, task_name, task, (*path, "tasks", task_name), workflow_type, defaults)
+        task_name: read_task(reader, task_name, task, (*path, "tasks", task_name), table, defaults)
         for task_name, task in parts.get("tasks", {}).items()
     }
     sources = graph.inbound(tasks)
+    found = [gap[len(path) :] for gap in reader.gaps[known_gaps:]]
+    hidden = gaps(value, found, reader.has_lost(path), tasks)
     if tasks and workflow_type == "direct":
-        _check_direct(reader, tasks, sources, path)
+        _check_direct(reader, tasks, sources, path, hidden)
         _check_targets(reader, tasks, defaults, path)
     elif tasks:
         _check_reverse(reader, tasks, path)
-    return WorkflowSpec(
+    spec = WorkflowSpec(
         name=f"{workbook}.{name}" if workbook else name,
         line=reader.line(path),
         type=workflow_type,
@@ -113,17 +121,18 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
         start_tasks=graph.start_tasks(sources) if workflow_type == "direct" else (),
         inbound=sources if workflow_type == "direct" else {},
     )
+    return spec, hidden
 
 
 def _check_direct(
-    reader: Reader, tasks: dict[str, TaskSpec], sources: Mapping[str, tuple[str, ...]], path: Path
+    reader: Reader, tasks: dict[str, TaskSpec], sources: Mapping[str, tuple[str, ...]], path: Path, hidden: Gaps
 ) -> None:
     if not graph.start_tasks(sources):
         message = "Expected at least one task without a transition to it, to start with, but there is none."
         reader.report("no-start-task", (*path, "tasks"), message, "Add a first task.", at_value=False)
     for task in tasks.values():
         needed = 1 if task.join == "all" else task.join or 0
-        if len(sources[task.name]) < needed:
+        if len(sources[task.name]) < needed and not (hidden.is_opaque or task.name in hidden.led_to):
             message = (
                 f"Expected at least {needed} task(s) with a transition to the join '{task.name}', "
                 f"but there are {len(sources[task.name])}."

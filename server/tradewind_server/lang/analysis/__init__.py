@@ -40,5 +40,5 @@ def analyse(
         shadows.check_workflow(workflow)
         waits.check(workflow)
         human_tasks.check(workflow, known_forms)
-        if workflow.is_whole:
+        if not workflow.gaps.is_opaque:
             joins.check(workflow, flow)

@@ -50,7 +50,7 @@ def _check_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClause
 
 
 def _check_reachable(workflow: Workflow, flow: Flow) -> None:
-    if not workflow.spec.start_tasks or not workflow.is_whole:
+    if not workflow.spec.start_tasks or workflow.gaps.is_opaque:
         return
     commands = {command.value for command in EngineCommand}
     for name in workflow.spec.tasks:
@@ -67,13 +67,13 @@ def _check_reachable(workflow: Workflow, flow: Flow) -> None:
 
 def _check_hidden(workflow: Workflow) -> None:
     defaults = (*workflow.path, "task-defaults", "on-error")
-    if any(_is_silent(task) for task in _with_default_clause(workflow)):
+    if any(_is_silent(task) and not workflow.gaps.may_act(task.name) for task in _with_default_clause(workflow)):
         message = "Expected failures to be handled, but task-defaults drop every one of them: the workflow succeeds."
         fix = "Name a task that tells somebody, or only drop failures of tasks that may fail."
         workflow.reader.report("all-failures-hidden", defaults, message, fix, at_value=False)
     for task in workflow.spec.tasks.values():
         path = (*workflow.task_path(task.name), "on-error")
-        if workflow.reader.has(path) and _is_silent(task):
+        if workflow.reader.has(path) and _is_silent(task) and not workflow.gaps.may_act(task.name):
             message = (
                 f"Expected the failure of '{task.name}' to leave a trace, but nothing runs and nothing is published."
             )

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
+from tradewind_server.lang.gaps import Gaps
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.reader import Reader
 from tradewind_server.lang.specs import (
@@ -37,8 +38,8 @@ class Workflow:
     path: Path
     spec: WorkflowSpec
     is_valid: bool
-    #: Nothing that was meant is missing from the spec.
-    is_whole: bool
+    #: What of the text is missing from the spec.
+    gaps: Gaps
 
     def task_path(self, name: str) -> Path:
         """Return where a task stands."""
@@ -61,6 +62,8 @@ class Action:
     path: Path
     spec: AdhocActionSpec
     is_valid: bool
+    #: Nothing that was meant is missing from the spec.
+    is_whole: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def syntax_error(text: str, problem: Exception) -> ExpressionSyntaxError:
     if isinstance(problem, RecursionError):
         return ExpressionSyntaxError("the expression is nested too deeply")
     message = str(getattr(problem, "message", None) or "it is no expression").rstrip(".")
-    return ExpressionSyntaxError(_AT.sub("", message), lambda: _offset(text))
+    return ExpressionSyntaxError(_AT.sub("", message[:1].lower() + message[1:]), lambda: _offset(text))
 
 
 def _offset(text: str) -> int:
