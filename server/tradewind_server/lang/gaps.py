@@ -47,8 +47,8 @@ class Gaps:
 
     def has_in(self, task: str, *parts: str) -> bool:
         """Tell whether something of a task itself is hidden: in one of *parts*, or anywhere if there are none."""
-        found = self.parts.get(task, frozenset[str]())
-        return self.is_opaque or bool(found) and (not parts or not found.isdisjoint(parts))
+        found = self.parts.get(task)
+        return self.is_opaque or found is not None and (not parts or not found.isdisjoint(parts))
 
     def has_only(self, task: str, parts: Collection[str]) -> bool:
         """Tell whether all that is hidden of a task is in *parts* of it."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import re
+import itertools
 
-_END = re.compile(r"\r\n|\n|\r")
 #: A mark of the encoding: editors do not show it, and it has no column.
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -28,15 +27,16 @@ class Place:
 class Lines:
     """The lines of one text."""
 
-    __slots__ = ("_ends", "_starts", "_text")
+    __slots__ = ("_starts", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text.removeprefix(BYTE_ORDER_MARK)
-        self._starts, self._ends = [0], []
-        for end in _END.finditer(self._text):
-            self._ends.append(end.start())
-            self._starts.append(end.end())
-        self._ends.append(len(self._text))
+        lines = self._text
+        if "\r" in lines:
+            lines = lines.replace("\r\n", " \n").replace("\r", "\n")
+        sizes = map(len, lines.split("\n"))
+        #: Of each line, and of the one that there is not behind the last.
+        self._starts = list(itertools.accumulate(sizes, lambda start, size: start + size + 1, initial=0))
 
     def place(self, index: int) -> Place:
         """Return where the character at *index* stands; the first one behind the byte order mark is 0."""
@@ -45,8 +45,8 @@ class Lines:
 
     def __len__(self) -> int:
         """Count the lines; what follows the last end is one only if there is something."""
-        return len(self._ends) - (self._starts[-1] == self._ends[-1])
+        return len(self._starts) - 1 - (self._starts[-2] == len(self._text))
 
     def __getitem__(self, number: int) -> str:
         """Return a line without its end, the first as number 0."""
-        return self._text[self._starts[number] : self._ends[number]]
+        return self._text[self._starts[number] : self._starts[number + 1] - 1].removesuffix("\r")

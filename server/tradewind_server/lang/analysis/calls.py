@@ -125,7 +125,9 @@ def _check_parameters(
             _report_parameter(reader, path, key, message, fix)
     if missing:
         listed = _listed(sorted(missing))
-        message = f"Expected input {listed} of '{name}', but it is not given: the call fails unless an environment gives it."
+        message = (
+            f"Expected input {listed} of '{name}', but it is not given: the call fails unless an environment gives it."
+        )
         reader.report_name("missing-parameter", path, name, message, f"Add '{min(missing)}: …' to its input.")
 
 

@@ -112,7 +112,8 @@ def _check_use(workflow: Workflow, flow: Flow, variables: _Variables, task: Task
     own = variables.published[task.name]
     seen = incoming | (own.after(use.clause) if use.moment == "after" else 0)
     loop = {name for name, _ in task.with_items} if use.moment == "item" else set()
-    loop |= workflow.gaps.own.get(task.name, set())
+    if task.name in workflow.gaps.own:
+        loop |= workflow.gaps.own[task.name]
     for path, text in use.template.texts(use.path):
         read, bare = _names(text)
         for name in sorted(read - variables.everywhere - loop):
