@@ -108,6 +108,9 @@ CODES: dict[str, Code] = {
     "unpublished-variable": Code("warning", "A variable is published, but not on a way to where it is read."),
     "other-branch-variable": Code("warning", "A variable of one branch is read in another."),
     "bare-name": Code("warning", "A name is read that is no variable without '$.' or '_.' before it."),
+    "unknown-function": Code(
+        "warning", "An expression calls a function, method, filter or test that does not exist.", "Mend the name."
+    ),
     "unknown-task-result": Code(
         "warning", "An expression asks for a task that the workflow does not have.", "Mend the name."
     ),

@@ -187,6 +187,10 @@ class Reader:
         """Add a problem with an inline parameter in the text at *path*."""
         self.report(code, path, message, fix, words=(f"{key}=",))
 
+    def report_call(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
+        """Add a problem with what is called in the text at *path*."""
+        self.report(code, path, message, fix, words=(f"{name}(", name))
+
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
         what = f"'{path[-1]}'" if path and isinstance(path[-1], str) else f"'{path_text(path)}'"
@@ -286,7 +290,7 @@ def _find_word(text: str, words: tuple[str, ...]) -> int:
         start = text.find(word)
         while start >= 0:
             before, after = text[start - 1 : start], text[start + len(word) : start + len(word) + 1]
-            if not _is_letter(before) and (word.endswith("=") or not _is_letter(after)):
+            if not _is_letter(before) and (word[-1] in "=(" or not _is_letter(after)):
                 return start
             start = text.find(word, start + 1)
     return -1

@@ -253,6 +253,13 @@ def _layers(context: Any) -> Iterator[Any]:
         context = context.parent
 
 
+def registered(context: Any) -> Iterator[tuple[str, Any]]:
+    """Give each function and method of a context that can be called by name, with its definition."""
+    for layer in _layers(context):
+        for name, definitions in layer._functions.items():
+            yield from ((name, definition) for definition in definitions if name.isidentifier())
+
+
 def define(context: Any, name: str, payload: Function, method: bool | None = False, /, **parameters: Any) -> None:
     """Register a function; *method* None means callable both ways.
 
