@@ -6,6 +6,7 @@ Source: `mistral/lang/v2/on_clause.py`, `mistral/lang/v2/publish.py`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from tradewind_server.lang import inline
 from tradewind_server.lang.documents import Path
@@ -108,12 +109,22 @@ def places(reader: Reader, clause: OnClause, where: Path) -> list[Path]:
         value = value.get("next")
     if isinstance(value, dict) and len(value) == 1:
         return [(*where, *value)] * len(clause.next)
-    if not isinstance(value, list) or len(value) != len(clause.next):
-        return [where] * len(clause.next)
+    items = enumerate(value if isinstance(value, list) else ())
+    # An entry that could not be read is no transition, and one of task-defaults that leads to its own task is none.
     return [
-        (*where, index, *item) if isinstance(item, dict) and len(item) == 1 else (*where, index)
-        for index, item in enumerate(value)
+        next(((*where, index, *_keys(item)) for index, item in items if _is_written_as(transition, item)), where)
+        for transition in clause.next
     ]
+
+
+def _keys(item: object) -> Iterable[str]:
+    return item if isinstance(item, dict) else ()
+
+
+def _is_written_as(transition: Transition, item: object) -> bool:
+    is_guarded = isinstance(item, dict) and len(item) == 1
+    text = next(iter(_keys(item))) if is_guarded else item
+    return is_guarded == (transition.guard is not None) and str(text).strip().startswith(transition.target)
 
 
 _GUARDED_SCHEMA: Schema = {
