@@ -19,6 +19,7 @@ import yaml
 from tradewind_server.lang import numbers
 from tradewind_server.lang.lines import BYTE_ORDER_MARK, Lines, Place
 from tradewind_server.lang.values import MAX_DEPTH, Value
+from tradewind_server.lang.yaml_problems import QUOTE_EXPRESSION, syntax_problem
 
 #: Characters of one definition file.
 MAX_SIZE = 1024 * 1024
@@ -63,8 +64,6 @@ class Document:
 
 #: What a definition must not hold, or should not, though every reader of YAML takes it.
 TOLD_ONLY = frozenset({"duplicate-key", "boolean-key", "yaml-boolean", "yaml-integer"})
-
-
 #: After these a part of the text has no value.
 _LOSES = frozenset({"duplicate-key", "yaml-tag", "yaml-syntax"})
 
@@ -105,7 +104,8 @@ def load(text: str) -> tuple[list[Document], list[YamlProblem]]:
     try:
         nodes = _compose(text)
     except yaml.YAMLError as problem:
-        return [], [_syntax_problem(problem, text, lines)]
+        found = syntax_problem(problem, text, lines)
+        return [], [YamlProblem(found.message, found.place, fix=found.fix)]
     except (RecursionError, ValueError) as problem:
         message = "it is nested too deeply" if isinstance(problem, RecursionError) else "it holds a broken value"
         return [], [YamlProblem(message, Place(1, 1))]
@@ -165,30 +165,6 @@ def _nodes(text: str, loader_class: type[yaml.CSafeLoader] | type[yaml.SafeLoade
                 yield node
     finally:
         loader.dispose()
-
-
-_QUOTE = "Put the whole text with the expression in quotes: [ ] { } , # and ': ' mean something to YAML."
-_EXPRESSION = re.compile(r"<%|\{[{%]")
-
-
-def _syntax_problem(problem: yaml.YAMLError, text: str, lines: Lines) -> YamlProblem:
-    if isinstance(problem, yaml.reader.ReaderError):
-        bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
-        place = lines.place(bad.start() if bad is not None else 0)
-        return YamlProblem(f"it is not YAML: {problem.reason}", place, fix="Remove the character.")
-    mark = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
-    message = f"it is not YAML: {getattr(problem, 'problem', None) or 'it cannot be read'}"
-    if mark is None:
-        return YamlProblem(message, Place(1, 1))
-    place = lines.place(mark.index)
-    return YamlProblem(message, place, fix=_fix(lines[place.line - 1]))
-
-
-def _fix(line: str) -> str:
-    """Return what to do about a line that is not YAML."""
-    if "\t" in line[: len(line) - len(line.lstrip())]:
-        return "Indent with blanks: YAML takes no tabs."
-    return _QUOTE if _EXPRESSION.search(line) else ""
 
 
 class _Builder:
@@ -260,7 +236,7 @@ class _Builder:
 
     def _key(self, node: yaml.Node, path: Path) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            fix = _QUOTE if isinstance(node, yaml.MappingNode) and node.flow_style else ""
+            fix = QUOTE_EXPRESSION if isinstance(node, yaml.MappingNode) and node.flow_style else ""
             self._report(node, path, "a key has to be text", "yaml-syntax", fix)
             return str(node.start_mark.index)
         if node.tag == _TAG + "bool":

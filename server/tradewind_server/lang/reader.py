@@ -7,6 +7,7 @@ problem: a wrong value reads as None, and whoever builds a spec asks at the end 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -61,6 +62,9 @@ _LEAVES_NO_GAP = frozenset(
     {"expression-syntax", "unknown-task", "no-start-task", "join-cardinality", "requirement-cycle", "duplicate-item"}
     | {"invalid-name", "name-too-long", "duplicate-name"}
 )
+
+
+_TIGHT_PAIR = re.compile(r"[\w-]+:\S")
 
 
 class TooMuch(Exception):
@@ -194,7 +198,8 @@ class Reader:
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
         what = f"'{path[-1]}'" if path and isinstance(path[-1], str) else f"'{path_text(path)}'"
-        self.report("wrong-type", path, f"Expected {what} to be {expected}, but it is {described(value)}.")
+        message = f"Expected {what} to be {expected}, but it is {described(value)}."
+        self.report("wrong-type", path, message, _fix_of_shape(value, expected))
         return None
 
     def table(
@@ -298,6 +303,18 @@ def _find_word(text: str, words: tuple[str, ...]) -> int:
 
 def _is_letter(sign: str) -> bool:
     return sign.isalnum() or sign == "_"
+
+
+def _fix_of_shape(value: object, expected: str) -> str:
+    """Return what to do about a value of another shape, where it looks as if somebody had meant the right one."""
+    if "mapping" in expected or "keywords" in expected:
+        if isinstance(value, list) and value and all(isinstance(item, dict) and len(item) == 1 for item in value):
+            return "Remove the '- ' before each name."
+        if isinstance(value, str) and _TIGHT_PAIR.match(value):
+            return "Write a blank behind ':'."
+    elif isinstance(value, str) and (value.isdigit() or value in ("true", "false")):
+        return "Remove the quotes."
+    return ""
 
 
 def described(value: object) -> str:
