@@ -94,6 +94,8 @@ _HEAD = "version: '2.0'\nw:\n  tasks:\n"
         ("unknown-variable", '    t:\n      on-success:\n        - fail(msg="<% ¦$.x %>"): <% 1 > 0 %>\n'),
         ("transition", "    t:\n      on-success:\n        - ¦a b: <% 1 > 0 %>\n"),
         ("unused-parameter", "    t:\n      on-success:\n        - ¦fail(text=1): <% 1 > 0 %>\n"),
+        ("unclosed-expression", "    t: {action: a x=<% 1 %> y='1 ¦<% 2'}\n"),
+        ("unclosed-expression", "    t: {publish: {a: 'b ¦%>'}}\n"),
         ("wrong-parameters", "    t: {action: std.noop ¦a=1}\n"),
         ("wrong-parameters", "    t: {action: std.noop, input: {¦a: 1}}\n"),
     ],

@@ -145,6 +145,7 @@ def _read(sources: Sequence[Source], kind: Kind | None, *, bounded: bool) -> _Fo
             for document in loaded:
                 reader = Reader(source.file_name, document, found.problems, number, bounds)
                 _read_document(reader, document, kind, found)
+                reader.withdraw_boolean_words()
         except TooMuch:
             found.is_cut = True
     return found

@@ -71,6 +71,7 @@ CODES: dict[str, Code] = {
     "exclusive-keywords": Code("error", "Two keywords exclude each other."),
     "duplicate-item": Code("error", "An item stands twice in a list of different ones."),
     "duplicate-input": Code("warning", "An input is declared twice."),
+    "odd-input": Code("warning", "An input has a name that looks like a name with a default."),
     "with-items": Code("error", "'with-items' does not name a variable and a list.", "Write 'variable in <% list %>'."),
     "text-input": Code(
         "warning",
@@ -228,6 +229,15 @@ class Problems:
     def add(self, problem: Problem) -> None:
         """Keep a problem; ask first whether there is room."""
         self._found.append(problem)
+
+    def withdraw(self, code: str, file: str, places: Collection[tuple[int, int]]) -> None:
+        """Take back the problems of a kind at these lines and columns of a file."""
+        if places:
+            self._found = [
+                each
+                for each in self._found
+                if each.code != code or each.file != file or (each.line, each.column) not in places
+            ]
 
     def suggest(self, name: str, known: Collection[str]) -> str:
         """Suggest the known word that is nearest to *name*, as long as that is cheap."""

@@ -101,6 +101,8 @@ class Reader:
         self.error_count = 0
         #: Where errors are that hide a part of what was meant, so that more would seem wrong than is.
         self.gaps: list[Path] = []
+        #: Where a boolean stands that is meant to be one, however it is written.
+        self.booleans: list[Path] = []
 
     def line(self, path: Path) -> int:
         """Return the line of the key at *path*."""
@@ -109,6 +111,11 @@ class Reader:
     def has(self, path: Path) -> bool:
         """Tell whether something is written at *path*."""
         return path in self._document.marks
+
+    def withdraw_boolean_words(self) -> None:
+        """Take back what was told of `yes` and the like where only a boolean can be meant."""
+        places = {self._document.value_place(path) for path in self.booleans}
+        self.problems.withdraw("yaml-boolean", self.file, {(place.line, place.column) for place in places})
 
     def has_lost(self, path: Path) -> bool:
         """Tell whether something is written for the definition at *path* that has no value."""
@@ -221,6 +228,8 @@ class Reader:
                 read = keyword.shape.read(self, item, (*path, name))
                 if read is not None:
                     result[name] = read
+                    if isinstance(item, bool) and keyword.shape.expected.startswith("true"):
+                        self.booleans.append((*path, name))
             elif name not in ignored:
                 self.report(
                     "unknown-keyword",
@@ -285,7 +294,9 @@ class Reader:
                 if (opening in value) != (closing in value) and (opening in value or closing == "%>"):
                     message = f"Expected '{opening}' and '{closing}' in pairs; this is taken as plain text."
                     fix = "Close the expression; put the text in quotes if YAML cuts it at a comma or '#'."
-                    self.report("unclosed-expression", path, message, fix)
+                    written, mark = self.value(path), opening if opening in value else closing
+                    start = max(0, written.find(value)) if isinstance(written, str) else 0
+                    self.report("unclosed-expression", path, message, fix, offset=start + value.find(mark))
                     break
 
 
