@@ -121,6 +121,7 @@ def test_an_error_beside_the_tasks_hides_nothing_that_is_wrong_in_them(more: str
         # that a failure is told
         ("    a: {action: x, on-error: [noop, {b: 1}]}\n", "guard"),
         ("    a: {action: x, on-error: noop, publish-on-eror: {v: 1}}\n", "unknown-keyword"),
+        ("    a: {action: x, on-error: noop, on-eror: fail}\n", "unknown-keyword"),
         # that the call is another, or has what it needs
         ("    a: {action: [std.noop], input: {x: 1}}\n", "wrong-type"),
         ("    a: {action: std.http, inptu: {url: x}}\n", "unknown-keyword"),
@@ -131,6 +132,10 @@ def test_an_error_beside_the_tasks_hides_nothing_that_is_wrong_in_them(more: str
 )
 def test_what_may_only_follow_from_an_error_is_not_told(tasks: str, error: str) -> None:
     assert _told(tasks) == {error}
+
+
+def test_a_slip_that_cannot_be_meant_for_a_failure_hides_none() -> None:
+    assert _told("    a: {acton: x, on-error: noop}\n") == {"unknown-keyword", "hidden-failure"}
 
 
 @pytest.mark.parametrize(

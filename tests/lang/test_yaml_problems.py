@@ -60,6 +60,17 @@ def test_a_slip_is_told_where_it_is_with_what_to_do(marked: str, fix: str, reade
     assert (problem.line, problem.column) == (place.line, place.column)
 
 
+@pytest.mark.parametrize("task", ["&a {action¦: b}\n", "&a\n      action¦: b\n"])
+def test_an_anchor_is_told_to_be_plain_text(task: str) -> None:
+    before, _, after = f"version: '2.0'\nw:\n  tasks:\n    t: {task}".partition("¦")
+    place = Lines(before + after).place(len(before))
+
+    (problem,) = check([Source("f.yaml", before + after)]).problems
+
+    assert (problem.code, problem.line, problem.column) == ("yaml-syntax", place.line, place.column)
+    assert problem.fix.startswith("Write out what '&' and '*' stand for")
+
+
 @pytest.mark.parametrize(
     ("task", "fix"),
     [

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from tradewind_server.lang.documents import Path
-from tradewind_server.lang.tasks import TASK
+from tradewind_server.lang.tasks import COMMAND_WORDS, DIRECT_TASK, TASK
 
 _WORD = re.compile(r"[\w.-]+")
 _PUBLISHING = frozenset({"publish", "publish-on-error", "publish-on-skip"})
@@ -38,6 +38,8 @@ class Gaps:
     #: The variables that such a task may publish, and those that only itself may have.
     publishes: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     own: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    #: Tasks that something hidden may follow, or publish after.
+    acting: set[str] = dataclasses.field(default_factory=set)
     #: What may be an input or a variable of the workflow.
     variables: set[str] = dataclasses.field(default_factory=set)
 
@@ -56,7 +58,7 @@ class Gaps:
 
     def may_act(self, task: str) -> bool:
         """Tell whether something hidden may follow a task, or publish after it."""
-        return self.in_defaults or not self.has_only(task, _INNER)
+        return self.is_opaque or self.in_defaults or task in self.acting
 
     @property
     def may_have_inputs(self) -> bool:
@@ -106,11 +108,19 @@ def _add_to_task(result: Gaps, task: str, part: str, value: object, tasks: Colle
     result.own.setdefault(task, set()).update(_words(value))
     if part in _INNER:
         return
-    result.publishes.setdefault(task, set()).update(_keys(value))
+    variables, words = set(_keys(value)), set(_words(value))
+    result.publishes.setdefault(task, set()).update(variables)
     if part not in _PUBLISHING:
-        targets = {word for word in _words(value) if word in tasks}
+        targets = {word for word in words if word in tasks}
         result.leads.setdefault(task, set()).update(targets)
         result.led_to |= targets
+    if (
+        variables
+        or part in DIRECT_TASK
+        or not part
+        or not words.isdisjoint({*COMMAND_WORDS, *result.leads.get(task, ())})
+    ):
+        result.acting.add(task)
 
 
 def _at(value: Any, path: Path) -> object:

@@ -37,7 +37,7 @@ MAX_NAME = 255
 #: A join's unique key has a prefix and an id before the name.
 MAX_JOIN_NAME = MAX_NAME - 47
 
-_COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
+COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
 _WITH_ITEMS = re.compile(r"([\w-]+)\s+in\s*(.+)", re.DOTALL)
 
 
@@ -270,7 +270,7 @@ def _check_name(reader: Reader, name: str, value: object, path: Path) -> None:
         what = "a task with a join" if is_join else "a task"
         message = f"Expected the name of {what} to have at most {limit} characters, but it has {len(name)}."
         reader.report("name-too-long", path, message, at_value=False)
-    if name in _COMMAND_WORDS:
+    if name in COMMAND_WORDS:
         message = f"Expected a task name that is no engine command: as a target, '{name}' means the command."
         reader.report("reserved-name", path, message, "Rename the task.", at_value=False)
 

@@ -11,6 +11,8 @@ from tradewind_server.lang.lines import Lines, Place
 
 QUOTE_EXPRESSION = "Put the whole text with the expression in quotes: [ ] { } , # and ': ' mean something to YAML."
 _EXPRESSION = re.compile(r"<%|\{[{%]")
+_WRITE_OUT = "Write out what '&' and '*' stand for: they are plain text here, so that no small file becomes a huge one."
+_ANCHOR = re.compile(r"(?:^|[\s\[{,])(?:&\w+\s*(?:[\[{]|\n)|\*\w+\s*[:,\]}])")
 #: Messages of libyaml and of PyYAML's own reader.
 _MAPPING = re.compile("mapping values are not allowed")
 _NO_TOKEN = re.compile("cannot start any token")
@@ -44,7 +46,10 @@ def syntax_problem(problem: yaml.YAMLError, text: str, lines: Lines) -> SyntaxPr
     place, start = lines.place(mark.index - is_behind), lines.place(begun.index) if begun is not None else None
     if start is not None and (_END.search(said) or _COLON.search(said)):
         place = start  # the reader notices it only at the end of what is begun there
-    return SyntaxProblem(f"it is not YAML: {said}", place, _fix(said, lines[place.line - 1], place, start))
+    line = lines[place.line - 1]
+    around = f"{lines[place.line - 2] if place.line > 1 else ''}\n{line[: place.column]}"
+    fix = _WRITE_OUT if _ANCHOR.search(around) is not None else _fix(said, line, place, start)
+    return SyntaxProblem(f"it is not YAML: {said}", place, fix)
 
 
 def _fix(said: str, line: str, place: Place, start: Place | None) -> str:
