@@ -39,7 +39,9 @@ def _workflows(draw: st.DrawFn) -> Workflow:
         task: dict[str, Any] = {"action": "work.do" if read is None else f"work.do x=<% $.{read} %>"}
         for keyword in draw(st.lists(st.sampled_from(_PUBLISHING), max_size=2, unique=True)):
             task[keyword] = {draw(st.sampled_from(_VARIABLES)): draw(st.integers(0, 1))}
-        targets = [*names[position + 1 :], *names[1:][: draw(st.integers(0, 1))], "noop"]
+        # what comes back must pass a worker, which a task that cannot read its variable does not
+        back = names[1:][: draw(st.integers(0, 1))] if read is None else []
+        targets = [*names[position + 1 :], *back, "noop"]
         for keyword in draw(st.lists(st.sampled_from(_CLAUSES), max_size=2, unique=True)):
             chosen = draw(st.lists(st.sampled_from(targets), min_size=1, max_size=3, unique=True))
             task[keyword] = [_entry(draw, target) for target in chosen]
