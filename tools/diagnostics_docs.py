@@ -12,8 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from tradewind_server.cli.definitions import picture
+from tradewind_server.cli.problems import picture
 from tradewind_server.lang import Problem, Source, check
+from tradewind_server.lang.lines import Lines
 from tradewind_server.lang.problems import CODES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "diagnostics.md"
@@ -52,7 +53,7 @@ def _filled(body: str) -> str:
 
 
 def _said(example: str) -> str:
-    lines = example.splitlines()
+    lines = Lines(example)
     return "".join(f"{picture(problem, lines).plain}\n" for problem in problems(example))
 
 

@@ -110,7 +110,8 @@ def test_every_code_that_is_reported_is_in_the_table() -> None:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
         for argument in call.args[:1]
-        if call.func.attr in ("report", "report_name") and isinstance(argument, ast.Constant)
+        if call.func.attr in ("report", "report_name", "report_parameter", "report_call")
+        and isinstance(argument, ast.Constant)
     }
     assert len(reported) > 40
     assert reported <= CODES.keys()

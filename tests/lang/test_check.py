@@ -65,6 +65,8 @@ _WARNINGS: list[tuple[str, int, int, str, str]] = [
     ("boolean-key", 4, 19, "w.tasks.t.publish", _workflow("t: {publish: {on: 1}}")),
     ("reserved-name", 4, 5, "w.tasks.fail", _workflow("fail: {action: a}")),
     ("expression-in-default", 3, 14, "w.input[0].a", _workflow("t: {action: a}", "  input: [a: '<% 1 %>']\n")),
+    ("odd-input", 3, 14, "w.input[1]", _workflow("t: {action: a}", "  input: [a, 'b:1']\n")),
+    ("odd-input", 3, 14, "w.input[1]", _workflow("t: {action: a}", "  input: [a, b = 1]\n")),
     ("duplicate-input", 3, 14, "w.input[1]", _workflow("t: {action: a}", "  input: [a, a: 1]\n")),
     (
         "publish-conflict",
@@ -78,7 +80,7 @@ _WARNINGS: list[tuple[str, int, int, str, str]] = [
     ("unused-text", 4, 17, "w.tasks.t.action", _workflow("t: {action: a word}")),
     ("unused-concurrency", 4, 9, "w.tasks.t.concurrency", _workflow("t: {concurrency: 1}")),
     ("text-input", 4, 16, "w.tasks.t.input", _workflow("t: {input: text}")),
-    ("unclosed-expression", 4, 22, "w.tasks.t.publish.a", _workflow("t: {publish: {a: '<% 1'}}")),
+    ("unclosed-expression", 4, 25, "w.tasks.t.publish.a", _workflow("t: {publish: {a: 'x <% 1'}}")),
     ("unclosed-expression", 4, 22, "w.tasks.t.publish.a", _workflow("t: {publish: {a: '{{ 1 }'}}")),
     ("unclosed-expression", 4, 22, "w.tasks.t.publish.a", _workflow("t: {publish: {a: '{% if 1 }'}}")),
     ("expression-syntax", 4, 30, "w.tasks.t.publish.a[0][0]", _workflow("t: {publish: {a: [['<% ( %>']]}}")),
@@ -166,6 +168,23 @@ def test_a_name_is_told_where_it_is_written(written: str, line: int, column: int
 
     found = [(problem.code, problem.line, problem.column) for problem in checked.problems]
     assert found == [("unknown-variable", line, column)]
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["pause-before: yes", "keep-result: on", "fail-on: off", "human: {title: x, users: [a], quorum: {sequential: no}}"],
+)
+def test_a_boolean_that_is_meant_may_be_written_in_words(task: str) -> None:
+    assert check([Source("f.yaml", _workflow(f"t: {{{task}}}"))]).problems == ()
+
+
+def test_a_boolean_word_where_a_text_may_be_meant_is_told() -> None:
+    text = _workflow("t: {pause-before: yes, description: no, publish: {a: on}}")
+
+    assert [(each.code, each.column) for each in check([Source("f.yaml", text)]).problems] == [
+        ("yaml-boolean", 41),
+        ("yaml-boolean", 58),
+    ]
 
 
 @pytest.mark.parametrize(

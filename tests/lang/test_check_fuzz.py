@@ -136,6 +136,8 @@ _HUGE = {
     "unknown tasks": _HEAD + _lines("    tN: {on-success: uN}"),
     "unknown keywords": _HEAD + _lines("    tN: {acton: a}"),
     "unknown variables": _HEAD + _lines("    tN: {action: a x=<% $.vN %>}"),
+    "broken expressions of Jinja": _HEAD + _lines("    tN: {action: 'a x={{ _.aN + N N }}'}", 4_000),
+    "long broken texts of Jinja": _HEAD + _lines(f"    tN: {{action: 'a x=\"{'{{ 1 }} ' * 1_800}{{{{ N N }}}}\"'}}"),
     "one fan out": _HEAD
     + f"    s:\n      on-success: [{', '.join(f't{n}' for n in range(20_000))}]\n"
     + _lines("    tN: {action: a}", 20_000),
@@ -173,6 +175,10 @@ _HUGE = {
     "open lists in a retry": _one("count=[ ", where="retry"),
     "blanks in a list of items": _one(" ", "a in x", " y", where="with-items"),
     "distinct variables in one text": _one("<% $.vN %>", count=70_000),
+    "unknown keywords on one line": _HEAD
+    + f"    t: {{{', '.join(f'k{n}: {chr(121) * 250}' for n in range(2_500))}}}\n",
+    "unknown parameters of one call": _one(f"k{'y' * 100}N={'y' * 100} ", "std.http url=u ", where="action"),
+    "unknown tasks that are asked for": _HEAD + _lines("    tN: {action: 'a x=<% task(uN).result %>'}", 8_000),
     "many expressions in one text": _HEAD + f"    t: {{action: a, input: {{x: '{'<% $.v %>' * 90_000}'}}}}\n",
 }
 

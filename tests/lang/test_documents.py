@@ -5,7 +5,8 @@ from decimal import Decimal
 import pytest
 
 from tradewind_server.lang import documents
-from tradewind_server.lang.documents import Place, YamlProblem
+from tradewind_server.lang.documents import YamlProblem
+from tradewind_server.lang.lines import Place
 
 
 @pytest.mark.parametrize(

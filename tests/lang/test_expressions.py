@@ -127,8 +127,8 @@ def test_errors_never_tell_data(evaluate: Evaluate, text: str) -> None:
         ("a <% (1 %>", 8),
         ("<% ; %>", 3),
         ("<% 1 %> and {{ 2 }}", 12),
-        ("{% for x in [1] %}{{ x }}", 0),
-        ("{{ 1 + }}", 0),
+        ("{% for x in [1] %}{{ x }}", 3),
+        ("{{ 1 + }}", 7),
     ],
 )
 def test_syntax_errors_tell_where(text: str, offset: int) -> None:

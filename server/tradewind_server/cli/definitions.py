@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.cells import cell_len
 from rich.text import Text
 
 from tradewind import Client, Execution, TradewindError, models
 from tradewind_server import lang
 from tradewind_server.cli import records, sarif
 from tradewind_server.cli.output import Output, error_console
+from tradewind_server.cli.problems import show_problems
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, alone, on_server
 from tradewind_server.lang.specs import WorkflowSpec
 
 Files = Annotated[list[Path], typer.Argument(help="YAML files: workbooks, lists of workflows or of actions.")]
 WorkflowNamespace = Annotated[str, typer.Option(help="Workflow namespace inside the tenant.")]
-
-_COLOURS = {"error": "bold red", "warning": "bold yellow", "hint": "bold blue"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -94,74 +91,6 @@ def read_sources(files: Sequence[Path]) -> list[lang.Source]:
         except UnicodeDecodeError as problem:
             raise Unusable(f"Expected '{path}' to be UTF-8, but byte {problem.start} is not.") from None
     return sources
-
-
-def local_problem(problem: lang.Problem) -> records.Record:
-    """Return a problem that was found here, in the shape of those that a server finds."""
-    return {
-        "severity": problem.severity,
-        "code": problem.code,
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "path": problem.path,
-        "message": problem.message,
-        "fix": problem.fix,
-    }
-
-
-def show_problems(output: Output, problems: Sequence[lang.Problem], sources: Sequence[lang.Source]) -> None:
-    """Write all problems with the line that each is in, and a summary."""
-    if output.as_json:
-        output.json({"problems": [local_problem(problem) for problem in problems]})
-        return
-    lines = {source.file_name: source.text.splitlines() for source in sources}
-    for problem in problems:
-        output.text(picture(problem, lines.get(problem.file, [])))
-    output.text(_summary(problems, len(sources)))
-
-
-#: Characters shown of a line, and of those before its column if it is long.
-_SHOWN, _BEFORE = 400, 100
-
-
-def picture(problem: lang.Problem, lines: Sequence[str]) -> Text:
-    """Return a problem with its source line, a caret and what to do."""
-    text = Text.assemble(
-        (f"{problem.file}:{problem.line}:{problem.column}: ", "bold"),
-        (f"{problem.severity}: ", _COLOURS[problem.severity]),
-        f"{problem.message} ",
-        (f"[{problem.code}]", "dim"),
-    )
-    if 0 < problem.line <= len(lines):
-        source, column = _excerpt(lines[problem.line - 1], problem.column - 1)
-        # tabs stay tabs under the line, and wide signs are as wide, so that the caret meets its column
-        indent = "".join("\t" if sign == "\t" else " " * cell_len(sign) for sign in source[:column])
-        number = str(problem.line)
-        text.append(f"\n  {number} | {source}\n")
-        text.append(f"  {' ' * len(number)} | {indent}")
-        text.append("^", _COLOURS[problem.severity])
-    if problem.fix:
-        text.append(f"\n  fix: {problem.fix}", "green")
-    return text
-
-
-def _excerpt(line: str, column: int) -> tuple[str, int]:
-    """Return what is shown of a line, and where *column* is in it: a line may be a megabyte."""
-    start = column - _BEFORE if column > 2 * _BEFORE else 0
-    end = start + _SHOWN
-    before, after = "…" if start else "", "…" if end < len(line) else ""
-    return f"{before}{line[start:end]}{after}", column - start + len(before)
-
-
-def _summary(problems: Sequence[lang.Problem], files: int) -> Text:
-    counts = Counter(problem.severity for problem in problems)
-    errors = counts["error"]
-    hints = f", {counts['hint']} hints" if counts["hint"] else ""
-    what = f"{files} file" if files == 1 else f"{files} files"
-    if not problems:
-        return Text(f"{what}: no problems", "green")
-    return Text(f"{what}: {errors} errors, {counts['warning']} warnings{hints}", "red" if errors else "yellow")
 
 
 @on_server

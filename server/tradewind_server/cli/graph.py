@@ -9,8 +9,9 @@ import typer
 
 from tradewind_server import lang
 from tradewind_server.cli import records
-from tradewind_server.cli.definitions import executed_workflow, read_sources, show_problems
+from tradewind_server.cli.definitions import executed_workflow, read_sources
 from tradewind_server.cli.output import Output
+from tradewind_server.cli.problems import show_problems
 from tradewind_server.cli.running import choose
 from tradewind_server.cli.session import UNUSABLE, Session, Unusable, on_server
 from tradewind_server.lang.chart import Chart, draw

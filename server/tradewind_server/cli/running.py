@@ -14,10 +14,11 @@ import typer
 from tradewind import TradewindError, aio, calls, models, values
 from tradewind_server import lang
 from tradewind_server.cli import records
-from tradewind_server.cli.definitions import local_problem, read_sources, show_problems
+from tradewind_server.cli.definitions import read_sources
 from tradewind_server.cli.given import read_object
 from tradewind_server.cli.output import Output
 from tradewind_server.cli.picture import View, execution_picture
+from tradewind_server.cli.problems import local_problem, show_problems
 from tradewind_server.cli.serving import read_settings
 from tradewind_server.cli.session import NOT_DONE, UNUSABLE, Unusable, alone
 from tradewind_server.lang.graph import uncalled

@@ -32,7 +32,12 @@ def log(problems: Sequence[lang.Problem]) -> values.Value:
         ],
     }
     results = [_result(problem, numbers[problem.code]) for problem in problems]
-    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "newlineSequences": ["\r\n", "\n", "\r"],
+        "results": results,
+    }
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 

@@ -12,8 +12,8 @@ import typer
 from rich.text import Text
 
 from tradewind_server.cli import records
-from tradewind_server.cli.definitions import show_problems
 from tradewind_server.cli.output import Output
+from tradewind_server.cli.problems import show_problems
 from tradewind_server.cli.session import NOT_DONE, UNUSABLE, Unusable, alone
 from tradewind_server.pictures.labels import printable
 

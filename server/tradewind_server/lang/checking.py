@@ -140,12 +140,12 @@ def _read(sources: Sequence[Source], kind: Kind | None, *, bounded: bool) -> _Fo
             about = CODES["document-type"]
             if found.problems.has_room(about.severity):
                 found.problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message, about.fix))
-        lines = source.text.splitlines()
         bounds = Bounds() if bounded else None
         try:
             for document in loaded:
-                reader = Reader(source.file_name, lines, document, found.problems, number, bounds)
+                reader = Reader(source.file_name, document, found.problems, number, bounds)
                 _read_document(reader, document, kind, found)
+                reader.withdraw_boolean_words()
         except TooMuch:
             found.is_cut = True
     return found
@@ -257,17 +257,17 @@ def _read_member(
 ) -> None:
     reader.count_definition(path)
     full_name = f"{workbook}.{name}" if workbook else name
-    errors, gaps = reader.error_count, reader.gap_count
+    errors, gaps = reader.error_count, len(reader.gaps)
     if kind == "actions":
         _check_unique(reader, "action", full_name, path, found)
         action = read_action(reader, name, value, path, workbook)
         if action is not None:
-            found.actions.append(Action(reader, path, action, reader.error_count == errors))
+            is_whole = len(reader.gaps) == gaps and not reader.has_lost(path)
+            found.actions.append(Action(reader, path, action, reader.error_count == errors, is_whole))
         return
     _check_unique(reader, "workflow", full_name, path, found)
-    workflow = read_workflow(reader, name, value, path, workbook)
-    is_valid, is_whole = reader.error_count == errors, reader.gap_count == gaps
-    found.workflows.append(Workflow(reader, path, workflow, is_valid, is_whole))
+    workflow, hidden = read_workflow(reader, name, value, path, workbook)
+    found.workflows.append(Workflow(reader, path, workflow, reader.error_count == errors, hidden))
 
 
 def _check_unique(reader: Reader, what: str, name: str, path: Path, found: _Found) -> None:

@@ -43,7 +43,7 @@ def read_text(source: Source, keywords: Mapping[str, Keyword], what: str) -> dic
         problems.add(Problem(problem.code, "error", source.file_name, place.line, place.column, "", message))
     value: dict[str, Any] = {}
     if len(loaded) == 1:
-        reader = Reader(source.file_name, source.text.splitlines(), loaded[0], problems)
+        reader = Reader(source.file_name, loaded[0], problems)
         value = reader.table(loaded[0].value, (), keywords, what)
     found = [f"{p.file}:{p.line}:{p.column}: {p.message}" for p in problems.in_order()]
     if not found and len(loaded) != 1:

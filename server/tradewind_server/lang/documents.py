@@ -17,7 +17,9 @@ from typing import TypeAlias
 import yaml
 
 from tradewind_server.lang import numbers
+from tradewind_server.lang.lines import BYTE_ORDER_MARK, Lines, Place
 from tradewind_server.lang.values import MAX_DEPTH, Value
+from tradewind_server.lang.yaml_problems import QUOTE_EXPRESSION, syntax_problem
 
 #: Characters of one definition file.
 MAX_SIZE = 1024 * 1024
@@ -32,14 +34,6 @@ _OTHER_BASE = re.compile(r"[-+]?(0[0-7_]|[0-9_]+:)")
 _ANCHOR_OR_ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\S")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Place:
-    """Line and column, both from 1."""
-
-    line: int
-    column: int
-
-
 @dataclasses.dataclass(slots=True)
 class Document:
     """One YAML document."""
@@ -49,6 +43,10 @@ class Document:
     marks: dict[Path, yaml.Mark]
     #: Of each mapping entry and list item where its value stands.
     value_marks: dict[Path, yaml.Mark]
+    #: Of the whole text.
+    lines: Lines
+    #: The definitions, by one key or two, for which something is written that is not in *value*; () for all.
+    lost: set[Path]
 
     def place(self, path: Path) -> Place:
         """Return the place of the entry at *path*, or of the nearest one around it."""
@@ -58,15 +56,16 @@ class Document:
         """Return the place of the value at *path*, or of the nearest entry around it."""
         return self._nearest(self.value_marks, path)
 
-    @staticmethod
-    def _nearest(marks: dict[Path, yaml.Mark], path: Path) -> Place:
+    def _nearest(self, marks: dict[Path, yaml.Mark], path: Path) -> Place:
         while path and path not in marks:
             path = path[:-1]
-        return _place(marks[path]) if path in marks else Place(1, 1)
+        return self.lines.place(marks[path].index) if path in marks else Place(1, 1)
 
 
 #: What a definition must not hold, or should not, though every reader of YAML takes it.
 TOLD_ONLY = frozenset({"duplicate-key", "boolean-key", "yaml-boolean", "yaml-integer"})
+#: After these a part of the text has no value.
+_LOSES = frozenset({"duplicate-key", "yaml-tag", "yaml-syntax"})
 
 
 class YamlProblem(ValueError):
@@ -99,15 +98,18 @@ def load(text: str) -> tuple[list[Document], list[YamlProblem]]:
     """Read all documents of a text, as far as they can be read, and tell what is wrong with it."""
     if len(text) > MAX_SIZE:
         return [], [YamlProblem(f"the text has more than {MAX_SIZE} characters", Place(1, 1))]
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    lines = Lines(text)
     problems: list[YamlProblem] = []
     try:
         nodes = _compose(text)
     except yaml.YAMLError as problem:
-        return [], [_syntax_problem(problem, text)]
+        found = syntax_problem(problem, text, lines)
+        return [], [YamlProblem(found.message, found.place, fix=found.fix)]
     except (RecursionError, ValueError) as problem:
         message = "it is nested too deeply" if isinstance(problem, RecursionError) else "it holds a broken value"
         return [], [YamlProblem(message, Place(1, 1))]
-    documents = [_Builder(problems).build(node) for node in nodes]
+    documents = [_Builder(problems, lines).build(node) for node in nodes]
     return documents, problems
 
 
@@ -165,42 +167,19 @@ def _nodes(text: str, loader_class: type[yaml.CSafeLoader] | type[yaml.SafeLoade
         loader.dispose()
 
 
-_QUOTE = "Put the whole text with the expression in quotes: [ ] { } , # and ': ' mean something to YAML."
-_EXPRESSION = re.compile(r"<%|\{[{%]")
-
-
-def _syntax_problem(problem: yaml.YAMLError, text: str) -> YamlProblem:
-    if isinstance(problem, yaml.reader.ReaderError):
-        bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
-        before = text[: bad.start()].split("\n") if bad is not None else [""]
-        place = Place(len(before), len(before[-1]) + 1)
-        return YamlProblem(f"it is not YAML: {problem.reason}", place, fix="Remove the character.")
-    mark = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
-    message = f"it is not YAML: {getattr(problem, 'problem', None) or 'it cannot be read'}"
-    if mark is None:
-        return YamlProblem(message, Place(1, 1))
-    lines = text.splitlines()
-    return YamlProblem(message, _place(mark), fix=_fix(lines[mark.line] if mark.line < len(lines) else ""))
-
-
-def _fix(line: str) -> str:
-    """Return what to do about a line that is not YAML."""
-    if "\t" in line[: len(line) - len(line.lstrip())]:
-        return "Indent with blanks: YAML takes no tabs."
-    return _QUOTE if _EXPRESSION.search(line) else ""
-
-
 class _Builder:
     """Makes one document of its nodes."""
 
-    def __init__(self, problems: list[YamlProblem]) -> None:
+    def __init__(self, problems: list[YamlProblem], lines: Lines) -> None:
         self._problems = problems
+        self._lines = lines
         self._marks: dict[Path, yaml.Mark] = {}
         self._value_marks: dict[Path, yaml.Mark] = {}
+        self._lost: set[Path] = set()
 
     def build(self, node: yaml.Node) -> Document:
         self._marks[()] = node.start_mark
-        return Document(self._value(node, ()), self._marks, self._value_marks)
+        return Document(self._value(node, ()), self._marks, self._value_marks, self._lines, self._lost)
 
     def _value(self, node: yaml.Node, path: Path) -> Value:
         self._value_marks[path] = node.start_mark
@@ -237,7 +216,7 @@ class _Builder:
             key = self._key(key_node, path)
             place = (*path, key)
             if key in own:
-                first = self._marks[place].line + 1
+                first = self._lines.place(self._marks[place].index).line
                 self._report(key_node, place, f"the key '{key}' is there twice, first on line {first}", "duplicate-key")
             self._marks[place] = key_node.start_mark
             own[key] = self._value(value_node, place)
@@ -257,7 +236,7 @@ class _Builder:
 
     def _key(self, node: yaml.Node, path: Path) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            fix = _QUOTE if isinstance(node, yaml.MappingNode) and node.flow_style else ""
+            fix = QUOTE_EXPRESSION if isinstance(node, yaml.MappingNode) and node.flow_style else ""
             self._report(node, path, "a key has to be text", "yaml-syntax", fix)
             return str(node.start_mark.index)
         if node.tag == _TAG + "bool":
@@ -297,11 +276,9 @@ class _Builder:
         return value
 
     def _report(self, node: yaml.Node, path: Path, message: str, code: str, fix: str = "") -> None:
-        self._problems.append(YamlProblem(message, _place(node.start_mark), path, code, fix))
-
-
-def _place(mark: yaml.Mark) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
+        if code in _LOSES:
+            self._lost |= {path[:1], path[:2]}
+        self._problems.append(YamlProblem(message, self._lines.place(node.start_mark.index), path, code, fix))
 
 
 def _is_true(text: str) -> bool:

@@ -6,9 +6,8 @@ A value differs from what is written in blanks, quotes and escapes only, so the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from tradewind_server.lang.documents import Place
+from tradewind_server.lang.lines import Lines, Place
 
 _PLAIN = re.compile(r"\S")
 _UNITS = {
@@ -21,20 +20,25 @@ _BLANK = re.compile(r"\\[tnrvfNLP_\s]|\\$")
 _MOST, _MOST_OF_LINE = 20_000, 4_000
 
 
-def inside(lines: Sequence[str], start: Place, text: str, offset: int) -> Place:
+def inside(lines: Lines, start: Place, text: str, offset: int) -> Place:
     """Return where the sign at *offset* of *text* stands; *start*, where the value begins, if it is not found."""
-    if not 0 < offset <= _MOST or start.line > len(lines):
+    if offset <= 0 or start.line > len(lines):
         return start
     column = start.column - 1
     first = lines[start.line - 1][column : column + 1]
     column += first in _UNITS
     if lines[start.line - 1].startswith(text[: offset + 1], column):
         return Place(start.line, column + offset + 1)
+    if offset > _MOST:
+        return start
     number = start.line - 1
     if first in ("|", ">"):
         number, column = number + 1, 0
-    units = _UNITS.get(first, _PLAIN)
-    left = _visible(text[:offset])
+    return _counted(lines, number, column, _UNITS.get(first, _PLAIN), _visible(text[:offset])) or start
+
+
+def _counted(lines: Lines, number: int, column: int, units: re.Pattern[str], left: int) -> Place | None:
+    """Return the place of the sign with *left* visible ones before it, counted from a line and column on."""
     for line_number in range(number, min(len(lines), number + _MOST)):
         line = lines[line_number][column:]
         if "\\" not in line and "'" not in line and (count := _visible(line)) <= left:
@@ -49,7 +53,7 @@ def inside(lines: Sequence[str], start: Place, text: str, offset: int) -> Place:
                     return Place(line_number + 1, column + unit.start() + 1)
                 left -= 1
         column = 0
-    return start
+    return None
 
 
 def _visible(text: str) -> int:

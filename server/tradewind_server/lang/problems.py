@@ -71,6 +71,7 @@ CODES: dict[str, Code] = {
     "exclusive-keywords": Code("error", "Two keywords exclude each other."),
     "duplicate-item": Code("error", "An item stands twice in a list of different ones."),
     "duplicate-input": Code("warning", "An input is declared twice."),
+    "odd-input": Code("warning", "An input has a name that looks like a name with a default."),
     "with-items": Code("error", "'with-items' does not name a variable and a list.", "Write 'variable in <% list %>'."),
     "text-input": Code(
         "warning",
@@ -100,11 +101,17 @@ CODES: dict[str, Code] = {
     "wrong-parameters": Code(
         "warning", "A call lacks a required input, or gives one that does not exist.", "Mend the name, or remove it."
     ),
+    "missing-parameter": Code(
+        "hint", "A call of an action lacks a required input, which only an environment can give.", "Give it."
+    ),
     # variables
     "unknown-variable": Code("warning", "Nothing in the workflow sets a variable that is read."),
     "unpublished-variable": Code("warning", "A variable is published, but not on a way to where it is read."),
     "other-branch-variable": Code("warning", "A variable of one branch is read in another."),
     "bare-name": Code("warning", "A name is read that is no variable without '$.' or '_.' before it."),
+    "unknown-function": Code(
+        "warning", "An expression calls a function, method, filter or test that does not exist.", "Mend the name."
+    ),
     "unknown-task-result": Code(
         "warning", "An expression asks for a task that the workflow does not have.", "Mend the name."
     ),
@@ -217,13 +224,25 @@ class Problems:
 
     def has_room(self, severity: Severity) -> bool:
         """Tell whether one more will be kept, and count it if not."""
-        has_room = len(self._found) < (2 * MAX_PROBLEMS if severity == "error" else MAX_PROBLEMS)
-        self._dropped_count += not has_room
-        return has_room
+        self._dropped_count += self.is_full(severity)
+        return not self.is_full(severity)
+
+    def is_full(self, severity: Severity) -> bool:
+        """Tell whether no more will be kept."""
+        return len(self._found) >= (2 * MAX_PROBLEMS if severity == "error" else MAX_PROBLEMS)
 
     def add(self, problem: Problem) -> None:
         """Keep a problem; ask first whether there is room."""
         self._found.append(problem)
+
+    def withdraw(self, code: str, file: str, places: Collection[tuple[int, int]]) -> None:
+        """Take back the problems of a kind at these lines and columns of a file."""
+        if places:
+            self._found = [
+                each
+                for each in self._found
+                if each.code != code or each.file != file or (each.line, each.column) not in places
+            ]
 
     def suggest(self, name: str, known: Collection[str]) -> str:
         """Suggest the known word that is nearest to *name*, as long as that is cheap."""

@@ -7,7 +7,8 @@ problem: a wrong value reads as None, and whoever builds a spec asks at the end 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -63,6 +64,9 @@ _LEAVES_NO_GAP = frozenset(
 )
 
 
+_TIGHT_PAIR = re.compile(r"[\w-]+:\S")
+
+
 class TooMuch(Exception):
     """A file has more than is checked; that has been reported, and the rest of it is not read."""
 
@@ -81,7 +85,6 @@ class Reader:
     def __init__(
         self,
         file: str,
-        lines: Sequence[str],
         document: Document,
         problems: Problems,
         source_number: int = 0,
@@ -92,13 +95,14 @@ class Reader:
         self.source_number = source_number
         #: Shared by all readers of one check.
         self.problems = problems
-        self._lines = lines
         self._document = document
         #: Shared by all readers of one file; None: no bound.
         self._bounds = bounds
         self.error_count = 0
-        #: Errors that hide a part of what was meant, so that more would seem wrong than is.
-        self.gap_count = 0
+        #: Where errors are that hide a part of what was meant, so that more would seem wrong than is.
+        self.gaps: list[Path] = []
+        #: Where a boolean stands that is meant to be one, however it is written.
+        self.booleans: list[Path] = []
 
     def line(self, path: Path) -> int:
         """Return the line of the key at *path*."""
@@ -107,6 +111,15 @@ class Reader:
     def has(self, path: Path) -> bool:
         """Tell whether something is written at *path*."""
         return path in self._document.marks
+
+    def withdraw_boolean_words(self) -> None:
+        """Take back what was told of `yes` and the like where only a boolean can be meant."""
+        places = {self._document.value_place(path) for path in self.booleans}
+        self.problems.withdraw("yaml-boolean", self.file, {(place.line, place.column) for place in places})
+
+    def has_lost(self, path: Path) -> bool:
+        """Tell whether something is written for the definition at *path* that has no value."""
+        return not self._document.lost.isdisjoint({path, ()})
 
     def value(self, path: Path) -> object:
         """Return what is written at *path*, None if nothing is."""
@@ -127,20 +140,36 @@ class Reader:
         severity: Severity | None = None,
         at_value: bool = True,
         offset: int = 0,
-        name: str = "",
+        words: tuple[str, ...] = (),
     ) -> None:
         """Add a problem with the value at *path*, or with its key if not *at_value*.
 
-        *severity* None is that of the code. *offset* counts characters from the start of the text at *path*, where
-        *name* is looked for if there is one.
+        *severity* None is that of the code. *offset* counts characters from the start of that text, where
+        the first of *words* that is there is looked for if there are any.
         """
         severity = severity or CODES.get(code, _OTHER).severity
         self.error_count += severity == "error"
-        self.gap_count += severity == "error" and code not in _LEAVES_NO_GAP
+        if severity == "error" and code not in _LEAVES_NO_GAP:
+            self.gaps.append(path)
         if self.problems.has_room(severity):
-            text = self.value(path) if name else None
-            offset = _find_name(text, name) if isinstance(text, str) else offset
+            if words:
+                at_value, offset = self._find(path, words)
             self.problems.add(self.problem(code, path, message, fix, severity, at_value, offset))
+
+    def _find(self, path: Path, words: tuple[str, ...]) -> tuple[bool, int]:
+        """Return whether a word is in the text at *path*, or else in its key, and where."""
+        text, key = self.value(path), path[-1] if path else ""
+        at = _find_word(text, words) if isinstance(text, str) else -1
+        at_key = _find_word(key, words) if at < 0 and isinstance(key, str) else -1
+        return at_key < 0, max(at, at_key, 0)
+
+    def _text(self, path: Path) -> tuple[object, int]:
+        """Return the text at *path* and 0; a parameter of an inline retry is a piece of its text, that begins there."""
+        around = self.value(path[:-1]) if path and path not in self._document.value_marks else None
+        if not isinstance(around, str):
+            return self.value(path), 0
+        start = _find_word(around, (f"{path[-1]}=",)) + len(f"{path[-1]}=")
+        return around, start + (around[start : start + 1] in ("'", '"'))
 
     def problem(
         self,
@@ -155,20 +184,29 @@ class Reader:
         """Return a problem with its place, without adding it."""
         about = CODES.get(code, _OTHER)
         place = self._document.value_place(path) if at_value else self._document.place(path)
-        text = self.value(path) if offset else None
-        if isinstance(text, str):
-            place = inside(self._lines, place, text, offset)
+        text, start = self._text(path) if at_value or not path else (path[-1], 0)
+        if start + offset and isinstance(text, str):
+            place = inside(self._document.lines, place, text, start + offset)
         texts = (shortened(path_text(path)), shortened(message), shortened(fix or about.fix))
         return Problem(code, severity or about.severity, self.file, place.line, place.column, *texts)
 
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
-        self.report(code, path, message, fix, name=name)
+        self.report(code, path, message, fix, words=(f"$.{name}", f"_.{name}", name))
+
+    def report_parameter(self, code: str, path: Path, key: str, message: str, fix: str = "") -> None:
+        """Add a problem with an inline parameter in the text at *path*."""
+        self.report(code, path, message, fix, words=(f"{key}=",))
+
+    def report_call(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
+        """Add a problem with what is called in the text at *path*."""
+        self.report(code, path, message, fix, words=(f"{name}(", name))
 
     def wrong(self, path: Path, value: object, expected: str) -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
         what = f"'{path[-1]}'" if path and isinstance(path[-1], str) else f"'{path_text(path)}'"
-        self.report("wrong-type", path, f"Expected {what} to be {expected}, but it is {described(value)}.")
+        message = f"Expected {what} to be {expected}, but it is {described(value)}."
+        self.report("wrong-type", path, message, _fix_of_shape(value, expected))
         return None
 
     def table(
@@ -190,6 +228,8 @@ class Reader:
                 read = keyword.shape.read(self, item, (*path, name))
                 if read is not None:
                     result[name] = read
+                    if isinstance(item, bool) and keyword.shape.expected.startswith("true"):
+                        self.booleans.append((*path, name))
             elif name not in ignored:
                 self.report(
                     "unknown-keyword",
@@ -218,11 +258,13 @@ class Reader:
             self.report("too-many-definitions", path, message, at_value=False)
             raise TooMuch
 
-    def template(self, value: object, path: Path, strict: bool = True, within: object = None) -> Template:
+    def template(
+        self, value: object, path: Path, strict: bool = True, within: object = None, at_value: bool = True
+    ) -> Template:
         """Compile a value; a broken expression is an error at its top, a warning deeper down.
 
         Mistral finds the deeper ones only when they are evaluated, and accepts the definition. *within* is the
-        text at *path* if the value is only a part of it.
+        text at *path* if the value is only a part of it, or its key if not *at_value*.
 
         Raises:
             TooMuch: the file has more expressions than are checked.
@@ -236,7 +278,8 @@ class Reader:
         def report(place: Path, problem: ExpressionSyntaxError) -> None:
             severity: Severity = "error" if strict and len(place) - len(path) <= 1 else "warning"
             message = f"Expected an expression that can be parsed, but {problem.message}."
-            self.report("expression-syntax", place, message, severity=severity, offset=problem.offset + max(0, start))
+            offset = 0 if self.problems.is_full(severity) else problem.offset + max(0, start)
+            self.report("expression-syntax", place, message, "", severity, at_value, offset)
 
         template = compile_template(value, report, path)
         self._warn_unclosed(value, path)
@@ -251,24 +294,38 @@ class Reader:
                 if (opening in value) != (closing in value) and (opening in value or closing == "%>"):
                     message = f"Expected '{opening}' and '{closing}' in pairs; this is taken as plain text."
                     fix = "Close the expression; put the text in quotes if YAML cuts it at a comma or '#'."
-                    self.report("unclosed-expression", path, message, fix)
+                    written, mark = self.value(path), opening if opening in value else closing
+                    start = max(0, written.find(value)) if isinstance(written, str) else 0
+                    self.report("unclosed-expression", path, message, fix, offset=start + value.find(mark))
                     break
 
 
-def _find_name(text: str, name: str) -> int:
-    """Return where a name stands as a variable, else as a word, else 0."""
-    for word in (f"$.{name}", f"_.{name}", name):
+def _find_word(text: str, words: tuple[str, ...]) -> int:
+    """Return where the first of *words* stands that does, as a whole word; else -1."""
+    for word in words:
         start = text.find(word)
         while start >= 0:
             before, after = text[start - 1 : start], text[start + len(word) : start + len(word) + 1]
-            if not _is_letter(before) and not _is_letter(after):
+            if not _is_letter(before) and (word[-1] in "=(" or not _is_letter(after)):
                 return start
             start = text.find(word, start + 1)
-    return 0
+    return -1
 
 
 def _is_letter(sign: str) -> bool:
     return sign.isalnum() or sign == "_"
+
+
+def _fix_of_shape(value: object, expected: str) -> str:
+    """Return what to do about a value of another shape, where it looks as if somebody had meant the right one."""
+    if "mapping" in expected or "keywords" in expected:
+        if isinstance(value, list) and value and all(isinstance(item, dict) and len(item) == 1 for item in value):
+            return "Remove the '- ' before each name."
+        if isinstance(value, str) and _TIGHT_PAIR.match(value):
+            return "Write a blank behind ':'."
+    elif isinstance(value, str) and (value.isdigit() or value in ("true", "false")):
+        return "Remove the quotes."
+    return ""
 
 
 def described(value: object) -> str:

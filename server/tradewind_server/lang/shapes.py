@@ -5,6 +5,7 @@ Source: `mistral/lang/types.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tradewind_server.lang.documents import Path
@@ -109,6 +110,10 @@ LATE_TEMPLATES = _shape(
 )
 
 
+#: Somebody meant `name: default`.
+_TIGHT_DEFAULT = re.compile(r"([\w-]+)\s*[:=]\s*(.*)", re.DOTALL)
+
+
 def _read_texts(reader: Reader, value: object, path: Path) -> object:
     expected = "a list of different texts"
     if not isinstance(value, list) or not value:
@@ -165,6 +170,7 @@ def _read_inputs(reader: Reader, value: object, path: Path) -> object:
 
 def _read_input(reader: Reader, item: object, path: Path) -> InputSpec | None:
     if is_text(item):
+        _warn_odd_name(reader, str(item), path)
         return InputSpec(str(item), required=True)
     if not isinstance(item, dict) or len(item) != 1:
         reader.wrong(path, item, "a name or one 'name: default' pair")
@@ -174,6 +180,13 @@ def _read_input(reader: Reader, item: object, path: Path) -> InputSpec | None:
         message = f"Expected a literal default for input '{name}': an expression in it is not evaluated."
         reader.report("expression-in-default", (*path, name), message, "Use 'vars' instead.")
     return InputSpec(name, required=False, default=default)
+
+
+def _warn_odd_name(reader: Reader, name: str, path: Path) -> None:
+    pair = _TIGHT_DEFAULT.fullmatch(name)
+    if pair is not None:
+        message = f"Expected the name of an input, but the name is all of '{name}'."
+        reader.report("odd-input", path, message, f"Write '{pair[1]}: {pair[2]}', with a blank behind ':'.")
 
 
 _PAIR_SCHEMA: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1}

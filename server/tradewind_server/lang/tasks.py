@@ -37,7 +37,7 @@ MAX_NAME = 255
 #: A join's unique key has a prefix and an id before the name.
 MAX_JOIN_NAME = MAX_NAME - 47
 
-_COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
+COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
 _WITH_ITEMS = re.compile(r"([\w-]+)\s+in\s*(.+)", re.DOTALL)
 
 
@@ -191,10 +191,13 @@ REVERSE_TASK = {**TASK, **_REQUIRES}
 DEFAULTS = {**_POLICIES, **_CLAUSES, **_REQUIRES}
 #: Set by Mistral itself; harmless where people write them.
 IGNORED = frozenset({"name", "version", "type"})
+#: The type of a workflow with one that does not exist: either may be meant.
+EITHER_TYPE = "either"
 #: For each type of workflow its table, and the keywords of the other type.
 _TABLES = {
     "direct": (DIRECT_TASK, frozenset(REVERSE_TASK.keys() - DIRECT_TASK.keys())),
     "reverse": (REVERSE_TASK, frozenset(DIRECT_TASK.keys() - REVERSE_TASK.keys())),
+    EITHER_TYPE: ({**DIRECT_TASK, **REVERSE_TASK}, frozenset()),
 }
 _IGNORED_OR_FOREIGN = {name: IGNORED | foreign for name, (_, foreign) in _TABLES.items()}
 
@@ -267,7 +270,7 @@ def _check_name(reader: Reader, name: str, value: object, path: Path) -> None:
         what = "a task with a join" if is_join else "a task"
         message = f"Expected the name of {what} to have at most {limit} characters, but it has {len(name)}."
         reader.report("name-too-long", path, message, at_value=False)
-    if name in _COMMAND_WORDS:
+    if name in COMMAND_WORDS:
         message = f"Expected a task name that is no engine command: as a target, '{name}' means the command."
         reader.report("reserved-name", path, message, "Rename the task.", at_value=False)
 
@@ -278,7 +281,7 @@ def _warn(reader: Reader, spec: TaskSpec, raw: Mapping[str, object], path: Path)
         if isinstance(given, dict) and key in given:
             message = f"Expected parameter '{key}' once; the inline value counts, the one in 'input' does not."
             reader.report("parameter-twice", (*path, "input", key), message, "Remove one.")
-    if "concurrency" in raw and not spec.with_items:
+    if "concurrency" in raw and "with-items" not in raw:
         message = "Expected 'concurrency' together with 'with-items'; alone it has no effect."
         reader.report("unused-concurrency", (*path, "concurrency"), message, at_value=False)
 

@@ -6,6 +6,7 @@ Source: `mistral/lang/v2/on_clause.py`, `mistral/lang/v2/publish.py`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from tradewind_server.lang import inline
 from tradewind_server.lang.documents import Path
@@ -83,7 +84,7 @@ def _read_target(reader: Reader, text: str, path: Path, guard: Template | None, 
     if match is None:
         if not text or re.search(r"\s", text):
             message = f"Expected a task name without blanks, or a command like 'fail msg=\"…\"', but got '{text}'."
-            reader.report("transition", place, message)
+            reader.report("transition", place, message, at_value=guard is None)
             return None
         return Transition(text, _COMMANDS.get(text), guard)
     name = match.group(1)
@@ -92,11 +93,38 @@ def _read_target(reader: Reader, text: str, path: Path, guard: Template | None, 
     unused = [key for key in parameters if command is None or key != "msg"] + list(ignored)
     if unused:
         message = f"Expected only 'msg' for a command; '{', '.join(unused)}' has no effect."
-        reader.report("unused-parameter", place, message, "Remove it.")
+        reader.report("unused-parameter", place, message, "Remove it.", at_value=guard is None)
     message_text = parameters.get("msg")
     if command is None or message_text is None:
         return Transition(name, command, guard)
-    return Transition(name, command, guard, reader.template(message_text, place, within=text))
+    told = reader.template(message_text, place, within=text, at_value=guard is None)
+    return Transition(name, command, guard, told)
+
+
+def places(reader: Reader, clause: OnClause, where: Path) -> list[Path]:
+    """Return for each transition of the clause at *where* its own place; *where* itself if that cannot be told."""
+    value = reader.value(where)
+    if isinstance(value, dict) and value.keys() & _ADVANCED.keys():
+        where = (*where, "next") if "next" in value else where
+        value = value.get("next")
+    if isinstance(value, dict) and len(value) == 1:
+        return [(*where, *value)] * len(clause.next)
+    items = enumerate(value if isinstance(value, list) else ())
+    # An entry that could not be read is no transition, and one of task-defaults that leads to its own task is none.
+    return [
+        next(((*where, index, *_keys(item)) for index, item in items if _is_written_as(transition, item)), where)
+        for transition in clause.next
+    ]
+
+
+def _keys(item: object) -> Iterable[str]:
+    return item if isinstance(item, dict) else ()
+
+
+def _is_written_as(transition: Transition, item: object) -> bool:
+    is_guarded = isinstance(item, dict) and len(item) == 1
+    text = next(iter(_keys(item))) if is_guarded else item
+    return is_guarded == (transition.guard is not None) and str(text).strip().startswith(transition.target)
 
 
 _GUARDED_SCHEMA: Schema = {

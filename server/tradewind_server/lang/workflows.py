@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tradewind_server.lang import graph, inline
+from tradewind_server.lang import graph, inline, transitions
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import is_single_expression
+from tradewind_server.lang.gaps import Gaps, gaps
 from tradewind_server.lang.reader import Keyword, Reader, Shape, table_schema
 from tradewind_server.lang.sensitive import sensitive_names
 from tradewind_server.lang.shapes import (
@@ -23,8 +24,8 @@ from tradewind_server.lang.shapes import (
     TEXTS,
     is_text,
 )
-from tradewind_server.lang.specs import AdhocActionSpec, TaskSpec, WorkflowSpec
-from tradewind_server.lang.tasks import CALL, DEFAULTS, MAX_NAME, read_defaults, read_task
+from tradewind_server.lang.specs import AdhocActionSpec, OnClause, TaskSpec, WorkflowSpec
+from tradewind_server.lang.tasks import CALL, DEFAULTS, EITHER_TYPE, MAX_NAME, read_defaults, read_task
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
@@ -81,22 +82,30 @@ def check_name(reader: Reader, name: str, path: Path, what: str) -> None:
     )
 
 
-def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> WorkflowSpec:
-    """Read one workflow, as far as it can be read."""
+def read_workflow(
+    reader: Reader, name: str, value: object, path: Path, workbook: str = ""
+) -> tuple[WorkflowSpec, Gaps]:
+    """Read one workflow, as far as it can be read, and say what is hidden of it."""
+    known_gaps = len(reader.gaps)
     check_name(reader, name, path, "workflow")
     parts: dict[str, Any] = reader.table(value, path, WORKFLOW, "a workflow", IGNORED)
     workflow_type: Literal["direct", "reverse"] = parts.get("type", "direct")
+    is_known = "type" in parts or not isinstance(value, dict) or "type" not in value
+    table = workflow_type if is_known else EITHER_TYPE
     defaults = parts.get("task-defaults", {})
     tasks = {
-        task_name: read_task(reader, task_name, task, (*path, "tasks", task_name), workflow_type, defaults)
+        task_name: read_task(reader, task_name, task, (*path, "tasks", task_name), table, defaults)
         for task_name, task in parts.get("tasks", {}).items()
     }
     sources = graph.inbound(tasks)
+    found = [gap[len(path) :] for gap in reader.gaps[known_gaps:]]
+    hidden = gaps(value, found, reader.has_lost(path), tasks)
     if tasks and workflow_type == "direct":
-        _check_direct(reader, tasks, sources, path)
+        _check_direct(reader, tasks, sources, path, hidden)
+        _check_targets(reader, tasks, defaults, path)
     elif tasks:
         _check_reverse(reader, tasks, path)
-    return WorkflowSpec(
+    spec = WorkflowSpec(
         name=f"{workbook}.{name}" if workbook else name,
         line=reader.line(path),
         type=workflow_type,
@@ -112,21 +121,18 @@ def read_workflow(reader: Reader, name: str, value: object, path: Path, workbook
         start_tasks=graph.start_tasks(sources) if workflow_type == "direct" else (),
         inbound=sources if workflow_type == "direct" else {},
     )
+    return spec, hidden
 
 
 def _check_direct(
-    reader: Reader, tasks: dict[str, TaskSpec], sources: Mapping[str, tuple[str, ...]], path: Path
+    reader: Reader, tasks: dict[str, TaskSpec], sources: Mapping[str, tuple[str, ...]], path: Path, hidden: Gaps
 ) -> None:
     if not graph.start_tasks(sources):
         message = "Expected at least one task without a transition to it, to start with, but there is none."
         reader.report("no-start-task", (*path, "tasks"), message, "Add a first task.", at_value=False)
     for task in tasks.values():
-        for keyword, clause in graph.clauses(task):
-            for transition in clause.next:
-                if transition.command is None and transition.target not in tasks:
-                    _report_unknown_task(reader, (*path, "tasks", task.name, keyword), transition.target, tasks)
         needed = 1 if task.join == "all" else task.join or 0
-        if len(sources[task.name]) < needed:
+        if len(sources[task.name]) < needed and not (hidden.is_opaque or task.name in hidden.led_to):
             message = (
                 f"Expected at least {needed} task(s) with a transition to the join '{task.name}', "
                 f"but there are {len(sources[task.name])}."
@@ -134,20 +140,55 @@ def _check_direct(
             reader.report("join-cardinality", (*path, "tasks", task.name, "join"), message, at_value=False)
 
 
+def _written(reader: Reader, path: Path, task: TaskSpec, keyword: str) -> Path:
+    """Return where a clause or the requirements of a task stand: in the task, or in task-defaults."""
+    own = (*path, "tasks", task.name, keyword)
+    written = reader.value(own)
+    only_publishes = isinstance(written, dict) and "publish" in written and "next" not in written
+    return own if written is not None and not only_publishes else (*path, "task-defaults", keyword)
+
+
+def _check_targets(reader: Reader, tasks: dict[str, TaskSpec], defaults: Mapping[str, object], path: Path) -> None:
+    """Report transitions to tasks that do not exist; those of task-defaults once."""
+    seen: set[Path] = set()
+    for task in tasks.values():
+        for keyword, clause in graph.clauses(task):
+            if all(entry.command is not None or entry.target in tasks for entry in clause.next):
+                continue
+            where = _written(reader, path, task, keyword)
+            whole = clause if where[-2] == task.name else defaults.get(keyword)
+            if where not in seen and isinstance(whole, OnClause):
+                seen.add(where)
+                _check_clause(reader, tasks, whole, where)
+
+
+def _check_clause(reader: Reader, tasks: dict[str, TaskSpec], clause: OnClause, where: Path) -> None:
+    for transition, place in zip(clause.next, transitions.places(reader, clause, where), strict=True):
+        if transition.command is None and transition.target not in tasks:
+            _report_unknown_task(reader, place, transition.target, tasks, at_value=transition.guard is None)
+
+
 def _check_reverse(reader: Reader, tasks: dict[str, TaskSpec], path: Path) -> None:
     for task in tasks.values():
         for required in task.requires:
             if required not in tasks:
-                _report_unknown_task(reader, (*path, "tasks", task.name, "requires"), required, tasks)
+                where = _written(reader, path, task, "requires")
+                written = reader.value(where)
+                place = (
+                    (*where, written.index(required)) if isinstance(written, list) and required in written else where
+                )
+                _report_unknown_task(reader, place, required, tasks)
     cycle = graph.requirement_cycle(tasks)
     if cycle:
         message = f"Expected requirements without a cycle, but there is one: {' -> '.join(cycle)}."
         reader.report("requirement-cycle", (*path, "tasks", cycle[0], "requires"), message, at_value=False)
 
 
-def _report_unknown_task(reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec]) -> None:
+def _report_unknown_task(
+    reader: Reader, path: Path, name: str, tasks: dict[str, TaskSpec], at_value: bool = True
+) -> None:
     message = f"Expected task '{name}' in the workflow, but there is none."
-    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks.keys()))
+    reader.report("unknown-task", path, message, reader.problems.suggest(name, tasks.keys()), at_value=at_value)
 
 
 def read_action(reader: Reader, name: str, value: object, path: Path, workbook: str = "") -> AdhocActionSpec | None:

@@ -132,7 +132,7 @@ def _read(source: Source, keywords: Mapping[str, Keyword], what: str) -> tuple[F
             message = f"Expected one YAML document, but there are {len(loaded)}."
             problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message))
         return {}, None, problems
-    reader = Reader(source.file_name, source.text.splitlines(), loaded[0], problems)
+    reader = Reader(source.file_name, loaded[0], problems)
     value = loaded[0].value
     read = reader.table(value, (), keywords, what)
     if not isinstance(value, dict):

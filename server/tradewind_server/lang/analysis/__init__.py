@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tradewind_server.lang.analysis import calls, human_tasks, joins, outcomes, shadows, variables, waits
+from tradewind_server.lang.analysis import calls, functions, human_tasks, joins, outcomes, shadows, variables, waits
 from tradewind_server.lang.analysis.flow import Flow
 from tradewind_server.lang.analysis.subjects import Action, Workflow
 from tradewind_server.lang.specs import FormSpec
@@ -30,6 +30,7 @@ def analyse(
     for action in actions:
         calls.check_action(action, known)
         shadows.check_action(action)
+        functions.check_action(action)
     for workflow in workflows:
         if not workflow.spec.tasks:
             continue
@@ -37,8 +38,9 @@ def analyse(
         calls.check_workflow(workflow, known)
         outcomes.check(workflow, flow)
         variables.check(workflow, flow)
+        functions.check_workflow(workflow)
         shadows.check_workflow(workflow)
         waits.check(workflow)
         human_tasks.check(workflow, known_forms)
-        if workflow.is_whole:
+        if not workflow.gaps.is_opaque:
             joins.check(workflow, flow)

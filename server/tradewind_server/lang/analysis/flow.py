@@ -8,16 +8,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NoReturn
 
 from tradewind_server.lang.analysis.subjects import Workflow
 from tradewind_server.lang.expressions import ExpressionError, Scope, Template
+from tradewind_server.lang.gaps import Gaps
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import EngineCommand, OnClause, TaskSpec, Transition
 from tradewind_server.lang.values import is_truthy
 
 _ENDING = (EngineCommand.FAIL, EngineCommand.SUCCEED)
+#: The keyword of a way that there may be, in a part that cannot be read.
+HIDDEN = "?"
 _CONTEXT = re.compile(r"\$|\b_\b")
 
 
@@ -27,7 +30,7 @@ class Edge:
 
     source: str
     target: str
-    #: `on-success` and the like; `requires` in a reverse workflow.
+    #: `on-success` and the like; `requires` in a reverse workflow; HIDDEN.
     keyword: str
     guard: Template | None = None
 
@@ -41,11 +44,13 @@ class Flow:
     #: Tasks in the order in which a run meets them; those of one circle together.
     circles: list[list[str]]
     reachable: frozenset[str]
+    #: Tasks that something leads to which cannot be read.
+    uncertain: frozenset[str]
 
     @classmethod
     def of(cls, workflow: Workflow) -> Flow:
         """Find the ways."""
-        tasks = workflow.spec.tasks
+        tasks, gaps = workflow.spec.tasks, workflow.gaps
         leaving: dict[str, list[Edge]] = {name: [] for name in tasks}
         arriving: dict[str, list[Edge]] = {name: [] for name in tasks}
         for task in tasks.values():
@@ -54,8 +59,14 @@ class Flow:
                     leaving[edge.source].append(edge)
                     arriving[edge.target].append(edge)
         direct = workflow.spec.type == "direct"
+        hidden = [Edge(*pair, HIDDEN) for pair in _hidden(gaps, direct)]
+        for edge in hidden:
+            leaving[edge.source].append(edge)
+            arriving[edge.target].append(edge)
         starts = workflow.spec.start_tasks if direct else tuple(tasks)
-        return cls(leaving, arriving, _circles(leaving), _reachable(starts, leaving))
+        return cls(
+            leaving, arriving, _circles(leaving), _reachable(starts, leaving), frozenset(edge.target for edge in hidden)
+        )
 
     def carried(self, gains: Callable[[Edge], int]) -> Iterator[tuple[str, int]]:
         """Give each task with all facts that some way to it brings; *gains* says what an edge adds."""
@@ -75,6 +86,10 @@ class Flow:
                         known = waiting.get(edge.target, 0)
                         waiting[edge.target] = known | facts | gains(edge)
 
+    def behind(self, names: Collection[str]) -> frozenset[str]:
+        """Return these tasks and all that they may lead to."""
+        return _reachable(tuple(names), self.leaving)
+
     def leads(self, start: str, goal: str, steps: int = 10_000) -> bool:
         """Tell whether a way leads from one task to another; false if it is not found in so many steps."""
         seen = {start}
@@ -88,6 +103,12 @@ class Flow:
                     seen.add(edge.target)
                     pending.append(edge.target)
         return False
+
+
+def _hidden(gaps: Gaps, direct: bool) -> Iterator[tuple[str, str]]:
+    for name, targets in gaps.leads.items():
+        for target in sorted(targets):
+            yield (name, target) if direct else (target, name)
 
 
 def _edges(task: TaskSpec) -> Iterator[Edge]:

@@ -6,13 +6,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
-from tradewind_server.lang.analysis.subjects import Workflow, transition_paths
+from tradewind_server.lang.analysis.subjects import Workflow
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.durations import Duration, duration_of
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.named_forms import parts_of
 from tradewind_server.lang.specs import HumanSpec, TaskSpec
+from tradewind_server.lang.transitions import places
 
 #: A comparison of an outcome with a name, in YAQL or Jinja.
 _COMPARISON = re.compile(r"\boutcome\s*(?:==?|!=)\s*(?:'([\w-]+)'|\"([\w-]+)\"|([\w-]+))")
@@ -41,17 +42,21 @@ def check(workflow: Workflow, forms: Forms) -> None:
     for task in human:
         assert task.human is not None
         path = (*workflow.task_path(task.name), "human")
+        if workflow.gaps.has_in(task.name, "human"):
+            continue
         _check_form(workflow, task.human, path, forms)
         _check_separation(workflow, task, task.human, path)
         _check_attachments(workflow, task.human, path)
         _check_quorum(workflow, task, task.human, path)
         _check_deadlines(workflow, task, task.human, path)
         _check_guards(workflow, task, task.human)
-        _check_handled(workflow, task, task.human, path, words)
+        if not workflow.gaps.may_act(task.name):
+            _check_handled(workflow, task, task.human, path, words)
 
 
 def _expressions(workflow: Workflow) -> Iterator[str]:
     """Give every text with an expression in it."""
+    yield from set().union(*workflow.gaps.own.values())
     templates = [use.template for uses in workflow.uses.values() for use in uses]
     templates += [each for each in (workflow.spec.output, workflow.spec.output_on_error) if each is not None]
     for template in templates:
@@ -75,6 +80,8 @@ def _check_form(workflow: Workflow, human: HumanSpec, path: Path, forms: Forms) 
 def _check_separation(workflow: Workflow, task: TaskSpec, human: HumanSpec, path: Path) -> None:
     tasks = workflow.spec.tasks
     for name in human.separate_from.tasks:
+        if name in tasks and workflow.gaps.has_in(name):
+            continue
         if name not in tasks or tasks[name].human is None or name == task.name:
             what = "is the task itself" if name == task.name else "is none" if name in tasks else "does not exist"
             message = f"Expected another human task to be separate from, but '{name}' {what}."
@@ -191,8 +198,8 @@ def _check_guards(workflow: Workflow, task: TaskSpec, human: HumanSpec) -> None:
     known = [outcome.name for outcome in human.outcomes]
     path = workflow.task_path(task.name)
     for keyword, clause in clauses(task):
-        places = transition_paths(workflow, path, keyword, clause)
-        for transition, place in zip(clause.next, places, strict=True):
+        where = places(workflow.reader, clause, (*path, keyword))
+        for transition, place in zip(clause.next, where, strict=True):
             for match in _COMPARISON.finditer(_text(transition.guard)):
                 name = next(filter(None, match.groups()))
                 if name not in known:

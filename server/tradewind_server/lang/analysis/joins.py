@@ -134,10 +134,10 @@ def _check_possible(workflow: Workflow, flow: Flow) -> set[str]:
             bits = _needed(task, entering, needs, choices)
             pair = choices.conflict(bits)
             is_once = task.join is not None or len(entering) <= 1
-            is_alone = not any(edge.source in members for edge in flow.arriving[name])
+            is_alone = name not in flow.uncertain and not any(edge.source in members for edge in flow.arriving[name])
             is_single = is_alone and is_once and all(needs[edge.source].is_single for edge in entering)
             needs[name] = _Need(bits if pair is None and is_alone else 0, is_single)
-            if _waits_for_several(task) and name in flow.reachable:
+            if _waits_for_several(task) and name in flow.reachable and name not in flow.uncertain:
                 message, fix = _why_impossible(workflow, flow, task, pair if _waits_for_all(workflow, task) else None)
                 if message:
                     path = (*workflow.task_path(name), "join")
@@ -236,9 +236,10 @@ def _check_conflicts(workflow: Workflow, flow: Flow, impossible: set[str]) -> No
     if not sites.by_variable or len(sites.tasks) > _MOST_SITES:
         return
     seen = dict(flow.carried(sites.gain))
+    murky = flow.behind({*flow.uncertain, *workflow.gaps.publishes})
     left = _MOST_COMPARISONS
     for name, task in workflow.spec.tasks.items():
-        if not _waits_for_several(task) or name in impossible or name not in flow.reachable:
+        if not _waits_for_several(task) or name in impossible or name not in flow.reachable or name in murky:
             continue
         by_source: dict[str, int] = {}
         for edge in flow.arriving[name]:

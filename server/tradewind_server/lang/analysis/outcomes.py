@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tradewind_server.lang.analysis.flow import Flow, constant, live
-from tradewind_server.lang.analysis.subjects import Workflow, published, transition_paths
+from tradewind_server.lang.analysis.subjects import Workflow, published
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import EngineCommand, OnClause, TaskSpec
+from tradewind_server.lang.transitions import places
 
 _SILENT = frozenset({EngineCommand.NOOP, EngineCommand.SUCCEED})
 
@@ -31,7 +32,7 @@ def _check_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClause
     happening = live(clause)
     last = happening[-1] if happening else None
     is_over = False
-    for transition, place in zip(clause.next, transition_paths(workflow, path, keyword, clause), strict=True):
+    for transition, place in zip(clause.next, places(workflow.reader, clause, (*path, keyword)), strict=True):
         value = constant(transition.guard)
         if is_over:
             message = f"Expected '{transition.target}' before the command that ends the workflow: it never happens."
@@ -49,7 +50,7 @@ def _check_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClause
 
 
 def _check_reachable(workflow: Workflow, flow: Flow) -> None:
-    if not workflow.spec.start_tasks or not workflow.is_whole:
+    if not workflow.spec.start_tasks or workflow.gaps.is_opaque:
         return
     commands = {command.value for command in EngineCommand}
     for name in workflow.spec.tasks:
@@ -66,13 +67,13 @@ def _check_reachable(workflow: Workflow, flow: Flow) -> None:
 
 def _check_hidden(workflow: Workflow) -> None:
     defaults = (*workflow.path, "task-defaults", "on-error")
-    if any(_is_silent(task) for task in _with_default_clause(workflow)):
+    if any(_is_silent(task) and not workflow.gaps.may_act(task.name) for task in _with_default_clause(workflow)):
         message = "Expected failures to be handled, but task-defaults drop every one of them: the workflow succeeds."
         fix = "Name a task that tells somebody, or only drop failures of tasks that may fail."
         workflow.reader.report("all-failures-hidden", defaults, message, fix, at_value=False)
     for task in workflow.spec.tasks.values():
         path = (*workflow.task_path(task.name), "on-error")
-        if workflow.reader.has(path) and _is_silent(task):
+        if workflow.reader.has(path) and _is_silent(task) and not workflow.gaps.may_act(task.name):
             message = (
                 f"Expected the failure of '{task.name}' to leave a trace, but nothing runs and nothing is published."
             )

@@ -57,4 +57,6 @@ def _publishing(task: TaskSpec, path: Path) -> Iterator[tuple[Path, Template]]:
 
 def _reads(workflow: Workflow, task: TaskSpec, name: str) -> bool:
     texts = (text for use in workflow.uses[task.name] for _, text in use.template.texts())
-    return any(name in expression.names().variables for text in texts for expression in text.expressions)
+    return any(
+        not text.expressions or any(name in each.names().variables for each in text.expressions) for text in texts
+    )

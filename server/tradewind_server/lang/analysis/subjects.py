@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
+from tradewind_server.lang.gaps import Gaps
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.reader import Reader
 from tradewind_server.lang.specs import (
@@ -23,6 +24,7 @@ from tradewind_server.lang.specs import (
     TaskSpec,
     WorkflowSpec,
 )
+from tradewind_server.lang.transitions import places
 
 #: When a template of a task is evaluated: with the loop variables, before the task, at its end, or after publishing.
 Moment: TypeAlias = Literal["item", "before", "publish", "after"]
@@ -36,8 +38,8 @@ class Workflow:
     path: Path
     spec: WorkflowSpec
     is_valid: bool
-    #: Nothing that was meant is missing from the spec.
-    is_whole: bool
+    #: What of the text is missing from the spec.
+    gaps: Gaps
 
     def task_path(self, name: str) -> Path:
         """Return where a task stands."""
@@ -60,6 +62,8 @@ class Action:
     path: Path
     spec: AdhocActionSpec
     is_valid: bool
+    #: Nothing that was meant is missing from the spec.
+    is_whole: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,8 +151,8 @@ def _uses_of_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClau
         for scope, publishing in published(clause):
             yield Use("publish", (*path, keyword, "publish", scope), publishing, keyword)
     if any(transition.guard or transition.message for transition in clause.next):
-        places = transition_paths(workflow, path, keyword, clause)
-        for transition, place in zip(clause.next, places, strict=True):
+        where = places(workflow.reader, clause, (*path, keyword))
+        for transition, place in zip(clause.next, where, strict=True):
             for template in (transition.guard, transition.message):
                 if template is not None:
                     yield Use("after", place, template, keyword)
@@ -166,20 +170,3 @@ def published(clause: OnClause | None) -> Iterator[tuple[str, Template]]:
 def names_in(template: Template | None) -> tuple[str, ...]:
     """Return the variables that a template publishes or sets."""
     return tuple(template.source) if template is not None and isinstance(template.source, dict) else ()
-
-
-def transition_paths(workflow: Workflow, path: Path, keyword: str, clause: OnClause) -> list[Path]:
-    """Return for each transition of a clause where it stands; all of them at the clause if that cannot be told."""
-    where: Path = (*path, keyword)
-    value = workflow.reader.value(where)
-    if isinstance(value, dict) and "next" in value:
-        where = (*where, "next")
-        value = value["next"]
-    if isinstance(value, dict) and len(value) == 1:
-        return [(*where, *value)] * len(clause.next)
-    if not isinstance(value, list) or len(value) != len(clause.next):
-        return [where] * len(clause.next)
-    return [
-        (*where, index, *item) if isinstance(item, dict) and len(item) == 1 else (*where, index)
-        for index, item in enumerate(value)
-    ]

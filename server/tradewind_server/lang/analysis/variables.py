@@ -10,11 +10,17 @@ from tradewind_server.lang.analysis.publishing import Published, branch_publishi
 from tradewind_server.lang.analysis.subjects import Use, Workflow, names_in, published
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.expressions import Template
+from tradewind_server.lang.gaps import Gaps
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import TaskSpec
+from tradewind_server.lang.tasks import TASK
 
 #: The server's own, beside all that begin with "__".
 _SYSTEM = frozenset({"openstack"})
+
+
+#: Parts of a task that cannot make a failure of its success.
+_NEVER_FAIL = frozenset({*TASK} - {"fail-on", "retry", "timeout", "wait-after"})
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,7 +60,8 @@ def _gain(edge: Edge, variables: _Variables) -> int:
 def _collect(workflow: Workflow) -> _Variables:
     spec = workflow.spec
     everywhere = {item.name for item in spec.input} | {*names_in(spec.vars)}
-    maybe = frozenset() if workflow.is_whole else frozenset(_keys(workflow.reader.value(workflow.path)))
+    maybe = frozenset(_keys(workflow.reader.value(workflow.path))) if workflow.gaps.is_opaque else frozenset()
+    maybe |= workflow.gaps.may_be_set
     bits: dict[str, int] = {}
     publishers: dict[str, list[str]] = {}
     found: dict[str, Published] = {}
@@ -65,10 +72,16 @@ def _collect(workflow: Workflow) -> _Variables:
                 own.add(outcome, bits.setdefault(name, 1 << len(bits)))
                 if task.name not in publishers.setdefault(name, [])[-1:]:
                     publishers[name].append(task.name)
-        if _may_fail_after_publishing(task):
+        for name in workflow.gaps.publishes.get(task.name, ()):
+            own.add("complete", bits.get(name, 0))
+        if _may_fail_after_publishing(task) or _hides_failure(workflow.gaps, task.name):
             own.error |= own.success
         everywhere.update(_global_names(task))
     return _Variables(frozenset(everywhere), bits, publishers, found, maybe, frozenset(everywhere | bits.keys()))
+
+
+def _hides_failure(gaps: Gaps, task: str) -> bool:
+    return gaps.in_defaults or not gaps.has_only(task, _NEVER_FAIL)
 
 
 def _global_names(task: TaskSpec) -> Iterator[str]:
@@ -99,13 +112,15 @@ def _check_use(workflow: Workflow, flow: Flow, variables: _Variables, task: Task
     own = variables.published[task.name]
     seen = incoming | (own.after(use.clause) if use.moment == "after" else 0)
     loop = {name for name, _ in task.with_items} if use.moment == "item" else set()
+    if task.name in workflow.gaps.own:
+        loop |= workflow.gaps.own[task.name]
     for path, text in use.template.texts(use.path):
         read, bare = _names(text)
         for name in sorted(read - variables.everywhere - loop):
             bit = variables.bits.get(name, 0)
             if not bit:
                 _report_unknown(workflow, variables, path, name, variables.known)
-            elif not bit & seen and workflow.is_whole and task.name in flow.reachable:
+            elif not bit & seen and not workflow.gaps.is_opaque and task.name in flow.reachable:
                 _report_unpublished(workflow, flow, variables, path, name, task)
         for name in sorted(bare):
             _check_bare(workflow, variables, path, text, name, loop)

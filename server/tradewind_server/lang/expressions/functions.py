@@ -17,7 +17,7 @@ Function: TypeAlias = Callable[..., object]
 
 #: Their names.
 FUNCTIONS = frozenset(
-    {"env", "execution", "executions", "task", "tasks", "global", "uuid"}
+    {"env", "execution", "executions", "task", "tasks", "global", "uuid", "secret"}
     | {"json_dump", "json_parse", "yaml_dump", "yaml_parse"}
 )
 

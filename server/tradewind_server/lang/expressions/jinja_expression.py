@@ -16,6 +16,7 @@ from jinja2.parser import Parser
 
 from tradewind_server.lang.expressions.budget import Budget, plain
 from tradewind_server.lang.expressions.functions import FUNCTIONS, language_functions
+from tradewind_server.lang.expressions.jinja_places import syntax_error
 from tradewind_server.lang.expressions.jinja_sandbox import BUDGET, bounded, sandbox
 from tradewind_server.lang.expressions.names import Names, of_jinja
 from tradewind_server.lang.expressions.problems import ExpressionError, ExpressionSyntaxError, Refused, failure
@@ -132,13 +133,13 @@ def compile_jinja_expression(text: str) -> JinjaExpression:
     """Compile what stands between `{{` and `}}`.
 
     Raises:
-        ExpressionSyntaxError: it is no expression; jinja tells no offset within a line.
+        ExpressionSyntaxError: it is no expression.
     """
     _refuse_long(text)
     try:
         return JinjaExpression(text)
     except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError) as problem:
-        raise _syntax_error(problem, text) from None
+        raise syntax_error(text, problem) from None
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -152,23 +153,12 @@ def compile_jinja_text(text: str) -> JinjaText:
     try:
         return JinjaText(text)
     except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError) as problem:
-        raise _syntax_error(problem, text) from None
+        raise syntax_error(text, problem) from None
 
 
 def _refuse_long(text: str) -> None:
     if len(text) > MAX_EXPRESSION:
         raise ExpressionSyntaxError(f"an expression may have {MAX_EXPRESSION} characters")
-
-
-def _syntax_error(problem: Exception, text: str) -> ExpressionSyntaxError:
-    if isinstance(problem, RecursionError):
-        return ExpressionSyntaxError("the expression is nested too deeply")
-    message = str(getattr(problem, "message", None) or "it is no expression").rstrip(".")
-    line = getattr(problem, "lineno", 1) or 1
-    offset = 0
-    for _ in range(line - 1):
-        offset = text.find("\n", offset) + 1
-    return ExpressionSyntaxError(message, offset)
 
 
 def _parse_expression(text: str) -> nodes.Template:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from jinja2 import TemplateAssertionError, meta, nodes
 
 from tradewind_server.lang.expressions import yaql_face as face
+from tradewind_server.lang.expressions.callables import Callee, unknown_in_jinja, unknown_in_yaql
 from tradewind_server.lang.expressions.functions import FUNCTIONS
 
 #: Functions and methods whose arguments are evaluated where the call stands.
@@ -50,10 +51,12 @@ class Names:
     variables: frozenset[str] = frozenset()
     #: Words that stand where a variable may be meant: `x` instead of `$.x` or `_.x`.
     bare: frozenset[str] = frozenset()
+    #: What it calls that does not exist.
+    unknown: frozenset[Callee] = frozenset()
 
 
-def of_yaql(ast: face.Ast) -> Names:
-    """Collect the names of a YAQL expression."""
+def of_yaql(ast: face.Ast, text: str) -> Names:
+    """Collect the names of the YAQL expression *text*."""
     read: set[str] = set()
     asked: set[str] = set()
     bare = {ast.value} if _is_word(ast) else set()
@@ -76,7 +79,7 @@ def of_yaql(ast: face.Ast) -> Names:
             pending += node.args[:1] if node.operator in ("->", "?.") else node.args
         else:
             pending += face.children(node)
-    return Names(frozenset(read - asked), frozenset(bare))
+    return Names(frozenset(read - asked), frozenset(bare), unknown_in_yaql(ast, text))
 
 
 def _of_step(node: face.Ast, read: set[str], asked: set[str]) -> list[face.Ast]:
@@ -116,7 +119,9 @@ def of_jinja(tree: nodes.Template, known: frozenset[str]) -> Names:
     binds = any(not isinstance(part, nodes.Output) for part in tree.body) and not _is_expression(tree)
     bare = _undeclared(tree) if binds else {word.name for word in words if word.ctx == "load"}
     bare -= known | asked | {"_"}
-    return Names(frozenset(read - asked), frozenset(name for name in bare if not name.startswith("__")))
+    unknown = unknown_in_jinja((part for part, _ in parts), bare)
+    bare -= {name for _, name in unknown}
+    return Names(frozenset(read - asked), frozenset(name for name in bare if not name.startswith("__")), unknown)
 
 
 def _is_expression(tree: nodes.Template) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tradewind_server.lang import numbers
 
 #: Messages of libraries may quote values; these classes are told by kind instead.
@@ -33,13 +35,17 @@ class ExpressionSyntaxError(ValueError):
 
     Attributes:
         message: a clause that says what is wrong.
-        offset: where in the whole text it is, counted from 0.
     """
 
-    def __init__(self, message: str, offset: int = 0) -> None:
+    def __init__(self, message: str, offset: int | Callable[[], int] = 0) -> None:
         self.message = message
-        self.offset = offset
+        self._offset = offset
         super().__init__(message)
+
+    @property
+    def offset(self) -> int:
+        """Where in the whole text it is, counted from 0; finding it may take as long as parsing."""
+        return self._offset if isinstance(self._offset, int) else self._offset()
 
 
 class Refused(Exception):

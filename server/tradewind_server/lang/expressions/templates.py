@@ -65,8 +65,8 @@ class Template:
         return self.source if self._evaluate is None else self._evaluate(scope)
 
     def texts(self, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Template]]:
-        """Give each text with an expression in it, with its place below *path*."""
-        if self.expressions:
+        """Give each text with an expression in it, be it a broken one, with its place below *path*."""
+        if self.expressions or (isinstance(self.source, str) and not self.is_constant):
             yield path, self
         for key, part in self.parts:
             if not part.is_constant:

@@ -59,7 +59,7 @@ class YaqlExpression:
     def names(self) -> names.Names:
         """Return what the expression names."""
         if self._names is None:
-            self._names = names.of_yaql(self._ast)
+            self._names = names.of_yaql(self._ast, self.text)
         return self._names
 
     def evaluate_in_library(self, scope: Scope) -> object:

@@ -91,6 +91,11 @@ def _engine() -> Any:
     return _ExactFactory().create()
 
 
+#: What the lexer fails at without saying where: a character that does not exist, a number that is too long.
+_BROKEN_ESCAPE = re.compile(r"\\U(?!00(?:0|10))|\\N\{")
+_LONG_NUMBER = re.compile(rf"[\d.]{{{numbers.MAX_DIGITS}}}")
+
+
 def parse(text: str) -> Ast:
     """Parse one expression.
 
@@ -108,9 +113,16 @@ def parse(text: str) -> Ast:
             raise ExpressionSyntaxError("the expression ends too early", len(text)) from None
         raise ExpressionSyntaxError(f"unexpected '{problem.value}'", problem.position) from None
     except numbers.NumberProblem as problem:
-        raise ExpressionSyntaxError(str(problem)) from None
-    except (RecursionError, UnicodeDecodeError):
-        raise ExpressionSyntaxError("the expression is nested too deeply or has a broken escape") from None
+        raise ExpressionSyntaxError(str(problem), _offset(_LONG_NUMBER, text)) from None
+    except UnicodeDecodeError:
+        raise ExpressionSyntaxError("a text has a broken escape", _offset(_BROKEN_ESCAPE, text)) from None
+    except RecursionError:
+        raise ExpressionSyntaxError("the expression is nested too deeply") from None
+
+
+def _offset(pattern: re.Pattern[str], text: str) -> int:
+    found = pattern.search(text)
+    return found.start() if found is not None else 0
 
 
 # --- types of parameters, with counting ----------------------------------------------------------
@@ -239,6 +251,13 @@ def _layers(context: Any) -> Iterator[Any]:
     while context is not None:
         yield context
         context = context.parent
+
+
+def registered(context: Any) -> Iterator[tuple[str, Any]]:
+    """Give each function and method of a context that can be called by name, with its definition."""
+    for layer in _layers(context):
+        for name, definitions in layer._functions.items():
+            yield from ((name, definition) for definition in definitions if name.isidentifier())
 
 
 def define(context: Any, name: str, payload: Function, method: bool | None = False, /, **parameters: Any) -> None:

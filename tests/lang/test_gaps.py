@@ -1,0 +1,218 @@
+"""An error hides what may have been meant there, but nothing that is wrong elsewhere; and nothing follows from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tradewind_server.lang import Source, check
+
+
+def _told(tasks: str, more: str = "") -> set[str]:
+    return {
+        problem.code for problem in check([Source("f.yaml", f"version: '2.0'\nw:\n{more}  tasks:\n{tasks}")]).problems
+    }
+
+
+#: A part of task `a` that cannot be read and names no task and no variable, with the error.
+_BROKEN = [
+    ("wait-before: soon", "wrong-type"),
+    ("retry: {count: 1}", "missing-keyword"),
+    ("retry: count=x delay=1", "wrong-type"),
+    ("acton: std.noop", "unknown-keyword"),
+    ("requires: {}", "wrong-workflow-type"),
+    ("publish: {v: <% ( %>}", "expression-syntax"),
+    ("fail-on: <% ( %>", "expression-syntax"),
+    ("on-complete: {noop: <% ( %>}", "expression-syntax"),
+    ("input: []", "wrong-type"),
+    ("with-items: x of y", "with-items"),
+    ("human: {title: x}", "missing-keyword"),
+    ("publish: [1]", "wrong-type"),
+    ("timeout: -1", "wrong-type"),
+    ("workflow: [x]", "wrong-type"),
+]
+
+_IMPOSSIBLE = """\
+    b: {action: x, on-success: c, on-error: d}
+    c: {on-success: j}
+    d: {on-success: j}
+    j: {join: all}
+"""
+_UNREACHABLE = "    b: {on-success: c}\n    c: {on-success: b}\n"
+_UNPUBLISHED = (
+    "    b: {action: x, publish-on-error: {p: 1}, on-success: c}\n    c: {action: y, input: {z: <% $.p %>}}\n"
+)
+_UNKNOWN = "    b: {action: x, input: {z: <% $.q %>}}\n"
+_CONFLICT = "    b: {publish: {p: 1}, on-success: j}\n    c: {publish: {p: 2}, on-success: j}\n    j: {join: all}\n"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code"),
+    [
+        (_IMPOSSIBLE, "impossible-join"),
+        (_UNREACHABLE, "unreachable-task"),
+        (_UNPUBLISHED, "unpublished-variable"),
+        (_UNKNOWN, "unknown-variable"),
+        (_CONFLICT, "join-conflict"),
+    ],
+    ids=lambda value: value if value.islower() and " " not in value else "",
+)
+@pytest.mark.parametrize(("broken", "error"), _BROKEN, ids=lambda value: value)
+def test_an_error_in_one_task_hides_nothing_that_is_wrong_in_others(
+    broken: str, error: str, tasks: str, code: str
+) -> None:
+    assert _told(f"    a: {{{broken}}}\n{tasks}") == {error, code}
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["  output: []\n", "  inputs: [i]\n", "  vras: {i: 1}\n", "  task-defaults: {retry: {count: 1}}\n", "  tags: x\n"],
+)
+def test_an_error_beside_the_tasks_hides_nothing_that_is_wrong_in_them(more: str) -> None:
+    found = _told(f"    a: {{action: x}}\n{_UNREACHABLE}", more)
+
+    assert len(found) == 2
+    assert "unreachable-task" in found
+
+
+@pytest.mark.parametrize(
+    ("tasks", "error"),
+    [
+        # that it leads somewhere
+        ("    a: {action: x, on-sucess: [b]}\n    b: {on-success: c}\n    c: {on-success: b}\n", "unknown-keyword"),
+        ("    a: {action: x, on-success: [{b: 1}]}\n    b: {on-success: c}\n    c: {on-success: b}\n", "guard"),
+        (
+            "    a: {action: x, on-success: {b: <% 1 %>, c: 2}}\n    b: {on-success: c}\n    c: {on-success: b}\n",
+            "wrong-type",
+        ),
+        ("    a: {action: x, on-success: ['b c']}\n    b: {on-success: c}\n    c: {on-success: b}\n", "transition"),
+        ("    a: [b]\n    b: {on-success: c}\n    c: {on-success: b}\n", "wrong-type"),
+        ("    a: {action: x, on-sucess: j}\n    j: {join: all}\n", "unknown-keyword"),
+        ("    a: {on-success: {next: [j], publsh: {}}}\n    j: {join: 2}\n    b: {on-eror: j}\n", "unknown-keyword"),
+        # that it is a branch of a join, which then can happen, or comes after another
+        (
+            "    a: {action: x, on-success: j, on-error: k, on-complet: j}\n    k: {on-success: j}\n    j: {join: 2}\n",
+            "unknown-keyword",
+        ),
+        (
+            "    a: {publish: {p: 1}, on-success: j, on-sucess: b}\n"
+            "    b: {publish: {p: 2}, on-success: j}\n    j: {join: all}\n",
+            "unknown-keyword",
+        ),
+        # that it publishes
+        ("    a: {action: x, publsh: {v: 1}, on-success: b}\n    b: {action: y z=<% $.v %>}\n", "unknown-keyword"),
+        (
+            "    a: {action: x, on-success: {next: b, publish: {brnch: {v: 1}}}}\n    b: {action: y z=<% $.v %>}\n",
+            "unknown-keyword",
+        ),
+        (
+            "    a: {action: x, publsh: {v: 1}, publish-on-error: {v: 1}, on-success: b}\n"
+            "    b: {action: y z=<% $.v %>}\n",
+            "unknown-keyword",
+        ),
+        # that a success fails
+        (
+            "    a: {action: x, publish: {v: 1}, on-error: b, retry: {count: 1}}\n    b: {action: y z=<% $.v %>}\n",
+            "missing-keyword",
+        ),
+        # that there are items
+        ("    a: {action: x y=<% $.i %>, with-items: i of <% $ %>}\n", "with-items"),
+        ("    a: {action: x y=<% $.i %>, with-itms: i in <% $ %>}\n", "unknown-keyword"),
+        ("    a: {action: x, with-items: i of <% $ %>, concurrency: 1}\n", "with-items"),
+        # that a failure is told
+        ("    a: {action: x, on-error: [noop, {b: 1}]}\n", "guard"),
+        ("    a: {action: x, on-error: noop, publish-on-eror: {v: 1}}\n", "unknown-keyword"),
+        ("    a: {action: x, on-error: noop, on-eror: fail}\n", "unknown-keyword"),
+        # that the call is another, or has what it needs
+        ("    a: {action: [std.noop], input: {x: 1}}\n", "wrong-type"),
+        ("    a: {action: std.http, inptu: {url: x}}\n", "unknown-keyword"),
+        ("    a: {action: std.http, input: [url]}\n", "wrong-type"),
+        # that something is read, or compared
+        ("    a: {action: x, with-items: i in <% $ + %>}\n", "expression-syntax"),
+    ],
+)
+def test_what_may_only_follow_from_an_error_is_not_told(tasks: str, error: str) -> None:
+    assert _told(tasks) == {error}
+
+
+def test_a_slip_that_cannot_be_meant_for_a_failure_hides_none() -> None:
+    assert _told("    a: {acton: x, on-error: noop}\n") == {"unknown-keyword", "hidden-failure"}
+
+
+@pytest.mark.parametrize(
+    ("more", "tasks", "error"),
+    [
+        ("  inputs: [v]\n", "    a: {action: x y=<% $.v %>}\n", "unknown-keyword"),
+        ("  input: [v, 1]\n", "    a: {action: x y=<% $.v %>}\n", "wrong-type"),
+        ("  input: v\n", "    a: {action: x y=<% $.v %>}\n", "wrong-type"),
+        ("  vras: {v: 1}\n", "    a: {action: x y=<% $.v %>}\n", "unknown-keyword"),
+        ("  type: revers\n", "    a: {requires: b}\n    b: {action: x}\n", "wrong-type"),
+        ("  type: revers\n", "    a: {on-success: b}\n    b: {join: all}\n", "wrong-type"),
+        (
+            "  task-defaults: {on-eror: b}\n",
+            "    a: {action: x}\n    b: {on-success: c}\n    c: {on-success: b}\n",
+            "unknown-keyword",
+        ),
+        (
+            "  type: reverse\n",
+            "    a: {requries: b, action: x y=<% $.v %>}\n    b: {publish: {v: 1}}\n",
+            "unknown-keyword",
+        ),
+        ("  input: [n]\n", "    a: {action: x, publish: {n: <% $.n + %>}}\n", "expression-syntax"),
+    ],
+)
+def test_what_may_only_follow_from_an_error_beside_the_tasks_is_not_told(more: str, tasks: str, error: str) -> None:
+    assert _told(tasks, more) == {error}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "error"),
+    [
+        (
+            "    a: {action: x, on-success: b}\n    a: {action: y}\n    b: {on-success: c}\n    c: {on-success: b}\n",
+            "duplicate-key",
+        ),
+        ("    a: {action: x, on-success: !x b}\n    b: {on-success: c}\n    c: {on-success: b}\n", "yaml-tag"),
+        ("    a: {<<: 1}\n    b: {on-success: c}\n    c: {on-success: b}\n    d: {join: all}\n", "yaml-syntax"),
+    ],
+)
+def test_what_yaml_has_lost_may_have_been_anything(tasks: str, error: str) -> None:
+    assert error in _told(tasks)
+    assert _told(tasks).isdisjoint({"unreachable-task", "join-cardinality", "impossible-join"})
+
+
+def test_a_broken_human_task_is_one_all_the_same() -> None:
+    """Others may be separate from it, and nothing is said of what its broken parts lack."""
+    tasks = """\
+    a: {human: {titel: x, users: [u], due: soon, remind: [{before_due: 1h}]}}
+    b: {human: {title: x, users: [u], separate_from: {tasks: [a]}}}
+"""
+    assert _told(tasks) == {"unknown-keyword", "missing-keyword", "wrong-type"}
+
+
+def test_an_outcome_that_only_a_broken_expression_asks_for_is_asked_for() -> None:
+    tasks = """\
+    a:
+      human: {title: x, users: [u], outcomes: [yes_, no_]}
+      on-success: [{b: "<% task().result.outcome = 'yes_' %>"}, {c: "<% (task().result.outcome = 'no_' %>"}]
+    b: {action: x}
+    c: {action: x}
+"""
+    assert _told(tasks) == {"expression-syntax"}
+
+
+def test_a_call_of_what_cannot_be_read_is_not_looked_into() -> None:
+    text = """\
+version: '2.0'
+name: book
+actions:
+  act: {base: std.echo, input: [b, 1], base-input: {output: <% $.a %>}}
+  bad: {inptu: [a], base: std.echo output=<% $.a %>}
+workflows:
+  sub: {inputs: [vaule], tasks: {t: {action: std.noop}}}
+  w:
+    tasks:
+      a: {action: act x=1}
+      b: {action: bad a=1}
+      c: {workflow: sub vaule=1}
+"""
+    assert [problem.line for problem in check([Source("f.yaml", text)]).problems] == [4, 5, 7]
