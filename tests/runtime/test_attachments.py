@@ -42,7 +42,8 @@ def _request(world: World, id_: str, command: c.Command) -> r.Command:
 def test_what_is_withdrawn_in_the_batch_that_added_it_is_not_kept(world: World) -> None:
     """Withdrawn means gone, however soon."""
     id_, at = world.start("ask"), world.clock.now()
-    slip, scan = Attachment("slip.txt", "text/plain", 3, "sha256:1"), Attachment("scan.txt", "text/plain", 4, "sha256:2")
+    slip = Attachment("slip.txt", "text/plain", 3, "sha256:1")
+    scan = Attachment("scan.txt", "text/plain", 4, "sha256:2")
     outcome = world.committer.step(
         [
             _request(world, id_, c.AddAttachment(at, 1, ALICE, slip, b"one")),

@@ -57,7 +57,11 @@ _CLOCK_BOUND_SECONDS = 0.5
 #: Without a correction for this long nobody knows any more how late it is.
 _CLOCK_TRUST_SECONDS = 60.0
 _READ_THREADS = 4
-_SWITCH_SECONDS = 0.0002
+#: How long SQLite's log grows before it is copied back.
+_COPY_SECONDS = 0.25
+#: How long a thread keeps the interpreter's lock from one that waits for it. A millisecond would add one to a hop's
+#: p99, and a fifth of one cost some 5 % of the server's processor time in switching.
+_SWITCH_SECONDS = 0.0005
 
 
 class Link(Protocol):
@@ -122,6 +126,8 @@ class Runtime:
         self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
         self._draining = False
         self.commands = 0
+        #: How many there were when SQLite's log was last copied back.
+        self._copied_commands = 0
         #: Told of the namespace and name of a queued action that no session of this server serves.
         self.on_unserved: Callable[[str, str], None] = lambda namespace, name: None
         #: Told when the server becomes unfit to serve, and fit again.
@@ -136,7 +142,6 @@ class Runtime:
         if self.database.is_postgresql:
             await self.correct_clock()
             self._repeat(_CLOCK_SECONDS, self.correct_clock)
-        # The committer gives up the interpreter lock at every statement; with Python's 5 ms it would get it back late.
         sys.setswitchinterval(_SWITCH_SECONDS)
         # What has been loaded stays; what is made is mostly freed by counting. Collecting at Python's own thresholds
         # would walk the cached states thousands of times an hour.
@@ -155,6 +160,8 @@ class Runtime:
             self._repeat(self.settings.retention_seconds, self._prune)
         if self._bulletin is not None:
             self._bulletin.start(self._loop)
+        if not self.database.is_postgresql:
+            self._repeat(_COPY_SECONDS, self._copy_back)
 
     async def stop(self) -> None:
         """Finish what is queued, then close."""
@@ -187,6 +194,11 @@ class Runtime:
                     log.exception("a repeated task failed; trying again")
 
         self._tasks.append(asyncio.create_task(loop()))
+
+    async def _copy_back(self) -> None:
+        if self.commands != self._copied_commands:
+            self._copied_commands = self.commands
+            await self._loop.run_in_executor(self._readers, self.database.copy_back)
 
     # --- asking ----------------------------------------------------------------------------------
 
