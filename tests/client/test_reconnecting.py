@@ -25,13 +25,26 @@ def _long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def over_a_restart(
-    use: Callable[[Connection], Awaitable[Any]], before: FakeServer, after: Callable[[str], FakeServer]
+    use: Callable[[Connection, Callable[[], None]], Awaitable[Any]],
+    before: FakeServer,
+    after: Callable[[str], FakeServer],
 ) -> Any:
-    """Begin to use a server, restart it once it has been used, and return what came of that."""
+    """Begin to use a server, restart it, and return what came of that.
+
+    The server is back only when *use* says, by its second argument, that it waits: one that is back before has a
+    connection again that was never seen broken.
+    """
+    waits = asyncio.Event()
     async with before:
         connection = before.connection
-        using = asyncio.ensure_future(use(connection))
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(waits.set)
+
+        using = asyncio.ensure_future(use(connection, tell))
         await asyncio.wait_for(before.played.wait(), PATIENCE)
+    await asyncio.wait_for(waits.wait(), PATIENCE)
     async with after(connection.addresses[0]):
         return await asyncio.wait_for(using, PATIENCE)
 
@@ -58,8 +71,15 @@ def wrote(cursor: str, text: str) -> v1.WatchActionLogsResponse:
 async def test_watch_goes_on_as_soon_as_the_server_is_back() -> None:
     """Of the asyncio client."""
 
-    async def watch(connection: Connection) -> list[str]:
+    async def watch(connection: Connection, tell: Callable[[], None]) -> list[str]:
         async with aio.Client(connection) as client:
+            sleep = client._sleep
+
+            async def noted(seconds: float) -> None:
+                tell()
+                await sleep(seconds)
+
+            client._sleep = noted
             return [line.message async for update in client.watch_action_logs("e1") for line in update.lines]
 
     assert await over_a_restart(watch, first_lines(), last_lines) == ["first", "last"]
@@ -68,12 +88,20 @@ async def test_watch_goes_on_as_soon_as_the_server_is_back() -> None:
 async def test_sync_watch_goes_on_as_soon_as_the_server_is_back() -> None:
     """Of the other face."""
 
-    def read(connection: Connection) -> list[str]:
-        with tradewind.Client(connection) as client:
-            return [line.message for update in client.watch_action_logs("e1") for line in update.lines]
+    def read(client: tradewind.Client) -> list[str]:
+        return [line.message for update in client.watch_action_logs("e1") for line in update.lines]
 
-    async def watch(connection: Connection) -> list[str]:
-        return await asyncio.to_thread(read, connection)
+    async def watch(connection: Connection, tell: Callable[[], None]) -> list[str]:
+        # closed also if it comes too late: its thread would go on for ever
+        with tradewind.Client(connection) as client:
+            sleep = client._sleep
+
+            def noted(seconds: float) -> None:
+                tell()
+                sleep(seconds)
+
+            client._sleep = noted
+            return await asyncio.to_thread(read, client)
 
     assert await over_a_restart(watch, first_lines(), last_lines) == ["first", "last"]
 
