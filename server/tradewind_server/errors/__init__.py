@@ -398,11 +398,14 @@ class WorkerNotFound(Refusal):
 
 
 class CursorInvalid(Refusal):
-    """The cursor is of another namespace, or no cursor."""
+    """The cursor is of another namespace or execution, or no cursor."""
 
     reason = "CURSOR_INVALID"
     kind = Kind.INVALID
-    sentence = "Expected a cursor of an earlier response for this namespace, but got another text. Start without one."
+    sentence = (
+        "Expected a cursor that the same call gave for the same namespace or execution, but got another text. "
+        "Start without one."
+    )
 
 
 class CursorLost(Refusal):

@@ -139,7 +139,7 @@ const (
 	// Somebody has changed it since it was seen. ABORTED.
 	// Metadata: what, etag, current.
 	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 36
-	// The cursor is of another namespace, or no cursor. INVALID_ARGUMENT.
+	// The cursor is of another namespace or execution, or no cursor. INVALID_ARGUMENT.
 	// Metadata: none.
 	ErrorReason_ERROR_REASON_CURSOR_INVALID ErrorReason = 37
 	// The log does not have the event that the cursor is after. OUT_OF_RANGE.

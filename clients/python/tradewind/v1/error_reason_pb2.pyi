@@ -169,7 +169,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: what, etag, current.
     """
     ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 37
-    """The cursor is of another namespace, or no cursor. INVALID_ARGUMENT.
+    """The cursor is of another namespace or execution, or no cursor. INVALID_ARGUMENT.
     Metadata: none.
     """
     ERROR_REASON_CURSOR_LOST: _ErrorReason.ValueType  # 38
@@ -454,7 +454,7 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 36
 Metadata: what, etag, current.
 """
 ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 37
-"""The cursor is of another namespace, or no cursor. INVALID_ARGUMENT.
+"""The cursor is of another namespace or execution, or no cursor. INVALID_ARGUMENT.
 Metadata: none.
 """
 ERROR_REASON_CURSOR_LOST: ErrorReason.ValueType  # 38
