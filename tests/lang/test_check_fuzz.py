@@ -174,6 +174,10 @@ _HUGE = {
     "open texts in a list in a call": _one('\\"', 'a=[ "', where="action"),
     "open lists in a retry": _one("count=[ ", where="retry"),
     "blanks in a list of items": _one(" ", "a in x", " y", where="with-items"),
+    "blanks in quotes beside a call": _HEAD + _lines(f"    tN: {{action: \"a x=<% len('N{' ' * 16_000}') %>\"}}"),
+    "words and dots beside a call": _HEAD + _lines(f"    tN: {{action: \"a x=<% len('N{' . a' * 4_000}') %>\"}}"),
+    "numbers beside one too long": _HEAD
+    + _lines(f"    tN: {{action: a x=<% N + {('9' * 999 + ' + ') * 14}{'9' * 1_200} %>}}"),
     "distinct variables in one text": _one("<% $.vN %>", count=70_000),
     "unknown keywords on one line": _HEAD
     + f"    t: {{{', '.join(f'k{n}: {chr(121) * 250}' for n in range(2_500))}}}\n",

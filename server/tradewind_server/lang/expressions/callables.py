@@ -56,8 +56,9 @@ YAQL: dict[Kind, frozenset[str]] = {
     "function": FUNCTIONS | _FUNCTIONS | _BOTH,
     "method": _METHODS | _BOTH,
 }
-#: How a call looks in a text; what stands in quotes may look so, too.
-_CALL = re.compile(r"(\.?)\s*\b([^\W\d]\w*)\(")
+#: How a call looks in a text; what stands in quotes may look so, too. Blanks count only behind a dot: a pattern that
+#: may begin with blanks takes the square of a run of them.
+_CALL = re.compile(r"(?:(\.)\s*)?\b([^\W\d]\w*)\(")
 
 
 def unknown_in_yaql(ast: face.Ast, text: str) -> frozenset[Callee]:

@@ -93,7 +93,7 @@ def _engine() -> Any:
 
 #: What the lexer fails at without saying where: a character that does not exist, a number that is too long.
 _BROKEN_ESCAPE = re.compile(r"\\U(?!00(?:0|10))|\\N\{")
-_LONG_NUMBER = re.compile(rf"[\d.]{{{numbers.MAX_DIGITS}}}")
+_LONG_NUMBER = re.compile(rf"(?<![\d.])[\d.]{{{numbers.MAX_DIGITS}}}")
 
 
 def parse(text: str) -> Ast:
