@@ -200,6 +200,38 @@ def test_an_outcome_that_only_a_broken_expression_asks_for_is_asked_for() -> Non
     assert _told(tasks) == {"expression-syntax"}
 
 
+@pytest.mark.parametrize(
+    ("human", "error"),
+    [
+        ("{titel: x, users: [u], outcomes: [approve, decline]}", {"unknown-keyword", "missing-keyword"}),
+        ("{title: x, users: [u], outcome: [approve, decline]}", {"unknown-keyword"}),
+        ("{title: x, users: [u], outcomes: {approve: 5, decline: }}", {"wrong-type"}),
+        ("{title: x, users: [u], outcomes: {approve: {reasn: required}, decline: }}", {"unknown-keyword"}),
+    ],
+)
+def test_the_name_of_an_outcome_that_cannot_be_read_is_not_taken_for_a_variable(human: str, error: set[str]) -> None:
+    """It was told to be `$.approve`, which would have broken the guard."""
+    tasks = f"""\
+    a:
+      human: {human}
+      on-success: [{{b: <% task().result.outcome = approve %>}}, {{c: <% task().result.outcome = decline %>}}]
+    b: {{action: x}}
+    c: {{action: x}}
+"""
+    assert _told(tasks) == error
+    assert _told(tasks, "  vars: {approve: 1}\n") == error
+
+
+def test_a_variable_without_its_sign_is_told_beside_an_error_that_does_not_name_it() -> None:
+    tasks = """\
+    a:
+      human: {title: x, users: [u], dueby: 1d}
+      on-success: [{b: <% task().result.note = n %>}]
+    b: {action: x}
+"""
+    assert _told(tasks, "  input: [n]\n") == {"unknown-keyword", "bare-name"}
+
+
 def test_a_call_of_what_cannot_be_read_is_not_looked_into() -> None:
     text = """\
 version: '2.0'

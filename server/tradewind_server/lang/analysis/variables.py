@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tradewind_server.lang.analysis.flow import Edge, Flow
 from tradewind_server.lang.analysis.publishing import Published, branch_publishing
@@ -112,18 +112,17 @@ def _check_use(workflow: Workflow, flow: Flow, variables: _Variables, task: Task
     own = variables.published[task.name]
     seen = incoming | (own.after(use.clause) if use.moment == "after" else 0)
     loop = {name for name, _ in task.with_items} if use.moment == "item" else set()
-    if task.name in workflow.gaps.own:
-        loop |= workflow.gaps.own[task.name]
+    hidden = workflow.gaps.own.get(task.name, set())
     for path, text in use.template.texts(use.path):
         read, bare = _names(text)
-        for name in sorted(read - variables.everywhere - loop):
+        for name in sorted(read - variables.everywhere - loop - hidden):
             bit = variables.bits.get(name, 0)
             if not bit:
                 _report_unknown(workflow, variables, path, name, variables.known)
             elif not bit & seen and not workflow.gaps.is_opaque and task.name in flow.reachable:
                 _report_unpublished(workflow, flow, variables, path, name, task)
         for name in sorted(bare):
-            _check_bare(workflow, variables, path, text, name, loop)
+            _check_bare(workflow, variables, path, text, name, loop, hidden)
 
 
 def _names(text: Template) -> tuple[set[str], set[str]]:
@@ -143,7 +142,7 @@ def _check_reads(
         for name in sorted(read - known):
             _report_unknown(workflow, variables, place, name, known)
         for name in sorted(bare):
-            _check_bare(workflow, variables, place, text, name, set())
+            _check_bare(workflow, variables, place, text, name)
 
 
 def _report_unknown(workflow: Workflow, variables: _Variables, path: Path, name: str, known: frozenset[str]) -> None:
@@ -176,12 +175,21 @@ def _report_unpublished(
 
 
 def _check_bare(
-    workflow: Workflow, variables: _Variables, path: Path, text: Template, name: str, loop: set[str]
+    workflow: Workflow,
+    variables: _Variables,
+    path: Path,
+    text: Template,
+    name: str,
+    loop: Collection[str] = (),
+    hidden: Collection[str] = (),
 ) -> None:
-    """Report `x` where `$.x` is meant. In YAQL it is a text, so only names of variables are told."""
+    """Report `x` where `$.x` is meant. In YAQL it is a text, so only names of variables are told.
+
+    What is *hidden* may be a text that is meant, such as an outcome.
+    """
     is_yaql = "<%" in str(text.source)
     is_variable = name in variables.known or name in loop
-    if is_yaql and not is_variable:
+    if is_yaql and (not is_variable or name in hidden):
         return
     sign = "$" if is_yaql else "_"
     what = f"the text '{name}' itself" if is_yaql else "nothing"
