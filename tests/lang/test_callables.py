@@ -48,10 +48,29 @@ def _unknown(text: str) -> set[tuple[str, str]]:
         "{% set f = _.g %}{{ f(1) }}",
         "{% filter upper %}a{% endfilter %}",
         "{% call(x) _.f() %}{{ caller }}{% endcall %}",
+        "{% if _.a %}{% set f = range %}{% endif %}{{ f(1) }}",
+        "{% if _.a %}{% macro f() %}{% endmacro %}{% endif %}{{ f() }}",
+        "{% if _.a %}{% if _.b %}{% else %}{% set f, g = [range, dict] %}{% endif %}{% endif %}{{ f(g()) }}",
     ],
 )
 def test_what_exists_is_not_told(text: str) -> None:
     assert _unknown(text) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{% if _.v %}{% set f = range %}{% endif %}{{ f(1) | list }}", set()),
+        ("{% if _.v %}{% macro f() %}a{% endmacro %}{% endif %}{{ f() }}", set()),
+        ("{% if _.v %}{% set f = 1 %}{% endif %}{{ f }}", set()),
+        ("{% for i in _.v %}{% if i %}{% set f = 1 %}{% endif %}{{ f }}{% endfor %}", set()),
+        ("{% for f in _.v %}{% endfor %}{{ f }}", {"bare-name"}),
+        ("{% if _.v %}{% set g = 1 %}{% endif %}{{ f() }}", {"unknown-function"}),
+    ],
+)
+def test_what_is_bound_on_a_condition_is_not_told_to_be_missing(text: str, told: set[str]) -> None:
+    file = f"version: '2.0'\nw:\n  input: [v]\n  tasks:\n    t: {{action: a, input: {{x: '{text}'}}}}\n"
+    assert {problem.code for problem in check([Source("f.yaml", file)]).problems} == told
 
 
 @pytest.mark.parametrize(
@@ -87,9 +106,12 @@ def test_what_does_not_exist_is_told_by_its_kind(text: str, unknown: set[tuple[s
         ("<% $.v.¦toUper() %>", "Did you mean 'toUpper'?"),
         ("<% ¦toUpper($.v) %>", "It is a method: write 'x.toUpper()'."),
         ("<% $.v.¦isString() %>", "It is no method: write 'isString(x)'."),
-        ("<% $.v.¦xyzzy() %>", "Mend the name."),
+        ("<% $.v.¦xyzzy() %>", "Use one that docs/expressions.md lists."),
         ("{{ _.v | ¦uper }}", "Did you mean 'upper'?"),
         ("{{ ¦tsk('t') }}", "Did you mean 'task'?"),
+        ("{{ _.v | ¦xyzzy }}", "Use one that docs/expressions.md lists."),
+        ("{{ _.v is ¦xyzzy }}", "Use one that docs/expressions.md lists."),
+        ("{{ ¦xyzzy() }}", "Use one that docs/expressions.md lists."),
     ],
 )
 def test_it_is_told_where_it_is_called_with_what_to_do(marked: str, fix: str) -> None:

@@ -110,7 +110,9 @@ CODES: dict[str, Code] = {
     "other-branch-variable": Code("warning", "A variable of one branch is read in another."),
     "bare-name": Code("warning", "A name is read that is no variable without '$.' or '_.' before it."),
     "unknown-function": Code(
-        "warning", "An expression calls a function, method, filter or test that does not exist.", "Mend the name."
+        "warning",
+        "An expression calls a function, method, filter or test that does not exist.",
+        "Use one that docs/expressions.md lists.",
     ),
     "unknown-task-result": Code(
         "warning", "An expression asks for a task that the workflow does not have.", "Mend the name."

@@ -119,8 +119,9 @@ def of_jinja(tree: nodes.Template, known: frozenset[str]) -> Names:
     binds = any(not isinstance(part, nodes.Output) for part in tree.body) and not _is_expression(tree)
     bare = _undeclared(tree) if binds else {word.name for word in words if word.ctx == "load"}
     bare -= known | asked | {"_"}
-    unknown = unknown_in_jinja((part for part, _ in parts), bare)
-    bare -= {name for _, name in unknown}
+    bound, maybe = _bound(tree) if binds else (set(), set())
+    unknown = unknown_in_jinja((part for part, _ in parts), bare - bound)
+    bare -= {name for _, name in unknown} | maybe
     return Names(frozenset(read - asked), frozenset(name for name in bare if not name.startswith("__")), unknown)
 
 
@@ -157,6 +158,23 @@ def _undeclared(tree: nodes.Template) -> set[str]:
     except TemplateAssertionError:  # an unknown filter: it fails before any name is looked up
         return set()
     return generator.undeclared_identifiers
+
+
+def _bound(tree: nodes.Node) -> tuple[set[str], set[str]]:
+    """Return the names that a text binds somewhere, and those of them that it binds on a condition.
+
+    Jinja counts the latter as undeclared; a loop keeps what it binds to itself.
+    """
+    bound: set[str] = set()
+    maybe: set[str] = set()
+    pending = [(tree, False)]
+    for node, is_conditional in pending:
+        if isinstance(node, nodes.Macro) or (isinstance(node, nodes.Name) and node.ctx == "store"):
+            bound.add(node.name)
+            maybe |= {node.name} if is_conditional else set()
+        is_conditional = is_conditional or isinstance(node, nodes.If)
+        pending.extend((child, is_conditional) for child in node.iter_child_nodes())
+    return bound, maybe
 
 
 def _paths(parts: Iterable[nodes.Node]) -> set[str]:
