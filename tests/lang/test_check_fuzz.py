@@ -133,6 +133,9 @@ _HUGE = {
     "100,000 booleans": "version: 2\nw:\n  x:\n" + _lines("  - no"),
     "chain": _HEAD + _lines("    tN: {on-success: tM}"),
     "tasks that are none": _HEAD + _lines("    tN: x"),
+    "tasks that are empty": _HEAD
+    + "    r: {publish: {v: 1}}\n"
+    + _lines("    tN: {action: a x=<% $.v %>, on-success: }"),
     "unknown tasks": _HEAD + _lines("    tN: {on-success: uN}"),
     "unknown keywords": _HEAD + _lines("    tN: {acton: a}"),
     "unknown variables": _HEAD + _lines("    tN: {action: a x=<% $.vN %>}"),

@@ -26,7 +26,6 @@ _BROKEN = [
     ("input: []", "wrong-type"),
     ("with-items: x of y", "with-items"),
     ("human: {title: x}", "missing-keyword"),
-    ("publish: [1]", "wrong-type"),
     ("timeout: -1", "wrong-type"),
     ("workflow: [x]", "wrong-type"),
 ]
@@ -132,6 +131,100 @@ def test_an_error_beside_the_tasks_hides_nothing_that_is_wrong_in_them(more: str
 )
 def test_what_may_only_follow_from_an_error_is_not_told(tasks: str, error: str) -> None:
     assert _told(tasks) == {error}
+
+
+#: What says nothing of what was meant.
+_SAYS_NOTHING = ["", "5", "[]", "{}", "true"]
+_LATER = "    a: {action: x, PART: VALUE}\n    b: {action: x y=<% $.p %>, on-success: c}\n    c: {publish: {p: 1}}\n"
+
+
+@pytest.mark.parametrize("value", _SAYS_NOTHING)
+@pytest.mark.parametrize(
+    ("more", "tasks"),
+    [
+        # an input or a variable of the workflow
+        (
+            "  input: VALUE\n",
+            f"{_UNKNOWN}    c: {{action: x y=<% $.p %>, on-success: d}}\n    d: {{publish: {{p: 1}}}}\n",
+        ),
+        ("  vars: VALUE\n", _UNKNOWN),
+        ("  inptu: VALUE\n", _UNKNOWN),
+        # a variable that is published
+        ("", f"    a: {{action: x, publish: VALUE}}\n{_UNKNOWN}"),
+        ("", f"    a: {{action: x, publish-on-error: VALUE}}\n{_UNKNOWN}"),
+        ("", f"    a: {{action: x, on-success: {{next: b, publish: VALUE}}}}\n{_UNKNOWN}"),
+        ("", f"    a: {{action: x, on-success: {{next: b, publish: {{branch: VALUE}}}}}}\n{_UNKNOWN}"),
+        ("", f"    a: {{action: x, publsh: VALUE}}\n{_UNKNOWN}"),
+        ("", f"    a: {{action: x, on-success: VALUE}}\n{_UNKNOWN}"),
+        ("", f"    a: VALUE\n{_UNKNOWN}"),
+        # one that somebody else publishes, too, but later
+        ("", _LATER.replace("PART", "on-success: b, publish")),
+        # a way
+        ("", "    a: {action: x, publish: {p: 1}, on-success: VALUE}\n    b: {action: x y=<% $.p %>}\n"),
+        ("", "    a: {action: x, publish: {p: 1}, on-success: {next: VALUE}}\n    b: {action: x y=<% $.p %>}\n"),
+        ("", f"    a: {{action: x, on-success: VALUE}}\n{_UNREACHABLE}"),
+        ("", f"    a: {{action: x, on-sucess: VALUE}}\n{_UNREACHABLE}"),
+        ("", f"    a: {{action: x, on-success: {{next: [VALUE]}}}}\n{_UNREACHABLE}"),
+        ("", f"    a: VALUE\n{_UNREACHABLE}"),
+        ("", "    a: VALUE\n    j: {join: 2}\n    b: {on-success: j}\n"),
+        ("", "    a: {action: x, on-success: VALUE}\n    c: {on-success: b}\n    b: {join: 2}\n"),
+        ("  task-defaults: VALUE\n", f"    a: {{action: x}}\n{_UNREACHABLE}"),
+        ("  task-defaults: {on-error: VALUE}\n", f"    a: {{action: x}}\n{_UNREACHABLE}"),
+        # items
+        ("", "    a: {action: x y=<% $.i %>, with-items: VALUE}\n"),
+    ],
+)
+def test_what_says_nothing_may_have_been_meant_for_anything(more: str, tasks: str, value: str) -> None:
+    found = _told(tasks.replace("VALUE", value), more.replace("VALUE", value))
+
+    assert found & {"unknown-variable", "unpublished-variable", "unreachable-task", "join-cardinality"} == set()
+    assert found & {"wrong-type", "unknown-keyword"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "error"),
+    [
+        ("    a:\n      publish {p: 1}\n    b: {action: x y=<% $.p %>}\n", "unknown-keyword"),
+        ("    a: {action: x, publish: [1]}\n    b: {action: x y=<% $.p %>}\n", "wrong-type"),
+        ("    a: {action: x, publish: [p]}\n    b: {action: x y=<% $.p %>}\n", "wrong-type"),
+        ("    a: {action: x, publish: <% $ %>}\n    b: {action: x y=<% $.p %>}\n", "wrong-type"),
+        (f"    a:\n      on-success [b, c: <% $ %>]\n{_UNREACHABLE}", "unknown-keyword"),
+        ("    a: {action: x y=<% $.i %>, with-items: <% $ %>}\n", "with-items"),
+    ],
+)
+def test_a_name_that_stands_in_the_wrong_place_counts(tasks: str, error: str) -> None:
+    assert _told(tasks) == {error}
+
+
+@pytest.mark.parametrize("value", _SAYS_NOTHING)
+@pytest.mark.parametrize(
+    ("more", "tasks", "code"),
+    [
+        # what is published leads nowhere
+        ("", f"    a: {{action: x, publish: VALUE}}\n{_UNREACHABLE}", "unreachable-task"),
+        ("", f"    a: {{action: x, publish: VALUE}}\n{_IMPOSSIBLE}", "impossible-join"),
+        ("", f"    a: {{action: x, on-success: {{publish: VALUE, next: noop}}}}\n{_UNREACHABLE}", "unreachable-task"),
+        # what leads on sets nothing
+        ("", f"    a: {{action: x, on-success: {{next: VALUE}}}}\n{_UNKNOWN}", "unknown-variable"),
+        # where nobody comes from, and before it is there
+        ("", _LATER.replace("a: {action: x, PART: VALUE}", "a: {publish: VALUE}"), "unpublished-variable"),
+        ("", f"    a: {{action: x, on-success: {{next: VALUE}}}}\n{_UNPUBLISHED}", "unpublished-variable"),
+        # items are of their task alone, and an input is no way
+        ("", f"    a: {{action: x, with-items: VALUE}}\n{_UNKNOWN}", "unknown-variable"),
+        ("  input: VALUE\n", f"    a: {{action: x}}\n{_UNREACHABLE}", "unreachable-task"),
+        ("  vars: VALUE\n", f"    a: {{action: x}}\n{_IMPOSSIBLE}", "impossible-join"),
+        # other parts do neither
+        ("", f"    a: {{action: VALUE}}\n{_UNREACHABLE}", "unreachable-task"),
+        ("", f"    a: {{retry: VALUE}}\n{_UNKNOWN}", "unknown-variable"),
+        ("  output: VALUE\n", f"    a: {{action: x}}\n{_UNKNOWN}", "unknown-variable"),
+        ("  task-defaults: {retry: VALUE}\n", f"    a: {{action: x}}\n{_UNREACHABLE}", "unreachable-task"),
+    ],
+)
+def test_what_says_nothing_hides_nothing_that_it_cannot_mean(more: str, tasks: str, code: str, value: str) -> None:
+    found = _told(tasks.replace("VALUE", value), more.replace("VALUE", value))
+
+    assert code in found
+    assert found & {"wrong-type", "unknown-keyword"}
 
 
 def test_a_slip_that_cannot_be_meant_for_a_failure_hides_none() -> None:

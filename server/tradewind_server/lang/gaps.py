@@ -1,7 +1,8 @@
 """What errors hide of a workflow, so that more is told than the first error, and nothing that only follows from it.
 
 A broken part may do what it names, and nothing else: lead to the tasks that stand in it, set the variables that are
-keys in it. So `on-sucess: [b]` may lead to `b`, and a task that nothing names is unreachable all the same.
+keys in it. So `on-sucess: [b]` may lead to `b`, and a task that nothing names is unreachable all the same. Only a part
+that names nothing, such as an empty `on-success:`, may have been meant for anything.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ _WORD = re.compile(r"[\w.-]+")
 _PUBLISHING = frozenset({"publish", "publish-on-error", "publish-on-skip"})
 #: Parts of a task that lead nowhere and set nothing; a keyword that does not exist may do both.
 _INNER = frozenset({*TASK, "join"} - _PUBLISHING)
+#: Parts that only take what names something, so that an expression says nothing of what was meant.
+_NAMING = frozenset({*_PUBLISHING, "input", "vars", "on-success", "on-error", "on-complete", "on-skip"})
+_EXPRESSION = re.compile(r"<%|\{[{%]")
 #: Parts of a workflow that set nothing.
 _SETS_NOTHING = frozenset({"description", "tags", "sensitive", "output", "output-on-error"})
 
@@ -42,10 +46,16 @@ class Gaps:
     acting: set[str] = dataclasses.field(default_factory=set)
     #: What may be an input or a variable of the workflow.
     variables: set[str] = dataclasses.field(default_factory=set)
+    #: It may have any.
+    has_any_variable: bool = False
+    #: Tasks that may publish anything, lead to any task, have any loop variable.
+    publishes_any: set[str] = dataclasses.field(default_factory=set)
+    leads_anywhere: set[str] = dataclasses.field(default_factory=set)
+    loops_any: set[str] = dataclasses.field(default_factory=set)
 
     def __bool__(self) -> bool:
         """Tell whether anything is hidden."""
-        return self.is_opaque or self.in_defaults or bool(self.parts) or bool(self.variables)
+        return self.is_opaque or self.in_defaults or bool(self.parts) or self.may_have_inputs
 
     def has_in(self, task: str, *parts: str) -> bool:
         """Tell whether something of a task itself is hidden: in one of *parts*, or anywhere if there are none."""
@@ -63,7 +73,11 @@ class Gaps:
     @property
     def may_have_inputs(self) -> bool:
         """Tell whether the workflow may have more inputs than can be read."""
-        return self.is_opaque or bool(self.variables)
+        return self.is_opaque or self.has_any_variable or bool(self.variables)
+
+    def may_lead_to(self, task: str) -> bool:
+        """Tell whether something hidden may lead to a task from another one."""
+        return self.is_opaque or task in self.led_to or not self.leads_anywhere <= {task}
 
     @property
     def may_be_set(self) -> set[str]:
@@ -90,37 +104,70 @@ def _add(result: Gaps, path: Path, value: object, tasks: Collection[str]) -> Non
     part = str(path[0]) if path else ""
     if part == "tasks":
         if len(path) > 1:
-            # what leads to `b` if its guard were one is at `on-success.b`
-            written = [value, *path[3:]]
-            _add_to_task(result, str(path[1]), str(path[2]) if len(path) > 2 else "", written, tasks)
+            _add_to_task(result, str(path[1]), path[2:], value, tasks)
     elif part == "task-defaults":
         # Else each task might lead to each other.
-        result.is_opaque = result.is_opaque or not set(_words(value)).isdisjoint(tasks)
+        keyword = str(path[1]) if len(path) > 1 else ""
+        leads = not set(_words(value)).isdisjoint(tasks) or (keyword not in _INNER and _is_mute(value, keyword))
+        result.is_opaque = result.is_opaque or leads
         result.in_defaults = True
     elif part == "type":
         result.is_opaque = True
     elif part not in _SETS_NOTHING:
-        result.variables.update(_words(value))
+        result.variables.update(_words([value, *_run_together(part)]))
+        result.has_any_variable = result.has_any_variable or _is_mute([value, *_run_together(part)], part)
 
 
-def _add_to_task(result: Gaps, task: str, part: str, value: object, tasks: Collection[str]) -> None:
+def _add_to_task(result: Gaps, task: str, inner: Path, value: object, tasks: Collection[str]) -> None:
+    """Note what an error at *inner* of a task hides."""
+    part, below = (str(inner[0]), inner[1:]) if inner else ("", ())
+    # what leads to `b` if its guard were one is at `on-success.b`
+    written = [value, *below, *_run_together(part)]
     result.parts.setdefault(task, set()).add(part)
-    result.own.setdefault(task, set()).update(_words(value))
+    result.own.setdefault(task, set()).update(_words(written))
+    if part == "with-items":
+        result.loops_any.add(task)
     if part in _INNER:
         return
-    variables, words = set(_keys(value)), set(_words(value))
+    publishes = part in _PUBLISHING or "publish" in below
+    variables = {*_keys(written), *_words([*_run_together(part), value if publishes else None])}
+    words = set(_words(written))
     result.publishes.setdefault(task, set()).update(variables)
     if part not in _PUBLISHING:
         targets = {word for word in words if word in tasks}
         result.leads.setdefault(task, set()).update(targets)
         result.led_to |= targets
+    is_mute = _is_mute([value, *(key for key in below if key in tasks), *_run_together(part)], part)
+    if is_mute and part != "requires":
+        _add_anything(result, task, below, publishes)
     if (
         variables
+        or is_mute
         or part in DIRECT_TASK
         or not part
         or not words.isdisjoint({*COMMAND_WORDS, *result.leads.get(task, ())})
     ):
         result.acting.add(task)
+
+
+def _add_anything(result: Gaps, task: str, below: Path, publishes: bool) -> None:
+    """Note that a part of a task says nothing of what it was meant for."""
+    is_item = any(isinstance(key, int) for key in below)
+    if publishes or not (is_item or "next" in below):
+        result.publishes_any.add(task)
+    if not publishes:
+        result.leads_anywhere.add(task)
+
+
+def _run_together(part: str) -> list[str]:
+    """Return a keyword that is more than a word: `publish {p` lacks its colon, and names what follows."""
+    return [] if _WORD.fullmatch(part) else [part]
+
+
+def _is_mute(value: object, part: str) -> bool:
+    """Tell whether what is written names nothing."""
+    words = list(_words(value))
+    return not any(map(_WORD.search, words)) or (part in _NAMING and any(map(_EXPRESSION.search, words)))
 
 
 def _at(value: Any, path: Path) -> object:

@@ -132,7 +132,7 @@ def _check_direct(
         reader.report("no-start-task", (*path, "tasks"), message, "Add a first task.", at_value=False)
     for task in tasks.values():
         needed = 1 if task.join == "all" else task.join or 0
-        if len(sources[task.name]) < needed and not (hidden.is_opaque or task.name in hidden.led_to):
+        if len(sources[task.name]) < needed and not hidden.may_lead_to(task.name):
             message = (
                 f"Expected at least {needed} task(s) with a transition to the join '{task.name}', "
                 f"but there are {len(sources[task.name])}."

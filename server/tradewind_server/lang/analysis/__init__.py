@@ -42,5 +42,5 @@ def analyse(
         shadows.check_workflow(workflow)
         waits.check(workflow)
         human_tasks.check(workflow, known_forms)
-        if not workflow.gaps.is_opaque:
+        if not (workflow.gaps.is_opaque or workflow.gaps.leads_anywhere):
             joins.check(workflow, flow)

@@ -90,6 +90,16 @@ class Flow:
         """Return these tasks and all that they may lead to."""
         return _reachable(tuple(names), self.leaving)
 
+    def before(self, names: Collection[str]) -> frozenset[str]:
+        """Return these tasks and all that may lead to them."""
+        found, pending = set(names), list(names)
+        while pending:
+            for edge in self.arriving[pending.pop()]:
+                if edge.source not in found:
+                    found.add(edge.source)
+                    pending.append(edge.source)
+        return frozenset(found)
+
     def leads(self, start: str, goal: str, steps: int = 10_000) -> bool:
         """Tell whether a way leads from one task to another; false if it is not found in so many steps."""
         seen = {start}

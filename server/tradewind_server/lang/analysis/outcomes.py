@@ -50,7 +50,8 @@ def _check_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClause
 
 
 def _check_reachable(workflow: Workflow, flow: Flow) -> None:
-    if not workflow.spec.start_tasks or workflow.gaps.is_opaque:
+    gaps = workflow.gaps
+    if not workflow.spec.start_tasks or gaps.is_opaque or not gaps.leads_anywhere.isdisjoint(flow.reachable):
         return
     commands = {command.value for command in EngineCommand}
     for name in workflow.spec.tasks:

@@ -37,12 +37,17 @@ class _Variables:
     maybe: frozenset[str]
     #: All that are set anywhere.
     known: frozenset[str]
+    #: Something may set any variable that can be thought of.
+    maybe_any: bool
+    #: Tasks that any variable may have come to, and variables that may have come to any task.
+    maybe_there: frozenset[str]
+    maybe_anywhere: frozenset[str]
 
 
 def check(workflow: Workflow, flow: Flow) -> None:
     """Report variables that are read where they cannot be there."""
     spec = workflow.spec
-    variables = _collect(workflow)
+    variables = _collect(workflow, flow)
     inputs = frozenset(item.name for item in spec.input)
     # Variables of the workflow are set together, so none sees another.
     _check_reads(workflow, variables, (*workflow.path, "vars"), spec.vars, inputs)
@@ -57,7 +62,7 @@ def _gain(edge: Edge, variables: _Variables) -> int:
     return variables.published[edge.source].after(edge.keyword)
 
 
-def _collect(workflow: Workflow) -> _Variables:
+def _collect(workflow: Workflow, flow: Flow) -> _Variables:
     spec = workflow.spec
     everywhere = {item.name for item in spec.input} | {*names_in(spec.vars)}
     maybe = frozenset(_keys(workflow.reader.value(workflow.path))) if workflow.gaps.is_opaque else frozenset()
@@ -77,7 +82,20 @@ def _collect(workflow: Workflow) -> _Variables:
         if _may_fail_after_publishing(task) or _hides_failure(workflow.gaps, task.name):
             own.error |= own.success
         everywhere.update(_global_names(task))
-    return _Variables(frozenset(everywhere), bits, publishers, found, maybe, frozenset(everywhere | bits.keys()))
+    known = frozenset(everywhere | bits.keys())
+    maybe_any = workflow.gaps.has_any_variable or bool(workflow.gaps.publishes_any)
+    there = _maybe_there(workflow, flow)
+    before = flow.before(workflow.gaps.leads_anywhere)
+    anywhere = frozenset(name for name, tasks in publishers.items() if not before.isdisjoint(tasks))
+    return _Variables(frozenset(everywhere), bits, publishers, found, maybe, known, maybe_any, there, anywhere)
+
+
+def _maybe_there(workflow: Workflow, flow: Flow) -> frozenset[str]:
+    """Return the tasks that any variable may have come to."""
+    gaps = workflow.gaps
+    behind = flow.behind(gaps.publishes_any)
+    is_everywhere = gaps.has_any_variable or not gaps.leads_anywhere.isdisjoint(behind)
+    return frozenset(workflow.spec.tasks) if is_everywhere else behind
 
 
 def _hides_failure(gaps: Gaps, task: str) -> bool:
@@ -113,16 +131,24 @@ def _check_use(workflow: Workflow, flow: Flow, variables: _Variables, task: Task
     seen = incoming | (own.after(use.clause) if use.moment == "after" else 0)
     loop = {name for name, _ in task.with_items} if use.moment == "item" else set()
     hidden = workflow.gaps.own.get(task.name, set())
+    is_any_loop = use.moment == "item" and task.name in workflow.gaps.loops_any
     for path, text in use.template.texts(use.path):
         read, bare = _names(text)
+        read = set() if is_any_loop else read
         for name in sorted(read - variables.everywhere - loop - hidden):
             bit = variables.bits.get(name, 0)
             if not bit:
                 _report_unknown(workflow, variables, path, name, variables.known)
-            elif not bit & seen and not workflow.gaps.is_opaque and task.name in flow.reachable:
+            elif not bit & seen and task.name in flow.reachable and not _is_excused(workflow, variables, task, name):
                 _report_unpublished(workflow, flow, variables, path, name, task)
         for name in sorted(bare):
             _check_bare(workflow, variables, path, text, name, loop, hidden)
+
+
+def _is_excused(workflow: Workflow, variables: _Variables, task: TaskSpec, name: str) -> bool:
+    """Tell whether a variable may come to a task by something that is hidden."""
+    is_there = task.name in variables.maybe_there or name in variables.maybe_anywhere
+    return is_there or workflow.gaps.is_opaque
 
 
 def _names(text: Template) -> tuple[set[str], set[str]]:
@@ -146,7 +172,7 @@ def _check_reads(
 
 
 def _report_unknown(workflow: Workflow, variables: _Variables, path: Path, name: str, known: frozenset[str]) -> None:
-    if name.startswith("__") or name in _SYSTEM or name in variables.maybe:
+    if name.startswith("__") or name in _SYSTEM or name in variables.maybe or variables.maybe_any:
         return
     message = f"Expected a variable that something sets, but nothing here sets '{name}'."
     near = workflow.reader.problems.near(name, known, cutoff=0.6)
