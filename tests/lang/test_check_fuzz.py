@@ -133,9 +133,7 @@ _HUGE = {
     "100,000 booleans": "version: 2\nw:\n  x:\n" + _lines("  - no"),
     "chain": _HEAD + _lines("    tN: {on-success: tM}"),
     "tasks that are none": _HEAD + _lines("    tN: x"),
-    "tasks that are empty": _HEAD
-    + "    r: {publish: {v: 1}}\n"
-    + _lines("    tN: {action: a x=<% $.v %>, on-success: }"),
+    "empty clauses": _HEAD + _lines("    tN: {publish: {v: N}, action: a x=<% $.v %>, on-success: }", 8_000),
     "unknown tasks": _HEAD + _lines("    tN: {on-success: uN}"),
     "unknown keywords": _HEAD + _lines("    tN: {acton: a}"),
     "unknown variables": _HEAD + _lines("    tN: {action: a x=<% $.vN %>}"),
