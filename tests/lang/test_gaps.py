@@ -273,6 +273,20 @@ def test_what_yaml_has_lost_may_have_been_anything(tasks: str, error: str) -> No
     assert _told(tasks).isdisjoint({"unreachable-task", "join-cardinality", "impossible-join"})
 
 
+def test_a_variable_that_a_repeated_key_has_hidden_is_not_told_to_be_missing() -> None:
+    """The name of a task was deleted by mistake, so its keywords stand in the one before."""
+    tasks = """\
+    a:
+      action: x
+      publish: {p: 1}
+      action: y z=<% $.p %>
+      publish: {q: 1}
+      on-success: c
+    c: {action: x y=<% $.p %>}
+"""
+    assert _told(tasks) == {"duplicate-key"}
+
+
 def test_a_broken_human_task_is_one_all_the_same() -> None:
     """Others may be separate from it, and nothing is said of what its broken parts lack."""
     tasks = """\

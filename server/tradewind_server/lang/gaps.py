@@ -94,7 +94,7 @@ def gaps(value: object, found: Iterable[Path], is_lost: bool, tasks: Collection[
         is_lost: something was written that is not in *value*.
         tasks: its tasks.
     """
-    result = Gaps(is_opaque=is_lost)
+    result = Gaps(is_opaque=is_lost, has_any_variable=is_lost)
     for path in found:
         _add(result, path, _at(value, path), tasks)
     return result
