@@ -140,12 +140,15 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], most
 
 def count_inbox(connection: sa.Connection, namespace: str, for_: For, terms: Sequence[Term], most: int) -> int:
     """Return how many open human tasks there are in an inbox, *most* at most."""
-    joined = sa.and_(_h.c.execution_id == _i.c.execution_id, _h.c.action_id == _i.c.action_id)
-    keys = sa.select(_i.c.execution_id, _i.c.action_id).distinct()
+    entries = sa.select(_i.c.execution_id, _i.c.action_id)
+    entries = entries.where(_i.c.namespace == namespace, _i.c.principal.in_(for_.principals), _may(for_))
+    # PostgreSQL would otherwise join first, and look for every human task of the namespace who is excluded from it
+    own = entries.cte("own").prefix_with("MATERIALIZED", dialect="postgresql")
+    keys = sa.select(own.c.execution_id, own.c.action_id).distinct()
     if terms:
+        joined = sa.and_(_h.c.execution_id == own.c.execution_id, _h.c.action_id == own.c.action_id)
         keys = filtered(keys.join(_h, joined), _h, terms)
-    keys = keys.where(_i.c.namespace == namespace, _i.c.principal.in_(for_.principals), _may(for_)).limit(most)
-    return int(connection.execute(sa.select(sa.func.count()).select_from(keys.subquery())).scalar_one())
+    return int(connection.execute(sa.select(sa.func.count()).select_from(keys.limit(most).subquery())).scalar_one())
 
 
 def principals(connection: sa.Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], frozenset[str]]:
