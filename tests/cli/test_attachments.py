@@ -12,6 +12,7 @@ import pytest
 from tests.cli import command_line
 from tests.cli.test_people import answer, run
 from tests.docs.story import Story
+from tradewind_server.cli.attachments import name_to_write
 
 TEXT = """
 version: '2.0'
@@ -88,6 +89,44 @@ def test_a_file_is_added_listed_written_and_withdrawn(story: Story, id_: str, tm
 def test_what_is_no_file_is_told(story: Story, id_: str, arguments: tuple[str, ...], said: str) -> None:
     done = run(story, "ann", "task", "attach", id_, *arguments)
     assert (done.returncode, said in done.stderr.decode()) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("contract.pdf", "contract.pdf"),
+        ("Screenshot at 9.41\u202fAM.png", "Screenshot at 9.41\u202fAM.png"),
+        ("console.log", "console.log"),
+        (".profile", "_profile"),
+        ("..", "__"),
+        ("...rc", "___rc"),
+        ("-rf", "_rf"),
+        ("../.envrc", "_envrc"),
+        ("a\\.envrc", "_envrc"),
+        ("CON", "_CON"),
+        ("nul.txt", "_nul.txt"),
+        ("Com1 .tar.gz", "_Com1 .tar.gz"),
+        ("LPT\u00b9", "_LPT\u00b9"),
+        ("a.txt:evil.exe", "a.txt_evil.exe"),
+        ("***", "___"),
+        ("evil.exe. .", "evil.exe___"),
+        ("", "_"),
+    ],
+)
+def test_a_name_that_somebody_else_has_chosen_is_no_dotfile_and_no_device(name: str, written: str) -> None:
+    assert name_to_write(name) == written
+
+
+@pytest.mark.slow
+def test_a_profile_that_somebody_else_has_added_is_written_as_no_profile(
+    story: Story, id_: str, tmp_path: Path
+) -> None:
+    """Unless whoever downloads says so."""
+    run(story, "ann", "task", "attach", id_, "contract.pdf", "--name", ".profile", "--content-type", "text/plain")
+    done = run(story, "ben", "task", "download", id_, "f1")
+    assert done.stdout == b"_profile is written; its name is '.profile'.\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["_profile", "contract.pdf"]
+    assert answer(story, "ben", "task", "download", id_, "f1", "-o", ".profile")["path"] == ".profile"
 
 
 @pytest.mark.slow
