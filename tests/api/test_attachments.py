@@ -140,6 +140,12 @@ async def test_a_reference_is_told_and_never_fetched(served: Served) -> None:
         ({"file_name": " a"}, "file_name"),
         ({"file_name": "a\x1b[2Jb"}, "file_name"),
         ({"file_name": "exe.\u202efdp"}, "file_name"),
+        ({"file_name": "exe.\u2067fdp"}, "file_name"),
+        ({"file_name": "a\u200fb"}, "file_name"),
+        ({"file_name": "a\u2028b"}, "file_name"),
+        ({"file_name": "a\u0085b"}, "file_name"),
+        ({"file_name": "\u200d"}, "file_name"),
+        ({"file_name": "a\u00a0"}, "file_name"),
         ({"file_name": "a\0b"}, "file_name"),
         ({"content_type": "pdf"}, "content_type"),
         ({"content_type": "Text/Plain"}, "content_type"),
@@ -168,6 +174,29 @@ async def test_a_file_that_is_none_is_refused_by_field(served: Served, change: d
     with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
         await served.people.AddAttachment(request, **ALICE)
     assert caught.violations[0][0] == field
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Screenshot 2024-01-01 at 9.41.00\u202fAM.png",
+        "Facture n\u00ba\u00a01.pdf",
+        "\U0001f468\u200d\U0001f469 family.png",
+        "\u0646\u0627\u0645\u0647\u200c\u0647\u0627.pdf",
+        "\u65e5\u672c\u3000\u8a9e.txt",
+    ],
+)
+async def test_a_file_has_the_name_that_a_computer_of_today_gives_it(served: Served, name: str) -> None:
+    """Such as a screenshot's, with a narrow no-break space before AM."""
+    [id_] = await begin(served)
+    added = await served.people.AddAttachment(file(id_, name), **ALICE)
+    assert added.attachment.file_name == name
+
+
+async def test_a_sign_that_no_name_of_a_file_may_have_is_named(served: Served) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
+        await served.people.AddAttachment(file("e/a1", "exe.\u202efdp"), **ALICE)
+    assert "U+202E" in caught.violations[0][1]
 
 
 async def test_limits_are_refused_with_name_and_value(database_url: str) -> None:

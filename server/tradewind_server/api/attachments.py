@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,11 @@ _URI = re.compile(r"([a-z][a-z0-9+.-]{0,31})://[^\s/?#][^\s]*")
 #: Whoever opened a link of these in a browser would run what somebody else has written.
 _PROGRAMS = frozenset({"javascript", "vbscript", "data"})
 
+#: Control characters, halves of a character, and ends of lines and of paragraphs.
+_UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: What turns the direction of a text, so that `exe.pdf` may be shown for what ends in `exe`.
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 
 def given(request: pb.AddAttachmentRequest) -> tuple[Attachment, bytes | None]:
     """Return the file that is to be added, and what is in it; None if it is kept elsewhere.
@@ -33,7 +39,7 @@ def given(request: pb.AddAttachmentRequest) -> tuple[Attachment, bytes | None]:
     Raises:
         FieldInvalid: something is missing, or not as it has to be.
     """
-    name, type_ = _name(convert.required("file_name", request.file_name)), _type(request.content_type)
+    name, type_ = _name(request.file_name), _type(request.content_type)
     match request.WhichOneof("file"):
         case "content":
             digest = f"sha256:{hashlib.sha256(request.content).hexdigest()}"
@@ -44,11 +50,27 @@ def given(request: pb.AddAttachmentRequest) -> tuple[Attachment, bytes | None]:
 
 
 def _name(text: str) -> str:
-    if not text.isprintable() or "/" in text or "\\" in text or text in (".", "..") or text != text.strip():
-        expected = f"1 to {_MOST_NAME} printable characters, without '/' and '\\', and no folder"
-        raise FieldInvalid(name="file_name", expected=expected, problem="it is not so", field="file_name")
+    if problem := _problem(text) or (f"it has {len(text)}" if len(text) > _MOST_NAME else ""):
+        expected = f"1 to {_MOST_NAME} characters that can be seen, without '/' and '\\', and no folder"
+        raise FieldInvalid(name="file_name", expected=expected, problem=problem, field="file_name")
     # it becomes part of a result, and must not pass for a reference to a secret there
     return convert.text_of(text, _MOST_NAME)
+
+
+def _problem(text: str) -> str:
+    """Return why a file cannot be called so, "" if it can."""
+    if not text:
+        return "it is empty"
+    for sign in text:
+        # not isprintable(): screenshots have a no-break space in their names, and emoji and Persian what joins signs
+        if sign in "/\\" or sign in _TURNS or unicodedata.category(sign) in _UNFIT:
+            return f"it has U+{ord(sign):04X}"
+    if text in (".", ".."):
+        return "it is a folder"
+    if text != text.strip():
+        return "it has a blank at its begin or end"
+    is_seen = any(unicodedata.category(sign) not in ("Cf", "Zs") for sign in text)
+    return "" if is_seen else "nothing of it can be seen"
 
 
 def _type(text: str) -> str:

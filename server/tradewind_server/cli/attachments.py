@@ -18,8 +18,8 @@ from tradewind_server.cli.session import Session, Unusable, on_server
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the human task, as the inbox shows it.")]
 FileId = Annotated[str, typer.Argument(metavar="ATTACHMENT", help="Id of the file, such as f1.")]
 _ANY_TYPE = "application/octet-stream"
-#: At the begin of a name a shell would read it, or a command take it for an option; a disk of Windows reads `:` as a part
-#: of a file, and drops dots and blanks at the end.
+#: At the begin of a name a shell would read it, or a command take it for an option; Windows reads `:` as a part of a
+#: file, and drops dots and blanks at the end.
 _ACTIVE = re.compile(r'^[.-]+|[<>:"/\\|?*\x00-\x1f\x7f]|[. ]+$')
 #: Names of devices, whatever comes after a dot: "Naming Files, Paths, and Namespaces" of Windows.
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])[ ]*(\.|$)", re.IGNORECASE)

@@ -759,7 +759,9 @@ class AddAttachmentRequest(_message.Message):
     human_task_id: _builtins.str
     """Required. Id of the human task."""
     file_name: _builtins.str
-    """Required. Its name, 1 to 255 printable characters without "/" and "\\", and neither "." nor ".."."""
+    """Required. Its name, 1 to 255 characters without "/" and "\\", control characters and signs that turn the direction of
+    a text, without blanks at its begin or end, and neither "." nor "..".
+    """
     content_type: _builtins.str
     """Optional. Media type in small letters, without parameters; default "application/octet-stream"."""
     content: _builtins.bytes
