@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mimetypes
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.cli import command_line
 from tests.cli.test_people import answer, run
 from tests.docs.story import Story
-from tradewind_server.cli.attachments import name_to_write
+from tradewind_server.cli.attachments import name_to_write, type_of
 
 TEXT = """
 version: '2.0'
@@ -115,6 +116,31 @@ def test_what_is_no_file_is_told(story: Story, id_: str, arguments: tuple[str, .
 )
 def test_a_name_that_somebody_else_has_chosen_is_no_dotfile_and_no_device(name: str, written: str) -> None:
     assert name_to_write(name) == written
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [
+        ("a.pdf", "application/pdf"),
+        ("A.PDF", "application/pdf"),
+        ("report.pdf.gz", "application/gzip"),
+        ("files.tgz", "application/gzip"),
+        ("files.tar.xz", "application/x-xz"),
+        ("files.tar.bz2", "application/x-bzip2"),
+        ("report.pdf.Z", "application/octet-stream"),
+        ("no_such_thing", "application/octet-stream"),
+    ],
+)
+def test_the_media_type_is_that_of_the_whole_file(name: str, type_: str) -> None:
+    """A packed PDF is no PDF."""
+    assert type_of(name) == type_
+
+
+@pytest.mark.parametrize("name", ["a.xlsm", "a.docm"])
+def test_a_workbook_with_macros_has_its_media_type_in_small_letters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the server wants it, whatever the computer calls it."""
+    monkeypatch.setattr(mimetypes, "guess_type", lambda _: ("application/vnd.ms-x.macroEnabled.12", None))
+    assert type_of(name) == "application/vnd.ms-x.macroenabled.12"
 
 
 @pytest.mark.slow

@@ -73,9 +73,11 @@ def _problem(text: str) -> str:
     return "" if is_seen else "nothing of it can be seen"
 
 
-def _type(text: str) -> str:
+def _type(given: str) -> str:
+    # RFC 6838: names are the same in capitals; definitions have them in small letters
+    text = given.lower()
     if text and (len(text) > _MOST_TYPE or not CONTENT_TYPE.fullmatch(text)):
-        expected = "a media type in small letters, such as 'application/pdf'"
+        expected = "a media type, such as 'application/pdf'"
         problem = "it has parameters" if ";" in text else "it is another text"
         raise FieldInvalid(name="content_type", expected=expected, problem=problem, field="content_type")
     return text or _ANY_TYPE

@@ -18,6 +18,8 @@ from tradewind_server.cli.session import Session, Unusable, on_server
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the human task, as the inbox shows it.")]
 FileId = Annotated[str, typer.Argument(metavar="ATTACHMENT", help="Id of the file, such as f1.")]
 _ANY_TYPE = "application/octet-stream"
+#: Media types of what `mimetypes` calls an encoding.
+_PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 #: At the begin of a name a shell would read it, or a command take it for an option; Windows reads `:` as a part of a
 #: file, and drops dots and blanks at the end.
 _ACTIVE = re.compile(r'^[.-]+|[<>:"/\\|?*\x00-\x1f\x7f]|[. ]+$')
@@ -48,13 +50,20 @@ def attach(
     name = name or (Path(file).name if file != "-" else "")
     if not name:
         raise Unusable("Expected --name, since there is no file to have one.")
-    type_ = content_type or mimetypes.guess_type(name)[0] or _ANY_TYPE
+    type_ = content_type or type_of(name)
     with session.client() as client:
         if uri:
             added = client.people.refer(id, name, uri, size, digest, content_type=type_)
         else:
             added = client.people.attach(id, name, _read(file), content_type=type_)
     session.output.record(records.attachment(added), f"{added.id}: {added.name}")
+
+
+def type_of(name: str) -> str:
+    """Return the media type that a file's *name* stands for: of `a.pdf.gz` that of what packs it."""
+    type_, encoding = mimetypes.guess_type(name)
+    # Python knows some with capitals, such as that of .xlsm
+    return (_PACKED.get(encoding, _ANY_TYPE) if encoding else type_ or _ANY_TYPE).lower()
 
 
 def _read(file: str) -> bytes:

@@ -1501,7 +1501,7 @@ type AddAttachmentRequest struct {
 	// Required. Its name, 1 to 255 characters without "/" and "\", control characters and signs that turn the direction of
 	// a text, without blanks at its begin or end, and neither "." nor "..".
 	FileName string `protobuf:"bytes,4,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	// Optional. Media type in small letters, without parameters; default "application/octet-stream".
+	// Optional. Media type without parameters, kept in small letters; default "application/octet-stream".
 	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Required. The file itself, or where it is.
 	//

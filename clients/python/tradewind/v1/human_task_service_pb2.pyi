@@ -763,7 +763,7 @@ class AddAttachmentRequest(_message.Message):
     a text, without blanks at its begin or end, and neither "." nor "..".
     """
     content_type: _builtins.str
-    """Optional. Media type in small letters, without parameters; default "application/octet-stream"."""
+    """Optional. Media type without parameters, kept in small letters; default "application/octet-stream"."""
     content: _builtins.bytes
     """What is in it, at most 1 MiB by default (server limit "max_attachment_bytes")."""
     @_builtins.property
