@@ -223,6 +223,27 @@ async def test_limits_are_refused_with_name_and_value(database_url: str) -> None
         assert await add(served, id_, content=b"") == "f4"
 
 
+async def test_a_minimum_above_the_limit_of_the_server_can_be_reached(database_url: str) -> None:
+    """The definition is deployed without a word, and would wait for ever."""
+    text = """
+version: '2.0'
+many:
+  tasks:
+    sign: {human: {title: Sign, users: [alice], outcomes: [approve, decline], attachments: {minimum: 2}}}
+"""
+    async with serving(database_url, max_attachments=1) as served:
+        await served.deploy(text)
+        start = execution_service_pb2.StartExecutionRequest(workflow="many")
+        id_ = f"{(await served.executions.StartExecution(start, **ALICE)).execution.id}/a1"
+        for n in (1, 2):
+            assert await add(served, id_, content=bytes([n])) == f"f{n}"
+        with refused(StatusCode.FAILED_PRECONDITION, "TOO_MANY_ATTACHMENTS") as caught:
+            await add(served, id_, content=b"third")
+        assert (caught.metadata["setting"], caught.metadata["limit"]) == ("max_attachments", "1")
+        done = await served.people.SubmitHumanTask(await decision(served, id_), **ALICE)
+        assert done.human_task.done_by == "alice"
+
+
 async def test_a_file_of_the_largest_size_passes(served: Served) -> None:
     [id_] = await begin(served)
     content = bytes(range(256)) * 4096

@@ -14,7 +14,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine import notices
 from tradewind_server.engine.asked import id_of, spec_of
 from tradewind_server.engine.attachment import Attachment
-from tradewind_server.engine.attachments import with_files, without_files
+from tradewind_server.engine.attachments import missing, with_files, without_files
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.eligibility import check_concerned, check_excluded, open_task
 from tradewind_server.engine.state import HumanTask
@@ -26,6 +26,7 @@ from tradewind_server.errors.people import (
     TooManyAttachments,
 )
 from tradewind_server.lang.attachments import ANY, is_accepted
+from tradewind_server.lang.specs import Attachments as Wanted
 
 
 def add(d: Decision, command: c.AddAttachment) -> None:
@@ -88,15 +89,22 @@ def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: 
         raise PayloadTooLarge(
             what="an attachment", limit=most, setting="max_attachment_bytes", size=size, field="content"
         )
-    count = len(human_task.attachments) + 1
-    if wanted.maximum is not None and count > wanted.maximum:
-        _refuse(d, human_task, "attachments", wanted.maximum, "'maximum' of its definition", count)
-    if count > limits.max_attachments:
-        _refuse(d, human_task, "attachments", limits.max_attachments, "max_attachments", count)
+    _check_count(d, human_task, wanted)
     total = size + sum(each.size for each in human_task.attachments if not each.uri)
     if total > limits.max_attachments_bytes:
         most = limits.max_attachments_bytes
         _refuse(d, human_task, "bytes of attachments", most, "max_attachments_bytes", total)
+
+
+def _check_count(d: Decision, human_task: HumanTask, wanted: Wanted) -> None:
+    # what is not decided without is taken, whatever was brought from elsewhere: nobody could ever decide otherwise
+    if missing(human_task, wanted):
+        return
+    count, most = len(human_task.attachments) + 1, d.library.attachment_limits.max_attachments
+    if wanted.maximum is not None and count > wanted.maximum:
+        _refuse(d, human_task, "attachments", wanted.maximum, "'maximum' of its definition", count)
+    if count > most:
+        _refuse(d, human_task, "attachments", most, "max_attachments", count)
 
 
 def _refuse(d: Decision, human_task: HumanTask, what: str, limit: int, setting: str, size: int) -> None:
