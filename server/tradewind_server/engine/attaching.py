@@ -11,7 +11,7 @@ import msgspec
 
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
-from tradewind_server.engine import notices
+from tradewind_server.engine import quorum
 from tradewind_server.engine.asked import id_of, spec_of
 from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.attachments import missing, with_files, without_files
@@ -40,11 +40,11 @@ def add(d: Decision, command: c.AddAttachment) -> None:
     number = human_task.last_attachment + 1
     added = msgspec.structs.replace(given, id=number, by=person.user, at=d.at, revision=d.state.revision + 1)
     etag = _etag(d, human_task, [*human_task.attachments, added])
-    again = _voters(human_task)
+    again = quorum.to_ask_again(human_task)
     d.emit(e.HumanTaskAttachmentAdded(human_task.id, human_task.task, person.user, added, etag))
     if command.content is not None:
         d.contents[added.revision] = command.content
-    notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
+    quorum.ask_again(d, human_task, again)
 
 
 def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
@@ -59,22 +59,17 @@ def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
     if person.user != found.by and not person.may_manage:
         raise PersonNotManager(user=person.user)
     left = [each for each in human_task.attachments if each is not found]
-    etag, again = _etag(d, human_task, left), _voters(human_task)
+    etag, again = _etag(d, human_task, left), quorum.to_ask_again(human_task)
     d.emit(e.HumanTaskAttachmentWithdrawn(human_task.id, human_task.task, person.user, found, etag, command.note))
     if not any(each.revision == found.revision for other in d.state.human_tasks.values() for each in other.attachments):
         d.dropped.append(found.revision)
-    notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
+    quorum.ask_again(d, human_task, again)
 
 
 def _is_same(one: Attachment, other: Attachment) -> bool:
     return (one.name, one.content_type, one.digest, one.uri) == (
         other.name, other.content_type, other.digest, other.uri,
     )  # fmt: skip
-
-
-def _voters(human_task: HumanTask) -> list[str]:
-    """Return who has voted on what was shown before."""
-    return [name for name in human_task.users if name in human_task.voters]
 
 
 def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: bytes | None) -> None:
