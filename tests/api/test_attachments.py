@@ -152,6 +152,9 @@ async def test_a_reference_is_told_and_never_fetched(served: Served) -> None:
         ({"content": None}, "content"),
         ({"external": ("javascript://x/%0aalert(1)", 1, DIGEST)}, "external.uri"),
         ({"external": ("data:text/plain,x", 1, DIGEST)}, "external.uri"),
+        ({"external": ("ms-msdt://id", 1, DIGEST)}, "external.uri"),
+        ({"external": ("file://evil.example/share", 1, DIGEST)}, "external.uri"),
+        ({"external": ("smb://evil.example/share", 1, DIGEST)}, "external.uri"),
         ({"external": ("/etc/passwd", 1, DIGEST)}, "external.uri"),
         ({"external": ("https://example.com/a b", 1, DIGEST)}, "external.uri"),
         ({"external": (f"https://example.com/{'a' * 2048}", 1, DIGEST)}, "external.uri"),
@@ -196,6 +199,24 @@ async def test_a_media_type_in_capitals_is_that_in_small_letters(served: Served)
     [id_] = await begin(served)
     added = await served.people.AddAttachment(file(id_, content_type="Application/PDF"), **ALICE)
     assert added.attachment.content_type == "application/pdf"
+
+
+async def test_an_address_of_another_size_is_another_reference(served: Served) -> None:
+    """Nobody is told of the size that somebody has said before."""
+    [id_] = await begin(served)
+    for size, wanted in ((1, "f1"), (999, "f2"), (999, "f2")):
+        external = payload_pb2.ExternalReference(uri="s3://files/a", size_bytes=size, digest=DIGEST)
+        request = pb.AddAttachmentRequest(human_task_id=id_, file_name="a", external=external)
+        added = (await served.people.AddAttachment(request, **ALICE)).attachment
+        assert (added.id, added.size_bytes) == (wanted, size)
+
+
+@pytest.mark.parametrize("uri", ["HTTPS://example.com/a", "abfss://files@store.dfs.core.windows.net/a", "gs://files/a"])
+async def test_an_address_of_a_store_is_one(served: Served, uri: str) -> None:
+    [id_] = await begin(served)
+    external = payload_pb2.ExternalReference(uri=uri, size_bytes=1, digest=DIGEST)
+    request = pb.AddAttachmentRequest(human_task_id=id_, file_name="a", external=external)
+    assert (await served.people.AddAttachment(request, **ALICE)).attachment.uri == uri
 
 
 async def test_a_sign_that_no_name_of_a_file_may_have_is_named(served: Served) -> None:

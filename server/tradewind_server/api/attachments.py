@@ -23,9 +23,12 @@ _ANY_TYPE = "application/octet-stream"
 _MOST_NAME, _MOST_TYPE, _MOST_URI = 255, 127, 2_048
 _MOST_SIZE = 2**53
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_URI = re.compile(r"([a-z][a-z0-9+.-]{0,31})://[^\s/?#][^\s]*")
-#: Whoever opened a link of these in a browser would run what somebody else has written.
-_PROGRAMS = frozenset({"javascript", "vbscript", "data"})
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://[^\s/?#][^\s]*")
+#: Of the web, of stores of objects, and of transfers with a login. All others are refused: a computer may start a program
+#: for any it knows (`ms-word:`), send its user's name (`smb:`, `file:`), or run what somebody else has written.
+_SCHEMES = frozenset(
+    {"https", "http", "s3", "s3a", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "sftp", "ftps"}
+)
 
 #: Control characters, halves of a character, and ends of lines and of paragraphs.
 _UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -86,8 +89,8 @@ def _type(given: str) -> str:
 def _reference(name: str, type_: str, external: Any) -> Attachment:
     uri, size, digest = external.uri, external.size_bytes, external.digest
     match = _URI.fullmatch(uri)
-    if len(uri) > _MOST_URI or not uri.isprintable() or match is None or match[1] in _PROGRAMS:
-        expected = f"an address of at most {_MOST_URI} characters, such as 'https://example.com/contract.pdf'"
+    if len(uri) > _MOST_URI or not uri.isprintable() or match is None or match[1].lower() not in _SCHEMES:
+        expected = f"an address of at most {_MOST_URI} characters, of {', '.join(sorted(_SCHEMES))}"
         raise FieldInvalid(name="external.uri", expected=expected, problem="it is none", field="external.uri")
     if not 0 <= size <= _MOST_SIZE:
         expected, problem = "the file's bytes, 0 or more", f"it is {size}"
@@ -123,9 +126,7 @@ def message(attachment: Attachment) -> human_task_pb2.HumanTaskAttachment:
 
 def added(found: Iterable[Attachment], wanted: Attachment, by: str) -> Attachment | None:
     """Return which of *found* is the *wanted* one that somebody has added, or None."""
-    what = (wanted.name, wanted.content_type, wanted.digest, wanted.uri, by)
-    same = (each for each in found if (each.name, each.content_type, each.digest, each.uri, each.by) == what)
-    return next(same, None)
+    return next((each for each in found if each.is_same(wanted) and each.by == by), None)
 
 
 def find(found: Iterable[Attachment], human_task: str, number: int) -> Attachment:

@@ -34,7 +34,7 @@ def add(d: Decision, command: c.AddAttachment) -> None:
     human_task, person, given = open_task(d, command.action), command.person, command.attachment
     check_excluded(d, human_task, person.user)
     check_concerned(d, human_task, person)
-    if any(_is_same(each, given) and each.by == person.user for each in human_task.attachments):
+    if any(each.is_same(given) and each.by == person.user for each in human_task.attachments):
         return
     _check_fits(d, human_task, given, command.content)
     number = human_task.last_attachment + 1
@@ -64,12 +64,6 @@ def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
     if not any(each.revision == found.revision for other in d.state.human_tasks.values() for each in other.attachments):
         d.dropped.append(found.revision)
     quorum.ask_again(d, human_task, again)
-
-
-def _is_same(one: Attachment, other: Attachment) -> bool:
-    return (one.name, one.content_type, one.digest, one.uri) == (
-        other.name, other.content_type, other.digest, other.uri,
-    )  # fmt: skip
 
 
 def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: bytes | None) -> None:

@@ -29,7 +29,7 @@ def with_files(d: Decision, etag: str, attachments: Sequence[Attachment]) -> str
     """Return what names what is shown and *attachments*, for the *etag* of the first."""
     if not attachments:
         return etag
-    files = encode([[each.id, each.name, each.content_type, each.digest, each.uri] for each in attachments])
+    files = encode([[each.id, each.name, each.content_type, each.size, each.digest, each.uri] for each in attachments])
     return f"{etag}{_AND}{hmac.digest(d.library.etag_key, files, 'sha256').hex()[:16]}"
 
 

@@ -1614,8 +1614,8 @@ type AddAttachmentRequest_Content struct {
 }
 
 type AddAttachmentRequest_External struct {
-	// Where it is kept. It is stored as it is given, and never fetched. The scheme is any but those that run a program
-	// where they are opened ("javascript", "vbscript", "data").
+	// Where it is kept. It is stored as it is given, and never fetched. The scheme is one of https, http,
+	// s3, s3a, gs, az, abfs, abfss, wasb, wasbs, hdfs, sftp and ftps.
 	External *ExternalReference `protobuf:"bytes,7,opt,name=external,proto3,oneof"`
 }
 

@@ -768,8 +768,8 @@ class AddAttachmentRequest(_message.Message):
     """What is in it, at most 1 MiB by default (server limit "max_attachment_bytes")."""
     @_builtins.property
     def external(self) -> _payload_pb2.ExternalReference:
-        """Where it is kept. It is stored as it is given, and never fetched. The scheme is any but those that run a program
-        where they are opened ("javascript", "vbscript", "data").
+        """Where it is kept. It is stored as it is given, and never fetched. The scheme is one of https, http,
+        s3, s3a, gs, az, abfs, abfss, wasb, wasbs, hdfs, sftp and ftps.
         """
 
     def __init__(
