@@ -156,6 +156,15 @@ def test_a_profile_that_somebody_else_has_added_is_written_as_no_profile(
 
 
 @pytest.mark.slow
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(story: Story, id_: str, tmp_path: Path) -> None:
+    """With the name of the limit: gRPC's own words would be about a message."""
+    (tmp_path / "huge.pdf").write_bytes(b"x" * 5_000_000)
+    done = run(story, "ann", "task", "attach", id_, "huge.pdf")
+    told = "Expected at most 1048576 bytes (max_attachment_bytes), but 'huge.pdf' has 5000000."
+    assert (done.returncode, told in done.stderr.decode()) == (2, True), done.stderr
+
+
+@pytest.mark.slow
 def test_standard_input_is_a_file_with_a_name(story: Story, id_: str) -> None:
     who = ("--user", "ann", "--groups", "heads", "--address", story.address)
     command = ("task", "attach", id_, "-", "--name", "note.txt", "--json")

@@ -55,7 +55,9 @@ def attach(
         if uri:
             added = client.people.refer(id, name, uri, size, digest, content_type=type_)
         else:
-            added = client.people.attach(id, name, _read(file), content_type=type_)
+            content = _read(file)
+            _check_fits(client, name, len(content))
+            added = client.people.attach(id, name, content, content_type=type_)
     session.output.record(records.attachment(added), f"{added.id}: {added.name}")
 
 
@@ -71,6 +73,14 @@ def _read(file: str) -> bytes:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as problem:
         raise Unusable(f"Expected a file, but '{file}' cannot be read: {problem.strerror}.") from None
+
+
+def _check_fits(client: Client, name: str, size: int) -> None:
+    # the server could not say so of what is larger than a message
+    most = client.server_info().limits.get("max_attachment_bytes", size)
+    if size > most:
+        where = "Keep it elsewhere, and add a reference to it with --uri."
+        raise Unusable(f"Expected at most {most} bytes (max_attachment_bytes), but '{name}' has {size}. {where}")
 
 
 @on_server
