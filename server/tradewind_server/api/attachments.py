@@ -24,8 +24,8 @@ _MOST_NAME, _MOST_TYPE, _MOST_URI = 255, 127, 2_048
 _MOST_SIZE = 2**53
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://[^\s/?#][^\s]*")
-#: Of the web, of stores of objects, and of transfers with a login. All others are refused: a computer may start a program
-#: for any it knows (`ms-word:`), send its user's name (`smb:`, `file:`), or run what somebody else has written.
+#: Of the web, of stores of objects, and of transfers with a login. All others are refused: a computer may start a
+#: program for any it knows (`ms-word:`), send its user's name (`smb:`, `file:`), or run what somebody else has written.
 _SCHEMES = frozenset(
     {"https", "http", "s3", "s3a", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "sftp", "ftps"}
 )

@@ -58,6 +58,9 @@ def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
         )
     if person.user != found.by and not person.may_manage:
         raise PersonNotManager(user=person.user)
+    if found.revision < d.state.actions[human_task.id].scheduled_revision:
+        # what was brought he added elsewhere: that says nothing of whether this is his business
+        check_concerned(d, human_task, person)
     left = [each for each in human_task.attachments if each is not found]
     etag, again = _etag(d, human_task, left), quorum.to_ask_again(human_task)
     d.emit(e.HumanTaskAttachmentWithdrawn(human_task.id, human_task.task, person.user, found, etag, command.note))
