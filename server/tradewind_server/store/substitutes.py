@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from tradewind_server.store import absences, schema
+from tradewind_server.store import absences, schema, separation
 from tradewind_server.store.absences import Absence
+from tradewind_server.store.definitions import Registry
 from tradewind_server.store.statements import Dialect, Row, insert
 
 _a, _i, _n, _e = schema.absences, schema.inbox, schema.notifications, schema.events
@@ -86,20 +87,27 @@ class Announced(NamedTuple):
     is_more: bool
 
 
-def announce(connection: sa.Connection, dialect: Dialect, now: int) -> Announced:
+def announce(connection: sa.Connection, dialect: Dialect, registry: Registry, now: int) -> Announced:
     """Tell the substitutes of some absences that have begun what is open."""
     begun = absences.take_begun(connection, now, _BEGIN)
-    return Announced(tell(connection, dialect, begun, now), len(begun) == _BEGIN)
+    return Announced(tell(connection, dialect, registry, begun, now), len(begun) == _BEGIN)
 
 
-def tell(connection: sa.Connection, dialect: Dialect, begun: Sequence[Absence], now: int) -> bool:
+def tell(connection: sa.Connection, dialect: Dialect, registry: Registry, begun: Sequence[Absence], now: int) -> bool:
     """Tell the substitutes of those of these absences that are now; nobody hears twice of the same."""
     present = [absence for absence in begun if absence.starts_at <= now < absence.ends_at]
     # who stands in for two of those who are asked hears of it once
-    found = (each for absence in present for each in of_absence(connection, absence, now))
+    found = (each for absence in present for each in _of_his(connection, registry, absence, now))
     rows = {(row[0], action, row[5]): row for action, row in found}
     _insert_later.run(connection, dialect, list(rows.values()))
     return bool(rows)
+
+
+def _of_his(connection: sa.Connection, registry: Registry, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
+    found = list(of_absence(connection, absence, now))
+    keys = [(row[0], action) for action, row in found]
+    not_his = separation.kept_away(connection, registry, keys, absence.substitute)
+    yield from (each for key, each in zip(keys, found, strict=True) if key not in not_his)
 
 
 def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
@@ -111,7 +119,7 @@ def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterato
     query = sa.select(_i.c.execution_id, _i.c.action_id)
     query = query.where(_i.c.namespace == absence.namespace, _i.c.principal == user)
     query = query.where(~sa.exists().where(*mine, *same))
-    keys = [tuple(row) for row in connection.execute(query.order_by(_i.c.rank).limit(_TOLD))]
+    keys = [(row[0], row[1]) for row in connection.execute(query.order_by(_i.c.rank).limit(_TOLD))]
     told = told_of(connection, keys, (user, substitute))
     number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
     for execution_id, action_id in keys:
