@@ -41,7 +41,7 @@ class Settings:
     max_message_bytes: int = 4 * 1024 * 1024
     #: Largest attachment of a human task, bytes; it travels in one gRPC message.
     max_attachment_bytes: int = 1024 * 1024
-    #: Most attachments that one human task has at a time.
+    #: Most attachments that one human task has at a time; what its `minimum` lacks is taken all the same.
     max_attachments: int = 20
     #: Most bytes that the attachments of one human task have together.
     max_attachments_bytes: int = 10 * 1024 * 1024

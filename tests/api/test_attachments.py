@@ -140,13 +140,21 @@ async def test_a_reference_is_told_and_never_fetched(served: Served) -> None:
         ({"file_name": " a"}, "file_name"),
         ({"file_name": "a\x1b[2Jb"}, "file_name"),
         ({"file_name": "exe.\u202efdp"}, "file_name"),
+        ({"file_name": "exe.\u2067fdp"}, "file_name"),
+        ({"file_name": "a\u200fb"}, "file_name"),
+        ({"file_name": "a\u2028b"}, "file_name"),
+        ({"file_name": "a\u0085b"}, "file_name"),
+        ({"file_name": "\u200d"}, "file_name"),
+        ({"file_name": "a\u00a0"}, "file_name"),
         ({"file_name": "a\0b"}, "file_name"),
         ({"content_type": "pdf"}, "content_type"),
-        ({"content_type": "Text/Plain"}, "content_type"),
         ({"content_type": "text/plain; charset=utf-8"}, "content_type"),
         ({"content": None}, "content"),
         ({"external": ("javascript://x/%0aalert(1)", 1, DIGEST)}, "external.uri"),
         ({"external": ("data:text/plain,x", 1, DIGEST)}, "external.uri"),
+        ({"external": ("ms-msdt://id", 1, DIGEST)}, "external.uri"),
+        ({"external": ("file://evil.example/share", 1, DIGEST)}, "external.uri"),
+        ({"external": ("smb://evil.example/share", 1, DIGEST)}, "external.uri"),
         ({"external": ("/etc/passwd", 1, DIGEST)}, "external.uri"),
         ({"external": ("https://example.com/a b", 1, DIGEST)}, "external.uri"),
         ({"external": (f"https://example.com/{'a' * 2048}", 1, DIGEST)}, "external.uri"),
@@ -170,6 +178,53 @@ async def test_a_file_that_is_none_is_refused_by_field(served: Served, change: d
     assert caught.violations[0][0] == field
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Screenshot 2024-01-01 at 9.41.00\u202fAM.png",
+        "Facture n\u00ba\u00a01.pdf",
+        "\U0001f468\u200d\U0001f469 family.png",
+        "\u0646\u0627\u0645\u0647\u200c\u0647\u0627.pdf",
+        "\u65e5\u672c\u3000\u8a9e.txt",
+    ],
+)
+async def test_a_file_has_the_name_that_a_computer_of_today_gives_it(served: Served, name: str) -> None:
+    """Such as a screenshot's, with a narrow no-break space before AM."""
+    [id_] = await begin(served)
+    added = await served.people.AddAttachment(file(id_, name), **ALICE)
+    assert added.attachment.file_name == name
+
+
+async def test_a_media_type_in_capitals_is_that_in_small_letters(served: Served) -> None:
+    [id_] = await begin(served)
+    added = await served.people.AddAttachment(file(id_, content_type="Application/PDF"), **ALICE)
+    assert added.attachment.content_type == "application/pdf"
+
+
+async def test_an_address_of_another_size_is_another_reference(served: Served) -> None:
+    """Nobody is told of the size that somebody has said before."""
+    [id_] = await begin(served)
+    for size, wanted in ((1, "f1"), (999, "f2"), (999, "f2")):
+        external = payload_pb2.ExternalReference(uri="s3://files/a", size_bytes=size, digest=DIGEST)
+        request = pb.AddAttachmentRequest(human_task_id=id_, file_name="a", external=external)
+        added = (await served.people.AddAttachment(request, **ALICE)).attachment
+        assert (added.id, added.size_bytes) == (wanted, size)
+
+
+@pytest.mark.parametrize("uri", ["HTTPS://example.com/a", "abfss://files@store.dfs.core.windows.net/a", "gs://files/a"])
+async def test_an_address_of_a_store_is_one(served: Served, uri: str) -> None:
+    [id_] = await begin(served)
+    external = payload_pb2.ExternalReference(uri=uri, size_bytes=1, digest=DIGEST)
+    request = pb.AddAttachmentRequest(human_task_id=id_, file_name="a", external=external)
+    assert (await served.people.AddAttachment(request, **ALICE)).attachment.uri == uri
+
+
+async def test_a_sign_that_no_name_of_a_file_may_have_is_named(served: Served) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
+        await served.people.AddAttachment(file("e/a1", "exe.\u202efdp"), **ALICE)
+    assert "U+202E" in caught.violations[0][1]
+
+
 async def test_limits_are_refused_with_name_and_value(database_url: str) -> None:
     async with serving(database_url, max_attachment_bytes=100, max_attachments=3, max_attachments_bytes=250) as served:
         [id_] = await begin(served)
@@ -187,6 +242,27 @@ async def test_limits_are_refused_with_name_and_value(database_url: str) -> None
         assert caught.metadata["setting"] == "max_attachments"
         await served.people.WithdrawAttachment(withdrawal(id_, "f1"), **ALICE)
         assert await add(served, id_, content=b"") == "f4"
+
+
+async def test_a_minimum_above_the_limit_of_the_server_can_be_reached(database_url: str) -> None:
+    """The definition is deployed without a word, and would wait for ever."""
+    text = """
+version: '2.0'
+many:
+  tasks:
+    sign: {human: {title: Sign, users: [alice], outcomes: [approve, decline], attachments: {minimum: 2}}}
+"""
+    async with serving(database_url, max_attachments=1) as served:
+        await served.deploy(text)
+        start = execution_service_pb2.StartExecutionRequest(workflow="many")
+        id_ = f"{(await served.executions.StartExecution(start, **ALICE)).execution.id}/a1"
+        for n in (1, 2):
+            assert await add(served, id_, content=bytes([n])) == f"f{n}"
+        with refused(StatusCode.FAILED_PRECONDITION, "TOO_MANY_ATTACHMENTS") as caught:
+            await add(served, id_, content=b"third")
+        assert (caught.metadata["setting"], caught.metadata["limit"]) == ("max_attachments", "1")
+        done = await served.people.SubmitHumanTask(await decision(served, id_), **ALICE)
+        assert done.human_task.done_by == "alice"
 
 
 async def test_a_file_of_the_largest_size_passes(served: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mimetypes
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from tests.cli import command_line
 from tests.cli.test_people import answer, run
 from tests.docs.story import Story
+from tradewind_server.cli.attachments import name_to_write, type_of
 
 TEXT = """
 version: '2.0'
@@ -88,6 +90,78 @@ def test_a_file_is_added_listed_written_and_withdrawn(story: Story, id_: str, tm
 def test_what_is_no_file_is_told(story: Story, id_: str, arguments: tuple[str, ...], said: str) -> None:
     done = run(story, "ann", "task", "attach", id_, *arguments)
     assert (done.returncode, said in done.stderr.decode()) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("contract.pdf", "contract.pdf"),
+        ("Screenshot at 9.41\u202fAM.png", "Screenshot at 9.41\u202fAM.png"),
+        ("console.log", "console.log"),
+        (".profile", "_profile"),
+        ("..", "__"),
+        ("...rc", "___rc"),
+        ("-rf", "_rf"),
+        ("../.envrc", "_envrc"),
+        ("a\\.envrc", "_envrc"),
+        ("CON", "_CON"),
+        ("nul.txt", "_nul.txt"),
+        ("Com1 .tar.gz", "_Com1 .tar.gz"),
+        ("LPT\u00b9", "_LPT\u00b9"),
+        ("a.txt:evil.exe", "a.txt_evil.exe"),
+        ("***", "___"),
+        ("evil.exe. .", "evil.exe___"),
+        ("", "_"),
+    ],
+)
+def test_a_name_that_somebody_else_has_chosen_is_no_dotfile_and_no_device(name: str, written: str) -> None:
+    assert name_to_write(name) == written
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [
+        ("a.pdf", "application/pdf"),
+        ("A.PDF", "application/pdf"),
+        ("report.pdf.gz", "application/gzip"),
+        ("files.tgz", "application/gzip"),
+        ("files.tar.xz", "application/x-xz"),
+        ("files.tar.bz2", "application/x-bzip2"),
+        ("report.pdf.Z", "application/octet-stream"),
+        ("no_such_thing", "application/octet-stream"),
+    ],
+)
+def test_the_media_type_is_that_of_the_whole_file(name: str, type_: str) -> None:
+    """A packed PDF is no PDF."""
+    assert type_of(name) == type_
+
+
+@pytest.mark.parametrize("name", ["a.xlsm", "a.docm"])
+def test_a_workbook_with_macros_has_its_media_type_in_small_letters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the server wants it, whatever the computer calls it."""
+    monkeypatch.setattr(mimetypes, "guess_type", lambda _: ("application/vnd.ms-x.macroEnabled.12", None))
+    assert type_of(name) == "application/vnd.ms-x.macroenabled.12"
+
+
+@pytest.mark.slow
+def test_a_profile_that_somebody_else_has_added_is_written_as_no_profile(
+    story: Story, id_: str, tmp_path: Path
+) -> None:
+    """Unless whoever downloads says so."""
+    run(story, "ann", "task", "attach", id_, "contract.pdf", "--name", ".profile", "--content-type", "text/plain")
+    done = run(story, "ben", "task", "download", id_, "f1")
+    assert done.stdout == b"_profile is written; its name is '.profile'.\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["_profile", "contract.pdf"]
+    assert answer(story, "ben", "task", "download", id_, "f1", "-o", ".profile")["path"] == ".profile"
+
+
+@pytest.mark.slow
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(story: Story, id_: str, tmp_path: Path) -> None:
+    """With the name of the limit: gRPC's own words would be about a message."""
+    (tmp_path / "huge.pdf").write_bytes(b"x" * 5_000_000)
+    done = run(story, "ann", "task", "attach", id_, "huge.pdf")
+    told = "Expected at most 1048576 bytes (max_attachment_bytes), but 'huge.pdf' has 5000000."
+    assert (done.returncode, told in done.stderr.decode()) == (2, True), done.stderr
 
 
 @pytest.mark.slow

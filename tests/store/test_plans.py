@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tradewind_server.store import absences, action_logs, human_tasks, log, parked, reads, subscriptions, substitutes
+from tradewind_server.store import (
+    absences,
+    action_logs,
+    human_tasks,
+    log,
+    parked,
+    reads,
+    schema,
+    subscriptions,
+    substitutes,
+)
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import Term
 from tradewind_server.store.unit_of_work import Writer
@@ -120,13 +130,46 @@ def test_some_human_tasks_and_actions_are_looked_up_one_by_one(database: Databas
         assert "(namespace=?" not in plan
 
 
+def test_an_absence_that_begins_asks_the_outbox_once_however_much_is_open(database: Database) -> None:
+    """Its committer waits meanwhile."""
+    absence = absences.Absence("i", "default", "ann", "gil", 1, 9, "", "ann")
+    writer = Writer(database, "s")
+    connection = writer.begin("b", 1).connection
+    seen: list[str] = []
+    for n in range(1, 81):
+        key = {"execution_id": f"e{n % 2}", "namespace": "default"}
+        asked = {**key, "revision": n, "action_id": n}
+        connection.execute(schema.events.insert().values(_filled(schema.events, **asked)))
+        told = {**key, "revision": n, "kind": "offered", "recipient": "user:gil" if n > 60 else "user:ann"}
+        connection.execute(schema.notifications.insert().values(_filled(schema.notifications, **told)))
+        entry = {**asked, "principal": "user:ann", "rank": n}
+        connection.execute(schema.inbox.insert().values(_filled(schema.inbox, **entry)))
+    sa.event.listen(connection, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement))
+
+    rows = list(substitutes.of_absence(connection, absence, 5))
+
+    writer.rollback()
+    writer.close()
+    assert [(action, row[0], row[1], row[5]) for action, row in rows] == [
+        (n, f"e{n % 2}", n, "user:gil") for n in range(1, 61)
+    ]
+    assert sum("notifications" in statement for statement in seen) == 1
+
+
+def _filled(table: sa.Table, **values: Any) -> dict[str, Any]:
+    empty = {sa.LargeBinary: b"", sa.Text: "", sa.String: ""}
+    return {column.name: values.get(column.name, empty.get(type(column.type), 0)) for column in table.c}
+
+
 def test_what_a_substitute_is_told_is_looked_up_by_index(database: Database) -> None:
     """Neither absences of long ago, nor inboxes of others, nor the length of the outbox matter."""
     absence = absences.Absence("i", "default", "ann", "gil", 1, 9, "", "ann")
     with database.connect_reader() as connection:
         begun = _plan(connection, lambda: absences.has_begun(connection, 5))
         open_ = _plan(connection, lambda: list(substitutes.of_absence(connection, absence, 5)))
-        told = _plan(connection, lambda: substitutes.told_of(connection, "e", 1, ("user:ann", "user:gil")))
+        told = _plan(
+            connection, lambda: substitutes.told_of(connection, [("e", 1), ("e", 2)], ("user:ann", "user:gil"))
+        )
 
     assert "USING INDEX absences_to_announce (starts_at<?)" in begun
     assert "inbox USING PRIMARY KEY (namespace=? AND principal=?)" in open_

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
 )
 
@@ -48,6 +50,7 @@ type NewAttachment struct {
 }
 
 // Attach adds a file to one; who has seen it before has to look again. The same again is the one that is there.
+// [ReasonAttachmentNotFound] says that the call was repeated, and that what it added is withdrawn already.
 func (p People) Attach(ctx context.Context, id string, file NewAttachment) (*Attachment, error) {
 	c := p.client
 	request := &tradewindv1.AddAttachmentRequest{
@@ -63,6 +66,13 @@ func (p People) Attach(ctx context.Context, id string, file NewAttachment) (*Att
 	response, err := send(ctx, c, c.people.AddAttachment, request)
 	if err != nil {
 		return nil, err
+	}
+	if response.GetAttachment() == nil {
+		// a call that was repeated, since its first answer was lost
+		return nil, &Error{
+			Reason: ReasonAttachmentNotFound, Code: codes.NotFound,
+			Message: "Expected the file to be there, but it was added and has been withdrawn meanwhile.",
+		}
 	}
 	return readAttachment(response.GetAttachment()), nil
 }

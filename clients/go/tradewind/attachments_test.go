@@ -15,6 +15,9 @@ import (
 func (s *fakeServer) AddAttachment(
 	_ context.Context, request *tradewindv1.AddAttachmentRequest,
 ) (*tradewindv1.AddAttachmentResponse, error) {
+	if request.GetFileName() == "withdrawn.txt" {
+		return &tradewindv1.AddAttachmentResponse{}, nil
+	}
 	return &tradewindv1.AddAttachmentResponse{Attachment: &tradewindv1.HumanTaskAttachment{
 		Id: "f1", FileName: request.GetFileName(), Uri: request.GetExternal().GetUri(),
 		SizeBytes: int64(len(request.GetContent())) + request.GetExternal().GetSizeBytes(),
@@ -48,6 +51,9 @@ func TestFilesOfAHumanTaskComeBackWhole(t *testing.T) {
 	referred, err := people.Attach(ctx, "e1/a1", NewAttachment{Name: "b.txt", URI: "s3://b", Size: 7, Digest: "sha256:0"})
 	equal(t, "error", err, nil)
 	equal(t, "referred", fmt.Sprint(referred.Name, referred.Size, referred.URI), "b.txt7s3://b")
+
+	_, err = people.Attach(ctx, "e1/a1", NewAttachment{Name: "withdrawn.txt"})
+	equal(t, "not there any more", errors.Is(err, ReasonAttachmentNotFound), true)
 
 	_, content, err := people.Download(ctx, "e1/a1", "f1")
 	equal(t, "error", err, nil)

@@ -7,7 +7,10 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import grpc
+
 from tradewind.calls import Call
+from tradewind.errors import NotFound
 from tradewind.v1 import human_task_pb2, payload_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 
@@ -91,6 +94,10 @@ def refer(
 
 
 def _added(response: pb.AddAttachmentResponse) -> Attachment:
+    if not response.HasField("attachment"):
+        # a call that was repeated, since its first answer was lost
+        message = "Expected the file to be there, but it was added and has been withdrawn meanwhile."
+        raise NotFound("ATTACHMENT_NOT_FOUND", message, code=grpc.StatusCode.NOT_FOUND)
     return Attachment.read(response.attachment)
 
 

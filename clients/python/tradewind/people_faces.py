@@ -91,7 +91,11 @@ class People:
     def attach(
         self, id: str, name: str, content: bytes, *, content_type: str = "application/octet-stream"
     ) -> Attachment:
-        """Add a file to one; who has seen it before has to look again. The same again is the one that is there."""
+        """Add a file to one; who has seen it before has to look again. The same again is the one that is there.
+
+        Raises:
+            NotFound: ATTACHMENT_NOT_FOUND; the call was repeated, and what it added is withdrawn already.
+        """
         return self._send(attachments.attach(self._namespace, id, name, content, content_type))
 
     def refer(
@@ -200,7 +204,11 @@ class AioPeople:
     async def attach(
         self, id: str, name: str, content: bytes, *, content_type: str = "application/octet-stream"
     ) -> Attachment:
-        """Add a file to one; who has seen it before has to look again. The same again is the one that is there."""
+        """Add a file to one; who has seen it before has to look again. The same again is the one that is there.
+
+        Raises:
+            NotFound: ATTACHMENT_NOT_FOUND; the call was repeated, and what it added is withdrawn already.
+        """
         return await self._send(attachments.attach(self._namespace, id, name, content, content_type))
 
     async def refer(

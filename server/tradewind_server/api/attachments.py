@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,9 +23,17 @@ _ANY_TYPE = "application/octet-stream"
 _MOST_NAME, _MOST_TYPE, _MOST_URI = 255, 127, 2_048
 _MOST_SIZE = 2**53
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_URI = re.compile(r"([a-z][a-z0-9+.-]{0,31})://[^\s/?#][^\s]*")
-#: Whoever opened a link of these in a browser would run what somebody else has written.
-_PROGRAMS = frozenset({"javascript", "vbscript", "data"})
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://[^\s/?#][^\s]*")
+#: Of the web, of stores of objects, and of transfers with a login. All others are refused: a computer may start a
+#: program for any it knows (`ms-word:`), send its user's name (`smb:`, `file:`), or run what somebody else has written.
+_SCHEMES = frozenset(
+    {"https", "http", "s3", "s3a", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "sftp", "ftps"}
+)
+
+#: Control characters, halves of a character, and ends of lines and of paragraphs.
+_UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: What turns the direction of a text, so that `exe.pdf` may be shown for what ends in `exe`.
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def given(request: pb.AddAttachmentRequest) -> tuple[Attachment, bytes | None]:
@@ -33,7 +42,7 @@ def given(request: pb.AddAttachmentRequest) -> tuple[Attachment, bytes | None]:
     Raises:
         FieldInvalid: something is missing, or not as it has to be.
     """
-    name, type_ = _name(convert.required("file_name", request.file_name)), _type(request.content_type)
+    name, type_ = _name(request.file_name), _type(request.content_type)
     match request.WhichOneof("file"):
         case "content":
             digest = f"sha256:{hashlib.sha256(request.content).hexdigest()}"
@@ -44,16 +53,34 @@ def given(request: pb.AddAttachmentRequest) -> tuple[Attachment, bytes | None]:
 
 
 def _name(text: str) -> str:
-    if not text.isprintable() or "/" in text or "\\" in text or text in (".", "..") or text != text.strip():
-        expected = f"1 to {_MOST_NAME} printable characters, without '/' and '\\', and no folder"
-        raise FieldInvalid(name="file_name", expected=expected, problem="it is not so", field="file_name")
+    if problem := _problem(text) or (f"it has {len(text)}" if len(text) > _MOST_NAME else ""):
+        expected = f"1 to {_MOST_NAME} characters that can be seen, without '/' and '\\', and no folder"
+        raise FieldInvalid(name="file_name", expected=expected, problem=problem, field="file_name")
     # it becomes part of a result, and must not pass for a reference to a secret there
     return convert.text_of(text, _MOST_NAME)
 
 
-def _type(text: str) -> str:
+def _problem(text: str) -> str:
+    """Return why a file cannot be called so, "" if it can."""
+    if not text:
+        return "it is empty"
+    for sign in text:
+        # not isprintable(): screenshots have a no-break space in their names, and emoji and Persian what joins signs
+        if sign in "/\\" or sign in _TURNS or unicodedata.category(sign) in _UNFIT:
+            return f"it has U+{ord(sign):04X}"
+    if text in (".", ".."):
+        return "it is a folder"
+    if text != text.strip():
+        return "it has a blank at its begin or end"
+    is_seen = any(unicodedata.category(sign) not in ("Cf", "Zs") for sign in text)
+    return "" if is_seen else "nothing of it can be seen"
+
+
+def _type(given: str) -> str:
+    # RFC 6838: names are the same in capitals; definitions have them in small letters
+    text = given.lower()
     if text and (len(text) > _MOST_TYPE or not CONTENT_TYPE.fullmatch(text)):
-        expected = "a media type in small letters, such as 'application/pdf'"
+        expected = "a media type, such as 'application/pdf'"
         problem = "it has parameters" if ";" in text else "it is another text"
         raise FieldInvalid(name="content_type", expected=expected, problem=problem, field="content_type")
     return text or _ANY_TYPE
@@ -62,8 +89,8 @@ def _type(text: str) -> str:
 def _reference(name: str, type_: str, external: Any) -> Attachment:
     uri, size, digest = external.uri, external.size_bytes, external.digest
     match = _URI.fullmatch(uri)
-    if len(uri) > _MOST_URI or not uri.isprintable() or match is None or match[1] in _PROGRAMS:
-        expected = f"an address of at most {_MOST_URI} characters, such as 'https://example.com/contract.pdf'"
+    if len(uri) > _MOST_URI or not uri.isprintable() or match is None or match[1].lower() not in _SCHEMES:
+        expected = f"an address of at most {_MOST_URI} characters, of {', '.join(sorted(_SCHEMES))}"
         raise FieldInvalid(name="external.uri", expected=expected, problem="it is none", field="external.uri")
     if not 0 <= size <= _MOST_SIZE:
         expected, problem = "the file's bytes, 0 or more", f"it is {size}"
@@ -99,9 +126,7 @@ def message(attachment: Attachment) -> human_task_pb2.HumanTaskAttachment:
 
 def added(found: Iterable[Attachment], wanted: Attachment, by: str) -> Attachment | None:
     """Return which of *found* is the *wanted* one that somebody has added, or None."""
-    what = (wanted.name, wanted.content_type, wanted.digest, wanted.uri, by)
-    same = (each for each in found if (each.name, each.content_type, each.digest, each.uri, each.by) == what)
-    return next(same, None)
+    return next((each for each in found if each.is_same(wanted) and each.by == by), None)
 
 
 def find(found: Iterable[Attachment], human_task: str, number: int) -> Attachment:

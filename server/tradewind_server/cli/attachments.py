@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,13 @@ from tradewind_server.cli.session import Session, Unusable, on_server
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the human task, as the inbox shows it.")]
 FileId = Annotated[str, typer.Argument(metavar="ATTACHMENT", help="Id of the file, such as f1.")]
 _ANY_TYPE = "application/octet-stream"
+#: Media types of what `mimetypes` calls an encoding.
+_PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+#: At the begin of a name a shell would read it, or a command take it for an option; Windows reads `:` as a part of a
+#: file, and drops dots and blanks at the end.
+_ACTIVE = re.compile(r'^[.-]+|[<>:"/\\|?*\x00-\x1f\x7f]|[. ]+$')
+#: Names of devices, whatever comes after a dot: "Naming Files, Paths, and Namespaces" of Windows.
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])[ ]*(\.|$)", re.IGNORECASE)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,13 +50,22 @@ def attach(
     name = name or (Path(file).name if file != "-" else "")
     if not name:
         raise Unusable("Expected --name, since there is no file to have one.")
-    type_ = content_type or mimetypes.guess_type(name)[0] or _ANY_TYPE
+    type_ = content_type or type_of(name)
     with session.client() as client:
         if uri:
             added = client.people.refer(id, name, uri, size, digest, content_type=type_)
         else:
-            added = client.people.attach(id, name, _read(file), content_type=type_)
+            content = _read(file)
+            _check_fits(client, name, len(content))
+            added = client.people.attach(id, name, content, content_type=type_)
     session.output.record(records.attachment(added), f"{added.id}: {added.name}")
+
+
+def type_of(name: str) -> str:
+    """Return the media type that a file's *name* stands for: of `a.pdf.gz` that of what packs it."""
+    type_, encoding = mimetypes.guess_type(name)
+    # Python knows some with capitals, such as that of .xlsm
+    return (_PACKED.get(encoding, _ANY_TYPE) if encoding else type_ or _ANY_TYPE).lower()
 
 
 def _read(file: str) -> bytes:
@@ -56,6 +73,14 @@ def _read(file: str) -> bytes:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as problem:
         raise Unusable(f"Expected a file, but '{file}' cannot be read: {problem.strerror}.") from None
+
+
+def _check_fits(client: Client, name: str, size: int) -> None:
+    # the server could not say so of what is larger than a message
+    most = client.server_info().limits.get("max_attachment_bytes", size)
+    if size > most:
+        where = "Keep it elsewhere, and add a reference to it with --uri."
+        raise Unusable(f"Expected at most {most} bytes (max_attachment_bytes), but '{name}' has {size}. {where}")
 
 
 @on_server
@@ -82,7 +107,7 @@ def download(
     attachment: FileId,
     output: Annotated[
         str,
-        typer.Option("--output", "-o", metavar="FILE|-", help="Where to write it; default its name, here."),
+        typer.Option("--output", "-o", metavar="FILE|-", help="Where to write it; default its name, here, made safe."),
     ] = "",
     force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
 ) -> None:
@@ -93,8 +118,8 @@ def download(
         sys.stdout.buffer.write(found.content)
         sys.stdout.buffer.flush()
         return
-    # its name is what somebody else has chosen: it leads nowhere else
-    path = Path(output or Path(found.attachment.name.replace("\\", "/")).name)
+    name = found.attachment.name
+    path = Path(output or name_to_write(name))
     try:
         with path.open("wb" if force else "xb") as file:
             file.write(found.content)
@@ -102,7 +127,17 @@ def download(
         raise Unusable(f"Expected no file '{path}', but there is one. Give another one with -o, or --force.") from None
     except OSError as problem:
         raise Unusable(f"Expected to write '{path}', but that failed: {problem.strerror}.") from None
-    session.output.record({**records.attachment(found.attachment), "path": str(path)}, f"{path} is written.")
+    other = "" if output or path.name == name else f"; its name is '{name}'"
+    session.output.record({**records.attachment(found.attachment), "path": str(path)}, f"{path} is written{other}.")
+
+
+def name_to_write(name: str) -> str:
+    """Return what a file is called here whose *name* somebody else has chosen: nothing that anything reads by itself.
+
+    It leads into no other folder, is not hidden, as a `.profile` would be, and no device.
+    """
+    plain = _ACTIVE.sub(lambda found: "_" * len(found[0]), name.replace("\\", "/").rpartition("/")[2])
+    return f"_{plain}" if not plain or _DEVICE.match(plain) else plain
 
 
 def _got(client: Client, id: str, attachment: str) -> Download:

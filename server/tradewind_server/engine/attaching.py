@@ -11,10 +11,10 @@ import msgspec
 
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
-from tradewind_server.engine import notices
+from tradewind_server.engine import quorum
 from tradewind_server.engine.asked import id_of, spec_of
 from tradewind_server.engine.attachment import Attachment
-from tradewind_server.engine.attachments import with_files, without_files
+from tradewind_server.engine.attachments import missing, with_files, without_files
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.eligibility import check_concerned, check_excluded, open_task
 from tradewind_server.engine.state import HumanTask
@@ -26,6 +26,7 @@ from tradewind_server.errors.people import (
     TooManyAttachments,
 )
 from tradewind_server.lang.attachments import ANY, is_accepted
+from tradewind_server.lang.specs import Attachments as Wanted
 
 
 def add(d: Decision, command: c.AddAttachment) -> None:
@@ -33,17 +34,17 @@ def add(d: Decision, command: c.AddAttachment) -> None:
     human_task, person, given = open_task(d, command.action), command.person, command.attachment
     check_excluded(d, human_task, person.user)
     check_concerned(d, human_task, person)
-    if any(_is_same(each, given) and each.by == person.user for each in human_task.attachments):
+    if any(each.is_same(given) and each.by == person.user for each in human_task.attachments):
         return
     _check_fits(d, human_task, given, command.content)
     number = human_task.last_attachment + 1
     added = msgspec.structs.replace(given, id=number, by=person.user, at=d.at, revision=d.state.revision + 1)
     etag = _etag(d, human_task, [*human_task.attachments, added])
-    again = _voters(human_task)
+    again = quorum.to_ask_again(human_task)
     d.emit(e.HumanTaskAttachmentAdded(human_task.id, human_task.task, person.user, added, etag))
     if command.content is not None:
         d.contents[added.revision] = command.content
-    notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
+    quorum.ask_again(d, human_task, again)
 
 
 def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
@@ -57,23 +58,15 @@ def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
         )
     if person.user != found.by and not person.may_manage:
         raise PersonNotManager(user=person.user)
+    if found.revision < d.state.actions[human_task.id].scheduled_revision:
+        # what was brought he added elsewhere: that says nothing of whether this is his business
+        check_concerned(d, human_task, person)
     left = [each for each in human_task.attachments if each is not found]
-    etag, again = _etag(d, human_task, left), _voters(human_task)
+    etag, again = _etag(d, human_task, left), quorum.to_ask_again(human_task)
     d.emit(e.HumanTaskAttachmentWithdrawn(human_task.id, human_task.task, person.user, found, etag, command.note))
     if not any(each.revision == found.revision for other in d.state.human_tasks.values() for each in other.attachments):
         d.dropped.append(found.revision)
-    notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
-
-
-def _is_same(one: Attachment, other: Attachment) -> bool:
-    return (one.name, one.content_type, one.digest, one.uri) == (
-        other.name, other.content_type, other.digest, other.uri,
-    )  # fmt: skip
-
-
-def _voters(human_task: HumanTask) -> list[str]:
-    """Return who has voted on what was shown before."""
-    return [name for name in human_task.users if name in human_task.voters]
+    quorum.ask_again(d, human_task, again)
 
 
 def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: bytes | None) -> None:
@@ -88,15 +81,22 @@ def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: 
         raise PayloadTooLarge(
             what="an attachment", limit=most, setting="max_attachment_bytes", size=size, field="content"
         )
-    count = len(human_task.attachments) + 1
-    if wanted.maximum is not None and count > wanted.maximum:
-        _refuse(d, human_task, "attachments", wanted.maximum, "'maximum' of its definition", count)
-    if count > limits.max_attachments:
-        _refuse(d, human_task, "attachments", limits.max_attachments, "max_attachments", count)
+    _check_count(d, human_task, wanted)
     total = size + sum(each.size for each in human_task.attachments if not each.uri)
     if total > limits.max_attachments_bytes:
         most = limits.max_attachments_bytes
         _refuse(d, human_task, "bytes of attachments", most, "max_attachments_bytes", total)
+
+
+def _check_count(d: Decision, human_task: HumanTask, wanted: Wanted) -> None:
+    # what is not decided without is taken, whatever was brought from elsewhere: nobody could ever decide otherwise
+    if missing(human_task, wanted):
+        return
+    count, most = len(human_task.attachments) + 1, d.library.attachment_limits.max_attachments
+    if wanted.maximum is not None and count > wanted.maximum:
+        _refuse(d, human_task, "attachments", wanted.maximum, "'maximum' of its definition", count)
+    if count > most:
+        _refuse(d, human_task, "attachments", most, "max_attachments", count)
 
 
 def _refuse(d: Decision, human_task: HumanTask, what: str, limit: int, setting: str, size: int) -> None:

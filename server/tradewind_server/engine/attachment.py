@@ -27,3 +27,8 @@ class Attachment(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     at: datetime = _EPOCH
     #: Revision of the event that says so: the file stands under it.
     revision: int = 0
+
+    def is_same(self, other: Attachment) -> bool:
+        """Tell whether *other* is the same file, whoever added it."""
+        mine = (self.name, self.content_type, self.size, self.digest, self.uri)
+        return mine == (other.name, other.content_type, other.size, other.digest, other.uri)

@@ -16,7 +16,8 @@ from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TaskError
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.errors.people import AttachmentsMissing
-from tradewind_server.lang.attachments import ANY, MOST_ATTACHMENTS
+from tradewind_server.lang.attachments import ANY, MOST_ATTACHMENTS, is_accepted
+from tradewind_server.lang.specs import Attachments as Wanted
 from tradewind_server.lang.specs import HumanSpec
 from tradewind_server.lang.values import encode
 
@@ -28,7 +29,7 @@ def with_files(d: Decision, etag: str, attachments: Sequence[Attachment]) -> str
     """Return what names what is shown and *attachments*, for the *etag* of the first."""
     if not attachments:
         return etag
-    files = encode([[each.id, each.name, each.content_type, each.digest, each.uri] for each in attachments])
+    files = encode([[each.id, each.name, each.content_type, each.size, each.digest, each.uri] for each in attachments])
     return f"{etag}{_AND}{hmac.digest(d.library.etag_key, files, 'sha256').hex()[:16]}"
 
 
@@ -43,9 +44,16 @@ def check_complete(d: Decision, human_task: HumanTask, human: HumanSpec) -> None
     Raises:
         AttachmentsMissing: they are not.
     """
-    minimum, count = (human.attachments or ANY).minimum, len(human_task.attachments)
-    if count < minimum:
-        raise AttachmentsMissing(minimum=minimum, human_task=id_of(d, human_task), count=count)
+    wanted = human.attachments or ANY
+    if missing(human_task, wanted):
+        count = wanted.minimum - missing(human_task, wanted)
+        raise AttachmentsMissing(minimum=wanted.minimum, human_task=id_of(d, human_task), count=count)
+
+
+def missing(human_task: HumanTask, wanted: Wanted) -> int:
+    """Return how many files it lacks of those without which nobody decides: of the types that it takes."""
+    count = sum(is_accepted(each.content_type, wanted.content_types) for each in human_task.attachments)
+    return max(0, wanted.minimum - count)
 
 
 def brought(d: Decision, task: int, index: int, human: HumanSpec) -> list[Attachment]:

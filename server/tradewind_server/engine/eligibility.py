@@ -66,6 +66,14 @@ def did_other(spec: WorkflowSpec, state: Execution, task: int, user: str, *, is_
     return ""
 
 
+def who_did_others(spec: WorkflowSpec, state: Execution, task: int) -> frozenset[str]:
+    """Return whom *task* is separate from, since they have done another one."""
+    separate = separate_from(spec, state.tasks[task].name)
+    others = [h for h in state.human_tasks.values() if state.tasks[h.task].name in separate]
+    named = {name for other in others for name in _who_did(other)}
+    return frozenset(name for name in named if did_other(spec, state, task, name, is_done=True))
+
+
 def _who_did(other: HumanTask) -> set[str]:
     """Return who has done it, also together with others, or has it in hand."""
     done = {other.done_by, other.owner} if other.done_by else set()

@@ -349,8 +349,16 @@ def _offered(state: Execution, event: e.HumanTaskOffered, at: datetime) -> None:
 def _shown_anew(state: Execution, event: e.HumanTaskChanged, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
     human_task.etag, human_task.shown_revision = event.etag, state.revision
-    human_task.votes = ()
+    _drop_votes(human_task)
     _touch(state, human_task, human_task.state, at)
+
+
+def _drop_votes(human_task: HumanTask) -> None:
+    """Let no vote count any more; who is not asked has again what he was given, or nobody could vote instead."""
+    if not human_task.order:
+        given = (v for v in human_task.votes if v.was_claimed and (v.owner or v.by) not in human_task.users)
+        human_task.claims = (*human_task.claims, *(Claim(vote.by, vote.owner) for vote in given))
+    human_task.votes = ()
 
 
 def _claimed(state: Execution, event: e.HumanTaskClaimed, at: datetime) -> None:
@@ -419,7 +427,8 @@ def _attached(state: Execution, event: e.HumanTaskAttachmentAdded, at: datetime)
 def _have_files(
     state: Execution, human_task: HumanTask, attachments: tuple[Attachment, ...], etag: str, at: datetime
 ) -> None:
-    human_task.attachments, human_task.etag, human_task.votes = attachments, etag, ()
+    human_task.attachments, human_task.etag = attachments, etag
+    _drop_votes(human_task)
     _touch(state, human_task, human_task.state, at)
 
 
@@ -431,7 +440,8 @@ def _withdrawn(state: Execution, event: e.HumanTaskAttachmentWithdrawn, at: date
 
 def _voted(state: Execution, event: e.HumanTaskVoted, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
-    vote = Vote(event.by, event.outcome, event.owner, event.turn, state.revision, event.reason, event.data)
+    was_claimed = human_task.claim_of(event.by) is not None
+    vote = Vote(event.by, event.outcome, event.owner, event.turn, state.revision, event.reason, event.data, was_claimed)
     human_task.votes = (*human_task.votes, vote)
     # in a sequence it is somebody else's turn now
     human_task.claims = () if human_task.order else _without(human_task, event.by)

@@ -109,9 +109,9 @@ def _review(d: Decision) -> None:
             continue
         etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), human_task.attachments)
         if etag != human_task.etag:
-            again = [name for name in human_task.users if name in human_task.voters]
+            again = quorum.to_ask_again(human_task)
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
-            notices.tell_asked(d, human_task, [name for name in again if name in human_task.asked])
+            quorum.ask_again(d, human_task, again)
 
 
 # --- what people do ------------------------------------------------------------------------------

@@ -154,6 +154,20 @@ def end_if_undecidable(d: Decision, human_task: HumanTask) -> None:
         _give_up(d, human_task, quorum)
 
 
+def to_ask_again(human_task: HumanTask) -> list[str]:
+    """Return who is to vote anew once no vote counts any more: for whom it was asked by name, else who gave it."""
+    seats = human_task.voters | {vote.turn for vote in human_task.votes}
+    asked = set(human_task.users)
+    others = [v.by for v in human_task.votes if asked.isdisjoint((v.by, v.owner, v.turn))]
+    return [*(name for name in human_task.users if name in seats), *others]
+
+
+def ask_again(d: Decision, human_task: HumanTask, names: list[str]) -> None:
+    """Tell *names* that they are to vote anew; in a sequence all but the first wait."""
+    waiting = human_task.waiting
+    notices.tell_asked(d, human_task, [name for name in names if name not in waiting])
+
+
 def _decide(d: Decision, human_task: HumanTask, voted: e.HumanTaskVoted) -> None:
     said = result_of(d, human_task, voted.outcome, voted.reason, voted.by, voted.owner or voted.by)
     _end(d, human_task, voted.by, voted.outcome, voted.reason, voted.owner)

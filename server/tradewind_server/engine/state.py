@@ -139,6 +139,8 @@ class Vote(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     revision: int = 0
     reason: str = ""
     data: Any = None
+    #: He had it in hand, perhaps since somebody gave it to him.
+    was_claimed: bool = False
 
 
 class HumanTask(msgspec.Struct, gc=False):

@@ -148,7 +148,10 @@ class AttachmentsMissing(Refusal):
 
     reason = "ATTACHMENTS_MISSING"
     kind = Kind.WRONG_STATE
-    sentence = "Expected human task '{human_task}' to have at least {minimum} attachment(s), but it has {count}."
+    sentence = (
+        "Expected human task '{human_task}' to have at least {minimum} attachment(s) of the types that it takes, "
+        "but it has {count}."
+    )
 
 
 class AttachmentHidden(Refusal):

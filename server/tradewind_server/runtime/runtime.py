@@ -484,9 +484,12 @@ class Runtime:
 
     async def _announce_absences(self) -> None:
         request = r.AnnounceAbsences(provenance=Provenance("system:absences", "AnnounceAbsences"), at=self.clock.now())
+        is_more = True
         with contextlib.suppress(QueueFull):
-            if await self.ask(request, reserved=True):
-                self.notifications_changed.set()
+            while is_more:
+                has_told, is_more = await self.ask(request, reserved=True)
+                if has_told:
+                    self.notifications_changed.set()
 
     async def _sweep(self) -> None:
         self._check_clock()

@@ -34,7 +34,7 @@ from tradewind_server.engine.state import (
 from tradewind_server.store import human_task_rows, schema
 from tradewind_server.store.human_task_rows import HumanTaskDetail
 from tradewind_server.store.projection import ExecutionDetail, TaskDetail
-from tradewind_server.store.records import Envelope, Live, StoredEvent
+from tradewind_server.store.records import Live, StoredEvent, envelope_of
 from tradewind_server.store.statements import Dialect, Select
 
 _execution_detail = msgspec.json.Decoder(ExecutionDetail)
@@ -53,16 +53,6 @@ def load(connection: sa.Connection, dialect: Dialect, execution_id: str) -> Live
     """Return the execution as its rows tell it, or None when there is none."""
     row = connection.execute(sa.select(schema.executions).where(schema.executions.c.id == execution_id)).one_or_none()
     return None if row is None else _Loader(connection, dialect, row).live()
-
-
-def envelope_of(row: Any) -> Envelope:
-    """Return the envelope in a row of `executions`."""
-    return Envelope(
-        row.id, row.namespace, row.workflow, row.workflow_namespace, row.definition_version, row.registry_revision,
-        row.semantics_version, row.root_id, row.parent_id, row.parent_task, row.parent_action, row.external_id,
-        row.business_key, tuple(row.tags.split("\n")) if row.tags else (), row.description, row.created_by,
-        from_microseconds(row.created_at),
-    )  # fmt: skip
 
 
 class _Loader:

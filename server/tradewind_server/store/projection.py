@@ -15,6 +15,7 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import Decision
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
+from tradewind_server.engine.eligibility import who_did_others
 from tradewind_server.engine.state import Action, Execution, HumanTask, HumanTaskState, Task
 from tradewind_server.lang.values import encode
 from tradewind_server.store import human_task_rows
@@ -411,7 +412,9 @@ def _notify(
     if human_task is None or human_task.state is not HumanTaskState.OFFERED:
         return
     # who stands in for one of those who are asked can do it instead
-    kept_out = frozenset({*human_task.excluded, *human_task.spoken_for, *human_task.waiting, *event.users})
+    assert live.program is not None, "an event of it has just been decided"
+    others = who_did_others(live.program.spec, live.state, human_task.task)
+    kept_out = others.union(human_task.excluded, human_task.spoken_for, human_task.waiting, event.users)
     for name, row in zip(event.users, rows, strict=False):
         if name in human_task.asked:
             changes.asked.append(Asked(live.envelope.namespace, name, at, row, len(recipients), kept_out))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from tradewind_server.clock import from_microseconds
 from tradewind_server.engine.library import Library
 from tradewind_server.engine.state import Execution
 from tradewind_server.lang.specs import WorkflowSpec
@@ -36,6 +37,16 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     #: Actor, as "kind:name".
     created_by: str
     created_at: datetime
+
+
+def envelope_of(row: Any) -> Envelope:
+    """Return the envelope in a row of `executions`."""
+    return Envelope(
+        row.id, row.namespace, row.workflow, row.workflow_namespace, row.definition_version, row.registry_revision,
+        row.semantics_version, row.root_id, row.parent_id, row.parent_task, row.parent_action, row.external_id,
+        row.business_key, tuple(row.tags.split("\n")) if row.tags else (), row.description, row.created_by,
+        from_microseconds(row.created_at),
+    )  # fmt: skip
 
 
 class Program(msgspec.Struct, frozen=True, gc=False):

@@ -10,12 +10,13 @@ import collections
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from tradewind_server.store import absences, schema
+from tradewind_server.store import absences, schema, separation
 from tradewind_server.store.absences import Absence
+from tradewind_server.store.definitions import Registry
 from tradewind_server.store.statements import Dialect, Row, insert
 
 _a, _i, _n, _e = schema.absences, schema.inbox, schema.notifications, schema.events
@@ -23,7 +24,7 @@ _a, _i, _n, _e = schema.absences, schema.inbox, schema.notifications, schema.eve
 _MOST = 500
 #: Absences that begin in one step, and human tasks of which one substitute is told then, the most urgent ones: of the
 #: others he hears with their next reminder, and all are in his inbox.
-_BEGIN, _TOLD = 20, 100
+_BEGIN, _TOLD = 5, 100
 #: What is told of a human task that somebody is to do.
 _KINDS = ("offered", "escalated", "reminder")
 #: Numbers of rows that were added later, of the absence: above those of any event's own recipients.
@@ -78,19 +79,35 @@ def _absences(connection: sa.Connection, asked: Sequence[Asked]) -> dict[tuple[s
 # --- when an absence begins ----------------------------------------------------------------------
 
 
-def announce(connection: sa.Connection, dialect: Dialect, now: int) -> bool:
-    """Tell the substitutes of some absences that have begun what is open; return whether anybody was told."""
-    return tell(connection, dialect, absences.take_begun(connection, now, _BEGIN), now)
+class Announced(NamedTuple):
+    """What came of one step."""
+
+    has_told: bool
+    #: Others may have begun as well: a step is short, since all else waits for it.
+    is_more: bool
 
 
-def tell(connection: sa.Connection, dialect: Dialect, begun: Sequence[Absence], now: int) -> bool:
+def announce(connection: sa.Connection, dialect: Dialect, registry: Registry, now: int) -> Announced:
+    """Tell the substitutes of some absences that have begun what is open."""
+    begun = absences.take_begun(connection, now, _BEGIN)
+    return Announced(tell(connection, dialect, registry, begun, now), len(begun) == _BEGIN)
+
+
+def tell(connection: sa.Connection, dialect: Dialect, registry: Registry, begun: Sequence[Absence], now: int) -> bool:
     """Tell the substitutes of those of these absences that are now; nobody hears twice of the same."""
     present = [absence for absence in begun if absence.starts_at <= now < absence.ends_at]
     # who stands in for two of those who are asked hears of it once
-    found = (each for absence in present for each in of_absence(connection, absence, now))
+    found = (each for absence in present for each in _of_his(connection, registry, absence, now))
     rows = {(row[0], action, row[5]): row for action, row in found}
     _insert_later.run(connection, dialect, list(rows.values()))
     return bool(rows)
+
+
+def _of_his(connection: sa.Connection, registry: Registry, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
+    found = list(of_absence(connection, absence, now))
+    keys = [(row[0], action) for action, row in found]
+    not_his = separation.kept_away(connection, registry, keys, absence.substitute)
+    yield from (each for key, each in zip(keys, found, strict=True) if key not in not_his)
 
 
 def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
@@ -102,19 +119,34 @@ def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterato
     query = sa.select(_i.c.execution_id, _i.c.action_id)
     query = query.where(_i.c.namespace == absence.namespace, _i.c.principal == user)
     query = query.where(~sa.exists().where(*mine, *same))
+    keys = [(row[0], row[1]) for row in connection.execute(query.order_by(_i.c.rank).limit(_TOLD))]
+    told = told_of(connection, keys, (user, substitute))
     number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
-    for execution_id, action_id in connection.execute(query.order_by(_i.c.rank).limit(_TOLD)).all():
-        told = {row.recipient: row for row in told_of(connection, execution_id, action_id, (user, substitute))}
-        if user in told and substitute not in told:
+    for execution_id, action_id in keys:
+        mine = told.get((execution_id, action_id, user))
+        if mine is not None and (execution_id, action_id, substitute) not in told:
+            revision, kind = mine
             yield action_id, (
-                execution_id, told[user].revision, number, absence.namespace, told[user].kind, substitute, "PENDING",
-                now, now, "", 0, 0, 0, 0, "", "", "", 0,
+                execution_id, revision, number, absence.namespace, kind, substitute, "PENDING", now, now, "", 0, 0, 0,
+                0, "", "", "", 0,
             )  # fmt: skip
 
 
-def told_of(connection: sa.Connection, execution_id: str, action_id: int, whom: Sequence[str]) -> Sequence[Any]:
-    """Return which of these recipients were told of a human task, the latest last."""
+def told_of(
+    connection: sa.Connection, keys: Sequence[tuple[str, int]], whom: Sequence[str]
+) -> dict[tuple[str, int, str], tuple[int, str]]:
+    """Return for (execution, action, recipient) the latest event by which he was told, and how.
+
+    One query, however many there are: the committer waits for it. It goes through what each execution has told, once.
+    """
+    if not keys:
+        return {}
+    executions, actions = {key[0] for key in keys}, {key[1] for key in keys}
     joined = _n.join(_e, sa.and_(_n.c.execution_id == _e.c.execution_id, _n.c.revision == _e.c.revision))
-    query = sa.select(_n.c.recipient, _n.c.revision, _n.c.kind).select_from(joined)
-    query = query.where(_n.c.execution_id == execution_id, _e.c.action_id == action_id, _n.c.kind.in_(_KINDS))
-    return connection.execute(query.where(_n.c.recipient.in_(whom)).order_by(_n.c.revision)).all()
+    query = sa.select(_n.c.execution_id, _e.c.action_id, _n.c.recipient, _n.c.revision, _n.c.kind).select_from(joined)
+    query = query.where(_n.c.execution_id.in_(sorted(executions)), _n.c.recipient.in_(whom), _n.c.kind.in_(_KINDS))
+    found: dict[tuple[str, int, str], tuple[int, str]] = {}
+    for execution_id, action_id, recipient, *told in connection.execute(query.where(_e.c.action_id.in_(actions))):
+        key = (execution_id, action_id, recipient)
+        found[key] = max(found.get(key, (0, "")), (told[0], told[1]))
+    return found

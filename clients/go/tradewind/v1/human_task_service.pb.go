@@ -1498,9 +1498,10 @@ type AddAttachmentRequest struct {
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Required. Id of the human task.
 	HumanTaskId string `protobuf:"bytes,3,opt,name=human_task_id,json=humanTaskId,proto3" json:"human_task_id,omitempty"`
-	// Required. Its name, 1 to 255 printable characters without "/" and "\", and neither "." nor "..".
+	// Required. Its name, 1 to 255 characters without "/" and "\", control characters and signs that turn the direction of
+	// a text, without blanks at its begin or end, and neither "." nor "..".
 	FileName string `protobuf:"bytes,4,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	// Optional. Media type in small letters, without parameters; default "application/octet-stream".
+	// Optional. Media type without parameters, kept in small letters; default "application/octet-stream".
 	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Required. The file itself, or where it is.
 	//
@@ -1613,8 +1614,8 @@ type AddAttachmentRequest_Content struct {
 }
 
 type AddAttachmentRequest_External struct {
-	// Where it is kept. It is stored as it is given, and never fetched. The scheme is any but those that run a program
-	// where they are opened ("javascript", "vbscript", "data").
+	// Where it is kept. It is stored as it is given, and never fetched. The scheme is one of https, http,
+	// s3, s3a, gs, az, abfs, abfss, wasb, wasbs, hdfs, sftp and ftps.
 	External *ExternalReference `protobuf:"bytes,7,opt,name=external,proto3,oneof"`
 }
 

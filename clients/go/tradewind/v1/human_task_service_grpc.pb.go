@@ -123,11 +123,12 @@ type HumanTaskServiceClient interface {
 	// Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
 	GetAttachment(ctx context.Context, in *GetAttachmentRequest, opts ...grpc.CallOption) (*GetAttachmentResponse, error)
 	// WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
-	// whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
-	// AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+	// whom it is separate from; one that was brought from another human task only who may say something about this one. That
+	// it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
+	// request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
-	// PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+	// PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
 	WithdrawAttachment(ctx context.Context, in *WithdrawAttachmentRequest, opts ...grpc.CallOption) (*WithdrawAttachmentResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
 	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
@@ -446,11 +447,12 @@ type HumanTaskServiceServer interface {
 	// Errors: HUMAN_TASK_NOT_FOUND, ATTACHMENT_NOT_FOUND, ATTACHMENT_HIDDEN, FIELD_INVALID.
 	GetAttachment(context.Context, *GetAttachmentRequest) (*GetAttachmentResponse, error)
 	// WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
-	// whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
-	// AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+	// whom it is separate from; one that was brought from another human task only who may say something about this one. That
+	// it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
+	// request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
-	// PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+	// PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
 	WithdrawAttachment(context.Context, *WithdrawAttachmentRequest) (*WithdrawAttachmentResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
 	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it

@@ -759,15 +759,17 @@ class AddAttachmentRequest(_message.Message):
     human_task_id: _builtins.str
     """Required. Id of the human task."""
     file_name: _builtins.str
-    """Required. Its name, 1 to 255 printable characters without "/" and "\\", and neither "." nor ".."."""
+    """Required. Its name, 1 to 255 characters without "/" and "\\", control characters and signs that turn the direction of
+    a text, without blanks at its begin or end, and neither "." nor "..".
+    """
     content_type: _builtins.str
-    """Optional. Media type in small letters, without parameters; default "application/octet-stream"."""
+    """Optional. Media type without parameters, kept in small letters; default "application/octet-stream"."""
     content: _builtins.bytes
     """What is in it, at most 1 MiB by default (server limit "max_attachment_bytes")."""
     @_builtins.property
     def external(self) -> _payload_pb2.ExternalReference:
-        """Where it is kept. It is stored as it is given, and never fetched. The scheme is any but those that run a program
-        where they are opened ("javascript", "vbscript", "data").
+        """Where it is kept. It is stored as it is given, and never fetched. The scheme is one of https, http,
+        s3, s3a, gs, az, abfs, abfss, wasb, wasbs, hdfs, sftp and ftps.
         """
 
     def __init__(

@@ -280,11 +280,12 @@ class HumanTaskServiceServicer(object):
 
     def WithdrawAttachment(self, request, context):
         """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
-        whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
-        AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+        whom it is separate from; one that was brought from another human task only who may say something about this one. That
+        it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
+        request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
-        PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+        PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -123,11 +123,12 @@ class HumanTaskServiceStub:
     """
     WithdrawAttachment: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.WithdrawAttachmentRequest, _human_task_service_pb2.WithdrawAttachmentResponse]
     """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
-    whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
-    AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+    whom it is separate from; one that was brought from another human task only who may say something about this one. That
+    it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
+    request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
-    PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+    PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SubmitHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
@@ -257,11 +258,12 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """
     WithdrawAttachment: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.WithdrawAttachmentRequest, _human_task_service_pb2.WithdrawAttachmentResponse]  # type: ignore[assignment]
     """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
-    whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
-    AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+    whom it is separate from; one that was brought from another human task only who may say something about this one. That
+    it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
+    request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
-    PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+    PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     SubmitHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]  # type: ignore[assignment]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
@@ -472,11 +474,12 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.WithdrawAttachmentResponse, _abc.Awaitable[_human_task_service_pb2.WithdrawAttachmentResponse]]:
         """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
-        whom it is separate from. That it was there stays in the audit trail, what was in it is removed. Its etag changes as by
-        AddAttachment. With the same request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+        whom it is separate from; one that was brought from another human task only who may say something about this one. That
+        it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
+        request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
-        PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
+        PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
