@@ -41,6 +41,7 @@ from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.records import Provenance, QueueRow
 from tradewind_server.store.statements import Dialect
+from tradewind_server.store.substitutes import Announced
 from tradewind_server.store.unit_of_work import Writer
 
 log = logging.getLogger(__name__)
@@ -487,8 +488,10 @@ class Runtime:
         is_more = True
         with contextlib.suppress(QueueFull):
             while is_more:
-                has_told, is_more = await self.ask(request, reserved=True)
-                if has_told:
+                done = await self.ask(request, reserved=True)
+                assert isinstance(done, Announced)
+                is_more = done.is_more
+                if done.has_told:
                     self.notifications_changed.set()
 
     async def _sweep(self) -> None:

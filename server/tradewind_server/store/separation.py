@@ -1,7 +1,7 @@
 """Four eyes, as rows tell it: who may not do an open human task, since he has done another one.
 
-For what is only told, such as who stands in from now on: whoever does something is looked at by the engine. What was done
-anew since a return counts here all the same, so that somebody may hear of it by the next reminder only.
+For what is only told, such as who stands in from now on: whoever does something is looked at by the engine. What was
+done anew since a return counts here all the same, so that somebody may hear of it by the next reminder only.
 """
 
 from __future__ import annotations

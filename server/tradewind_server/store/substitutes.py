@@ -123,9 +123,9 @@ def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterato
     told = told_of(connection, keys, (user, substitute))
     number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
     for execution_id, action_id in keys:
-        mine = told.get((execution_id, action_id, user))
-        if mine is not None and (execution_id, action_id, substitute) not in told:
-            revision, kind = mine
+        his = told.get((execution_id, action_id, user))
+        if his is not None and (execution_id, action_id, substitute) not in told:
+            revision, kind = his
             yield action_id, (
                 execution_id, revision, number, absence.namespace, kind, substitute, "PENDING", now, now, "", 0, 0, 0,
                 0, "", "", "", 0,
