@@ -10,9 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 
 import grpc
 from grpc import aio
+
+#: gRPC looks every 200 ms whether anybody still wants to know of a connection's state.
+_LAST_LOOK_SECONDS = 0.25
 
 
 async def pause(channel: aio.Channel, seconds: float) -> None:
@@ -46,3 +50,5 @@ def pause_sync(channel: grpc.Channel, seconds: float) -> None:
         again.wait(seconds)
     finally:
         channel.unsubscribe(changed)
+        # a channel that is closed while gRPC's thread still looks makes that end with a traceback
+        time.sleep(_LAST_LOOK_SECONDS)
