@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import grpc
 import pytest
 
 import tradewind
 from tests.client.fake_server import PATIENCE, FakeServer, Stream
-from tradewind import Connection, aio, retry
+from tradewind import Connection, aio, reconnecting, retry
 from tradewind.v1 import action_pb2, execution_pb2
 from tradewind.v1 import execution_service_pb2 as v1
 
@@ -175,6 +177,38 @@ async def test_server_that_is_there_and_refuses_gets_the_whole_delay() -> None:
             await client.get("e1")
         assert not paused.done()
         paused.cancel()
+
+
+class _Channel:
+    """Notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def subscribe(self, callback: object, try_to_connect: bool | None = None) -> None:
+        self.asked.append("subscribe")
+
+    def unsubscribe(self, callback: object) -> None:
+        self.asked.append("unsubscribe")
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+def test_client_that_closes_right_after_a_pause_lets_grpc_have_its_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel that is closed before that leaves the traceback of a thread of gRPC; one that never paused is quick."""
+    slept: list[float] = []
+    monkeypatch.setattr(reconnecting, "time", SimpleNamespace(monotonic=lambda: 100.0, sleep=slept.append))
+    idle, paused = _Channel(), _Channel()
+
+    reconnecting.SyncPause(cast(grpc.Channel, idle)).close()
+    assert (idle.asked, slept) == (["close"], [])
+
+    pause = reconnecting.SyncPause(cast(grpc.Channel, paused))
+    pause(0.0)
+    pause.close()
+    assert paused.asked == ["subscribe", "unsubscribe", "close"]
+    assert [left > 0.2 for left in slept] == [True]
 
 
 def test_connection_is_tried_again_within_about_a_second() -> None:

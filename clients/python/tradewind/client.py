@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +41,7 @@ from tradewind.models import (
 from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import People
-from tradewind.reconnecting import pause_sync
+from tradewind.reconnecting import SyncPause
 from tradewind.retry import Backoff, delay_before_retry
 from tradewind.stubs import stubs
 from tradewind.subscribing import Consumption, SubscriptionOptions
@@ -90,7 +89,8 @@ class Client:
         self.connection = connection or Connection()
         self._channel = channel or _open(self.connection)
         self._stubs = stubs(self._channel)
-        self._sleep: Callable[[float], None] = functools.partial(pause_sync, self._channel)
+        self._pause = SyncPause(self._channel)
+        self._sleep: Callable[[float], None] = self._pause
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +100,7 @@ class Client:
 
     def close(self) -> None:
         """Close the channel; calls in flight end with an error."""
-        self._channel.close()
+        self._pause.close()
 
     @property
     def namespace(self) -> str:

@@ -35,20 +35,36 @@ async def _reconnected(channel: aio.Channel) -> None:
             return
 
 
-def pause_sync(channel: grpc.Channel, seconds: float) -> None:
-    """Wait like `pause`."""
-    again, broken = threading.Event(), threading.Event()
+class SyncPause:
+    """Waits like `pause`, for a channel of the other face, which it also closes. Thread-safe."""
 
-    def changed(state: grpc.ChannelConnectivity) -> None:
-        if state is not grpc.ChannelConnectivity.READY:
-            broken.set()
-        elif broken.is_set():
-            again.set()
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+        #: Until when gRPC's thread may still look, on the monotonic clock.
+        self._looks_until = 0.0
 
-    channel.subscribe(changed, try_to_connect=True)
-    try:
-        again.wait(seconds)
-    finally:
-        channel.unsubscribe(changed)
-        # a channel that is closed while gRPC's thread still looks makes that end with a traceback
-        time.sleep(_LAST_LOOK_SECONDS)
+    def __call__(self, seconds: float) -> None:
+        """Wait *seconds*, or until a connection that is broken, or breaks meanwhile, is there again."""
+        again, broken = threading.Event(), threading.Event()
+
+        def changed(state: grpc.ChannelConnectivity) -> None:
+            if state is not grpc.ChannelConnectivity.READY:
+                broken.set()
+            elif broken.is_set():
+                again.set()
+
+        self._channel.subscribe(changed, try_to_connect=True)
+        try:
+            again.wait(seconds)
+        finally:
+            self._channel.unsubscribe(changed)
+            self._looks_until = time.monotonic() + _LAST_LOOK_SECONDS
+
+    def close(self) -> None:
+        """Close the channel, but not while gRPC's thread looks at it: that would end with a traceback.
+
+        There is no way to learn that it has ended, so whoever closes right after a pause waits for its last look.
+        """
+        if (left := self._looks_until - time.monotonic()) > 0:
+            time.sleep(left)
+        self._channel.close()
