@@ -67,14 +67,8 @@ class Download:
 
 def attach(namespace: str, human_task: str, name: str, content: bytes, content_type: str) -> Call[Attachment]:
     """Add a file."""
-    request = pb.AddAttachmentRequest(
-        namespace=namespace,
-        request_id=str(uuid.uuid4()),
-        human_task_id=human_task,
-        file_name=name,
-        content_type=content_type,
-        content=content,
-    )
+    request = _adding(namespace, human_task, name, content_type)
+    request.content = content
     return Call(_SERVICE, "AddAttachment", request, _added)
 
 
@@ -82,15 +76,19 @@ def refer(
     namespace: str, human_task: str, name: str, uri: str, size: int, digest: str, content_type: str
 ) -> Call[Attachment]:
     """Add a reference to a file that is kept elsewhere."""
-    request = pb.AddAttachmentRequest(
+    request = _adding(namespace, human_task, name, content_type)
+    request.external.CopyFrom(payload_pb2.ExternalReference(uri=uri, size_bytes=size, digest=digest))
+    return Call(_SERVICE, "AddAttachment", request, _added)
+
+
+def _adding(namespace: str, human_task: str, name: str, content_type: str) -> pb.AddAttachmentRequest:
+    return pb.AddAttachmentRequest(
         namespace=namespace,
         request_id=str(uuid.uuid4()),
         human_task_id=human_task,
         file_name=name,
         content_type=content_type,
-        external=payload_pb2.ExternalReference(uri=uri, size_bytes=size, digest=digest),
     )
-    return Call(_SERVICE, "AddAttachment", request, _added)
 
 
 def _added(response: pb.AddAttachmentResponse) -> Attachment:

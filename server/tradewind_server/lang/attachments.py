@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 from tradewind_server.lang.documents import Path
-from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
-from tradewind_server.lang.shapes import TEXT_OR_TEXTS, report_repeats
+from tradewind_server.lang.reader import Keyword, Reader, Shape, table_schema
+from tradewind_server.lang.shapes import TEXT_OR_TEXTS, names_shape
 from tradewind_server.lang.specs import Attachments
 
 #: Where a definition says nothing.
@@ -41,21 +41,7 @@ _COUNT = Shape(
 )
 
 
-def _read_types(reader: Reader, value: object, path: Path) -> object:
-    types = value if isinstance(value, list) and value else [value]
-    report_repeats(reader, path, types)
-    for n, name in enumerate(types):
-        if not isinstance(name, str) or not _ACCEPTED.fullmatch(name):
-            reader.wrong((*path, n) if isinstance(value, list) else path, name, _TYPES.expected)
-    return tuple(name for name in types if isinstance(name, str))
-
-
-_TYPE_SCHEMA: Schema = {"type": "string", "pattern": f"^{_ACCEPTED.pattern}$"}
-_TYPES = Shape(
-    "a media type in small letters, such as application/pdf or image/*, or a list of these",
-    _read_types,
-    {"anyOf": [_TYPE_SCHEMA, {"type": "array", "minItems": 1, "uniqueItems": True, "items": _TYPE_SCHEMA}]},
-)
+_TYPES = names_shape("a media type in small letters, such as application/pdf or image/*, or a list of these", _ACCEPTED)
 _ATTACHMENTS = {
     "minimum": Keyword(_COUNT),
     "maximum": Keyword(_COUNT),

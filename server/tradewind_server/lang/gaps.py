@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.tasks import COMMAND_WORDS, DIRECT_TASK, TASK
+from tradewind_server.lang.written import keys_within, written_at
 
 _WORD = re.compile(r"[\w.-]+")
 _PUBLISHING = frozenset({"publish", "publish-on-error", "publish-on-skip"})
@@ -96,7 +96,7 @@ def gaps(value: object, found: Iterable[Path], is_lost: bool, tasks: Collection[
     """
     result = Gaps(is_opaque=is_lost, has_any_variable=is_lost)
     for path in found:
-        _add(result, path, _at(value, path), tasks)
+        _add(result, path, written_at(value, path), tasks)
     return result
 
 
@@ -130,7 +130,7 @@ def _add_to_task(result: Gaps, task: str, inner: Path, value: object, tasks: Col
     if part in _INNER:
         return
     publishes = part in _PUBLISHING or "publish" in below
-    variables = {*_keys(written), *_words([*_run_together(part), value if publishes else None])}
+    variables = {*keys_within(written), *_words([*_run_together(part), value if publishes else None])}
     words = set(_words(written))
     result.publishes.setdefault(task, set()).update(variables)
     if part not in _PUBLISHING:
@@ -170,15 +170,6 @@ def _is_mute(value: object, part: str) -> bool:
     return not any(map(_WORD.search, words)) or (part in _NAMING and any(map(_EXPRESSION.search, words)))
 
 
-def _at(value: Any, path: Path) -> object:
-    for part in path:
-        try:
-            value = value[part]
-        except (TypeError, LookupError):
-            return None
-    return value
-
-
 def _words(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -190,13 +181,3 @@ def _words(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _words(item)
-
-
-def _keys(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield from value
-        for item in value.values():
-            yield from _keys(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _keys(item)

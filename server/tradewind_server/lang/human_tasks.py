@@ -27,6 +27,7 @@ from tradewind_server.lang.shapes import (
     TEXT_TEMPLATE,
     is_expression,
     is_text,
+    names_shape,
     report_repeats,
 )
 from tradewind_server.lang.specs import Escalation, Expiry, HumanSpec, Notify, Outcome, Quorum, Reminder, Separation
@@ -196,20 +197,8 @@ def _read_fallback(reader: Reader, value: object, path: Path) -> object:
 _FALLBACK = Shape("'users' and 'groups'", _read_fallback, table_schema(_WHO))
 
 
-def _read_channels(reader: Reader, value: object, path: Path) -> object:
-    names = value if isinstance(value, list) and value else [value]
-    report_repeats(reader, path, names)
-    for n, name in enumerate(names):
-        if not isinstance(name, str) or not _CHANNEL_NAME.fullmatch(name):
-            reader.wrong((*path, n) if isinstance(value, list) else path, name, _CHANNELS.expected)
-    return tuple(name for name in names if isinstance(name, str))
-
-
-_CHANNEL_SCHEMA: Schema = {"type": "string", "pattern": f"^{_CHANNEL_NAME.pattern}$"}
-_CHANNELS = Shape(
-    "a channel's name of at most 32 small letters, digits, '_' and '-', or a list of these",
-    _read_channels,
-    {"anyOf": [_CHANNEL_SCHEMA, {"type": "array", "minItems": 1, "uniqueItems": True, "items": _CHANNEL_SCHEMA}]},
+_CHANNELS = names_shape(
+    "a channel's name of at most 32 small letters, digits, '_' and '-', or a list of these", _CHANNEL_NAME
 )
 
 

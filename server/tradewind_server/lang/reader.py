@@ -10,13 +10,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from tradewind_server.lang.documents import Document, Path
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template, delimiters
 from tradewind_server.lang.expressions.effort import MAX_EFFORT, Effort
 from tradewind_server.lang.positions import inside
 from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
+from tradewind_server.lang.written import written_at
 
 #: A JSON Schema, or a part of one.
 Schema: TypeAlias = dict[str, object]
@@ -123,13 +124,7 @@ class Reader:
 
     def value(self, path: Path) -> object:
         """Return what is written at *path*, None if nothing is."""
-        value: Any = self._document.value
-        for part in path:
-            try:
-                value = value[part]
-            except (TypeError, LookupError):
-                return None
-        return value
+        return written_at(self._document.value, path)
 
     def report(
         self,

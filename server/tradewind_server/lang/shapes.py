@@ -151,6 +151,21 @@ TEXT_OR_TEXTS = Shape(
 )
 
 
+def names_shape(expected: str, pattern: re.Pattern[str]) -> Shape:
+    """Return the shape of one text of a *pattern*, or a list of different ones; it reads them as a tuple."""
+
+    def read(reader: Reader, value: object, path: Path) -> object:
+        names = value if isinstance(value, list) and value else [value]
+        report_repeats(reader, path, names)
+        for n, name in enumerate(names):
+            if not isinstance(name, str) or not pattern.fullmatch(name):
+                reader.wrong((*path, n) if isinstance(value, list) else path, name, expected)
+        return tuple(name for name in names if isinstance(name, str))
+
+    one: Schema = {"type": "string", "pattern": f"^{pattern.pattern}$"}
+    return Shape(expected, read, {"anyOf": [one, {"type": "array", "minItems": 1, "uniqueItems": True, "items": one}]})
+
+
 def _read_inputs(reader: Reader, value: object, path: Path) -> object:
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "a list of names and 'name: default' pairs")

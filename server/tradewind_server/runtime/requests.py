@@ -213,7 +213,7 @@ class AddAbsence(Request, kw_only=True):
 
 
 class AnnounceAbsences(Request, kw_only=True):
-    """Tell the substitutes of absences that have begun what is open. Answer: whether anybody was told."""
+    """Tell the substitutes of absences that have begun what is open. Answer: an `Announced`."""
 
     at: datetime
 

@@ -14,6 +14,7 @@ from tradewind_server.lang.gaps import Gaps
 from tradewind_server.lang.graph import clauses
 from tradewind_server.lang.specs import TaskSpec
 from tradewind_server.lang.tasks import TASK
+from tradewind_server.lang.written import keys_within
 
 #: The server's own, beside all that begin with "__".
 _SYSTEM = frozenset({"openstack"})
@@ -65,7 +66,7 @@ def _gain(edge: Edge, variables: _Variables) -> int:
 def _collect(workflow: Workflow, flow: Flow) -> _Variables:
     spec = workflow.spec
     everywhere = {item.name for item in spec.input} | {*names_in(spec.vars)}
-    maybe = frozenset(_keys(workflow.reader.value(workflow.path))) if workflow.gaps.is_opaque else frozenset()
+    maybe = frozenset(keys_within(workflow.reader.value(workflow.path))) if workflow.gaps.is_opaque else frozenset()
     maybe |= workflow.gaps.may_be_set
     bits: dict[str, int] = {}
     publishers: dict[str, list[str]] = {}
@@ -114,16 +115,6 @@ def _may_fail_after_publishing(task: TaskSpec) -> bool:
     following = (entry for clause in (task.on_success, task.on_complete) if clause for entry in clause.next)
     policies = (task.fail_on, task.retry, task.timeout, task.wait_after)
     return any(policies) or any(entry.guard or entry.message for entry in following)
-
-
-def _keys(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield from value
-        for item in value.values():
-            yield from _keys(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _keys(item)
 
 
 def _check_use(workflow: Workflow, flow: Flow, variables: _Variables, task: TaskSpec, use: Use, incoming: int) -> None:
