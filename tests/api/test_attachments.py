@@ -164,15 +164,12 @@ async def test_a_reference_is_told_and_never_fetched(served: Served) -> None:
     ],
 )
 async def test_a_file_that_is_none_is_refused_by_field(served: Served, change: dict[str, Any], field: str) -> None:
-    request = file("e/a1")
-    for name, value in change.items():
-        if value is None:
-            request.ClearField(name)  # type: ignore[arg-type]
-        elif name == "external":
-            uri, size, digest = value
-            request.external.CopyFrom(payload_pb2.ExternalReference(uri=uri, size_bytes=size, digest=digest))
-        else:
-            setattr(request, name, value)
+    fields: dict[str, Any] = {"human_task_id": "e/a1", "file_name": "contract.pdf", "content": CANARY, **change}
+    if "external" in change:
+        uri, size, digest = change["external"]
+        fields.pop("content")
+        fields["external"] = payload_pb2.ExternalReference(uri=uri, size_bytes=size, digest=digest)
+    request = pb.AddAttachmentRequest(**fields)
     with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
         await served.people.AddAttachment(request, **ALICE)
     assert caught.violations[0][0] == field

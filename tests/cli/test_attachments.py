@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli import command_line
 from tests.cli.test_people import answer, run
-from tests.docs.story import Story
+from tests.docs.story import Story, served
 from tradewind_server.cli.attachments import name_to_write, type_of
 
 TEXT = """
@@ -28,11 +28,7 @@ CONTENT = b"%PDF\x00\xff"
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """A server of the module, with one workflow deployed."""
-    folder = tmp_path_factory.mktemp("files")
-    (folder / "contract.yaml").write_text(TEXT)
-    with Story(folder) as story:
-        story.start("tradewind server")
-        story.run("tradewind deploy contract.yaml")
+    with served(tmp_path_factory.mktemp("files"), "contract.yaml", TEXT) as story:
         yield story
 
 

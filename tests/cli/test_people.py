@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli import command_line
-from tests.docs.story import Story
+from tests.docs.story import Story, served
 from tradewind_server.cli import form_asking
 
 TEXT = """
@@ -49,11 +49,7 @@ loan:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """A server of the module, with one workflow deployed."""
-    folder = tmp_path_factory.mktemp("people")
-    (folder / "bonus.yaml").write_text(TEXT)
-    with Story(folder) as story:
-        story.start("tradewind server")
-        story.run("tradewind deploy bonus.yaml")
+    with served(tmp_path_factory.mktemp("people"), "bonus.yaml", TEXT) as story:
         yield story
 
 

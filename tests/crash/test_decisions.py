@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,38 +82,45 @@ def begin(client: Client, workflow: str, definition: str) -> list[str]:
     return [f"{execution.id}/a1" for execution in started if not isinstance(execution, TradewindError)]
 
 
-def kill_while(server: ServerProcess, people: Sequence[Future[None]], answers: Answers) -> None:
-    """Kill the server and start it again, each time after so many answers; then wait for all people."""
-    for count in KILLS:
-        answers.wait(count)
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[tuple[ServerProcess, Client]]:
+    """Give a server on SQLite, and a client that waits for it while it is away."""
+    server = ServerProcess(str(folder / "people.db"), folder / "server.log")
+    server.start()
+    try:
+        with connect(server.address, patience=SECONDS) as client:
+            yield server, client
+    finally:
         server.kill()
-        server.start()
-    for each in people:
-        each.result(SECONDS)
+
+
+def through_kills(server: ServerProcess, people: Sequence[Callable[[], None]], answers: Answers) -> None:
+    """Let all people act at once, and kill and restart the server after some of their answers."""
+    with ThreadPoolExecutor(len(people)) as pool:
+        acting = [pool.submit(each) for each in people]
+        for count in KILLS:
+            answers.wait(count)
+            server.kill()
+            server.start()
+        for each in acting:
+            each.result(SECONDS)
 
 
 def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path) -> None:
     """The answer that a kill swallowed is given to the repeated call: nobody is refused for his own decision."""
-    server = ServerProcess(str(tmp_path / "people.db"), tmp_path / "server.log")
-    server.start()
     answers = Answers()
-    try:
-        with connect(server.address, patience=SECONDS) as client:
-            ids = begin(client, "bonus", WORKFLOW)
-            parts = [ids[n::4] for n in range(4)]
-            with ThreadPoolExecutor(8) as pool:
-                deciding = [
-                    pool.submit(decide, server.address, user, outcome, part, answers)
-                    for part in parts
-                    for user, outcome in (("alice", "approve"), ("ben", "reject"))
-                ]
-                kill_while(server, deciding, answers)
-            outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
-            completed = {
-                id_: [entry.by for entry in client.people.entries(id_) if entry.outcome] for id_ in ids[:: COUNT // 24]
-            }
-    finally:
-        server.kill()
+    with served(tmp_path) as (server, client):
+        ids = begin(client, "bonus", WORKFLOW)
+        deciding = [
+            functools.partial(decide, server.address, user, outcome, ids[n::4], answers)
+            for n in range(4)
+            for user, outcome in (("alice", "approve"), ("ben", "reject"))
+        ]
+        through_kills(server, deciding, answers)
+        outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
+        completed = {
+            id_: [entry.by for entry in client.people.entries(id_) if entry.outcome] for id_ in ids[:: COUNT // 24]
+        }
     assert len(outputs) == len(answers.of) == COUNT
     wanted = {"alice": "approve", "ben": "reject"}
     for id_, output in outputs.items():
@@ -124,22 +133,16 @@ def test_of_two_who_decide_while_the_server_is_killed_one_counts(tmp_path: Path)
 
 def test_of_three_who_vote_while_the_server_is_killed_two_count(tmp_path: Path) -> None:
     """Nobody has two votes by asking again, and none that was acknowledged is lost."""
-    server = ServerProcess(str(tmp_path / "people.db"), tmp_path / "server.log")
-    server.start()
     answers = Answers()
-    try:
-        with connect(server.address, patience=SECONDS) as client:
-            ids = begin(client, "board", BOARD)
-            with ThreadPoolExecutor(6) as pool:
-                voting = [
-                    pool.submit(vote, server.address, user, ids[n::2], answers)
-                    for user in ("alice", "ben", "cid")
-                    for n in range(2)
-                ]
-                kill_while(server, voting, answers)
-            outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
-    finally:
-        server.kill()
+    with served(tmp_path) as (server, client):
+        ids = begin(client, "board", BOARD)
+        voting = [
+            functools.partial(vote, server.address, user, ids[n::2], answers)
+            for user in ("alice", "ben", "cid")
+            for n in range(2)
+        ]
+        through_kills(server, voting, answers)
+        outputs = {f"{execution.id}/a1": execution.output for execution in client.executions(full=True)}
     assert len(outputs) == len(answers.of) == COUNT
     for id_, output in outputs.items():
         taken = {user for user, answer in answers.of[id_].items() if answer == "voted"}
@@ -162,23 +165,17 @@ def vote(address: str, user: str, ids: list[str], answers: Answers) -> None:
 
 def test_what_is_attached_while_the_server_is_killed_is_there_once(tmp_path: Path) -> None:
     """A file that was acknowledged is had back as it was, under the id that its owner was told."""
-    server = ServerProcess(str(tmp_path / "people.db"), tmp_path / "server.log")
-    server.start()
     answers = Answers()
-    try:
-        with connect(server.address, patience=SECONDS) as client:
-            ids = begin(client, "bonus", WORKFLOW)
-            with ThreadPoolExecutor(6) as pool:
-                attaching = [
-                    pool.submit(attach, server.address, user, ids[n::3], answers)
-                    for user in ("alice", "ben")
-                    for n in range(3)
-                ]
-                kill_while(server, attaching, answers)
-            there = {id_: client.people.get(id_).attachments for id_ in ids}
-            kept = {id_: {a.added_by: client.people.download(id_, a.id) for a in there[id_]} for id_ in ids}
-    finally:
-        server.kill()
+    with served(tmp_path) as (server, client):
+        ids = begin(client, "bonus", WORKFLOW)
+        attaching = [
+            functools.partial(attach, server.address, user, ids[n::3], answers)
+            for user in ("alice", "ben")
+            for n in range(3)
+        ]
+        through_kills(server, attaching, answers)
+        there = {id_: client.people.get(id_).attachments for id_ in ids}
+        kept = {id_: {a.added_by: client.people.download(id_, a.id) for a in there[id_]} for id_ in ids}
     assert answers.count == 2 * COUNT
     for id_, files in there.items():
         assert {file.added_by: file.id for file in files} == answers.of[id_]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,16 @@ from tradewind_server.testing.ports import free_port, wait_until_it_listens
 
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def served(folder: Path, name: str, definition: str) -> Iterator[Story]:
+    """Give a story in *folder* with a server, on which the file *name* is deployed."""
+    (folder / name).write_text(definition)
+    with Story(folder) as story:
+        story.start("tradewind server")
+        assert "(new)" in story.run(f"tradewind deploy {name}")
+        yield story
 
 
 class Story:
