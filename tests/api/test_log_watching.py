@@ -450,7 +450,7 @@ async def test_foreign_transaction_delays_the_log_and_says_so(
     url = postgres_url()
     async with echoing(url) as served:
         with psycopg.connect(url) as foreign, reading(served, from_beginning=True) as reader:
-            foreign.execute("CREATE TABLE foreign_work (n int)")
+            foreign.execute("CREATE TEMPORARY TABLE foreign_work (n int)")
             ids = await run(served, count=3)
             while not (message := await reader.message()).checkpoint.HasField("lag"):
                 pass
