@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,7 +15,9 @@ from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
+from tradewind_server.store import schema, unit_of_work
 from tradewind_server.store.database import Database
+from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import Provenance
 from tradewind_server.testing.lossy import LossyWriter
 from tradewind_server.testing.world import World
@@ -165,6 +168,81 @@ def test_request_that_breaks_is_answered_alone(database: Database, monkeypatch: 
     assert world.live(good).state.state is ExecutionState.PAUSED
     assert world.live(bad).state.state is ExecutionState.RUNNING
     world.close()
+
+
+@pytest.mark.parametrize("ahead", [1, 1_000_000])
+def test_row_that_the_database_refuses_is_answered_alone(
+    database: Database, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Also when PostgreSQL learns of the row while others are decided; nothing of the request has happened."""
+    # given
+    monkeypatch.setattr(unit_of_work, "_AHEAD_EVENTS", ahead)
+    world = World(database)
+    world.deploy(WAITING)
+    ids = [world.start("wait") for _ in range(3)]
+    taken = (
+        "INSERT INTO events SELECT execution_id, revision + 1, "
+        + ", ".join(column.name for column in schema.events.columns if column.name not in ("execution_id", "revision"))
+        + f" FROM events WHERE execution_id = '{ids[1]}' ORDER BY revision DESC LIMIT 1"
+    )
+    with database.connect_writer() as connection:
+        connection.exec_driver_sql(taken)
+    first, bad, last = (_pause(world, id_) for id_ in ids)
+
+    # when
+    outcome = world.committer.step([first, bad, last])
+
+    # then
+    answers = {id(request): answer for request, answer in outcome.answers}
+    assert isinstance(answers[id(bad)], Broken)
+    assert isinstance(answers[id(first)], r.Snapshot)
+    assert isinstance(answers[id(last)], r.Snapshot)
+    paused, running = ExecutionState.PAUSED, ExecutionState.RUNNING
+    assert [world.live(id_).state.state for id_ in ids] == [paused, running, paused]
+    world.close()
+
+
+def test_connection_that_is_lost_with_statements_on_their_way_has_written_nothing(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ends the connection while the batch is decided: the callers are told, and the next try works."""
+    # given
+    monkeypatch.setattr(unit_of_work, "_AHEAD_EVENTS", 1)
+    url = postgres_url()
+    database = Database(url)
+    world = World(database)
+    world.deploy(WAITING)
+    ids = [world.start("wait") for _ in range(3)]
+    ended = (
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND xact_start < now()"
+    )
+    write_ahead, sent = unit_of_work.Transaction.write_ahead, itertools.count(1)
+
+    def cut_off(self: unit_of_work.Transaction, changes: Changes) -> None:
+        write_ahead(self, changes)
+        if next(sent) == 2:
+            with psycopg.connect(url, autocommit=True) as foreign:
+                foreign.execute(ended)
+
+    monkeypatch.setattr(unit_of_work.Transaction, "write_ahead", cut_off)
+
+    # when
+    outcome = world.committer.step([_pause(world, id_) for id_ in ids])
+
+    # then
+    assert [type(answer) for _, answer in outcome.answers] == [DatabaseUnavailable] * 3
+    assert [world.live(id_).state.state for id_ in ids] == [ExecutionState.RUNNING] * 3
+
+    # when
+    outcome = world.committer.step([_pause(world, id_) for id_ in ids])
+
+    # then
+    assert [type(answer) for _, answer in outcome.answers] == [r.Snapshot] * 3
+    for id_ in ids:
+        world.check_replay(id_)
+    world.close()
+    database.close()
 
 
 def test_state_of_another_server_is_caught_up(postgres_url: Callable[[], str]) -> None:

@@ -88,7 +88,7 @@ class Batch:
         self._requests = requests
         self._now = now
         self._now_us = to_microseconds(now)
-        self._changes = Changes(transaction.xid)
+        self._changes = Changes(lambda: transaction.xid)
         self._lives: dict[str, Live] = {}
         expires = self._now_us + around.settings.request_id_seconds * 1_000_000
         self._claims = Claims(transaction, expires)
@@ -126,6 +126,7 @@ class Batch:
                 self._defer(self._requests[n:])
                 break
             self._one(request, locks)
+            self._tx.write_ahead(self._changes)
         self._delivery.dispatch()
         if self._ration.limited:
             self._delivery.note_freed(self._lives)

@@ -6,6 +6,7 @@ events that touched them; the log gets every event.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -133,9 +134,11 @@ ACTION_CHANGES = (
 class Changes:
     """Everything that one batch writes."""
 
-    def __init__(self, xid: int) -> None:
-        self.xid = xid
+    def __init__(self, number: Callable[[], int]) -> None:
+        self._number = number
         self.events: list[StoredEvent] = []
+        #: How many of the events are with the database already.
+        self.written = 0
         self.queued: dict[tuple[str, int], QueueRow] = {}
         self.unqueued: dict[tuple[str, int], None] = {}
         #: Actions that somebody may be working on and that have ended or are to end: (execution, action, is_cancel).
@@ -159,6 +162,11 @@ class Changes:
         self.asked: list[Asked] = []
         self._touched: dict[str, _Touched] = {}
 
+    @functools.cached_property
+    def xid(self) -> int:
+        """Return the number of the transaction; PostgreSQL may not have told it before."""
+        return self._number()
+
     @property
     def row_count(self) -> int:
         """Return roughly how many rows will be written."""
@@ -167,23 +175,6 @@ class Changes:
     def touched(self) -> list[Live]:
         """Return the executions with new events."""
         return [touched.live for touched in self._touched.values()]
-
-    def drop(self, execution_id: str) -> None:
-        """Forget all changes of one execution."""
-        self._touched.pop(execution_id, None)
-        self.events = [event for event in self.events if event.execution_id != execution_id]
-        self.queued = {key: row for key, row in self.queued.items() if key[0] != execution_id}
-        self.unqueued = {key: None for key in self.unqueued if key[0] != execution_id}
-        self.orders = [order for order in self.orders if order[0] != execution_id]
-        self.messages = [message for message in self.messages if message.source != execution_id]
-        self.consumed = [message for message in self.consumed if message.target != execution_id]
-        self.timers = {key: row for key, row in self.timers.items() if key[0] != execution_id}
-        self.ended_timers = [key for key in self.ended_timers if key[0] != execution_id]
-        self.arrivals = [row for row in self.arrivals if row[0] != execution_id]
-        self.notifications = [row for row in self.notifications if row[0] != execution_id]
-        self.attachments = {key: content for key, content in self.attachments.items() if key[0] != execution_id}
-        self.dropped_attachments = [key for key in self.dropped_attachments if key[0] != execution_id]
-        self.asked = [asked for asked in self.asked if asked.row[0] != execution_id]
 
     def add(self, live: Live, decision: Decision, provenance: Provenance) -> None:
         """Project the events of one decision; the last of them is the state's current revision."""

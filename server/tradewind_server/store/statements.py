@@ -96,17 +96,11 @@ class Write:
         return set(_fetch(connection.exec_driver_sql(text, self.arrays.of(rows))))
 
 
-def write_all(connection: sa.Connection, dialect: Dialect, parts: Iterable[tuple[Write, Sequence[Row]]]) -> None:
-    """Carry out several statements, none of which touches a row of another; on PostgreSQL in one round trip."""
-    if not dialect.is_postgresql:
-        for write, rows in parts:
-            write.run(connection, dialect, rows)
-        return
+def merged(parts: Iterable[tuple[Write, Sequence[Row]]]) -> tuple[str, tuple[str, ...]]:
+    """Return, for PostgreSQL, one statement that carries out several, none of which touches a row of another."""
     wanted = [(write, rows) for write, rows in parts if rows]
-    if wanted:
-        steps = ", ".join(f"w{n} AS ({write.postgresql})" for n, (write, _) in enumerate(wanted))
-        parameters = [parameter for write, rows in wanted for parameter in write.arrays.of(rows)]
-        connection.exec_driver_sql(f"WITH {steps} SELECT 1", tuple(parameters))
+    steps = ", ".join(f"w{n} AS ({write.postgresql})" for n, (write, _) in enumerate(wanted))
+    return f"WITH {steps} SELECT 1", tuple(column for write, rows in wanted for column in write.arrays.of(rows))
 
 
 def insert(table: sa.Table, *, conflict: str = "error", changing: Sequence[str] = ()) -> Write:
@@ -194,7 +188,7 @@ class Select:
         if not keys:
             return []
         if dialect.is_postgresql:
-            return _fetch(connection.exec_driver_sql(self._postgresql, self._arrays.of(keys)))
+            return _fetch(connection.exec_driver_sql(*self.statement(keys)))
         rows: list[Row] = []
         mark = f"({', '.join('?' * self._width)})"
         for start in range(0, len(keys), _CHUNK // self._width):
@@ -203,6 +197,10 @@ class Select:
             parameters = tuple(value for key in chunk for value in key)
             rows.extend(_fetch(connection.exec_driver_sql(text, parameters)))
         return rows
+
+    def statement(self, keys: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
+        """Return for PostgreSQL the text that reads the rows of *keys*, and its parameters."""
+        return self._postgresql, self._arrays.of(keys)
 
 
 #: Keys of one query: each is a condition of its own, and SQLite nests no more than 1,000 of them.

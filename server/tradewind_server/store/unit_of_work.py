@@ -12,19 +12,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import functools
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-import psycopg
 import sqlalchemy as sa
 
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.store import human_task_rows, numbers, schema, substitutes, worker_schema
+from tradewind_server.store.ahead import Ahead, is_doubtful
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
-from tradewind_server.store.statements import Dialect, Row, Select, delete, insert, update, write_all
+from tradewind_server.store.statements import Dialect, Row, Select, Write, delete, insert, merged, update
+
+#: So many events are worth a statement of their own.
+_AHEAD_EVENTS = 100
 
 
 class Outcome(enum.Enum):
@@ -143,6 +146,7 @@ class Writer:
         self._database = database
         self._server_id = server_id
         self._connection: sa.Connection | None = None
+        self._ahead: Ahead | None = None
         self._backend = 0
         self._next_xid = 0
 
@@ -158,6 +162,7 @@ class Writer:
         self._connection = self._database.connect_writer()
         self.dialect = Dialect(self._connection)
         if self.dialect.is_postgresql:
+            self._ahead = Ahead(self._connection)
             self._backend = int(self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
         else:
             self._next_xid = numbers.newest(self._connection)
@@ -170,46 +175,53 @@ class Writer:
         """
         try:
             connection = self.connection
-            if self.dialect.is_postgresql:
-                xid = self._begin_postgresql(connection)
-                if lock_timeout_ms:
-                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
-            else:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                self._next_xid += 1
-                xid = self._next_xid
+            number = self._begin_ahead(self._ahead) if self._ahead is not None else self._begin_here(connection)
+            if self._ahead is not None and lock_timeout_ms:
+                self._ahead.send(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
         except sa.exc.DBAPIError as error:
             self.discard()
             raise DatabaseUnavailable(problem=_brief(error)) from error
-        return Transaction(self._database, connection, self.dialect, batch, at, self._server_id, xid)
+        return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._server_id, number)
 
-    def _begin_postgresql(self, connection: sa.Connection) -> int:
-        """Begin, and have the transaction numbered, in one round trip.
+    def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        self._next_xid += 1
+        return functools.partial(int, self._next_xid)
+
+    def _begin_ahead(self, ahead: Ahead) -> Callable[[], int]:
+        """Begin, and have the transaction numbered.
 
         PostgreSQL numbers only those transactions that ask or write. This one asks before it locks anything: `lock`
         compares the number with that of each row's last writer.
         """
-        driver: Any = connection.connection.driver_connection
-        try:
-            cursor = driver.execute("BEGIN; SELECT pg_current_xact_id()::text::bigint", prepare=False)
-            cursor.nextset()
-            return int(cursor.fetchone()[0]) + self._database.xid_offset
-        except psycopg.Error as error:
-            raise sa.exc.DBAPIError.instance("BEGIN", None, error, psycopg.Error, dialect=connection.dialect) from error
+        ahead.send("BEGIN")
+        numbered = ahead.send("SELECT pg_current_xact_id()::text::bigint")
+        return lambda: int(numbered()[0][0]) + self._database.xid_offset
 
     def commit(self, transaction: Transaction) -> Outcome:
-        """Commit; a lost reply is cleared up by the batch's row before this returns."""
+        """Commit; a lost reply is cleared up by the batch's row before this returns.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the database refused a row, and nothing was committed.
+        """
         try:
             self._send_commit()
-        except sa.exc.DBAPIError:
+        except sa.exc.DBAPIError as error:
+            if self.dialect.is_postgresql and not is_doubtful(error):
+                raise
             return self._resolve(transaction)
         return Outcome.COMMITTED
 
     def _send_commit(self) -> None:
-        self.connection.exec_driver_sql("COMMIT")
+        if self._ahead is None:
+            self.connection.exec_driver_sql("COMMIT")
+        else:
+            self._ahead.send("COMMIT")
+            self._ahead.settle()
 
     def rollback(self) -> None:
         """Give the transaction up."""
+        self._forget_what_was_sent()
         try:
             self.connection.exec_driver_sql("ROLLBACK")
         except sa.exc.SQLAlchemyError:
@@ -218,12 +230,18 @@ class Writer:
 
     def discard(self) -> None:
         """Drop the connection; the next transaction makes a new one."""
+        self._forget_what_was_sent()
         if self._connection is not None:
             with contextlib.suppress(sa.exc.DBAPIError):
                 self._connection.invalidate()
             with contextlib.suppress(sa.exc.DBAPIError):
                 self._connection.close()
-        self._connection = None
+        self._connection = self._ahead = None
+
+    def _forget_what_was_sent(self) -> None:
+        if self._ahead is not None:
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self._ahead.settle()
 
     def _resolve(self, transaction: Transaction) -> Outcome:
         """Learn how a commit of unknown outcome ended: wait until the old backend is gone, then look for the batch."""
@@ -274,20 +292,27 @@ class Transaction:
         database: Database,
         connection: sa.Connection,
         dialect: Dialect,
+        ahead: Ahead | None,
         batch: str,
         at: int,
         server_id: str,
-        xid: int,
+        number: Callable[[], int],
     ) -> None:
         self.database = database
         self.connection = connection
         self.dialect = dialect
         self.batch = batch
         self.at = at
+        self._ahead = ahead
         self._server_id = server_id
-        self.xid = xid
+        self._number = number
         #: There is something to commit.
         self.has_written = False
+
+    @functools.cached_property
+    def xid(self) -> int:
+        """Return the transaction's number, by which its events are ordered among those of others."""
+        return self._number()
 
     def claim(self, wanted: Iterable[Claim]) -> dict[ClaimKey, Claim]:
         """Put claims down, first come first served; return who held which key before this transaction."""
@@ -340,12 +365,12 @@ class Transaction:
             sqlalchemy.exc.DBAPIError: *wait* was asked for and the lock timeout passed.
         """
         keys = [(id_,) for id_ in sorted(set(ids))]
-        if not self.dialect.is_postgresql:
+        if self._ahead is None:
             rows = _select_executions.run(self.connection, self.dialect, keys)
             return {row[0]: Locked(Lock.READY, row[1]) for row in rows}
         select = _wait_executions if wait else _lock_executions
         found: dict[str, Locked] = {}
-        for id_, revision, xid in select.run(self.connection, self.dialect, keys):
+        for id_, revision, xid in self._ahead.send(*select.statement(keys))() if keys else ():
             found[id_] = Locked(Lock.READY if xid < self.xid else Lock.BUSY, revision)
         unlocked = [key for key in keys if key[0] not in found]
         for id_, _, _ in _select_executions.run(self.connection, self.dialect, unlocked):
@@ -354,7 +379,11 @@ class Transaction:
 
     def queue_rows(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], QueueRow]:
         """Return and lock the delivery state of actions; those that have ended have none."""
-        rows = _select_queue.run(self.connection, self.dialect, sorted(set(keys)))
+        wanted = sorted(set(keys))
+        if self._ahead is None or not wanted:
+            rows = _select_queue.run(self.connection, self.dialect, wanted)
+        else:
+            rows = self._ahead.send(*_select_queue.statement(wanted))()
         return {(row[0], row[1]): queue_row(row) for row in rows}
 
     def queue_of(self, execution_id: str) -> list[QueueRow]:
@@ -430,6 +459,14 @@ class Transaction:
         rows = _select_bodies.run(self.connection, self.dialect, keys)
         return {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
 
+    def write_ahead(self, changes: Changes) -> None:
+        """Have PostgreSQL write the events so far while the others are decided."""
+        if self._ahead is not None and len(changes.events) - changes.written >= _AHEAD_EVENTS:
+            events = changes.events[changes.written :]
+            self.has_written = True
+            self._ahead.send(_insert_events.postgresql, _insert_events.arrays.of(events))
+            changes.written += len(events)
+
     def write(self, changes: Changes, leases: Sequence[QueueRow], logs: Sequence[Row]) -> None:
         """Write everything that the batch changed, *leases*: delivery state of actions that go on, and their *logs*.
 
@@ -443,12 +480,10 @@ class Transaction:
         rows = changes.rows()
         notifications = [*changes.notifications, *substitutes.rows(self.connection, changes.asked)]
         consumed = [(m.target, m.source, m.source_revision, m.kind) for m in changes.consumed]
-        write_all(
-            self.connection,
-            self.dialect,
+        self._write_all(
             (
                 (_insert_batches, [(self.batch, self._server_id, self.at)]),
-                (_insert_events, changes.events),
+                (_insert_events, changes.events[changes.written :]),
                 (_insert_executions, rows.new_executions),
                 (_insert_tags, rows.tags),
                 (_update_progress, rows.progress),
@@ -473,8 +508,16 @@ class Transaction:
                 (_insert_logs, logs),
                 (_insert_messages, [_message_row(m) for m in changes.messages]),
                 (_delete_messages, consumed),
-            ),
+            )
         )
+
+    def _write_all(self, parts: Sequence[tuple[Write, Sequence[Row]]]) -> None:
+        """Carry out several statements, none of which touches a row of another; `commit` waits for PostgreSQL."""
+        if self._ahead is not None:
+            self._ahead.send(*merged(parts))
+            return
+        for write, rows in parts:
+            write.run(self.connection, self.dialect, rows)
 
 
 def _message_row(m: Message) -> Row:
