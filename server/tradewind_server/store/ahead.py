@@ -7,6 +7,7 @@ works in the server's own process.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ class Ahead:
                 sent = contextlib.ExitStack()
                 sent.enter_context(driver.pipeline())
                 self._sent = sent
-            cursor: psycopg.Cursor[Row] = driver.execute(text, parameters)
+            cursor: psycopg.RawCursor[Row] = psycopg.RawCursor(driver)
+            cursor.execute(_numbered(text), parameters)
 
         def rows() -> list[Row]:
             self.settle()
@@ -70,6 +72,13 @@ class Ahead:
             raise sa.exc.DBAPIError.instance(
                 text, None, cause, psycopg.Error, dialect=self._connection.dialect
             ) from cause
+
+
+@functools.lru_cache(1024)
+def _numbered(text: str) -> bytes:
+    """Return *text* with the parameters in PostgreSQL's own form; the driver would look for them each time."""
+    first, *others = text.split("%s")
+    return "".join([first, *(f"${n}{part}" for n, part in enumerate(others, 1))]).encode()
 
 
 def _first(error: psycopg.Error) -> psycopg.Error:

@@ -26,6 +26,12 @@ from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHA
 from tradewind_server.store.records import Claim, Message, QueueRow
 from tradewind_server.store.statements import Dialect, Row, Select, Write, delete, insert, merged, update
 
+#: The committer finds everything by keys. PostgreSQL would plan its long statements each time, which takes it longer
+#: than to carry them out; and a plan that is kept must not be one for tables that were small when it was made.
+_PLAN_ONCE = (
+    "SET plan_cache_mode = force_generic_plan; SET jit = off; "
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+)
 #: So many events are worth a statement of their own.
 _AHEAD_EVENTS = 100
 
@@ -163,6 +169,7 @@ class Writer:
         self.dialect = Dialect(self._connection)
         if self.dialect.is_postgresql:
             self._ahead = Ahead(self._connection)
+            self._connection.exec_driver_sql(_PLAN_ONCE)
             self._backend = int(self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
         else:
             self._next_xid = numbers.newest(self._connection)
