@@ -6,7 +6,9 @@ statement whatever its size. Figures: bench/results.md.
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -16,6 +18,20 @@ Row = tuple[Any, ...]
 
 #: SQLite allows 32,766 parameters in a statement.
 _CHUNK = 8_000
+
+
+@contextlib.contextmanager
+def sqlite_driver(connection: sa.Connection, text: str) -> Iterator[sqlite3.Connection]:
+    """Give SQLite's own connection: for a batch of one, SQLAlchemy's road to it costs more than the statement.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: as on that road.
+    """
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    try:
+        yield driver
+    except sqlite3.Error as error:
+        raise sa.exc.DBAPIError.instance(text, None, error, sqlite3.Error, dialect=connection.dialect) from error
 
 
 class Dialect:
@@ -87,7 +103,8 @@ class Write:
         if dialect.is_postgresql:
             connection.exec_driver_sql(self.postgresql, self.arrays.of(rows))
         else:
-            connection.exec_driver_sql(self.sqlite, list(rows))
+            with sqlite_driver(connection, self.sqlite) as driver:
+                driver.executemany(self.sqlite, rows)
 
     def run_returning(self, connection: sa.Connection, rows: Sequence[Row], columns: Sequence[str]) -> set[Row]:
         """PostgreSQL: write *rows* and return, of those that were really written, the *columns*."""
@@ -195,7 +212,8 @@ class Select:
             chunk = keys[start : start + _CHUNK // self._width]
             text = self._sqlite.format(marks=", ".join([mark] * len(chunk)))
             parameters = tuple(value for key in chunk for value in key)
-            rows.extend(_fetch(connection.exec_driver_sql(text, parameters)))
+            with sqlite_driver(connection, text) as driver:
+                rows.extend(driver.execute(text, parameters).fetchall())
         return rows
 
     def statement(self, keys: Sequence[Row]) -> tuple[str, tuple[str, ...]]:

@@ -24,7 +24,7 @@ from tradewind_server.store.ahead import Ahead, is_doubtful
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
-from tradewind_server.store.statements import Dialect, Row, Select, Write, delete, insert, merged, update
+from tradewind_server.store.statements import Dialect, Row, Select, Write, delete, insert, merged, sqlite_driver, update
 
 #: The committer finds everything by keys. PostgreSQL would plan its long statements each time, which takes it longer
 #: than to carry them out; and a plan that is kept must not be one for tables that were small when it was made.
@@ -191,7 +191,8 @@ class Writer:
         return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._server_id, number)
 
     def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with sqlite_driver(connection, "BEGIN") as driver:
+            driver.execute("BEGIN IMMEDIATE")
         self._next_xid += 1
         return functools.partial(int, self._next_xid)
 
@@ -221,7 +222,8 @@ class Writer:
 
     def _send_commit(self) -> None:
         if self._ahead is None:
-            self.connection.exec_driver_sql("COMMIT")
+            with sqlite_driver(self.connection, "COMMIT") as driver:
+                driver.execute("COMMIT")
         else:
             self._ahead.send("COMMIT")
             self._ahead.settle()
