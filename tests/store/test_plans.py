@@ -18,10 +18,13 @@ from tradewind_server.store import (
     schema,
     subscriptions,
     substitutes,
+    unit_of_work,
 )
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import Term
+from tradewind_server.store.statements import Select, Write
 from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.testing.postgres import PrivatePostgres
 
 
 @pytest.fixture
@@ -58,6 +61,34 @@ def test_worker_finds_its_next_action_by_index(database: Database) -> None:
     assert "USING INDEX queue_ready (namespace=? AND name=? AND target=?)" in plan
     assert "TEMP B-TREE" not in plan
     assert "USING INDEX queue_leases (lease_until<?)" in leases
+
+
+_KEYED = {
+    name: each.postgresql
+    for name, each in vars(unit_of_work).items()
+    if isinstance(each, Select | Write) and not name.startswith("_insert")
+}
+
+
+@pytest.fixture(scope="module")
+def committing(postgres: PrivatePostgres) -> Iterator[sa.Connection]:
+    """Give the committer's connection to an empty database of PostgreSQL."""
+    opened = Database(postgres.create("plans_of_the_committer"))
+    writer = Writer(opened, "s")
+    yield writer.connection
+    writer.close()
+    opened.close()
+
+
+@pytest.mark.parametrize("name", _KEYED)
+def test_committer_finds_rows_of_postgresql_by_index(committing: sa.Connection, name: str) -> None:
+    """Its plans are made once, maybe while the tables are empty: none of them reads or hashes a whole table."""
+    text = _KEYED[name]
+    many = "{" + ",".join(["1"] * 5_000) + "}"
+    rows = committing.exec_driver_sql(f"EXPLAIN {text}", (many,) * text.count("%s"))
+    plan = "\n".join(row[0] for row in rows)
+    assert "Index" in plan
+    assert not any(word in plan for word in ("Seq Scan", "Hash", "Merge", "JIT")), plan
 
 
 @pytest.mark.parametrize("state", ["OPEN", "QUEUED", "RUNNING"])

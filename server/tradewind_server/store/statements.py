@@ -191,21 +191,21 @@ class Select:
         key_names = ", ".join(f'"{name}"' for name in key)
         on = " AND ".join(f't."{name}" = k."{name}"' for name in key)
         order = ", ".join(f't."{name}"' for name in key)
-        self._arrays = _Arrays([table.columns[name] for name in key])
+        self.arrays = _Arrays([table.columns[name] for name in key])
         self._width = len(key)
         joined = f'JOIN "{table.name}" t ON {on}'
         # CROSS JOIN: SQLite would otherwise read the whole table and look each row up among the keys
         self._sqlite = f"WITH k({key_names}) AS (VALUES {{marks}}) SELECT {names} FROM k CROSS {joined}"
         # ORDER BY before FOR UPDATE: rows are locked in the order of their keys
-        wanted = f"unnest({self._arrays.marks}) AS k({key_names})"
-        self._postgresql = f"SELECT {names} FROM {wanted} {joined} ORDER BY {order} {lock}"
+        wanted = f"unnest({self.arrays.marks}) AS k({key_names})"
+        self.postgresql = f"SELECT {names} FROM {wanted} {joined} ORDER BY {order} {lock}"
 
     def run(self, connection: sa.Connection, dialect: Dialect, keys: Sequence[Row]) -> list[Row]:
         """Return the rows of *keys* that exist, in no particular order on SQLite."""
         if not keys:
             return []
         if dialect.is_postgresql:
-            return _fetch(connection.exec_driver_sql(*self.statement(keys)))
+            return _fetch(connection.exec_driver_sql(self.postgresql, self.arrays.of(keys)))
         rows: list[Row] = []
         mark = f"({', '.join('?' * self._width)})"
         for start in range(0, len(keys), _CHUNK // self._width):
@@ -215,10 +215,6 @@ class Select:
             with sqlite_driver(connection, text) as driver:
                 rows.extend(driver.execute(text, parameters).fetchall())
         return rows
-
-    def statement(self, keys: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
-        """Return for PostgreSQL the text that reads the rows of *keys*, and its parameters."""
-        return self._postgresql, self._arrays.of(keys)
 
 
 #: Keys of one query: each is a condition of its own, and SQLite nests no more than 1,000 of them.

@@ -379,7 +379,7 @@ class Transaction:
             return {row[0]: Locked(Lock.READY, row[1]) for row in rows}
         select = _wait_executions if wait else _lock_executions
         found: dict[str, Locked] = {}
-        for id_, revision, xid in self._ahead.send(*select.statement(keys))() if keys else ():
+        for id_, revision, xid in self._ahead.send(select.postgresql, select.arrays.of(keys))() if keys else ():
             found[id_] = Locked(Lock.READY if xid < self.xid else Lock.BUSY, revision)
         unlocked = [key for key in keys if key[0] not in found]
         for id_, _, _ in _select_executions.run(self.connection, self.dialect, unlocked):
@@ -392,7 +392,7 @@ class Transaction:
         if self._ahead is None or not wanted:
             rows = _select_queue.run(self.connection, self.dialect, wanted)
         else:
-            rows = self._ahead.send(*_select_queue.statement(wanted))()
+            rows = self._ahead.send(_select_queue.postgresql, _select_queue.arrays.of(wanted))()
         return {(row[0], row[1]): queue_row(row) for row in rows}
 
     def queue_of(self, execution_id: str) -> list[QueueRow]:
