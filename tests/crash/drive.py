@@ -7,7 +7,6 @@ import dataclasses
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Self
 
 import psycopg
 
+from tests.cli.command_line import Started
 from tests.crash.facts import Facts, collect
 from tests.crash.load import LAST
 from tests.crash.wire import Wire, Wires
@@ -127,24 +127,20 @@ class ServerProcess:
         self.address = f"127.0.0.1:{free_port()}"
         self._database = database
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Started | None = None
 
     def start(self) -> None:
         """Start it, and return when it takes connections."""
-        command = [sys.executable, "-m", "tradewind_server.cli", "server"]
-        command += ["--listen", self.address, "--database", self._database]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **ENVIRONMENT}
-            )
+        command = ["server", "--listen", self.address, "--database", self._database]
+        with self._log.open("ab") as log, open(os.devnull, "rb") as nothing:
+            self._process = Started(command, nothing, log, log, ENVIRONMENT)
         if not wait_until_it_listens(self.address, self._process, _READY_SECONDS):
             raise RuntimeError(f"the server did not start; its log is {self._log}")
 
     def kill(self) -> None:
         """End it as a power cut would."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+            self._process.kill()
 
 
 def run(
