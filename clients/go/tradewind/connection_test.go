@@ -146,6 +146,7 @@ func TestAServerThatIsThereAndRefusesGetsTheWholeDelay(t *testing.T) {
 
 // A load balancer with nobody behind it.
 func TestACallToWhoDropsEveryConnectionHoldsItsDelaysAndEndsWithItsPatience(t *testing.T) {
+	t.Parallel() // gRPC's own repeats take seconds
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +197,7 @@ func untilLongDelay(t *testing.T, clock *handClock) {
 }
 
 func TestMutualTLSFromFiles(t *testing.T) {
+	t.Parallel() // gRPC's own repeats take seconds
 	folder := t.TempDir()
 	certificate, key := writeCertificate(t, folder)
 	own, err := tls.LoadX509KeyPair(certificate, key)
