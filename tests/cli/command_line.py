@@ -73,7 +73,9 @@ class Started:
             request = json.dumps({"arguments": arguments, "folder": os.getcwd(), "environment": variables})
             files = [given.fileno(), out.fileno(), errors.fileno(), told.fileno()]
             socket.send_fds(_forks()[0], [request.encode()], files)
-        self.pid = int.from_bytes(self._asked.recv(_PID_BYTES))
+        pid = self._asked.recv(_PID_BYTES)
+        assert len(pid) == _PID_BYTES, f"did not begin: {arguments}"
+        self.pid = int.from_bytes(pid)
 
     def poll(self) -> int | None:
         """Return how it ended, or None if it runs."""
