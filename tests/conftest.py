@@ -15,6 +15,15 @@ from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
 
 _numbers = itertools.count()
 
+#: Files that take the longest. With several processes each file is one's alone: one of these at the end would leave the
+#: others without work.
+_FIRST = ("test_crash.py", "test_decisions.py", "test_scenarios.py", "test_pages.py", "test_check_fuzz.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes the longest, and leave all else in its order."""
+    items.sort(key=lambda item: item.path.name not in _FIRST)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:

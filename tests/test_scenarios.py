@@ -6,7 +6,6 @@ engine alone, without store, runtime and clock: the same commands must give the 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,14 +39,6 @@ def _name(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file without rows, to be copied: migrating takes longer than most scenarios."""
-    path = tmp_path_factory.mktemp("scenarios") / "empty.db"
-    Database(str(path)).close()
-    return path
-
-
-@pytest.fixture(scope="module")
 def postgresql(postgres: PrivatePostgres) -> Iterator[Database]:
     """One PostgreSQL database for all scenarios, emptied before each."""
     database = Database(postgres.create("scenarios"))
@@ -56,13 +47,11 @@ def postgresql(postgres: PrivatePostgres) -> Iterator[Database]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
-def test_scenario_on_sqlite(path: Path, empty_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenario_on_sqlite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The behaviour holds on a file of its own, and in the engine alone."""
     decided = _Decided()
     monkeypatch.setattr(batch, "decide", decided.decide)
-    file = tmp_path / "scenario.db"
-    shutil.copy(empty_file, file)
-    database = Database(str(file))
+    database = Database("")
     try:
         _play(path, database)
     finally:

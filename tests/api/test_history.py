@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tests.api.harness import Served
+from tests.api.harness import Served, serving
 from tradewind import values
 from tradewind.v1 import action_pb2
 from tradewind.v1 import execution_service_pb2 as pb
@@ -23,8 +23,13 @@ async def _actions(served: Served, id_: str) -> list[action_pb2.Action]:
     return list((await served.executions.ListActions(pb.ListActionsRequest(execution_id=id_))).actions)
 
 
-async def test_ended_actions_keep_who_did_them_and_when(served: Served) -> None:
+async def test_ended_actions_keep_who_did_them_and_when(database_url: str) -> None:
     """Each attempt of a task has its own; a lost worker raises the action's attempt, which stays known."""
+    async with serving(database_url, delivery_lease_seconds=2) as served:
+        await _keeps_who_and_when(served)
+
+
+async def _keeps_who_and_when(served: Served) -> None:
     await served.deploy(TEXT)
     async with served.worker() as lost:
         id_ = await served.start("twice", {"n": Decimal("1.50")})

@@ -106,6 +106,8 @@ class FakeServer:
         #: Streams of lines stay open after the last response.
         self.stays = False
         self.execution = executions.GetExecutionResponse()
+        #: How many calls break, as the client sees it, before one is answered.
+        self.breaks = 0
         self.played = asyncio.Event()
         self.error: BaseException | None = None
         self._server = aio.server()
@@ -209,6 +211,9 @@ class FakeServer:
             self.played.set()
             await asyncio.Event().wait()
 
-    async def get_execution(self, _: object, __: Any) -> executions.GetExecutionResponse:
+    async def get_execution(self, _: object, context: Any) -> executions.GetExecutionResponse:
         """Answer with the one execution."""
+        if self.breaks:
+            self.breaks -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         return self.execution

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
+from tests.cli.command_line import Started
 from tradewind_server.testing.ports import free_port, wait_until_it_listens
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,24 +89,23 @@ class KillableServer:
 
     def __init__(self, database: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        command = (sys.executable, "-m", "tradewind_server.cli", "server", "--listen", self.address)
-        self._command = (*command, "--database", database)
+        self._command = ("server", "--listen", self.address, "--database", database)
         # An offer that is not accepted yet must not lapse while a slow machine starts the server again: to offer it
         # a second time would be right, but is not what these tests look at.
-        self._environment = {**os.environ, "TRADEWIND_DELIVERY_LEASE_SECONDS": "60"}
+        self._environment = {"TRADEWIND_DELIVERY_LEASE_SECONDS": "60"}
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        self._process = subprocess.Popen(self._command, env=self._environment, stdout=subprocess.DEVNULL)
+        with open(os.devnull, "r+b") as nothing, os.fdopen(os.dup(2), "wb") as errors:
+            self._process = Started(self._command, nothing, nothing, errors, self._environment)
         assert wait_until_it_listens(self.address, self._process, PATIENCE)
 
     def kill(self) -> None:
         """Kill it as a power cut would."""
         self._process.kill()
-        self._process.wait()
 
     def drain(self) -> int:
         """Send SIGTERM, and return the exit status."""
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
         return self._process.wait(PATIENCE)

@@ -24,6 +24,7 @@ _LATE = 2 * PATIENCE
 def _long_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clients wait for long, unless they see that the server is back."""
     monkeypatch.setattr(retry.Backoff, "delay", lambda self: _LATE)
+    monkeypatch.setattr(reconnecting, "_LEAST_SECONDS", 0.0)
 
 
 async def over_a_restart(
@@ -77,9 +78,9 @@ async def test_watch_goes_on_as_soon_as_the_server_is_back() -> None:
         async with aio.Client(connection) as client:
             sleep = client._sleep
 
-            async def noted(seconds: float) -> None:
+            async def noted(seconds: float, broken: bool) -> None:
                 tell()
-                await sleep(seconds)
+                await sleep(seconds, broken)
 
             client._sleep = noted
             return [line.message async for update in client.watch_action_logs("e1") for line in update.lines]
@@ -98,9 +99,9 @@ async def test_sync_watch_goes_on_as_soon_as_the_server_is_back() -> None:
         with tradewind.Client(connection) as client:
             sleep = client._sleep
 
-            def noted(seconds: float) -> None:
+            def noted(seconds: float, broken: bool) -> None:
                 tell()
-                sleep(seconds)
+                sleep(seconds, broken)
 
             client._sleep = noted
             return await asyncio.to_thread(read, client)
@@ -119,9 +120,9 @@ async def test_call_is_made_again_as_soon_as_the_server_is_back() -> None:
         paused = asyncio.Event()
         sleep = client._sleep
 
-        async def noted(seconds: float) -> None:
+        async def noted(seconds: float, broken: bool) -> None:
             paused.set()
-            await sleep(seconds)
+            await sleep(seconds, broken)
 
         client._sleep = noted
         await asyncio.wait_for(paused.wait(), PATIENCE)
@@ -167,12 +168,33 @@ async def test_worker_is_connected_as_soon_as_the_server_is_back() -> None:
         await asyncio.wait_for(serving, PATIENCE)
 
 
+async def test_call_that_finds_its_server_back_before_it_waits_is_made_again_at_once() -> None:
+    """Its connection broke and was made again before anybody looked: it took the whole delay."""
+    async with FakeServer() as server, aio.Client(_patient(server)) as client:
+        server.breaks = 1
+        server.execution = v1.GetExecutionResponse(execution=execution_pb2.Execution(id="e1"))
+        assert (await asyncio.wait_for(client.get("e1"), PATIENCE)).id == "e1"
+
+
+async def test_sync_call_that_finds_its_server_back_before_it_waits_is_made_again_at_once() -> None:
+    """Of the other face."""
+    async with FakeServer() as server:
+        server.breaks = 1
+        server.execution = v1.GetExecutionResponse(execution=execution_pb2.Execution(id="e1"))
+        with tradewind.Client(_patient(server)) as client:
+            assert (await asyncio.wait_for(asyncio.to_thread(client.get, "e1"), PATIENCE)).id == "e1"
+
+
+def _patient(server: FakeServer) -> Connection:
+    return Connection(server.connection.addresses, patience=10 * _LATE)
+
+
 async def test_server_that_is_there_and_refuses_gets_the_whole_delay() -> None:
     """Its connection is not broken, so there is no reason to be early."""
     async with FakeServer() as server, aio.Client(server.connection) as client:
         server.execution = v1.GetExecutionResponse(execution=execution_pb2.Execution(id="e1"))
         await client.get("e1")
-        paused = asyncio.ensure_future(client._sleep(_LATE))
+        paused = asyncio.ensure_future(client._sleep(_LATE, False))
         for _ in range(20):
             await client.get("e1")
         assert not paused.done()
@@ -205,7 +227,7 @@ def test_client_that_closes_right_after_a_pause_lets_grpc_have_its_last_look(mon
     assert (idle.asked, slept) == (["close"], [])
 
     pause = reconnecting.SyncPause(cast(grpc.Channel, paused))
-    pause(0.0)
+    pause(0.0, False)
     pause.close()
     assert paused.asked == ["subscribe", "unsubscribe", "close"]
     assert [left > 0.2 for left in slept] == [True]

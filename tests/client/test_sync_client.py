@@ -42,7 +42,7 @@ class Server:
         services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
         self.channel = grpc_testing.channel(services, grpc_testing.strict_real_time())
         self.client = tradewind.Client(channel=self.channel)
-        self.client._sleep = lambda _: None
+        self.client._sleep = lambda *_: None
         self._pool = ThreadPoolExecutor(1)
 
     def when(self, call: Callable[[], Any]) -> Future[Any]:

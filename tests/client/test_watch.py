@@ -173,7 +173,7 @@ async def test_stream_of_the_log_that_ends_at_once_is_not_opened_again_at_once()
     async with FakeServer() as server, aio.Client(server.connection) as client:
         waited: list[float] = []
 
-        async def sleep(seconds: float) -> None:
+        async def sleep(seconds: float, broken: bool) -> None:
             waited.append(seconds)
 
         client._sleep = sleep

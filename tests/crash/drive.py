@@ -7,7 +7,6 @@ import dataclasses
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Self
 
 import psycopg
 
+from tests.cli.command_line import Started
 from tests.crash.facts import Facts, collect
 from tests.crash.load import LAST
 from tests.crash.wire import Wire, Wires
@@ -85,7 +85,6 @@ _SETTLE_SECONDS = 60.0
 #: With each kill, how likely a connection fails as well: cut at once, or after it has swallowed everything for a while.
 _CUT_CHANCE = 0.3
 _HOLE_CHANCE = 0.3
-_LONGEST_HOLE_SECONDS = 6.0
 #: How long a watcher's connection is left alone, at most, where watchers are to reconnect.
 _LONGEST_PEACE_SECONDS = 0.5
 #: Reconnects beyond the last kill come by then, or they are fewer.
@@ -128,24 +127,20 @@ class ServerProcess:
         self.address = f"127.0.0.1:{free_port()}"
         self._database = database
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Started | None = None
 
     def start(self) -> None:
         """Start it, and return when it takes connections."""
-        command = [sys.executable, "-m", "tradewind_server.cli", "server"]
-        command += ["--listen", self.address, "--database", self._database]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **ENVIRONMENT}
-            )
+        command = ["server", "--listen", self.address, "--database", self._database]
+        with self._log.open("ab") as log, open(os.devnull, "rb") as nothing:
+            self._process = Started(command, nothing, log, log, ENVIRONMENT)
         if not wait_until_it_listens(self.address, self._process, _READY_SECONDS):
             raise RuntimeError(f"the server did not start; its log is {self._log}")
 
     def kill(self) -> None:
         """End it as a power cut would."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+            self._process.kill()
 
 
 def run(
@@ -157,11 +152,13 @@ def run(
     servers: int = 2,
     outages: bool = False,
     reconnects: int = 0,
+    longest_hole: float = 6.0,
 ) -> Report:
     """Load one server on SQLite, or several on PostgreSQL, and kill *kills* times.
 
     With *outages* PostgreSQL itself is stopped at once now and then, and started again. Meanwhile, and after that,
     connections of watchers are reset until there have been *reconnects* of them.
+    *longest_hole* is for how many seconds a connection swallows everything at most.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-crash-")))
@@ -185,7 +182,9 @@ def run(
         watched = [wires.to(int(server.address.partition(":")[2])) for server in processes]
         watching = list(_watchers([f"127.0.0.1:{wire.port}" for wire in watched], seed, peer))
         watchers = [stack.enter_context(_process(folder, *role)) for role in watching]
-        trouble = _Trouble(random.Random(seed), processes, inner + outer, postgres if outages else None, say)
+        trouble = _Trouble(
+            random.Random(seed), processes, inner + outer, postgres if outages else None, longest_hole, say
+        )
         unrest = stack.enter_context(_Unrest(random.Random(seed + 1), watched, reconnects))
         killed = trouble.make(kills)
         unrest.finish()
@@ -267,6 +266,7 @@ class _Trouble:
         servers: list[ServerProcess],
         wires: list[Wire],
         postgres: PrivatePostgres | None,
+        longest_hole: float,
         say: Callable[[str], None],
     ) -> None:
         self._rng = rng
@@ -274,6 +274,7 @@ class _Trouble:
         self._wires = wires
         self._say = say
         self._postgres = postgres
+        self._longest_hole = longest_hole
         self.cuts = self.black_holes = self.outages = self.foreign_writes = 0
 
     def make(self, kills: int) -> list[float]:
@@ -300,7 +301,7 @@ class _Trouble:
         if chance < _HOLE_CHANCE:
             wire.hold()
             self.black_holes += 1
-            time.sleep(self._rng.uniform(0.1, _LONGEST_HOLE_SECONDS))
+            time.sleep(self._rng.uniform(0.1, self._longest_hole))
         if chance < _HOLE_CHANCE + _CUT_CHANCE:
             wire.cut()
             self.cuts += 1

@@ -209,12 +209,21 @@ def _seconds(text: str) -> float:
     return time.thread_time() - started
 
 
+@pytest.fixture(scope="module")
+def quick() -> float:
+    """Give what an ordinary definition takes, measured once: to do so beside each text takes as long as the texts."""
+    return _ordinary_seconds()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _HUGE)
-def test_huge_and_hostile_texts_end_in_time(name: str) -> None:
-    ordinary = _ordinary_seconds()
-    taken = _seconds(_HUGE[name])
-    assert taken < _MOST_ORDINARY * max(ordinary, _ordinary_seconds())
+def test_huge_and_hostile_texts_end_in_time(name: str, quick: float) -> None:
+    taken, ordinary = _seconds(_HUGE[name]), quick
+    if taken >= _MOST_ORDINARY * ordinary:
+        # the machine may be slower than it was: measured again, one beside the other
+        before, taken = _ordinary_seconds(), _seconds(_HUGE[name])
+        ordinary = max(before, _ordinary_seconds())
+    assert taken < _MOST_ORDINARY * ordinary
 
 
 _BOUNDED = """

@@ -72,3 +72,22 @@ def test_durability_is_full(database_url: str) -> None:
         assert database.durability() in ("journal_mode=wal synchronous=FULL", "synchronous_commit=on")
     finally:
         database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_server_that_ended_in_the_middle_of_a_migration_starts_the_next_time(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It found the tables that the first one had made, and never started again."""
+    url = f"{tmp_path}/a.db" if kind == "sqlite" else request.getfixturevalue("postgres").create("halfway")
+    driver = f"sqlite:///{url}" if kind == "sqlite" else url.replace("postgresql:", "postgresql+psycopg:")
+    engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        # the last one wants the name for its index
+        connection.exec_driver_sql("CREATE TABLE absences_to_announce (x INTEGER)")
+        with pytest.raises(sa.exc.DBAPIError, match="absences_to_announce"):
+            Database(url)
+        connection.exec_driver_sql("DROP TABLE absences_to_announce")
+    engine.dispose()
+
+    Database(url).close()

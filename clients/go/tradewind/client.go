@@ -102,45 +102,55 @@ func sendWithin[Request, Response proto.Message](
 			return response, nil
 		}
 		err = fromRPC(err)
-		delay, again := delays.before(err)
-		if !again || c.clock.Now().Add(delay).After(giveUp) || c.pause(ctx, delay) != nil {
+		delay, again := delays.before(err, giveUp.Sub(c.clock.Now()))
+		if !again || c.pause(ctx, delay, err) != nil {
 			var nothing Response
 			return nothing, err
 		}
 	}
 }
 
-// pause waits before something is sent again: for a delay, but no longer than until a connection that was broken is there
-// again. A server that is there and wants nothing now gets the whole delay.
-func (c *Client) pause(ctx context.Context, delay time.Duration) error {
+// pause waits before something that failed is sent again: for a delay, but no longer than until a connection that was
+// broken is there again. A server that is there and wants nothing now gets the whole delay. What lies between may connect
+// and break again and again, as a load balancer with nobody behind it does: therefore the first second of a delay, as long
+// as gRPC takes for its next try to connect, is waited in any case.
+func (c *Client) pause(ctx context.Context, delay time.Duration, failed error) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
+	began := c.clock.Now()
 	select {
 	case <-c.clock.After(delay):
 		return nil
-	case <-c.reconnected(waiting):
-		return nil
+	case <-c.reconnected(waiting, isBroken(failed)):
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if left := min(delay, longestReconnect) - c.clock.Now().Sub(began); left > 0 {
+		return wait(ctx, c.clock, left)
+	}
+	return nil
 }
 
 // reconnected is closed when a connection that is broken, or breaks from now on, is there again.
-func (c *Client) reconnected(ctx context.Context) <-chan struct{} {
+func (c *Client) reconnected(ctx context.Context, broken bool) <-chan struct{} {
 	again := make(chan struct{})
 	state := c.connection.GetState()
 	go func() {
-		if state == connectivity.Idle {
-			c.connection.Connect()
-		}
-		for c.connection.WaitForStateChange(ctx, state) {
-			switch state = c.connection.GetState(); state {
+		for {
+			switch state {
 			case connectivity.Ready:
-				close(again)
-				return
+				if broken {
+					close(again)
+					return
+				}
 			case connectivity.Idle:
 				c.connection.Connect()
 			}
+			broken = broken || state != connectivity.Ready
+			if !c.connection.WaitForStateChange(ctx, state) {
+				return
+			}
+			state = c.connection.GetState()
 		}
 	}()
 	return again

@@ -35,6 +35,7 @@ func TestACallThatFindsNoServerIsRepeatedWithItsRequestID(t *testing.T) {
 }
 
 func TestPatienceEnds(t *testing.T) {
+	t.Parallel() // gRPC's own repeats take seconds
 	server := &fakeServer{}
 	for range 100 {
 		server.answers = append(server.answers, unavailable)

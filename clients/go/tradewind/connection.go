@@ -156,7 +156,7 @@ func (o Options) dial() (*grpc.ClientConn, error) {
 		// A server that is back is found within a second or so: streams wait for the connection, and an offer in hand
 		// for a server that was away lapses after 5 s.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: firstDelay, Multiplier: 2, Jitter: 0.2, MaxDelay: time.Second},
+			Backoff:           backoff.Config{BaseDelay: firstDelay, Multiplier: 2, Jitter: 0.2, MaxDelay: longestReconnect},
 			MinConnectTimeout: longestDelay,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceiveBytes)),

@@ -13,12 +13,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
 )
@@ -77,7 +80,7 @@ func TestAServerThatIsBackIsNoticed(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	again := client.reconnected(ctx)
+	again := client.reconnected(ctx, false)
 	stop()
 	client.connection.WaitForStateChange(ctx, connectivity.Ready)
 	select {
@@ -92,21 +95,109 @@ func TestAServerThatIsBackIsNoticed(t *testing.T) {
 func TestACallIsMadeAgainAsSoonAsTheServerIsBack(t *testing.T) {
 	address, stop := listen(t, &fakeServer{})
 	client := connect(t, Options{Addresses: []string{address}})
-	clock := newHandClock() // which nobody moves: a delay that is not cut short never ends
+	clock := newHandClock()
 	client.clock = clock
 	stop()
+	ended := startOnce(client)
+	untilLongDelay(t, clock) // which nobody ends: one that is not cut short would never end
+	listenOn(t, address, &fakeServer{})
+	clock.advance(clock.untilAsked(t, func(d time.Duration) bool { return d <= longestReconnect }))
+
+	equal(t, "error", within(t, "the answer", ended), nil)
+}
+
+func TestACallThatFindsItsServerBackBeforeItWaitsIsMadeAgainAfterASecond(t *testing.T) {
+	broken := status.Error(codes.Unavailable, "connection reset by peer")
+	server := &fakeServer{answers: slices.Repeat([]error{broken}, 30)} // each call is tried three times by gRPC itself
+	clock := newHandClock()
+	client := serve(t, server, clock)
+	ended := startOnce(client)
+	untilLongDelay(t, clock)
+	server.mutex.Lock()
+	server.answers = nil
+	server.mutex.Unlock()
+	equal(t, "in any case", clock.untilAsked(t, func(time.Duration) bool { return true }), longestReconnect)
+	clock.advance(longestReconnect)
+
+	equal(t, "error", within(t, "the answer", ended), nil)
+}
+
+func TestAServerThatIsThereAndRefusesGetsTheWholeDelay(t *testing.T) {
+	client := serve(t, &fakeServer{}, newHandClock())
+	if _, err := client.Start(context.Background(), Start{Workflow: "w"}); err != nil {
+		t.Fatal(err)
+	}
+	refused := &Error{Reason: ReasonDatabaseUnavailable, Code: codes.Unavailable}
+	equal(t, "broken", isBroken(refused), false)
+	ctx, cancel := context.WithCancel(context.Background())
+	again := client.reconnected(ctx, isBroken(refused))
+	for range 20 {
+		if _, err := client.Start(context.Background(), Start{Workflow: "w"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-again:
+		t.Error("too early")
+	default:
+	}
+	cancel()
+}
+
+// A load balancer with nobody behind it.
+func TestACallToWhoDropsEveryConnectionHoldsItsDelaysAndEndsWithItsPatience(t *testing.T) {
+	t.Parallel() // gRPC's own repeats take seconds
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			peer, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = peer.Close()
+		}
+	}()
+	client := connect(t, Options{Addresses: []string{listener.Addr().String()}})
+	clock := &instantClock{}
+	client.clock = clock
+	err = within(t, "the end", startOnce(client))
+
+	equal(t, "typed", errors.Is(err, ErrUnavailable), true)
+	equal(t, "to the end of its patience", defaultPatience-clock.now.Sub(time.Time{}) < firstDelay, true)
+	for at, least := 0, firstDelay/2; least < longestReconnect; at, least = at+1, least*2 {
+		if clock.waited[at] < least {
+			t.Errorf("delay %d is %v", at, clock.waited[at])
+		}
+	}
+}
+
+func startOnce(client *Client) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
 		_, err := client.Start(context.Background(), Start{Workflow: "w"})
 		ended <- err
 	}()
-	clock.untilAsked(t, func(time.Duration) bool { return true })
-	listenOn(t, address, &fakeServer{})
+	return ended
+}
 
-	equal(t, "error", within(t, "the answer", ended), nil)
+// untilLongDelay lets delays pass until there is one that is longer than what is waited in any case.
+func untilLongDelay(t *testing.T, clock *handClock) {
+	t.Helper()
+	for {
+		d := clock.untilAsked(t, func(time.Duration) bool { return true })
+		if d > longestReconnect {
+			return
+		}
+		clock.advance(d)
+	}
 }
 
 func TestMutualTLSFromFiles(t *testing.T) {
+	t.Parallel() // gRPC's own repeats take seconds
 	folder := t.TempDir()
 	certificate, key := writeCertificate(t, folder)
 	own, err := tls.LoadX509KeyPair(certificate, key)

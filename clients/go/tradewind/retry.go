@@ -3,6 +3,7 @@ package tradewind
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -12,6 +13,12 @@ import (
 const (
 	firstDelay   = 100 * time.Millisecond
 	longestDelay = 5 * time.Second
+
+	// Between two tries to connect, give or take a fifth.
+	longestReconnect = time.Second
+
+	// Patience of what goes on until its caller ends it.
+	forever = time.Duration(math.MaxInt64)
 )
 
 // clock tells the time and waits; tests bring their own.
@@ -50,15 +57,21 @@ func (d *retryDelays) delay() time.Duration {
 	return delay
 }
 
-// before returns how long to wait before the same request is sent again, and whether it should be. Safe for mutations
-// too, because a repeat carries the same request id.
-func (d *retryDelays) before(err error) (time.Duration, bool) {
+// before returns how long to wait before the same request is sent again, and whether it should be. With some time left of
+// the patience, it is no more than half of that, unless the server asks for more: a long delay is not a reason to end
+// before the patience does, and something is left for the next try. Safe for mutations too, because a repeat carries the
+// same request id.
+func (d *retryDelays) before(err error, left time.Duration) (time.Duration, bool) {
 	var refusal *Error
-	if !errors.As(err, &refusal) {
+	if !errors.As(err, &refusal) || left < max(refusal.RetryAfter, firstDelay) {
 		return 0, false
 	}
 	if refusal.Code == codes.Unavailable || refusal.Code == codes.ResourceExhausted && refusal.RetryAfter > 0 {
-		return max(refusal.RetryAfter, d.delay()), true
+		return max(refusal.RetryAfter, min(d.delay(), left/2)), true
 	}
 	return 0, false
 }
+
+// isBroken says whether the connection failed, or what lies between; a server that refuses says why by a reason of its
+// own.
+func isBroken(err error) bool { return errors.Is(err, Reason(codeName(codes.Unavailable))) }

@@ -82,13 +82,13 @@ func follow[Request, Response, Told any](
 		if errors.Is(err, errEnough) || errors.Is(err, errEnded) && at.ends() {
 			return
 		}
-		delay, again := delays.before(err)
+		delay, again := delays.before(err, forever)
 		if errors.Is(err, errGap) || errors.Is(err, errEnded) {
 			delay, again = delays.delay(), true
 		}
 		if again {
 			c.options.Logger.Debug("the watch broke", "watch", at.String(), "error", err)
-			err = c.pause(ctx, delay)
+			err = c.pause(ctx, delay, err)
 		}
 		if err != nil {
 			yield(nil, err)

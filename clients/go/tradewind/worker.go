@@ -192,7 +192,7 @@ func (r *run) streams() error {
 			delay = max(delay, refusal.RetryAfter)
 			r.log.Warn("the worker's stream broke", "next try in", delay, "error", err)
 		}
-		if r.worker.client.pause(r.life, delay) != nil {
+		if r.worker.client.pause(r.life, delay, err) != nil {
 			return nil
 		}
 	}

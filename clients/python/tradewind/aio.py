@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -48,7 +49,7 @@ from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import AioPeople
 from tradewind.reconnecting import pause
-from tradewind.retry import Backoff, delay_before_retry
+from tradewind.retry import Backoff, delay_before_retry, is_broken
 from tradewind.stubs import stubs
 from tradewind.subscribing import Consumption, SubscriptionOptions
 from tradewind.watching import ActionLogWatch, Export, Following, GapFound, LogOptions, LogWatch, Watch
@@ -95,7 +96,7 @@ class Client:
         self.connection = connection or Connection()
         self._channel = channel or open_channel(self.connection)
         self._stubs = stubs(self._channel)
-        self._sleep: Callable[[float], Awaitable[None]] = functools.partial(pause, self._channel)
+        self._sleep: Callable[[float, bool], Awaitable[None]] = functools.partial(pause, self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -490,7 +491,7 @@ class Client:
                     if not reader.done():
                         await _write(stream, acknowledgement)
                 await reader
-                await self._sleep(backoff.delay())
+                await self._sleep(backoff.delay(), False)
             except grpc.RpcError as broken:
                 error = errors.from_rpc_error(broken)
                 if isinstance(error, errors.ServerFailed) and not error.metadata:
@@ -517,10 +518,11 @@ class Client:
                 await self._wait_to_repeat(errors.from_rpc_error(error), backoff, give_up)
 
     async def _wait_to_repeat(self, error: errors.TradewindError, backoff: Backoff, end: float | None) -> None:
-        delay = delay_before_retry(error, backoff)
-        if delay is None or (end is not None and time.monotonic() + delay > end):
+        left = math.inf if end is None else end - time.monotonic()
+        delay = delay_before_retry(error, backoff, left)
+        if delay is None:
             raise error from None
-        await self._sleep(delay)
+        await self._sleep(delay, is_broken(error))
 
     async def _pages(self, call: Callable[[str], Call[Page[T]]]) -> AsyncIterator[T]:
         token = ""
@@ -546,9 +548,9 @@ class Client:
                         yield update
                 if watch.ends:
                     return
-                await self._sleep(backoff.delay())
+                await self._sleep(backoff.delay(), False)
             except GapFound:
-                await self._sleep(backoff.delay())
+                await self._sleep(backoff.delay(), False)
             except grpc.RpcError as broken:
                 error = errors.from_rpc_error(broken)
                 if isinstance(error, errors.DeadlineExceeded) and end is not None:

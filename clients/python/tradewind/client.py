@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import People
 from tradewind.reconnecting import SyncPause
-from tradewind.retry import Backoff, delay_before_retry
+from tradewind.retry import Backoff, delay_before_retry, is_broken
 from tradewind.stubs import stubs
 from tradewind.subscribing import Consumption, SubscriptionOptions
 from tradewind.watching import ActionLogWatch, Export, Following, GapFound, LogOptions, LogWatch, Watch
@@ -90,7 +91,7 @@ class Client:
         self._channel = channel or _open(self.connection)
         self._stubs = stubs(self._channel)
         self._pause = SyncPause(self._channel)
-        self._sleep: Callable[[float], None] = self._pause
+        self._sleep: Callable[[float, bool], None] = self._pause
 
     def __enter__(self) -> Self:
         return self
@@ -475,7 +476,7 @@ class Client:
                     if update is not None:
                         yield update
                         requests.put(position.acknowledge(update))
-                self._sleep(backoff.delay())
+                self._sleep(backoff.delay(), False)
             except grpc.RpcError as broken:
                 error = errors.from_rpc_error(broken)
                 position.note(error)
@@ -499,10 +500,11 @@ class Client:
                 self._wait_to_repeat(errors.from_rpc_error(error), backoff, give_up)
 
     def _wait_to_repeat(self, error: errors.TradewindError, backoff: Backoff, end: float | None) -> None:
-        delay = delay_before_retry(error, backoff)
-        if delay is None or (end is not None and time.monotonic() + delay > end):
+        left = math.inf if end is None else end - time.monotonic()
+        delay = delay_before_retry(error, backoff, left)
+        if delay is None:
             raise error from None
-        self._sleep(delay)
+        self._sleep(delay, is_broken(error))
 
     def _pages(self, call: Callable[[str], Call[Page[T]]]) -> Iterator[T]:
         token = ""
@@ -527,9 +529,9 @@ class Client:
                         yield update
                 if watch.ends:
                     return
-                self._sleep(backoff.delay())
+                self._sleep(backoff.delay(), False)
             except GapFound:
-                self._sleep(backoff.delay())
+                self._sleep(backoff.delay(), False)
             except grpc.RpcError as broken:
                 error = errors.from_rpc_error(broken)
                 if isinstance(error, errors.DeadlineExceeded) and end is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+
+import grpc
 
 from tradewind.errors import Exhausted, TradewindError, Unavailable
 
@@ -31,12 +34,21 @@ class Backoff:
         return delay
 
 
-def delay_before_retry(error: TradewindError, backoff: Backoff) -> float | None:
+def delay_before_retry(error: TradewindError, backoff: Backoff, left: float = math.inf) -> float | None:
     """Return the seconds to wait before the same request is sent again, or None if it should not be.
+
+    With *left* seconds of patience, no more than half of them, unless the server asks for more: a long delay is not a
+    reason to end before the patience does, and something is left for the next try.
 
     Safe for mutations too, because a repeat carries the same request id.
     """
     if isinstance(error, Unavailable) or (isinstance(error, Exhausted) and error.retry_after is not None):
         asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-        return max(asked, backoff.delay())
+        delay = max(asked, min(backoff.delay(), left / 2))
+        return delay if left >= max(asked, FIRST) else None
     return None
+
+
+def is_broken(error: TradewindError) -> bool:
+    """Whether the connection failed, or what lies between; a server that refuses says why by a reason of its own."""
+    return error.reason == grpc.StatusCode.UNAVAILABLE.name

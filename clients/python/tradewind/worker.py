@@ -38,7 +38,7 @@ from tradewind.actions import (
 )
 from tradewind.connection import Connection
 from tradewind.reconnecting import pause
-from tradewind.retry import Backoff
+from tradewind.retry import Backoff, is_broken
 from tradewind.tracing import traced
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import action_callback_pb2_grpc
@@ -251,17 +251,17 @@ class _Run:
         while True:
             try:
                 await self._stream(stub.Work(metadata=self._connection.metadata))
-                delay = self._backoff.delay()
+                delay, lost = self._backoff.delay(), False
             except grpc.RpcError as broken:
                 error = errors.from_rpc_error(broken)
                 if error.code in _HOPELESS:
                     raise error from None
                 asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-                delay = max(asked, self._backoff.delay())
+                delay, lost = max(asked, self._backoff.delay()), is_broken(error)
                 log.warning("the stream broke, next try in %.1f s: %s", delay, error.message)
             self._session.lose()
             self._end_if_idle()
-            await pause(channel, delay)
+            await pause(channel, delay, lost)
 
     async def _stream(self, stream: Stream) -> None:
         await stream.write(self._session.open())

@@ -155,6 +155,9 @@ class BuiltInWorker:
         if found is not None:
             found[2].cancel()
 
+    def go_away(self) -> None:
+        """It goes down with its server."""
+
     async def _keep_leases(self) -> None:
         interval = min(self._runtime.settings.delivery_lease_seconds, self._runtime.settings.work_lease_seconds) / 3
         with contextlib.suppress(asyncio.CancelledError):

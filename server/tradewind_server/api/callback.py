@@ -258,3 +258,7 @@ class _Poll:
 
     def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
         """A poll hears of cancellations with its next heartbeat."""
+
+    def go_away(self) -> None:
+        """Answer with what there is; the next poll is refused."""
+        self._wake.set()

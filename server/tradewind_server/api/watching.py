@@ -111,6 +111,9 @@ class Watching:
         """Return the execution, with payloads, when it has ended or *seconds* are over.
 
         One that *is_new* has been followed since before it was started, so that the table need not be asked.
+
+        Raises:
+            ServerDraining: the server goes down first; the same request waits for the same execution at another one.
         """
         id_ = subscription.execution_id
         end = self._runtime.clock.monotonic() + seconds
@@ -121,6 +124,8 @@ class Watching:
             ended = subscription.take_end()
             if ended is not None:
                 return await self._sight.picture(ended, views.ended(ended))
+            if self._runtime.is_draining:
+                raise ServerDraining
             if subscription.take_unseen() and (execution := await self._execution(id_)).state in FINAL:
                 return execution
         return await self._execution(id_)

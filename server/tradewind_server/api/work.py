@@ -364,6 +364,10 @@ class WorkStream:
                 self._forget(holding.held)
             self._add_order(holding.token, pb.ORDER_KIND_CANCEL if is_cancel else pb.ORDER_KIND_LEASE_LOST)
 
+    def go_away(self) -> None:
+        """Let the stream look that the server goes down."""
+        self._wake.set()
+
     def _stand_by(self, drain: Drain | None) -> None:
         message = drain.message if drain is not None else ""
         self._standbys.append(pb.Standby(is_draining=drain is not None, message=message))

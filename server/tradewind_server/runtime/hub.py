@@ -138,6 +138,12 @@ class Hub:
             for subscription in self._by_execution.get(id_, ()):
                 subscription.push(None)
 
+    def go_away(self) -> None:
+        """Wake everybody: the server goes down."""
+        for group in self._by_execution.values():
+            for subscription in group:
+                subscription.push(None)
+
     def wake_all(self) -> None:
         """Wake everybody who follows events."""
         for group in self._by_execution.values():

@@ -74,6 +74,9 @@ class Link(Protocol):
     def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
         """Tell the worker to stop, if it holds the action."""
 
+    def go_away(self) -> None:
+        """The server goes down: let the worker look for another one."""
+
 
 class Runtime:
     """One server's runtime. All methods are for the event loop."""
@@ -188,6 +191,8 @@ class Runtime:
                 await asyncio.sleep(seconds)
                 try:
                     await work()
+                except ServerDraining:
+                    return
                 except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
                     log.warning("%s; trying again", error)
                 except Exception:
@@ -253,9 +258,11 @@ class Runtime:
         return self._draining
 
     def drain(self) -> None:
-        """Take no more commands, and wake the watchers so that they go elsewhere."""
+        """Take no more commands, and let watchers, workers and who waits for an end go elsewhere."""
         self._draining = True
-        self.hub.wake_all()
+        for link in self._links.values():
+            link.go_away()
+        self.hub.go_away()
         self.tails.wake_all()
         self.log_followers.wake_all()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from tradewind_server.store import numbers, schema
 from tradewind_server.store.statements import Dialect
@@ -21,6 +25,8 @@ from tradewind_server.store.statements import Dialect
 _MIGRATION_LOCK = 7233_2026
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
+#: A batch writes to the pages of many executions: larger ones, copied back more rarely (bench/results.md).
+_PAGE_SIZE = "PRAGMA page_size=8192"
 
 
 class DatabaseInUse(Exception):
@@ -113,13 +119,29 @@ def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:
     if not url or url in ("memory", ":memory:", "sqlite://", "sqlite:///:memory:"):
         # one code path: "in memory" is a private temporary file
         folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-"))
-        return sa.URL.create("sqlite", database=os.path.join(folder, "tradewind.db"))
+        file = Path(folder, "tradewind.db")
+        file.write_bytes(_migrated())
+        return sa.URL.create("sqlite", database=str(file))
     if "://" not in url:
         return sa.URL.create("sqlite", database=os.path.abspath(url))
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     return parsed
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """Return an empty SQLite file with the schema: to make one takes longer than most of what private ones are for."""
+    engine = sa.create_engine("sqlite://", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(_PAGE_SIZE)
+        _upgrade(connection)
+        made = connection.connection.driver_connection
+        assert isinstance(made, sqlite3.Connection)
+        content = made.serialize()
+    engine.dispose()
+    return content
 
 
 @contextlib.contextmanager
@@ -161,8 +183,7 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
-        # a batch writes to the pages of many executions: larger ones, copied back more rarely (bench/results.md)
-        connection.execute("PRAGMA page_size=8192")
+        connection.execute(_PAGE_SIZE)
         connection.execute("PRAGMA journal_mode=WAL")
         # 128 MiB; the committer copies back itself only what `copy_back` has not yet
         connection.execute("PRAGMA wal_autocheckpoint=16000")
@@ -175,15 +196,39 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
 
 def migrate(engine: sa.Engine) -> int:
     """Bring the schema to this version, and return the offset of transaction numbers. Servers take turns."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.connect() as connection:
-        if connection.dialect.name == "postgresql":
+        is_postgresql = connection.dialect.name == "postgresql"
+        if is_postgresql:
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
         try:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            return numbers.offset(connection) if connection.dialect.name == "postgresql" else 0
+            _upgrade(connection)
+            return numbers.offset(connection) if is_postgresql else 0
         finally:
-            if connection.dialect.name == "postgresql":
+            if is_postgresql:
                 connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Run the migrations that are not done yet, all or none: no server could go on with half of one."""
+    if MigrationContext.configure(connection).get_current_revision() == _newest_revision():
+        return
+    config = _alembic()
+    config.attributes["connection"] = connection
+    connection.exec_driver_sql("BEGIN")
+    try:
+        command.upgrade(config, "head")
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
+@functools.cache
+def _newest_revision() -> str | None:
+    return ScriptDirectory.from_config(_alembic()).get_current_head()
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

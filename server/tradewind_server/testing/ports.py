@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
+from typing import Protocol
 
 import grpc
 
@@ -17,6 +17,13 @@ _OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", _RETRY_MILLISECONDS) for whic
 _LOOK_SECONDS = 0.5
 
 
+class Process(Protocol):
+    """A process of somebody, such as `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """Return how it ended, or None if it runs."""
+
+
 def free_port() -> int:
     """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
@@ -25,9 +32,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until_it_listens(
-    address: str, process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: float
-) -> bool:
+def wait_until_it_listens(address: str, process: Process, seconds: float) -> bool:
     """Return whether the gRPC server at *address*, run by *process*, takes connections within *seconds*."""
     end = time.monotonic() + seconds
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:

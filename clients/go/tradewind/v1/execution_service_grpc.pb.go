@@ -69,7 +69,8 @@ type ExecutionServiceClient interface {
 	// StartAndWait starts a workflow and answers when it has ended, or at the timeout, whichever comes first. The
 	// execution goes on after the timeout and when the caller goes away. A repeat waits for the same execution.
 	//
-	// Errors: those of StartExecution.
+	// Errors: those of StartExecution, and SERVER_DRAINING (repeat with the same request_id, on another server if there is
+	// one).
 	StartAndWait(ctx context.Context, in *StartAndWaitRequest, opts ...grpc.CallOption) (*StartAndWaitResponse, error)
 	// GetExecution returns one execution.
 	//
@@ -443,7 +444,8 @@ type ExecutionServiceServer interface {
 	// StartAndWait starts a workflow and answers when it has ended, or at the timeout, whichever comes first. The
 	// execution goes on after the timeout and when the caller goes away. A repeat waits for the same execution.
 	//
-	// Errors: those of StartExecution.
+	// Errors: those of StartExecution, and SERVER_DRAINING (repeat with the same request_id, on another server if there is
+	// one).
 	StartAndWait(context.Context, *StartAndWaitRequest) (*StartAndWaitResponse, error)
 	// GetExecution returns one execution.
 	//

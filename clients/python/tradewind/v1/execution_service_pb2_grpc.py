@@ -177,7 +177,8 @@ class ExecutionServiceServicer(object):
         """StartAndWait starts a workflow and answers when it has ended, or at the timeout, whichever comes first. The
         execution goes on after the timeout and when the caller goes away. A repeat waits for the same execution.
 
-        Errors: those of StartExecution.
+        Errors: those of StartExecution, and SERVER_DRAINING (repeat with the same request_id, on another server if there is
+        one).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,8 @@ class ExecutionServiceStub:
     """StartAndWait starts a workflow and answers when it has ended, or at the timeout, whichever comes first. The
     execution goes on after the timeout and when the caller goes away. A repeat waits for the same execution.
 
-    Errors: those of StartExecution.
+    Errors: those of StartExecution, and SERVER_DRAINING (repeat with the same request_id, on another server if there is
+    one).
     """
     GetExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _execution_service_pb2.GetExecutionResponse]
     """GetExecution returns one execution.
@@ -206,7 +207,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """StartAndWait starts a workflow and answers when it has ended, or at the timeout, whichever comes first. The
     execution goes on after the timeout and when the caller goes away. A repeat waits for the same execution.
 
-    Errors: those of StartExecution.
+    Errors: those of StartExecution, and SERVER_DRAINING (repeat with the same request_id, on another server if there is
+    one).
     """
     GetExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _execution_service_pb2.GetExecutionResponse]  # type: ignore[assignment]
     """GetExecution returns one execution.
@@ -370,7 +372,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         """StartAndWait starts a workflow and answers when it has ended, or at the timeout, whichever comes first. The
         execution goes on after the timeout and when the caller goes away. A repeat waits for the same execution.
 
-        Errors: those of StartExecution.
+        Errors: those of StartExecution, and SERVER_DRAINING (repeat with the same request_id, on another server if there is
+        one).
         """
 
     @_abc_1.abstractmethod

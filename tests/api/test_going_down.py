@@ -1,0 +1,118 @@
+"""A server that goes down tells everybody at once, and does not wait for who would have waited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+
+from tests.api.harness import ONE, PATIENCE, Hand, Served, refused, start
+from tradewind.v1 import execution_service_pb2 as pb
+from tradewind.v1 import human_task_service_pb2, subscription_pb2, subscription_service_pb2_grpc
+from tradewind.v1 import subscription_service_pb2 as sub
+from tradewind_server.bootstrap import Server
+from tradewind_server.settings import Settings
+
+#: Begins what waits, and returns what waits for the end of that.
+Begin = Callable[[Served, str], Awaitable[Awaitable[Any]]]
+
+
+@asynccontextmanager
+async def served_for_long() -> AsyncIterator[Served]:
+    """Give a server that would let everybody finish, for as long as it takes."""
+    settings = Settings(listen="127.0.0.1:0", database="", shutdown_grace_seconds=10 * int(PATIENCE))
+    server = await Server.start(settings)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        served = Served(server, channel)
+        await served.deploy(ONE)
+        yield served
+
+
+async def _watch(stream: Any) -> Awaitable[Any]:
+    await stream.read()
+
+    async def sent_elsewhere() -> None:
+        with refused(StatusCode.UNAVAILABLE, "SERVER_DRAINING"):
+            while await stream.read() is not grpc.aio.EOF:
+                pass
+
+    return sent_elsewhere()
+
+
+async def watch_execution(served: Served, id_: str) -> Awaitable[Any]:
+    return await _watch(served.executions.WatchExecution(pb.WatchExecutionRequest(execution_id=id_)))
+
+
+async def watch_events(served: Served, _: str) -> Awaitable[Any]:
+    return await _watch(served.executions.WatchEvents(pb.WatchEventsRequest(from_beginning=True)))
+
+
+async def watch_people(served: Served, _: str) -> Awaitable[Any]:
+    request = human_task_service_pb2.WatchHumanTasksRequest(scope=human_task_service_pb2.HUMAN_TASK_SCOPE_INBOX)
+    return await _watch(served.people.WatchHumanTasks(request, metadata=[("x-tradewind-user", "ann")]))
+
+
+async def consume(served: Served, _: str) -> Awaitable[Any]:
+    stub: Any = subscription_service_pb2_grpc.SubscriptionServiceStub(served.channel)
+    wanted = subscription_pb2.Subscription(name="s")
+    await stub.CreateSubscription(sub.CreateSubscriptionRequest(subscription=wanted, from_beginning=True))
+    stream = stub.Consume()
+    await stream.write(sub.ConsumeRequest(open=sub.ConsumeOpen(name="s")))
+    return await _watch(stream)
+
+
+async def work(served: Served, _: str) -> Awaitable[Any]:
+    hand = Hand(served.callback.Work())
+    await hand.open(["shop.do"], [])
+    await hand.grant(1)
+    await hand.accept((await hand.offer()).token)
+
+    async def told() -> None:
+        assert await hand.ended() is None
+        await hand.close()
+
+    return told()
+
+
+async def poll(served: Served, _: str) -> Awaitable[Any]:
+    desk = served.server.runtime.desk
+    before = desk.count
+    asked = asyncio.ensure_future(served.poll("shop.other"))
+    async with asyncio.timeout(PATIENCE):
+        while desk.count == before:
+            await asyncio.sleep(0)
+
+    async def answered() -> None:
+        assert await asked == []
+
+    return answered()
+
+
+async def start_and_wait(served: Served, _: str) -> Awaitable[Any]:
+    asked = asyncio.ensure_future(served.executions.StartAndWait(pb.StartAndWaitRequest(start=start())))
+    async with served.worker() as hand:
+        for _number in range(2):  # the other one has been started before
+            await hand.offer()
+
+    async def sent_elsewhere() -> None:
+        with refused(StatusCode.UNAVAILABLE, "SERVER_DRAINING"):
+            await asked
+
+    return sent_elsewhere()
+
+
+@pytest.mark.parametrize("begin", [start_and_wait, watch_execution, watch_events, watch_people, consume, work, poll])
+async def test_server_goes_down_without_waiting_for_who_waits(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    """With a worker it took all of its grace, five seconds at each restart, and said meanwhile that it failed."""
+    async with served_for_long() as served:
+        waiting = await begin(served, await served.start())
+        stopping = asyncio.ensure_future(served.server.stop())
+        await asyncio.wait_for(waiting, PATIENCE)
+        await asyncio.wait_for(stopping, PATIENCE)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
