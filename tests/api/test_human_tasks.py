@@ -18,7 +18,7 @@ from tests.api.harness import PATIENCE, Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import execution_service_pb2, human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
-from tradewind_server.store import human_tasks as human_task_rows
+from tradewind_server.store import inboxes
 
 BONUS = """
 version: '2.0'
@@ -360,13 +360,13 @@ async def test_a_change_is_looked_up_for_those_alone_whom_it_concerns(
 ) -> None:
     """With a thousand inboxes on the screens, each decision would else be a thousand queries."""
     asked: list[str] = []
-    looked_up = human_task_rows.listed
+    looked_up = inboxes.listed
 
     def listed_for(connection: Any, namespace: str, for_: Any, *rest: Any) -> Any:
         asked.append(for_.user)
         return looked_up(connection, namespace, for_, *rest)
 
-    monkeypatch.setattr(human_task_rows, "listed", listed_for)
+    monkeypatch.setattr(inboxes, "listed", listed_for)
     async with watching(served, as_user("fred")) as of_fred, watching(served, as_user("gina")) as of_gina:
         assert (await of_fred()).is_complete
         assert (await of_gina()).is_complete

@@ -23,7 +23,7 @@ from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal
 from tradewind_server.errors.people import HumanTaskNotFound, PersonNotManager
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import absences, human_tasks, reads
+from tradewind_server.store import absences, human_tasks, inboxes, reads
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
 
@@ -61,11 +61,11 @@ class HumanTasks(service.HumanTaskServiceServicer):
                 rows = human_tasks.page(connection, namespace, terms, size + 1, position or None)
             else:
                 inbox = human_task_views.inbox_of(connection, namespace, who, request.scope, now)
-                rows = human_tasks.inbox(connection, namespace, inbox, terms, size + 1, position or None)
+                rows = inboxes.page(connection, namespace, inbox, terms, size + 1, position or None)
             found = fill(
                 rows, lambda some: human_task_views.messages(self._sight, connection, dialect, some, full=full), size
             )
-            token = self._pages.next(query, rows, len(found), _key if who is None else human_tasks.place_of)
+            token = self._pages.next(query, rows, len(found), _key if who is None else inboxes.place_of)
             return pb.ListHumanTasksResponse(human_tasks=found, next_page_token=token)
 
         return await self._runtime.read(work)
@@ -81,7 +81,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
             if who is None:
                 return human_tasks.count(connection, namespace, terms, _MOST_COUNTED + 1)
             inbox = human_task_views.inbox_of(connection, namespace, who, request.scope, now)
-            return human_tasks.count_inbox(connection, namespace, inbox, terms, _MOST_COUNTED + 1)
+            return inboxes.count(connection, namespace, inbox, terms, _MOST_COUNTED + 1)
 
         found = await self._runtime.read(work)
         return pb.CountHumanTasksResponse(count=min(found, _MOST_COUNTED), more=found > _MOST_COUNTED)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tradewind_server.errors import CursorLost, DatabaseUnavailable
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tail import Follower
-from tradewind_server.store import human_tasks, log
+from tradewind_server.store import inboxes, log
 from tradewind_server.store.log import Place
 
 _log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class _Feed:
         events, end, is_cut = await follower.next(self._place)
         keys = list({(event.execution_id, event.action_id): None for event in events if event.type.startswith(_TYPE)})
         if keys:
-            asked = await self._runtime.read(lambda c, _: human_tasks.principals(c, keys))
+            asked = await self._runtime.read(lambda c, _: inboxes.principals(c, keys))
             for inbox in self.inboxes:
                 for key in keys:
                     inbox.tell(key, asked[key])

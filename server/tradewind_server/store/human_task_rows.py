@@ -20,9 +20,9 @@ CHANGES = (
     "draft_revision", "revision", "updated_at", "detail",
 )  # fmt: skip
 #: Entries of an inbox are in the order of priority, the highest first, then of when they are due, then of age.
-_MAX_PRIORITY = 100
+MAX_PRIORITY = 100
 #: Later than any moment, microseconds: the year 2286.
-_NEVER = 10**16
+NEVER = 10**16
 _encode_detail = msgspec.json.Encoder().encode
 
 
@@ -46,10 +46,13 @@ class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
 
 def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
     """Give its entries in inboxes."""
-    due = _NEVER if human_task.due is None else to_microseconds(human_task.due)
-    rank = (_MAX_PRIORITY - human_task.priority) * _NEVER + min(due, _NEVER - 1)
+    due = NEVER if human_task.due is None else to_microseconds(human_task.due)
+    rank = (MAX_PRIORITY - human_task.priority) * NEVER + min(due, NEVER - 1)
+    envelope = live.envelope
     for principal in _principals(human_task):
-        yield (live.envelope.namespace, principal, rank, live.envelope.id, human_task.id, human_task.revision)
+        yield (
+            envelope.namespace, principal, rank, envelope.id, human_task.id, human_task.revision, envelope.workflow,
+        )  # fmt: skip
 
 
 def _principals(human_task: HumanTask) -> list[str]:
