@@ -44,6 +44,8 @@ _HumanTaskRow = dataclasses.make_dataclass("_HumanTaskRow", [*_COLUMNS, "rank"],
 _rows = Select(_h, ("execution_id", "action_id"), _COLUMNS)
 #: SQLite joins no more than 500.
 _MOST_QUERIES = 400
+#: Each is a condition of its own.
+_MOST_EXECUTIONS = 100
 #: All entries of so many principals that a page could need are read at once.
 _FEW_PRINCIPALS = 8
 
@@ -241,6 +243,16 @@ def principals(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, froz
         for row in connection.execute(query):
             found[row.execution_id, row.action_id].add(row.principal)
     return {key: frozenset(principals) for key, principals in found.items()}
+
+
+def written_since(connection: sa.Connection, revisions: Sequence[tuple[str, int]]) -> list[Key]:
+    """Return the human tasks with entries written since a revision of their execution: (execution, revision)."""
+    found: dict[Key, None] = {}
+    for start in range(0, len(revisions), _MOST_EXECUTIONS):
+        some = revisions[start : start + _MOST_EXECUTIONS]
+        query = sa.select(*_KEY).where(sa.or_(*(sa.and_(_KEY[0] == id_, _i.c.revision >= n) for id_, n in some)))
+        found |= dict.fromkeys((row.execution_id, row.action_id) for row in connection.execute(query))
+    return list(found)
 
 
 def listed(

@@ -262,6 +262,9 @@ class Changes:
             for action_id in touched.human_tasks:
                 is_new = action_id > touched.known_actions
                 _add_human_task(rows, live, state.human_tasks[action_id], self.titles, is_new=is_new)
+            for human_task in human_task_rows.concerned(live, touched.human_tasks):
+                rows.old_entries.append((id_, human_task.id))
+                rows.entries.extend(human_task_rows.entries(live, human_task))
         return rows
 
     def touch_human_task(self, execution_id: str, action_id: int) -> None:
