@@ -86,7 +86,8 @@ def test_what_is_in_the_inbox_is_shown_claimed_and_decided(story: Story) -> None
     answer(story, "alice", "task", "comment", id_, "looks fine")
     shown = answer(story, "alice", "task", "show", id_)
     assert (shown["show"], shown["draft"]) == ({"amount": Decimal("10.50")}, {"comment": "so"})
-    assert [entry["type"] for entry in shown["entries"]][-1] == "HumanTaskCommented"
+    # who asks has seen it himself
+    assert [entry["type"] for entry in shown["entries"]][-2:] == ["HumanTaskCommented", "HumanTaskSeen"]
     said = run(story, "alice", "task", "show", id_).stdout.decode()
     for line in (
         "amount: 10.50",

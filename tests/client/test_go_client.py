@@ -115,6 +115,7 @@ def test_go_program_decides_what_its_user_is_asked(peer: str, tmp_path: Path) ->
         "HumanTaskOffered ",
         "HumanTaskClaimed alice",
         "HumanTaskCommented alice",
+        "HumanTaskSeen alice",
         "HumanTaskCompleted alice",
     ]
 

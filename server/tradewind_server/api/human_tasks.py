@@ -11,7 +11,7 @@ from typing import Any
 from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind.v1 import human_task_service_pb2_grpc as service
-from tradewind_server.api import attachments, convert, human_task_views
+from tradewind_server.api import attachments, convert, deciders, human_task_views
 from tradewind_server.api.caller import client, namespace_of, person, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.human_task_watching import HumanTaskWatching
@@ -87,9 +87,34 @@ class HumanTasks(service.HumanTaskServiceServicer):
         return pb.CountHumanTasksResponse(count=min(found, _MOST_COUNTED), more=found > _MOST_COUNTED)
 
     async def GetHumanTask(self, request: pb.GetHumanTaskRequest, context: Any) -> Any:
-        """Return one with all that it shows."""
-        namespace = namespace_of(request.namespace)
-        return pb.GetHumanTaskResponse(human_task=await self._get(namespace, *_parts(request.human_task_id)))
+        """Return one with all that it shows, once it is written down who has seen that."""
+        namespace, (execution_id, action_id) = namespace_of(request.namespace), _parts(request.human_task_id)
+        found, is_news = await self._look(namespace, execution_id, action_id)
+        if is_news:
+            seen = c.SeeHumanTask(self._runtime.clock.now(), action_id, person(), found.etag)
+            await self._runtime.ask(
+                r.Command(
+                    provenance=provenance(context, "SeeHumanTask", ""),
+                    target=execution_id,
+                    namespace=namespace,
+                    command=seen,
+                    size_bytes=500,
+                )
+            )
+        return pb.GetHumanTaskResponse(human_task=found)
+
+    async def _look(self, namespace: str, execution_id: str, action_id: int) -> tuple[human_task_pb2.HumanTask, bool]:
+        """Return one, and whether the caller is a decider of whom it is not known that he has seen this."""
+        now = to_microseconds(self._runtime.clock.now())
+
+        def work(connection: Any, dialect: Any) -> tuple[human_task_pb2.HumanTask, bool]:
+            row = human_tasks.get(connection, namespace, execution_id, action_id)
+            if row is None:
+                raise HumanTaskNotFound(human_task=f"{execution_id}/a{action_id}", field="human_task_id")
+            message = human_task_views.message(self._sight, connection, dialect, row, now, full=True)
+            return message, deciders.is_news(connection, dialect, row, now)
+
+        return await self._runtime.read(work)
 
     async def _get(
         self, namespace: str, execution_id: str, action_id: int, *, full: bool = True

@@ -24,6 +24,8 @@ from tradewind_server.store.records import StoredEvent
 _log = logging.getLogger(__name__)
 #: What begins the type of every event of a human task.
 _TYPE = "HumanTask"
+#: But for this one: nobody's list looks any other than before.
+_CHANGES_NOTHING = "HumanTaskSeen"
 #: After these there may be others who did it, from whom another one is separate.
 _CHANGE_OTHERS = frozenset(
     {"HumanTaskCompleted", "HumanTaskVoted", "HumanTaskChanged", "HumanTaskAttachmentAdded",
@@ -150,7 +152,7 @@ class _Feed:
                 self._let_all_read_anew()
             self.has_begun.set()
         events, end, is_cut = await follower.next(self._place)
-        changes = [event for event in events if event.type.startswith(_TYPE)]
+        changes = [event for event in events if event.type.startswith(_TYPE) and event.type != _CHANGES_NOTHING]
         if changes:
             asked = await self._runtime.read(lambda c, _: _asked(c, changes))
             for inbox in self.inboxes:

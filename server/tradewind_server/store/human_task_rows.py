@@ -44,6 +44,7 @@ class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
     votes: tuple[Vote, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     last_attachment: int = 0
+    seen: dict[str, str] = {}
 
 
 def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
@@ -111,7 +112,7 @@ def state_of(row: Any, detail: HumanTaskDetail) -> HumanTask:
         detail.excluded, row.etag, row.priority, claims, row.shown_revision, row.draft_revision, row.comment_count,
         None if row.due_at is None else from_microseconds(row.due_at), detail.reminders, detail.expires, row.level,
         detail.quorum, tuple(detail.order), detail.votes, detail.attachments, detail.last_attachment,
-        row.done_by, row.outcome, from_microseconds(row.updated_at), row.revision,
+        detail.seen, row.done_by, row.outcome, from_microseconds(row.updated_at), row.revision,
     )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def changes(human_task: HumanTask) -> Row:
     detail = HumanTaskDetail(
         h.users, h.groups, h.excluded, h.reminders, h.expires, h.quorum, h.order, h.claims if h.quorum else (),
         tuple(msgspec.structs.replace(vote, reason="", data=None) for vote in h.votes),
-        h.attachments, h.last_attachment,
+        h.attachments, h.last_attachment, h.seen,
     )  # fmt: skip
     return (
         h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count,

@@ -278,7 +278,7 @@ _LEAVES_TASK = frozenset(
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
      "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested",
-     "HumanTaskResolved", "HumanTaskVoted", "HumanTaskAttachmentAdded", "HumanTaskAttachmentWithdrawn"}
+     "HumanTaskSeen", "HumanTaskResolved", "HumanTaskVoted", "HumanTaskAttachmentAdded", "HumanTaskAttachmentWithdrawn"}
 )  # fmt: skip
 
 
@@ -446,6 +446,7 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskAssigned: _change_human_task,
     e.HumanTaskDelegated: _change_human_task,
     e.HumanTaskDraftSaved: _change_human_task,
+    e.HumanTaskSeen: _change_human_task,
     e.HumanTaskCommented: _change_human_task,
     e.HumanTaskCompleted: _change_human_task,
     e.HumanTaskClosed: _change_human_task,
