@@ -18,10 +18,10 @@ import sqlalchemy as sa
 
 from bench import live_inboxes, parts
 from bench.places import open_place
-from tradewind_server.store import human_tasks, schema
+from tradewind_server.store import inboxes, schema
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
-from tradewind_server.store.human_tasks import For
+from tradewind_server.store.inboxes import For
 
 _PAGE = 100
 _TIMES = 20
@@ -76,8 +76,8 @@ def _measure(name: str, database: Database, count: int) -> Iterator[str]:
         for who, inbox in _INBOXES.items():
             for text in _FILTERS:
                 terms = parse_filter(text, HUMAN_TASK_FIELDS)
-                page = functools.partial(human_tasks.inbox, connection, "default", inbox, terms, _PAGE + 1, None)
-                number = functools.partial(human_tasks.count_inbox, connection, "default", inbox, terms, 10_001)
+                page = functools.partial(inboxes.page, connection, "default", inbox, terms, _PAGE + 1, None)
+                number = functools.partial(inboxes.count, connection, "default", inbox, terms, 10_001)
                 yield f"| {who} | `{text or 'none'}` | {_took(page)} | {_took(number)} |"
 
 
@@ -116,7 +116,7 @@ def _entries(n: int) -> Iterator[dict[str, Any]]:
     for name in (principal, f"excluded:u{n % 1000}"):
         yield {
             "namespace": "default", "principal": name, "rank": (100 - n % 100) * _RANK, "execution_id": _id(n),
-            "action_id": 1, "revision": 4,
+            "action_id": 1, "revision": 4, "workflow": f"w{n % 10}",
         }  # fmt: skip
 
 

@@ -438,3 +438,34 @@ two:
         with contextlib.suppress(grpc.aio.AioRpcError):
             await served.people.WithdrawAttachment(withdrawal(f"{id_}/a2", "f1"), **clerk)
         assert await download(served, f"{id_}/a1", "f1", clerk) == CANARY
+
+
+async def test_files_that_were_brought_keep_nobody_from_adding_what_is_needed(database_url: str) -> None:
+    """They count with the others; but who may not decide without one more would wait for ever."""
+    text = """
+version: '2.0'
+two:
+  tasks:
+    collect: {human: {title: Collect, users: [alice]}, on-success: sign}
+    sign:
+      human: {title: Sign, users: [alice], attachments: {from: collect, minimum: 1, content_types: application/pdf}}
+"""
+    async with serving(database_url, max_attachments_bytes=250) as served:
+        await served.deploy(text)
+        collect = f"{await served.start('two', {})}/a1"
+        for n in (1, 2, 3):
+            # what was withdrawn counts no more
+            await add(served, collect, content=bytes([n]) * 200)
+            await served.people.WithdrawAttachment(withdrawal(collect, f"f{n}"), **ALICE)
+        await add(served, collect, content=b"x" * 250)
+        await served.people.SubmitHumanTask(await decision(served, collect, "done"), **ALICE)
+        sign = collect.replace("/a1", "/a2")
+        with refused(StatusCode.FAILED_PRECONDITION, "TOO_MANY_ATTACHMENTS") as caught:
+            await add(served, sign, content=b"y" * 251, content_type="application/pdf")
+        assert (caught.metadata["setting"], caught.metadata["size"]) == ("max_attachments_bytes", "251")
+        assert await add(served, sign, content=b"y" * 250, content_type="application/pdf") == "f2"
+        with refused(StatusCode.FAILED_PRECONDITION, "TOO_MANY_ATTACHMENTS") as caught:
+            await add(served, sign, content=b"z", content_type="application/pdf")
+        assert (caught.metadata["setting"], caught.metadata["size"]) == ("max_attachments_bytes", "501")
+        await served.people.SubmitHumanTask(await decision(served, sign, "done"), **ALICE)
+        assert (await served.ended(collect.split("/")[0]))[0] == "SUCCEEDED"

@@ -18,7 +18,7 @@ from tests.api.harness import PATIENCE, Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import execution_service_pb2, human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
-from tradewind_server.store import human_tasks as human_task_rows
+from tradewind_server.store import inboxes
 
 BONUS = """
 version: '2.0'
@@ -360,13 +360,13 @@ async def test_a_change_is_looked_up_for_those_alone_whom_it_concerns(
 ) -> None:
     """With a thousand inboxes on the screens, each decision would else be a thousand queries."""
     asked: list[str] = []
-    looked_up = human_task_rows.listed
+    looked_up = inboxes.listed
 
     def listed_for(connection: Any, namespace: str, for_: Any, *rest: Any) -> Any:
         asked.append(for_.user)
         return looked_up(connection, namespace, for_, *rest)
 
-    monkeypatch.setattr(human_task_rows, "listed", listed_for)
+    monkeypatch.setattr(inboxes, "listed", listed_for)
     async with watching(served, as_user("fred")) as of_fred, watching(served, as_user("gina")) as of_gina:
         assert (await of_fred()).is_complete
         assert (await of_gina()).is_complete
@@ -516,3 +516,35 @@ async def test_an_inbox_changes_when_somebody_is_absent(
         if is_busy:
             await begin(served, head="gil")
         await seen(following, lambda message: of_fred in message.removed_ids)
+
+
+async def test_the_audit_trail_says_who_saw_what(served: Served) -> None:
+    """Once for each that he was shown; not who may not decide, nor by a list; nobody's list changes."""
+    [id_] = await begin(served, head="fred")
+    request = pb.GetHumanTaskRequest(human_task_id=id_)
+    fred = as_user("fred")
+
+    async def seen() -> list[tuple[str, str]]:
+        trail = await served.people.ListHumanTaskEntries(pb.ListHumanTaskEntriesRequest(human_task_id=id_))
+        return [(each.by, each.etag) for each in trail.entries if each.type == "HumanTaskSeen"]
+
+    assert await listed(served, ALICE, view=pb.HUMAN_TASK_VIEW_FULL) == [id_]
+    async with watching(served, ALICE) as following:
+        assert [h.id for h in (await following()).human_tasks] == [id_]
+        for who in (ALICE, ALICE, EVE, as_user("zoe"), {}, fred, ALICE):
+            await served.people.GetHumanTask(request, **who)
+        first = (await get(served, id_)).etag
+        assert await seen() == [("alice", first), ("fred", first)]
+        added = pb.AddAttachmentRequest(human_task_id=id_, file_name="a.txt", content=b"a")
+        await served.people.AddAttachment(added, **BEN)
+        [changed] = (await following()).human_tasks
+        await served.people.GetHumanTask(request, **ALICE)
+        second = (await get(served, id_)).etag
+        assert second != first
+        assert await seen() == [("alice", first), ("fred", first), ("alice", second)]
+        done = await served.people.SubmitHumanTask(await decision(served, id_), **ALICE)
+        assert list((await following()).removed_ids) == [id_]
+    await served.people.GetHumanTask(request, **fred)
+    assert len(await seen()) == 3
+    assert changed.updated_at.ToDatetime() < done.human_task.updated_at.ToDatetime()
+    assert await served.people.GetHumanTask(request, **ALICE) == await served.people.GetHumanTask(request, **fred)

@@ -133,10 +133,10 @@ class Office:
         )
         return (await self.served.callback.PollActions(request, **by("worker"))).offers[0]
 
-    async def fail(self, offer: Any) -> None:
-        """Have the action fail with words and a log that repeat what it was given."""
+    async def fail(self, offer: Any, code: str = PIN) -> None:
+        """Have the action fail with a code, words and a log that repeat what it was given."""
         details = values.to_payload([PIN, AMOUNT])
-        failure = failure_pb2.Failure(code="BAD", message=f"no account {IBAN}", details=details)
+        failure = failure_pb2.Failure(code=code, message=f"no account {IBAN}", details=details)
         log = action_pb2.LogLine(number=1, level=action_pb2.LOG_LEVEL_INFO, message=f"paying {IBAN}")
         request = callback_pb.FailActionRequest(token=offer.token, failure=failure, logs=[log])
         await self.served.callback.FailAction(request, **by("worker"))
@@ -197,6 +197,7 @@ async def everything(office: Office, id_: str, who: str) -> dict[str, bytes]:
         "tasks": calls.ListTasks(pb.ListTasksRequest(**of), **as_),
         "actions": calls.ListActions(pb.ListActionsRequest(**of), **as_),
         "all actions": calls.ListActions(pb.ListActionsRequest(), **as_),
+        "counts": calls.CountExecutions(pb.CountExecutionsRequest(group_by=["error_code"]), **as_),
         "logs": calls.ListActionLogs(pb.ListActionLogsRequest(**of), **as_),
         "events": calls.ListEvents(pb.ListEventsRequest(**of), **as_),
         "explain": calls.ExplainExecution(pb.ExplainExecutionRequest(**of), **as_),
@@ -225,9 +226,9 @@ def leaks(found: dict[str, bytes]) -> dict[str, list[bytes]]:
     return {key: hits for key, data in found.items() if (hits := [each for each in CANARIES if each in data])}
 
 
-async def ended(office: Office) -> str:
+async def ended(office: Office, **fields: Any) -> str:
     """Have a payout go all its way, to a failure that tells what it must not; return its id."""
-    id_ = await office.start()
+    id_ = await office.start(**fields)
     await office.enter(id_)
     await office.fail(await office.offer())
     stream = office.served.executions.WatchExecution(pb.WatchExecutionRequest(execution_id=id_), **by("worker"))
@@ -277,6 +278,65 @@ async def test_a_value_cannot_be_guessed_by_searching(database_url: str, tmp_pat
         filter_ = f'text : "no account DE8937" AND created_at >= "{since}" AND created_at < "{until}"'
         found = await o.served.executions.ListExecutions(pb.ListExecutionsRequest(filter=filter_), **by("reader"))
         assert [execution.id for execution in found.executions] == [plain.execution.id]
+
+
+BOTH = ["payout", "plain"]
+
+
+@pytest.mark.parametrize(
+    ("filter_", "masked", "exact"),
+    [
+        (f'error_code = "{PIN}"', ["plain"], BOTH),
+        (f'error_code != "{PIN}"', [], []),
+        ('error_code = "OTHER"', [], []),
+        ('error_code != "OTHER"', ["plain"], BOTH),
+        ('error_code = ""', [], []),
+        ('error_code != ""', BOTH, BOTH),
+        ("error_kind = ACTION", BOTH, BOTH),
+        (f'text : "{IBAN[:8].lower()}"', ["plain"], BOTH),
+        ('text : "holiday"', ["plain"], BOTH),
+        ('text : "no account"', ["plain"], BOTH),
+    ],
+)
+async def test_no_filter_tells_a_value_that_is_masked(
+    database_url: str, tmp_path: Path, filter_: str, masked: list[str], exact: list[str]
+) -> None:
+    """A code or a description that holds one matches nothing for who would see ***, and all for who sees it."""
+    async with office(database_url, tmp_path) as o:
+        id_ = await ended(o, description=f"holiday money to {IBAN}")
+        start = pb.StartExecutionRequest(
+            workflow="one", input=values.to_payload({"n": 1}), description=f"holiday money to {IBAN}"
+        )
+        plain = (await o.served.executions.StartExecution(start, **by("reader"))).execution.id
+        await o.fail(await o.offer())
+        stream = o.served.executions.WatchExecution(pb.WatchExecutionRequest(execution_id=plain), **by("worker"))
+        await some(stream, lambda message: any(event.type == "ExecutionFailed" for event in message.events))
+        names = {id_: "payout", plain: "plain"}
+        now = o.served.server.runtime.clock.now()
+        since, until = ((now + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+        bounded = f'{filter_} AND created_at >= "{since}" AND created_at < "{until}" AND parent_id = ""'
+
+        async def found(who: str) -> list[str]:
+            request = pb.ListExecutionsRequest(filter=bounded)
+            answer = await o.served.executions.ListExecutions(request, **by(who))
+            counted = await o.served.executions.CountExecutions(pb.CountExecutionsRequest(filter=bounded), **by(who))
+            assert counted.total == len(answer.executions)
+            return sorted(names[execution.id] for execution in answer.executions)
+
+        assert (await found("reader"), await found("auditor")) == (masked, exact)
+
+
+async def test_codes_are_counted_without_those_that_are_masked(database_url: str, tmp_path: Path) -> None:
+    async with office(database_url, tmp_path) as o:
+        await ended(o)
+        request = pb.CountExecutionsRequest(group_by=["error_code"])
+
+        async def counts(who: str) -> dict[str, int]:
+            answer = await o.served.executions.CountExecutions(request, **by(who))
+            return {group.values[0]: group.count for group in answer.groups}
+
+        assert await counts("reader") == {"***": 1}
+        assert await counts("auditor") == {PIN: 1}
 
 
 async def test_a_value_cannot_be_guessed_by_its_etag(database_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -11,11 +12,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 from tests.cli import command_line
 from tests.docs.story import Story, served
 from tradewind_server.cli import form_asking
+from tradewind_server.cli.output import grid
 
 TEXT = """
 version: '2.0'
@@ -82,7 +86,8 @@ def test_what_is_in_the_inbox_is_shown_claimed_and_decided(story: Story) -> None
     answer(story, "alice", "task", "comment", id_, "looks fine")
     shown = answer(story, "alice", "task", "show", id_)
     assert (shown["show"], shown["draft"]) == ({"amount": Decimal("10.50")}, {"comment": "so"})
-    assert [entry["type"] for entry in shown["entries"]][-1] == "HumanTaskCommented"
+    # who asks has seen it himself
+    assert [entry["type"] for entry in shown["entries"]][-2:] == ["HumanTaskCommented", "HumanTaskSeen"]
     said = run(story, "alice", "task", "show", id_).stdout.decode()
     for line in (
         "amount: 10.50",
@@ -281,3 +286,15 @@ def test_what_people_wrote_is_shown_as_they_wrote_it(story: Story) -> None:
     assert "(see [/bold] and " in shown
     assert not {"\x1b", "\x07"} & set(shown)
     answer(story, "alice", "task", "submit", id_, "--outcome", "approve")
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_an_id_can_be_copied_from_a_narrow_terminal(width: int) -> None:
+    """Of an inbox that is watched, of a list and of a board; nothing else is cut either."""
+    id_ = "01a228af-64df-77e5-9d13-1595f91129e9/a5"
+    console = Console(width=width, file=(file := io.StringIO()), color_system=None, force_terminal=True)
+    columns = ("ID", "PRIORITY", "TITLE", "WORKFLOW", "STATE", "WHO")
+    console.print(grid(columns, [(id_, "0", "Bonus of e-17 for 2026-12", "salary", Text("OFFERED"), "mira")]))
+    written = file.getvalue()
+    assert id_ in written
+    assert "…" not in written

@@ -115,5 +115,57 @@ def test_go_program_decides_what_its_user_is_asked(peer: str, tmp_path: Path) ->
         "HumanTaskOffered ",
         "HumanTaskClaimed alice",
         "HumanTaskCommented alice",
+        "HumanTaskSeen alice",
         "HumanTaskCompleted alice",
+    ]
+
+
+FILES = """
+version: '2.0'
+files:
+  output: {names: <% $.names %>}
+  tasks:
+    sign:
+      human:
+        title: Sign it
+        users: [alice]
+        attachments: {minimum: 2, content_types: application/pdf}
+      publish: {names: <% task().result.attachments.select($.name) %>}
+"""
+
+
+@pytest.mark.slow
+def test_go_program_adds_files_and_has_them_back(peer: str, tmp_path: Path) -> None:
+    """Byte for byte, although the server is killed in between; what is refused has its reason."""
+    with contextlib.ExitStack() as end:
+        server = KillableServer(str(tmp_path / "tradewind.db"))
+        end.callback(server.kill)
+        client = end.enter_context(tradewind.connect(server.address))
+        client.deploy(("files.yaml", FILES))
+        person = Peer(peer, "attach", server.address, "alice")
+        end.callback(person.close)
+        id_ = client.start("files").id
+        person.says("large.pdf PAYLOAD_TOO_LARGE")
+
+        server.kill()
+        server.start()
+        person.hears("read them")
+        assert person.ends() == 0
+        ended = client.wait(id_, timeout=PATIENCE)
+
+    assert (ended.state, ended.output) == ("SUCCEEDED", {"names": ["contract.pdf", "scan.pdf"]})
+    assert person.said == [
+        "f1 contract.pdf application/pdf 300011 true  alice",
+        "f2 scan.pdf application/pdf 1099511627776 true https://192.0.2.1/scan.pdf alice",
+        "f3 wrong.pdf application/pdf 5 false  alice",
+        "note.txt ATTACHMENT_REFUSED",
+        "large.pdf PAYLOAD_TOO_LARGE",
+        "f1 contract.pdf 300011 true",
+        "f2 scan.pdf 0 false",
+        "f3 ATTACHMENT_NOT_FOUND",
+        "a decision on no files HUMAN_TASK_CHANGED",
+        "seen f1 contract.pdf",
+        "seen f2 scan.pdf",
+        "COMPLETED alice",
+        "afterwards true",
     ]

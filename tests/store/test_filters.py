@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tradewind_server.errors import FilterInvalid
-from tradewind_server.store.filters import EXECUTION_FIELDS, Term, parse_filter
+from tradewind_server.store.filters import EXECUTION_FIELDS, HUMAN_TASK_FIELDS, Term, parse_filter
 
 
 def test_terms_are_joined_by_and() -> None:
@@ -42,3 +42,15 @@ def test_what_cannot_be_understood_is_refused_with_the_fields(text: str, problem
 
     assert problem in str(refusal.value)
     assert "business_key" in refusal.value.facts["fields"]
+
+
+@pytest.mark.parametrize("number", ["1e3", "", str(2**63), str(-(2**63) - 1), "9" * 5_000])
+def test_a_priority_that_no_database_takes_is_refused(number: str) -> None:
+    """It was an internal error."""
+    with pytest.raises(FilterInvalid, match="the value of 'priority' is wrong|is no comparison"):
+        parse_filter(f'priority < "{number}"', HUMAN_TASK_FIELDS)
+
+
+@pytest.mark.parametrize("number", [0, 2**63 - 1, -(2**63)])
+def test_a_priority_is_any_number_that_a_database_takes(number: int) -> None:
+    assert parse_filter(f"priority < {number}", HUMAN_TASK_FIELDS) == [Term("priority", "<", number)]

@@ -12,6 +12,7 @@ from tradewind_server.store import (
     absences,
     action_logs,
     human_tasks,
+    inboxes,
     log,
     parked,
     reads,
@@ -21,7 +22,7 @@ from tradewind_server.store import (
     unit_of_work,
 )
 from tradewind_server.store.database import Database
-from tradewind_server.store.filters import Term
+from tradewind_server.store.filters import HUMAN_TASK_FIELDS, Term, parse_filter
 from tradewind_server.store.statements import Select, Write
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.postgres import PrivatePostgres
@@ -144,11 +145,11 @@ def test_webhooks_find_what_is_due_and_how_far_they_are_by_index(database: Datab
 def test_some_human_tasks_and_actions_are_looked_up_one_by_one(database: Database) -> None:
     """A change costs who watches an inbox the same with a hundred thousand open human tasks as with one."""
     keys = [("e", 1), ("e", 2), ("f", 1)]
-    person = human_tasks.For("u", ("user:u", "group:g", "assignee:u"))
+    person = inboxes.For("u", ("user:u", "group:g", "assignee:u"))
     with database.connect_reader() as connection:
-        asked = _plan(connection, lambda: human_tasks.principals(connection, keys))
+        asked = _plan(connection, lambda: inboxes.principals(connection, keys))
         rows = _plan(connection, lambda: human_tasks.get_many(connection, "default", keys))
-        listed = _plan(connection, lambda: human_tasks.listed(connection, "default", person, (), keys))
+        listed = _plan(connection, lambda: inboxes.listed(connection, "default", person, (), keys))
         lines = _plan(connection, lambda: action_logs.newest(connection, keys))
 
     assert "INDEX inbox_by_human_task (execution_id=? AND action_id=?)" in asked
@@ -159,6 +160,27 @@ def test_some_human_tasks_and_actions_are_looked_up_one_by_one(database: Databas
     for plan in (asked, rows, listed, lines):
         assert "SCAN" not in plan
         assert "(namespace=?" not in plan
+
+
+def test_inboxes_are_read_in_their_order_and_only_what_is_shown_is_looked_up(database: Database) -> None:
+    """However many groups somebody is in; what most filter by is a matter of the entries alone."""
+    person = inboxes.For("u", ("assignee:u", "user:u", *(f"group:{n}" for n in range(20))))
+    text = 'priority >= 90 AND due_at < "2026-01-01T00:00:00Z" AND workflow = w AND execution_id != e'
+    terms = parse_filter(text, HUMAN_TASK_FIELDS)
+    with database.connect_reader() as connection:
+        page = _plan(connection, lambda: inboxes.page(connection, "default", person, terms, 10, (1, "e", 1)))
+        number = _plan(connection, lambda: inboxes.count(connection, "default", person, terms, 10))
+        unsaid = _plan(connection, lambda: inboxes.is_unsaid(connection, "default"))
+
+    place = "(rank,execution_id,action_id)>(?,?,?)"
+    assert page.count(f"inbox USING PRIMARY KEY (namespace=? AND principal=? AND {place} AND rank<?)") == 22
+    assert page.count("MERGE (UNION)") == 21
+    assert number.count("inbox USING PRIMARY KEY (namespace=? AND principal=? AND rank<?)") == 2
+    assert "INDEX inbox_of_before (namespace=?)" in unsaid
+    for plan in (page, number, unsaid):
+        assert "human_tasks" not in plan
+        assert "SCAN inbox" not in plan
+    assert "TEMP B-TREE" not in page
 
 
 def test_an_absence_that_begins_asks_the_outbox_once_however_much_is_open(database: Database) -> None:

@@ -47,6 +47,12 @@ def is_one(connection: sa.Connection, dialect: Dialect, row: Any, at: int) -> bo
     return _is_separate_from_none(connection, dialect, row, name, absent)
 
 
+def is_news(connection: sa.Connection, dialect: Dialect, row: Any, at: int) -> bool:
+    """Tell whether the caller is one of them, and it is not written down that he has been shown what it shows now."""
+    is_known = detail_of(row).seen.get(caller_name()) == row.etag
+    return not is_known and is_one(connection, dialect, row, at)
+
+
 def _is_separate_from_none(
     connection: sa.Connection, dialect: Dialect, row: Any, name: str, absent: Collection[str]
 ) -> bool:

@@ -22,7 +22,7 @@ from tradewind_server.api import (
 from tradewind_server.api.caller import client, namespace_of, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
-from tradewind_server.api.sight import Sight
+from tradewind_server.api.sight import Sight, terms_of
 from tradewind_server.api.webhooks import count_notified
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
@@ -31,7 +31,7 @@ from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, Re
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import action_logs, listing, reads
-from tradewind_server.store.filters import ACTION_FIELDS, EXECUTION_FIELDS, TASK_FIELDS, parse_filter
+from tradewind_server.store.filters import ACTION_FIELDS, TASK_FIELDS, parse_filter
 
 _MOST_STARTS = 1000
 _MOST_GROUPED = 3
@@ -172,7 +172,7 @@ class Executions(service.ExecutionServiceServicer):
     async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> Any:
         """Return executions, newest first."""
         namespace = namespace_of(request.namespace)
-        terms = parse_filter(request.filter, EXECUTION_FIELDS)
+        terms = terms_of(request.filter)
         size = convert.page_size_of(request.page_size)
         query = ("executions", namespace, request.filter)
         after = self._pages.position(query, request.page_token)
@@ -190,7 +190,7 @@ class Executions(service.ExecutionServiceServicer):
     async def CountExecutions(self, request: pb.CountExecutionsRequest, context: Any) -> Any:
         """Count executions by state, or by what the request says."""
         namespace = namespace_of(request.namespace)
-        terms = parse_filter(request.filter, EXECUTION_FIELDS)
+        terms = terms_of(request.filter)
         by = _groups(request.group_by)
         found = await self._runtime.read(lambda connection, _: listing.count(connection, namespace, terms, by))
         if request.group_by:

@@ -12,11 +12,10 @@ from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.pages import Pages, fill
-from tradewind_server.api.sight import Sight
+from tradewind_server.api.sight import Sight, terms_of
 from tradewind_server.errors import CursorInvalid, PageTokenInvalid, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import listing, reads
-from tradewind_server.store.filters import EXECUTION_FIELDS, parse_filter
 from tradewind_server.store.statements import Dialect
 
 #: Executions looked up at once, and most tasks, actions or events in one message.
@@ -32,7 +31,7 @@ async def export(
         FilterInvalid, SearchUnbounded, CursorInvalid, ServerDraining.
     """
     namespace = namespace_of(request.namespace)
-    terms = parse_filter(request.filter, EXECUTION_FIELDS)
+    terms = terms_of(request.filter)
     sight = Sight(runtime)
     query, order = ("export", namespace, request.filter), listing.order_of(terms)
     try:

@@ -24,7 +24,7 @@ from tradewind_server.errors.people import AttachmentHidden
 from tradewind_server.lang.references import shown
 from tradewind_server.store import absences, human_task_rows, reads
 from tradewind_server.store.absences import Absence
-from tradewind_server.store.human_tasks import For
+from tradewind_server.store.inboxes import For
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect
 

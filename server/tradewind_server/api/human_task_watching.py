@@ -14,9 +14,9 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import ServerDraining
 from tradewind_server.runtime.human_task_feed import HumanTaskFeeds, Inbox
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import human_tasks
+from tradewind_server.store import inboxes
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
-from tradewind_server.store.human_tasks import For
+from tradewind_server.store.inboxes import For
 
 #: A quiet stream says that it is alive this often.
 _ALIVE_SECONDS = 15.0
@@ -64,7 +64,7 @@ class _Watch:
         """Yield the list as it is now."""
         self._for = await self._runtime.read(lambda c, _: self._for_now(c))
         self._inbox.principals = self._for.principals
-        after: human_tasks.Place | None = None
+        after: inboxes.Place | None = None
         while True:
             with self._inbox.reading():
                 rows, message = await self._runtime.read(functools.partial(self._page, after))
@@ -72,14 +72,14 @@ class _Watch:
             yield message
             if is_complete:
                 return
-            after = human_tasks.place_of(rows[-1])
+            after = inboxes.place_of(rows[-1])
 
     def _for_now(self, connection: Any) -> For:
         now = to_microseconds(self._runtime.clock.now())
         return human_task_views.inbox_of(connection, self._namespace, self._who, self._scope, now)
 
-    def _page(self, after: human_tasks.Place | None, connection: Any, dialect: Any) -> tuple[Sequence[Any], Any]:
-        rows = human_tasks.inbox(connection, self._namespace, self._for, self._terms, _PAGE, after)
+    def _page(self, after: inboxes.Place | None, connection: Any, dialect: Any) -> tuple[Sequence[Any], Any]:
+        rows = inboxes.page(connection, self._namespace, self._for, self._terms, _PAGE, after)
         self._inbox.sent.update((row.execution_id, row.action_id) for row in rows)
         found = human_task_views.messages(self._sight, connection, dialect, rows, full=False)
         return rows, pb.WatchHumanTasksResponse(human_tasks=found)
@@ -124,7 +124,7 @@ class _Watch:
         self, keys: Sequence[tuple[str, int]], connection: Any, dialect: Any
     ) -> pb.WatchHumanTasksResponse | None:
         """Return what the caller must hear of *keys*, None for nothing."""
-        rows = human_tasks.listed(connection, self._namespace, self._for, self._terms, keys)
+        rows = inboxes.listed(connection, self._namespace, self._for, self._terms, keys)
         there = {(row.execution_id, row.action_id) for row in rows}
         sent = self._inbox.sent
         removed = [key for key in keys if key in sent and key not in there]

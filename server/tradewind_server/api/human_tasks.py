@@ -11,7 +11,7 @@ from typing import Any
 from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind.v1 import human_task_service_pb2_grpc as service
-from tradewind_server.api import attachments, convert, human_task_views
+from tradewind_server.api import attachments, convert, deciders, human_task_views
 from tradewind_server.api.caller import client, namespace_of, person, provenance
 from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.human_task_watching import HumanTaskWatching
@@ -23,7 +23,7 @@ from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal
 from tradewind_server.errors.people import HumanTaskNotFound, PersonNotManager
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import absences, human_tasks, reads
+from tradewind_server.store import absences, human_tasks, inboxes, reads
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
 
@@ -61,11 +61,11 @@ class HumanTasks(service.HumanTaskServiceServicer):
                 rows = human_tasks.page(connection, namespace, terms, size + 1, position or None)
             else:
                 inbox = human_task_views.inbox_of(connection, namespace, who, request.scope, now)
-                rows = human_tasks.inbox(connection, namespace, inbox, terms, size + 1, position or None)
+                rows = inboxes.page(connection, namespace, inbox, terms, size + 1, position or None)
             found = fill(
                 rows, lambda some: human_task_views.messages(self._sight, connection, dialect, some, full=full), size
             )
-            token = self._pages.next(query, rows, len(found), _key if who is None else human_tasks.place_of)
+            token = self._pages.next(query, rows, len(found), _key if who is None else inboxes.place_of)
             return pb.ListHumanTasksResponse(human_tasks=found, next_page_token=token)
 
         return await self._runtime.read(work)
@@ -81,15 +81,40 @@ class HumanTasks(service.HumanTaskServiceServicer):
             if who is None:
                 return human_tasks.count(connection, namespace, terms, _MOST_COUNTED + 1)
             inbox = human_task_views.inbox_of(connection, namespace, who, request.scope, now)
-            return human_tasks.count_inbox(connection, namespace, inbox, terms, _MOST_COUNTED + 1)
+            return inboxes.count(connection, namespace, inbox, terms, _MOST_COUNTED + 1)
 
         found = await self._runtime.read(work)
         return pb.CountHumanTasksResponse(count=min(found, _MOST_COUNTED), more=found > _MOST_COUNTED)
 
     async def GetHumanTask(self, request: pb.GetHumanTaskRequest, context: Any) -> Any:
-        """Return one with all that it shows."""
-        namespace = namespace_of(request.namespace)
-        return pb.GetHumanTaskResponse(human_task=await self._get(namespace, *_parts(request.human_task_id)))
+        """Return one with all that it shows, once it is written down who has seen that."""
+        namespace, (execution_id, action_id) = namespace_of(request.namespace), _parts(request.human_task_id)
+        found, is_news = await self._look(namespace, execution_id, action_id)
+        if is_news:
+            seen = c.SeeHumanTask(self._runtime.clock.now(), action_id, person(), found.etag)
+            await self._runtime.ask(
+                r.Command(
+                    provenance=provenance(context, "SeeHumanTask", ""),
+                    target=execution_id,
+                    namespace=namespace,
+                    command=seen,
+                    size_bytes=500,
+                )
+            )
+        return pb.GetHumanTaskResponse(human_task=found)
+
+    async def _look(self, namespace: str, execution_id: str, action_id: int) -> tuple[human_task_pb2.HumanTask, bool]:
+        """Return one, and whether the caller is a decider of whom it is not known that he has seen this."""
+        now = to_microseconds(self._runtime.clock.now())
+
+        def work(connection: Any, dialect: Any) -> tuple[human_task_pb2.HumanTask, bool]:
+            row = human_tasks.get(connection, namespace, execution_id, action_id)
+            if row is None:
+                raise HumanTaskNotFound(human_task=f"{execution_id}/a{action_id}", field="human_task_id")
+            message = human_task_views.message(self._sight, connection, dialect, row, now, full=True)
+            return message, deciders.is_news(connection, dialect, row, now)
+
+        return await self._runtime.read(work)
 
     async def _get(
         self, namespace: str, execution_id: str, action_id: int, *, full: bool = True

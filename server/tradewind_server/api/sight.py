@@ -17,6 +17,8 @@ from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.sensitive import ATTACHMENTS, MASK, Mask
+from tradewind_server.store import listing
+from tradewind_server.store.filters import EXECUTION_FIELDS, Term, parse_filter
 from tradewind_server.store.records import MARKED, StoredEvent
 
 #: Fields with words of people, workers and definitions; the others are names, ids and states.
@@ -66,6 +68,12 @@ class Sight:
         for id_, message in pairs if masks else ():
             if id_ in masks:
                 _mask(message, masks[id_])
+
+
+def terms_of(filter_: str) -> list[Term]:
+    """Return the terms of a filter of executions, which tell a caller nothing that he may not see."""
+    terms = parse_filter(filter_, EXECUTION_FIELDS)
+    return terms if sees_sensitive() else [*terms, listing.MASKED]
 
 
 def _mask(message: Message, mask: Mask) -> None:

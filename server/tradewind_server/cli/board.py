@@ -9,12 +9,11 @@ from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from tradewind import Client
 from tradewind.models import FINAL_STATES, Event, Execution, LogUpdate
-from tradewind_server.cli.output import state_text
+from tradewind_server.cli.output import grid, state_text
 from tradewind_server.cli.session import Session
 
 #: Executions that are shown; the rest is counted.
@@ -92,12 +91,13 @@ class Board:
 
     def picture(self) -> RenderableType:
         """Return the board: what changed last stands first."""
-        table = Table("ID", "KEY", "WORKFLOW", "STATE", "TASKS", "LAST", "AT", box=None)
+        cells: list[tuple[Text | str, ...]] = []
         newest = sorted(self.rows.values(), key=lambda row: row.at, reverse=True)
         for row in newest[:_MOST_ROWS]:
             tasks = f"{row.done}/{len(row.tasks)}" if row.tasks else ""
             at = f"{row.at:%H:%M:%S}"
-            table.add_row(row.id, row.business_key, row.workflow, state_text(row.state), tasks, row.last_task, at)
+            cells.append((row.id, row.business_key, row.workflow, state_text(row.state), tasks, row.last_task, at))
+        table = grid(("ID", "KEY", "WORKFLOW", "STATE", "TASKS", "LAST", "AT"), cells)
         more = len(newest) - _MOST_ROWS
         return Group(table, Text(f"{f'and {more} more; ' if more > 0 else ''}{summary(self)}"))
 

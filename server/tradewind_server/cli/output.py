@@ -42,6 +42,18 @@ def harmless(text: str) -> str:
     return _CONTROL.sub("\ufffd", text)
 
 
+def grid(columns: Sequence[str], cells: Iterable[Sequence[Text | str]]) -> Table:
+    """Return *cells* under *columns*: nothing is cut, and an id stands in one line, since somebody will copy it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    rows = list(cells)
+    for number, name in enumerate(columns):
+        width = max((len(row[number]) for row in rows), default=0) if name == "ID" else None
+        table.add_column(name, min_width=width, no_wrap=name == "ID", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 class Output:
     """Writes to standard output, either JSON alone or text alone.
 
@@ -81,10 +93,7 @@ class Output:
         if self.as_json:
             self.json(list(rows))
             return
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in cells:
-            table.add_row(*row)
-        self.console.print(table)
+        self.console.print(grid(columns, cells))
 
     def text(self, text: RenderableType) -> None:
         """Write something that only people want to read."""

@@ -17,7 +17,7 @@ from tradewind import Client, TradewindError, values
 from tradewind.people import HumanTask, InboxUpdate
 from tradewind_server.cli import attachments, form_asking, records
 from tradewind_server.cli.given import read_object
-from tradewind_server.cli.output import Output
+from tradewind_server.cli.output import Output, grid
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
 from tradewind_server.clock import SystemClock
 
@@ -93,10 +93,8 @@ def _apply(there: dict[str, HumanTask], update: InboxUpdate) -> None:
 def _picture(items: list[HumanTask]) -> Table | Text:
     if not items:
         return Text("Nothing to do.")
-    table = Table(*_COLUMNS, box=None, pad_edge=False, header_style="bold")
-    for item in sorted(items, key=lambda each: (-each.priority, each.due_at or _NEVER, each.id)):
-        table.add_row(*_cells(item))
-    return table
+    in_order = sorted(items, key=lambda each: (-each.priority, each.due_at or _NEVER, each.id))
+    return grid(_COLUMNS, (_cells(item) for item in in_order))
 
 
 # --- one -----------------------------------------------------------------------------------------

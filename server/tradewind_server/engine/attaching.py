@@ -58,8 +58,8 @@ def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
         )
     if person.user != found.by and not person.may_manage:
         raise PersonNotManager(user=person.user)
-    if found.revision < d.state.actions[human_task.id].scheduled_revision:
-        # what was brought he added elsewhere: that says nothing of whether this is his business
+    if _is_brought(d, human_task, found):
+        # he added it elsewhere: that says nothing of whether this is his business
         check_concerned(d, human_task, person)
     left = [each for each in human_task.attachments if each is not found]
     etag, again = _etag(d, human_task, left), quorum.to_ask_again(human_task)
@@ -67,6 +67,10 @@ def withdraw(d: Decision, command: c.WithdrawAttachment) -> None:
     if not any(each.revision == found.revision for other in d.state.human_tasks.values() for each in other.attachments):
         d.dropped.append(found.revision)
     quorum.ask_again(d, human_task, again)
+
+
+def _is_brought(d: Decision, human_task: HumanTask, attachment: Attachment) -> bool:
+    return attachment.revision < d.state.actions[human_task.id].scheduled_revision
 
 
 def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: bytes | None) -> None:
@@ -82,7 +86,13 @@ def _check_fits(d: Decision, human_task: HumanTask, given: Attachment, content: 
             what="an attachment", limit=most, setting="max_attachment_bytes", size=size, field="content"
         )
     _check_count(d, human_task, wanted)
-    total = size + sum(each.size for each in human_task.attachments if not each.uri)
+    # where one more is needed what was brought takes no room: nobody could ever decide otherwise
+    counted = [
+        each
+        for each in human_task.attachments
+        if not (missing(human_task, wanted) and _is_brought(d, human_task, each))
+    ]
+    total = size + sum(each.size for each in counted if not each.uri)
     if total > limits.max_attachments_bytes:
         most = limits.max_attachments_bytes
         _refuse(d, human_task, "bytes of attachments", most, "max_attachments_bytes", total)

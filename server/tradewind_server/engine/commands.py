@@ -201,6 +201,15 @@ class CommentHumanTask(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class SeeHumanTask(msgspec.Struct, frozen=True, gc=False):
+    """Note that somebody who may decide it has been shown what *etag* names."""
+
+    at: datetime
+    action: int
+    person: Person
+    etag: str
+
+
 class AddAttachment(msgspec.Struct, frozen=True, gc=False):
     """Add a file to a human task."""
 
@@ -243,6 +252,7 @@ HumanTaskCommand = (
     | DelegateHumanTask
     | SaveHumanTaskDraft
     | CommentHumanTask
+    | SeeHumanTask
     | AddAttachment
     | WithdrawAttachment
     | SubmitHumanTask

@@ -202,6 +202,7 @@ _DECIDE: dict[type, Callable[[Decision, Any], None]] = {
     c.DelegateHumanTask: human_tasks.delegate,
     c.SaveHumanTaskDraft: human_tasks.save_draft,
     c.CommentHumanTask: human_tasks.comment,
+    c.SeeHumanTask: human_tasks.see,
     c.AddAttachment: attaching.add,
     c.WithdrawAttachment: attaching.withdraw,
     c.SubmitHumanTask: _submit,

@@ -351,6 +351,16 @@ class HumanTaskDraftSaved(Event, frozen=True, gc=False):
     data: Any = None
 
 
+class HumanTaskSeen(Event, frozen=True, gc=False):
+    """Somebody who may decide it has opened it: the first time, and again when something else was shown."""
+
+    action: int
+    task: int
+    by: str
+    #: Names what was shown.
+    etag: str
+
+
 class HumanTaskCommented(Event, frozen=True, gc=False):
     """Somebody said something about it."""
 

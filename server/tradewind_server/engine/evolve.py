@@ -12,6 +12,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.contexts import EMPTY, merge
 from tradewind_server.engine.state import (
+    MOST_SEEN,
     Action,
     ActionState,
     Backlog,
@@ -412,6 +413,13 @@ def _draft_saved(state: Execution, event: e.HumanTaskDraftSaved, at: datetime) -
     _touch(state, human_task, human_task.state, at)
 
 
+def _seen(state: Execution, event: e.HumanTaskSeen, at: datetime) -> None:
+    # nothing of it has changed: neither its revision nor its time do
+    human_task = state.human_tasks[event.action]
+    others = [(user, etag) for user, etag in human_task.seen.items() if user != event.by]
+    human_task.seen = dict([*others, (event.by, event.etag)][-MOST_SEEN:])
+
+
 def _commented(state: Execution, event: e.HumanTaskCommented, at: datetime) -> None:
     human_task = state.human_tasks[event.action]
     human_task.comment_count += 1
@@ -532,6 +540,7 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.HumanTaskAssigned: _assigned,
     e.HumanTaskDelegated: _delegated,
     e.HumanTaskDraftSaved: _draft_saved,
+    e.HumanTaskSeen: _seen,
     e.HumanTaskCommented: _commented,
     e.HumanTaskCompleted: _decided,
     e.HumanTaskClosed: _closed,

@@ -193,6 +193,13 @@ def comment(d: Decision, command: c.CommentHumanTask) -> None:
     d.emit(e.HumanTaskCommented(human_task.id, human_task.task, person.user, command.text))
 
 
+def see(d: Decision, command: c.SeeHumanTask) -> None:
+    """Note who has been shown what, once for each that he was shown; what is over is not noted any more."""
+    human_task, user = d.state.human_tasks.get(command.action), command.person.user
+    if human_task is not None and human_task.is_open and human_task.seen.get(user) != command.etag:
+        d.emit(e.HumanTaskSeen(human_task.id, human_task.task, user, command.etag))
+
+
 def submit(d: Decision, command: c.SubmitHumanTask) -> None:
     """Decide, or vote: the events say who, how and on what; the result of the action is the decision."""
     human_task, person = open_task(d, command.action), command.person

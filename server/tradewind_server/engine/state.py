@@ -143,6 +143,10 @@ class Vote(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     was_claimed: bool = False
 
 
+#: So many who have been shown a human task are known by its row; who is not is noted once more.
+MOST_SEEN = 200
+
+
 class HumanTask(msgspec.Struct, gc=False):
     """What a person is asked to do: an action that no worker serves."""
 
@@ -182,6 +186,8 @@ class HumanTask(msgspec.Struct, gc=False):
     #: Those that it has now, and how many it has had.
     attachments: tuple[Attachment, ...] = ()
     last_attachment: int = 0
+    #: Who has been shown it last, and which etag, the latest last: so that this is noted once.
+    seen: dict[str, str] = {}
     #: Who decided, and how.
     done_by: str = ""
     outcome: str = ""

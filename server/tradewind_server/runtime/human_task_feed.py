@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -17,12 +17,20 @@ import sqlalchemy as sa
 from tradewind_server.errors import CursorLost, DatabaseUnavailable
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tail import Follower
-from tradewind_server.store import human_tasks, log
+from tradewind_server.store import inboxes, log
 from tradewind_server.store.log import Place
+from tradewind_server.store.records import StoredEvent
 
 _log = logging.getLogger(__name__)
 #: What begins the type of every event of a human task.
 _TYPE = "HumanTask"
+#: But for this one: nobody's list looks any other than before.
+_CHANGES_NOTHING = "HumanTaskSeen"
+#: After these there may be others who did it, from whom another one is separate.
+_CHANGE_OTHERS = frozenset(
+    {"HumanTaskCompleted", "HumanTaskVoted", "HumanTaskChanged", "HumanTaskAttachmentAdded",
+     "HumanTaskAttachmentWithdrawn"}
+)  # fmt: skip
 _PAUSE_SECONDS = 1.0
 _LONG_SECONDS = 3600.0
 
@@ -144,12 +152,12 @@ class _Feed:
                 self._let_all_read_anew()
             self.has_begun.set()
         events, end, is_cut = await follower.next(self._place)
-        keys = list({(event.execution_id, event.action_id): None for event in events if event.type.startswith(_TYPE)})
-        if keys:
-            asked = await self._runtime.read(lambda c, _: human_tasks.principals(c, keys))
+        changes = [event for event in events if event.type.startswith(_TYPE) and event.type != _CHANGES_NOTHING]
+        if changes:
+            asked = await self._runtime.read(lambda c, _: _asked(c, changes))
             for inbox in self.inboxes:
-                for key in keys:
-                    inbox.tell(key, asked[key])
+                for key, principals in asked.items():
+                    inbox.tell(key, principals)
         self._place = end
         if not events and not is_cut:
             await follower.wait(_LONG_SECONDS)
@@ -158,3 +166,14 @@ class _Feed:
         for inbox in self.inboxes:
             inbox.is_stale = True
             inbox.wake()
+
+
+def _asked(connection: sa.Connection, changes: Sequence[StoredEvent]) -> dict[Key, frozenset[str]]:
+    """Return in whose inboxes what has changed is, also what only some may do no more since they did another one."""
+    since: dict[str, int] = {}
+    for event in changes:
+        if event.type in _CHANGE_OTHERS:
+            since.setdefault(event.execution_id, event.revision)
+    keys = dict.fromkeys((event.execution_id, event.action_id) for event in changes)
+    keys |= dict.fromkeys(inboxes.written_since(connection, list(since.items())))
+    return inboxes.principals(connection, list(keys))

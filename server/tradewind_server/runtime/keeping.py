@@ -102,13 +102,13 @@ class Keeping:
     def _add_absence(self, request: r.AddAbsence) -> object:
         absences.add(self._tx.connection, request.absence)
         # what somebody is asked at this very moment is told when the absence is looked at once more
-        substitutes.tell(self._tx.connection, self._tx.dialect, self._registry, [request.absence], self._tx.at)
+        substitutes.tell(self._tx.connection, self._tx.dialect, [request.absence], self._tx.at)
         self._tx.has_written = True
         return None
 
     def _announce_absences(self, request: r.AnnounceAbsences) -> object:
         self._tx.has_written = True
-        return substitutes.announce(self._tx.connection, self._tx.dialect, self._registry, to_microseconds(request.at))
+        return substitutes.announce(self._tx.connection, self._tx.dialect, to_microseconds(request.at))
 
     def _remove_absence(self, request: r.RemoveAbsence) -> object:
         found = absences.get(self._tx.connection, request.namespace, request.id, to_microseconds(request.at))

@@ -51,6 +51,13 @@ def _version(text: str) -> int:
     return int(text)
 
 
+def _whole(text: str) -> int:
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("a whole number of 64 bits is wanted")
+    return number
+
+
 def _searched(text: str) -> str:
     if len(text) < 2:
         raise ValueError("a text of two characters at least can be searched for")
@@ -120,7 +127,7 @@ HUMAN_TASK_FIELDS: Mapping[str, Field] = {
     "owner": Field("owner", _EQUALS, str),
     "done_by": Field("done_by", _EQUALS, str),
     "outcome": Field("outcome", _EQUALS, str),
-    "priority": Field("priority", _TIMES, int),
+    "priority": Field("priority", _TIMES, _whole),
     "due_at": Field("due_at", _TIMES, _moment),
     "created_at": Field("created_at", _TIMES, _moment),
 }

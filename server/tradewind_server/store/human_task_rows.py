@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,9 @@ import msgspec
 
 from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine.attachment import Attachment
-from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Vote
+from tradewind_server.engine.eligibility import separate_from, who_did_others
+from tradewind_server.engine.state import Claim, Execution, HumanTask, HumanTaskState, Vote
+from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.store.records import Live
 from tradewind_server.store.statements import Row
 
@@ -20,9 +22,9 @@ CHANGES = (
     "draft_revision", "revision", "updated_at", "detail",
 )  # fmt: skip
 #: Entries of an inbox are in the order of priority, the highest first, then of when they are due, then of age.
-_MAX_PRIORITY = 100
+MAX_PRIORITY = 100
 #: Later than any moment, microseconds: the year 2286.
-_NEVER = 10**16
+NEVER = 10**16
 _encode_detail = msgspec.json.Encoder().encode
 
 
@@ -42,17 +44,21 @@ class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
     votes: tuple[Vote, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     last_attachment: int = 0
+    seen: dict[str, str] = {}
 
 
 def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
-    """Give its entries in inboxes."""
-    due = _NEVER if human_task.due is None else to_microseconds(human_task.due)
-    rank = (_MAX_PRIORITY - human_task.priority) * _NEVER + min(due, _NEVER - 1)
-    for principal in _principals(human_task):
-        yield (live.envelope.namespace, principal, rank, live.envelope.id, human_task.id, human_task.revision)
+    """Give its entries in inboxes, of the revision that its execution has now."""
+    due = NEVER if human_task.due is None else to_microseconds(human_task.due)
+    rank = (MAX_PRIORITY - human_task.priority) * NEVER + min(due, NEVER - 1)
+    envelope = live.envelope
+    for principal in principals(_spec(live), live.state, human_task):
+        yield (
+            envelope.namespace, principal, rank, envelope.id, human_task.id, live.state.revision, envelope.workflow,
+        )  # fmt: skip
 
 
-def _principals(human_task: HumanTask) -> list[str]:
+def principals(spec: WorkflowSpec, state: Execution, human_task: HumanTask) -> list[str]:
     """Return whose inboxes it is in, or kept out of."""
     if not human_task.is_open:
         return []
@@ -60,13 +66,31 @@ def _principals(human_task: HumanTask) -> list[str]:
     held += dict.fromkeys(f"owner:{claim.owner}" for claim in human_task.claims if claim.owner)
     if human_task.state is HumanTaskState.CLAIMED:
         return held
-    kept_out = {*human_task.excluded, *human_task.spoken_for, *human_task.waiting}
+    did_others = who_did_others(spec, state, human_task.task)
+    kept_out = {*human_task.excluded, *human_task.spoken_for, *human_task.waiting, *did_others}
     return [
-        *(f"user:{name}" for name in human_task.asked),
+        # nor is it in the inbox of whoever stands in for one who may not do it
+        *(f"user:{name}" for name in human_task.asked if name not in kept_out),
         *(f"group:{name}" for name in human_task.groups),
         *(f"excluded:{name}" for name in sorted(kept_out)),
         *held,
     ]
+
+
+def _spec(live: Live) -> WorkflowSpec:
+    assert live.program is not None, "an event of it has just been decided"
+    return live.program.spec
+
+
+def concerned(live: Live, changed: Collection[int]) -> Iterator[HumanTask]:
+    """Give human tasks that have not *changed*, but perhaps who may do them: four eyes look at who did the others."""
+    state = live.state
+    done = {state.tasks[h.task].name for h in map(state.human_tasks.__getitem__, changed) if h.done_by or h.quorum}
+    separate = {name for each in done for name in separate_from(_spec(live), each)}
+    for human_task in state.human_tasks.values() if separate else ():
+        is_other = human_task.id not in changed and state.tasks[human_task.task].name in separate
+        if is_other and human_task.state is HumanTaskState.OFFERED:
+            yield human_task
 
 
 def new(live: Live, human_task: HumanTask, title: str) -> Row:
@@ -88,7 +112,7 @@ def state_of(row: Any, detail: HumanTaskDetail) -> HumanTask:
         detail.excluded, row.etag, row.priority, claims, row.shown_revision, row.draft_revision, row.comment_count,
         None if row.due_at is None else from_microseconds(row.due_at), detail.reminders, detail.expires, row.level,
         detail.quorum, tuple(detail.order), detail.votes, detail.attachments, detail.last_attachment,
-        row.done_by, row.outcome, from_microseconds(row.updated_at), row.revision,
+        detail.seen, row.done_by, row.outcome, from_microseconds(row.updated_at), row.revision,
     )  # fmt: skip
 
 
@@ -98,7 +122,7 @@ def changes(human_task: HumanTask) -> Row:
     detail = HumanTaskDetail(
         h.users, h.groups, h.excluded, h.reminders, h.expires, h.quorum, h.order, h.claims if h.quorum else (),
         tuple(msgspec.structs.replace(vote, reason="", data=None) for vote in h.votes),
-        h.attachments, h.last_attachment,
+        h.attachments, h.last_attachment, h.seen,
     )  # fmt: skip
     return (
         h.state.value, h.assignee, h.owner, h.etag, h.done_by, h.outcome, h.comment_count,

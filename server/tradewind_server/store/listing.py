@@ -27,9 +27,13 @@ _KEYS = ("external_id", "parent_id", "root_id", "business_key", "error_code", "e
 _PARTIAL = frozenset(_KEYS) - {"root_id"}
 _EMPTY: sa.ColumnElement[str] = sa.literal_column("''")
 #: What is searched for a text.
-_SEARCHED = ("business_key", "external_id", "description", "tags")
+_SEARCHED_NAMES, _SEARCHED_TEXTS = ("business_key", "external_id", "tags"), ("description", "message")
 #: Longest time that a text is searched in.
 SEARCH_WINDOW = timedelta(days=31)
+#: Among the terms of callers who do not see sensitive values: no term may tell them what is masked.
+MASKED = Term("masked", "=", True)
+#: As what their codes are counted.
+_MASK = "***"
 #: Most groups of a count.
 MOST_GROUPS = 100
 
@@ -86,7 +90,7 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], grou
         FilterInvalid, SearchUnbounded: as in `executions`.
     """
     check(terms)
-    by = [GROUPS[name] for name in group_by]
+    by = [_shown_code() if name == "error_code" and MASKED in terms else GROUPS[name] for name in group_by]
     source = _source(terms)
     where = _where(namespace, terms, source)
     if "tags" in group_by:  # all tags of what passes, not only the one that is asked for
@@ -105,6 +109,10 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], grou
         everything = sa.select(sa.func.count()).select_from(source).where(*_where(namespace, terms, source))
         total = int(connection.execute(everything).scalar_one())
     return Counted(total, groups, is_cut)
+
+
+def _shown_code() -> sa.ColumnElement[str]:
+    return sa.case((_x.c.sensitive == _EMPTY, _x.c.error_code), else_=sa.literal_column(f"'{_MASK}'"))
 
 
 def durations(connection: sa.Connection, execution: Any, limit: int) -> list[int]:
@@ -137,7 +145,7 @@ def check(terms: Sequence[Term]) -> None:
 
 def matching(terms: Sequence[Term]) -> list[sa.ColumnElement[bool]]:
     """Return what holds for the executions that *terms* mean."""
-    return [_condition(term, _x.c.id) for term in terms]
+    return _conditions(terms, _x.c.id)
 
 
 # --- ways ----------------------------------------------------------------------------------------
@@ -224,10 +232,19 @@ def _where(namespace: str, terms: Sequence[Term], source: Any) -> list[sa.Column
     key = _key(rest)
     if key is not None and key.column in _PARTIAL:
         where.append(_x.c[key.column] != _EMPTY)
-    return where + [_condition(term, _id_of(source)) for term in rest]
+    return where + _conditions(rest, _id_of(source))
 
 
-def _condition(term: Term, id_: sa.Column[str]) -> sa.ColumnElement[bool]:
+def _conditions(terms: Sequence[Term], id_: sa.Column[str]) -> list[sa.ColumnElement[bool]]:
+    is_masked = MASKED in terms
+    conditions = [_condition(term, id_, is_masked=is_masked) for term in terms if term != MASKED]
+    if is_masked and any(term.column == "error_code" and term.value for term in terms):
+        # a code that may be sensitive is none that anybody could ask for; that there is none is no secret
+        conditions.append((_x.c.sensitive == _EMPTY) | (_x.c.error_code == _EMPTY))
+    return conditions
+
+
+def _condition(term: Term, id_: sa.Column[str], *, is_masked: bool) -> sa.ColumnElement[bool]:
     if term.column == "tags":
         holds = sa.exists().where(
             _t.c.namespace == _x.c.namespace, _t.c.tag == term.value, _t.c.execution_id == _x.c.id
@@ -235,10 +252,12 @@ def _condition(term: Term, id_: sa.Column[str]) -> sa.ColumnElement[bool]:
         return holds.correlate(_x)
     if term.column == "text":
         wanted = str(term.value).lower()
-        searched = [sa.func.lower(_x.c[name]).contains(wanted, autoescape=True) for name in _SEARCHED]
+        names, texts = (
+            sa.or_(*(sa.func.lower(_x.c[name]).contains(wanted, autoescape=True) for name in searched))
+            for searched in (_SEARCHED_NAMES, _SEARCHED_TEXTS)
+        )
         # or a sensitive value could be guessed letter by letter
-        message = sa.func.lower(_x.c.message).contains(wanted, autoescape=True) & (_x.c.sensitive == _EMPTY)
-        return sa.or_(*searched, message)
+        return names | (texts & (_x.c.sensitive == _EMPTY) if is_masked else texts)
     if term.column == "created_at":
         return _is_created(id_, term.operator, int(str(term.value)) // 1_000)
     column = _x.c[term.column]

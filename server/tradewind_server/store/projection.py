@@ -253,6 +253,9 @@ class Changes:
             for action_id in touched.human_tasks:
                 is_new = action_id > touched.known_actions
                 _add_human_task(rows, live, state.human_tasks[action_id], self.titles, is_new=is_new)
+            for human_task in human_task_rows.concerned(live, touched.human_tasks):
+                rows.old_entries.append((id_, human_task.id))
+                rows.entries.extend(human_task_rows.entries(live, human_task))
         return rows
 
     def touch_human_task(self, execution_id: str, action_id: int) -> None:
@@ -266,7 +269,7 @@ _LEAVES_TASK = frozenset(
      "TimerSet", "TransitionsHeld", "HumanTaskOffered", "HumanTaskChanged", "HumanTaskClaimed", "HumanTaskReleased",
      "HumanTaskAssigned", "HumanTaskDelegated", "HumanTaskDraftSaved", "HumanTaskCommented", "HumanTaskCompleted",
      "HumanTaskClosed", "HumanTaskEscalated", "HumanTaskReminded", "HumanTaskExpired", "NotificationRequested",
-     "HumanTaskResolved", "HumanTaskVoted", "HumanTaskAttachmentAdded", "HumanTaskAttachmentWithdrawn"}
+     "HumanTaskSeen", "HumanTaskResolved", "HumanTaskVoted", "HumanTaskAttachmentAdded", "HumanTaskAttachmentWithdrawn"}
 )  # fmt: skip
 
 
@@ -434,6 +437,7 @@ _EFFECTS: dict[type[e.Event], Callable[[Changes, Live, Any, int, int, Provenance
     e.HumanTaskAssigned: _change_human_task,
     e.HumanTaskDelegated: _change_human_task,
     e.HumanTaskDraftSaved: _change_human_task,
+    e.HumanTaskSeen: _change_human_task,
     e.HumanTaskCommented: _change_human_task,
     e.HumanTaskCompleted: _change_human_task,
     e.HumanTaskClosed: _change_human_task,

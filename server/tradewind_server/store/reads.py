@@ -80,14 +80,18 @@ def open_ids(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -
 def filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
     """Add *terms* to *query* of *table*."""
     for term in terms:
-        column = table.c[term.column]
-        if term.operator == "=":
-            query = query.where(column == term.value)
-        elif term.operator == "!=":
-            query = query.where(column != term.value)
-        else:
-            query = query.where(column.op(term.operator)(term.value))
+        query = query.where(holds(table, term))
     return query
+
+
+def holds(table: sa.Table, term: Term) -> sa.ColumnElement[bool]:
+    """Return *term* as a condition of *table*."""
+    column = table.c[term.column]
+    if term.operator == "=":
+        return column == term.value
+    if term.operator == "!=":
+        return column != term.value
+    return column.op(term.operator, is_comparison=True)(term.value)
 
 
 def tasks(connection: sa.Connection, execution_id: str, terms: Sequence[Term], limit: int, after: int) -> Sequence[Any]:

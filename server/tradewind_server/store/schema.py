@@ -273,9 +273,12 @@ inbox = sa.Table(
     sa.Column("rank", _int, primary_key=True),
     sa.Column("execution_id", _id, primary_key=True),
     sa.Column("action_id", _int, primary_key=True),
-    #: Of the human task: what changes it writes its entries anew.
+    #: Of the execution when it was written: what changes who may do it writes its entries anew.
     sa.Column("revision", _int, primary_key=True),
+    #: Of its execution, a part of the key so that an index alone has it; "" if a server of the version before wrote it.
+    sa.Column("workflow", _text, primary_key=True, server_default=""),
     sa.Index("inbox_by_human_task", "execution_id", "action_id"),
+    _partial("inbox_of_before", "workflow = ''", "namespace"),
     sqlite_with_rowid=False,
 )
 

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from tradewind_server.store import absences, schema, separation
+from tradewind_server.store import absences, schema
 from tradewind_server.store.absences import Absence
-from tradewind_server.store.definitions import Registry
 from tradewind_server.store.statements import Dialect, Row, insert
 
 _a, _i, _n, _e = schema.absences, schema.inbox, schema.notifications, schema.events
@@ -87,27 +86,20 @@ class Announced(NamedTuple):
     is_more: bool
 
 
-def announce(connection: sa.Connection, dialect: Dialect, registry: Registry, now: int) -> Announced:
+def announce(connection: sa.Connection, dialect: Dialect, now: int) -> Announced:
     """Tell the substitutes of some absences that have begun what is open."""
     begun = absences.take_begun(connection, now, _BEGIN)
-    return Announced(tell(connection, dialect, registry, begun, now), len(begun) == _BEGIN)
+    return Announced(tell(connection, dialect, begun, now), len(begun) == _BEGIN)
 
 
-def tell(connection: sa.Connection, dialect: Dialect, registry: Registry, begun: Sequence[Absence], now: int) -> bool:
+def tell(connection: sa.Connection, dialect: Dialect, begun: Sequence[Absence], now: int) -> bool:
     """Tell the substitutes of those of these absences that are now; nobody hears twice of the same."""
     present = [absence for absence in begun if absence.starts_at <= now < absence.ends_at]
     # who stands in for two of those who are asked hears of it once
-    found = (each for absence in present for each in _of_his(connection, registry, absence, now))
+    found = (each for absence in present for each in of_absence(connection, absence, now))
     rows = {(row[0], action, row[5]): row for action, row in found}
     _insert_later.run(connection, dialect, list(rows.values()))
     return bool(rows)
-
-
-def _of_his(connection: sa.Connection, registry: Registry, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:
-    found = list(of_absence(connection, absence, now))
-    keys = [(row[0], action) for action, row in found]
-    not_his = separation.kept_away(connection, registry, keys, absence.substitute)
-    yield from (each for key, each in zip(keys, found, strict=True) if key not in not_his)
 
 
 def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterator[tuple[int, Row]]:

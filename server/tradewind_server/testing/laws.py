@@ -22,7 +22,7 @@ from tradewind_server.engine.state import (
     Task,
     TaskState,
 )
-from tradewind_server.store import schema
+from tradewind_server.store import human_task_rows, schema
 from tradewind_server.testing.world import World
 
 
@@ -132,9 +132,11 @@ def _entries(world: World, execution_id: str, action_id: int) -> list[str]:
 
 def _check_inboxes(world: World, state: Execution) -> None:
     for human_task in state.human_tasks.values():
-        is_there = bool(_entries(world, state.id, human_task.id))
+        found = sorted(_entries(world, state.id, human_task.id))
+        expected = sorted(human_task_rows.principals(world.spec(state.id), state, human_task))
         where = f"human task a{human_task.id} is {human_task.state}"
-        assert is_there == human_task.is_open, f"{where}, but is {'' if is_there else 'not '}in inboxes"
+        assert bool(found) == human_task.is_open, f"{where}, but is {'' if found else 'not '}in inboxes"
+        assert found == expected, f"{where} and is in the inboxes of {found}, but should be in those of {expected}"
 
 
 def _check_task(state: Execution, task: Task) -> None:

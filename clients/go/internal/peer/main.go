@@ -5,6 +5,7 @@
 //	peer watch-log ADDRESS,… ID        the same from the log of all executions
 //	peer start ADDRESS,… WORKFLOW ID   starts a workflow with a request id, after a line on its standard input
 //	peer decide ADDRESS,… USER OUTCOME decides the first human task that comes into a user's inbox
+//	peer attach ADDRESS,… USER         adds files to the first human task of a user's inbox, and decides after a line
 //	peer watcher ADDRESS,… LOG NAME    follows all executions of a crash test, and writes what it saw to a log
 package main
 
@@ -22,14 +23,14 @@ import (
 )
 
 func main() {
-	arguments := map[string]int{"work": 3, "watch": 4, "watch-log": 4, "start": 5, "decide": 5, "watcher": 5}
+	arguments := map[string]int{"work": 3, "watch": 4, "watch-log": 4, "start": 5, "decide": 5, "attach": 4, "watcher": 5}
 	if len(os.Args) < 2 || len(os.Args) != arguments[os.Args[1]] {
-		log.Fatal("usage: peer work|watch|watch-log|start|decide|watcher ADDRESS,… …")
+		log.Fatal("usage: peer work|watch|watch-log|start|decide|attach|watcher ADDRESS,… …")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	options := tradewind.Options{Addresses: strings.Split(os.Args[2], ",")}
-	if os.Args[1] == "decide" {
+	if os.Args[1] == "decide" || os.Args[1] == "attach" {
 		options.User = os.Args[3]
 	}
 	client, err := tradewind.Connect(options)
@@ -48,6 +49,8 @@ func main() {
 		err = start(ctx, client, os.Args[3], os.Args[4])
 	case "decide":
 		err = decide(ctx, client.People(), os.Args[4])
+	case "attach":
+		err = attach(ctx, client.People())
 	case "watcher":
 		err = watchAll(ctx, client, os.Args[3], os.Args[4])
 	}

@@ -1017,6 +1017,7 @@ type CountExecutionsRequest struct {
 	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
 	// execution with several tags is in the group of each; one without a tag, or that did not fail, is in no group by these.
+	// The code of one with sensitive values is "***" for callers who do not see them.
 	// Empty means by state.
 	GroupBy       []string `protobuf:"bytes,3,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	unknownFields protoimpl.UnknownFields

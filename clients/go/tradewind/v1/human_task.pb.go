@@ -879,7 +879,7 @@ type HumanTaskEntry struct {
 	Outcome string `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// Reason, note or comment. Sensitive values in it are masked, see Payload.
 	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
-	// What was shown when it was decided, or is shown from now on; "" for entries that change neither.
+	// What was shown when it was seen or decided, or is shown from now on; "" for all other entries.
 	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	// For whom he did it, who stays accountable: who delegated it, or is absent; "" for himself.
 	Owner string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`

@@ -59,11 +59,12 @@ type HumanTaskServiceClient interface {
 	//
 	// Errors: FILTER_INVALID, FIELD_INVALID, PERSON_UNKNOWN.
 	CountHumanTasks(ctx context.Context, in *CountHumanTasksRequest, opts ...grpc.CallOption) (*CountHumanTasksResponse, error)
-	// GetHumanTask returns one with all that it shows.
+	// GetHumanTask returns one with all that it shows. If the caller may take it, has it or is accountable for it, the audit
+	// trail says from now on that he has seen that: once, and again when it shows something else.
 	//
-	// Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID.
+	// Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID, SERVER_DRAINING.
 	GetHumanTask(ctx context.Context, in *GetHumanTaskRequest, opts ...grpc.CallOption) (*GetHumanTaskResponse, error)
-	// ListHumanTaskEntries returns the audit trail of one: who did what, and when.
+	// ListHumanTaskEntries returns the audit trail of one: who saw and did what, and when.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
 	ListHumanTaskEntries(ctx context.Context, in *ListHumanTaskEntriesRequest, opts ...grpc.CallOption) (*ListHumanTaskEntriesResponse, error)
@@ -383,11 +384,12 @@ type HumanTaskServiceServer interface {
 	//
 	// Errors: FILTER_INVALID, FIELD_INVALID, PERSON_UNKNOWN.
 	CountHumanTasks(context.Context, *CountHumanTasksRequest) (*CountHumanTasksResponse, error)
-	// GetHumanTask returns one with all that it shows.
+	// GetHumanTask returns one with all that it shows. If the caller may take it, has it or is accountable for it, the audit
+	// trail says from now on that he has seen that: once, and again when it shows something else.
 	//
-	// Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID.
+	// Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID, SERVER_DRAINING.
 	GetHumanTask(context.Context, *GetHumanTaskRequest) (*GetHumanTaskResponse, error)
-	// ListHumanTaskEntries returns the audit trail of one: who did what, and when.
+	// ListHumanTaskEntries returns the audit trail of one: who saw and did what, and when.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
 	ListHumanTaskEntries(context.Context, *ListHumanTaskEntriesRequest) (*ListHumanTaskEntriesResponse, error)

@@ -532,6 +532,7 @@ class CountExecutionsRequest(_message.Message):
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. What to group by, at most three of state, workflow, definition_version, error_kind, error_code and tags. An
         execution with several tags is in the group of each; one without a tag, or that did not fail, is in no group by these.
+        The code of one with sensitive values is "***" for callers who do not see them.
         Empty means by state.
         """
 

@@ -489,7 +489,7 @@ class HumanTaskEntry(_message.Message):
     text: _builtins.str
     """Reason, note or comment. Sensitive values in it are masked, see Payload."""
     etag: _builtins.str
-    """What was shown when it was decided, or is shown from now on; "" for entries that change neither."""
+    """What was shown when it was seen or decided, or is shown from now on; "" for all other entries."""
     owner: _builtins.str
     """For whom he did it, who stays accountable: who delegated it, or is absent; "" for himself."""
     @_builtins.property

@@ -161,16 +161,17 @@ class HumanTaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetHumanTask(self, request, context):
-        """GetHumanTask returns one with all that it shows.
+        """GetHumanTask returns one with all that it shows. If the caller may take it, has it or is accountable for it, the audit
+        trail says from now on that he has seen that: once, and again when it shows something else.
 
-        Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID.
+        Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID, SERVER_DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListHumanTaskEntries(self, request, context):
-        """ListHumanTaskEntries returns the audit trail of one: who did what, and when.
+        """ListHumanTaskEntries returns the audit trail of one: who saw and did what, and when.
 
         Errors: HUMAN_TASK_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
         """

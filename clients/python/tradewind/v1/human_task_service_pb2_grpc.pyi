@@ -48,12 +48,13 @@ class HumanTaskServiceStub:
     Errors: FILTER_INVALID, FIELD_INVALID, PERSON_UNKNOWN.
     """
     GetHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.GetHumanTaskRequest, _human_task_service_pb2.GetHumanTaskResponse]
-    """GetHumanTask returns one with all that it shows.
+    """GetHumanTask returns one with all that it shows. If the caller may take it, has it or is accountable for it, the audit
+    trail says from now on that he has seen that: once, and again when it shows something else.
 
-    Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID.
+    Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID, SERVER_DRAINING.
     """
     ListHumanTaskEntries: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.ListHumanTaskEntriesRequest, _human_task_service_pb2.ListHumanTaskEntriesResponse]
-    """ListHumanTaskEntries returns the audit trail of one: who did what, and when.
+    """ListHumanTaskEntries returns the audit trail of one: who saw and did what, and when.
 
     Errors: HUMAN_TASK_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
     """
@@ -183,12 +184,13 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     Errors: FILTER_INVALID, FIELD_INVALID, PERSON_UNKNOWN.
     """
     GetHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.GetHumanTaskRequest, _human_task_service_pb2.GetHumanTaskResponse]  # type: ignore[assignment]
-    """GetHumanTask returns one with all that it shows.
+    """GetHumanTask returns one with all that it shows. If the caller may take it, has it or is accountable for it, the audit
+    trail says from now on that he has seen that: once, and again when it shows something else.
 
-    Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID.
+    Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID, SERVER_DRAINING.
     """
     ListHumanTaskEntries: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.ListHumanTaskEntriesRequest, _human_task_service_pb2.ListHumanTaskEntriesResponse]  # type: ignore[assignment]
-    """ListHumanTaskEntries returns the audit trail of one: who did what, and when.
+    """ListHumanTaskEntries returns the audit trail of one: who saw and did what, and when.
 
     Errors: HUMAN_TASK_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
     """
@@ -333,9 +335,10 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _human_task_service_pb2.GetHumanTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.GetHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.GetHumanTaskResponse]]:
-        """GetHumanTask returns one with all that it shows.
+        """GetHumanTask returns one with all that it shows. If the caller may take it, has it or is accountable for it, the audit
+        trail says from now on that he has seen that: once, and again when it shows something else.
 
-        Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID.
+        Errors: HUMAN_TASK_NOT_FOUND, FIELD_INVALID, SERVER_DRAINING.
         """
 
     @_abc_1.abstractmethod
@@ -344,7 +347,7 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _human_task_service_pb2.ListHumanTaskEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.ListHumanTaskEntriesResponse, _abc.Awaitable[_human_task_service_pb2.ListHumanTaskEntriesResponse]]:
-        """ListHumanTaskEntries returns the audit trail of one: who did what, and when.
+        """ListHumanTaskEntries returns the audit trail of one: who saw and did what, and when.
 
         Errors: HUMAN_TASK_NOT_FOUND, PAGE_TOKEN_INVALID, FIELD_INVALID.
         """
