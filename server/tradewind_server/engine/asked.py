@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TaskError, dictionary
@@ -61,11 +61,22 @@ def asked_of(
     allowed = [user for user in users if not why_not(user)]
     if allowed or groups:
         return allowed, groups, False
+    return *fallback_of(task, human, scope, why_not, users), True
+
+
+def fallback_of(
+    task: Task, human: HumanSpec, scope: Scope, why_not: Callable[[str], str], users: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return users and groups who are asked where none of *users* may do it.
+
+    Raises:
+        TaskError: nobody is left.
+    """
     fallback = names_of(human.fallback_users, scope, "fallback: users")
     groups = names_of(human.fallback_groups, scope, "fallback: groups")
     allowed = [user for user in fallback if not why_not(user)]
     if allowed or groups:
-        return allowed, groups, True
+        return allowed, groups
     named = [*users, *fallback]
     why = "; ".join(f"'{user}' is excluded: {why_not(user)}" for user in named) or "no user and no group is named"
     raise TaskError(f"Nobody may do '{task.name}': {why}.")

@@ -85,9 +85,10 @@ def _release(d: Decision, command: c.ReleaseHumanTask) -> None:
 
 def _after_people(d: Decision, id_: int) -> None:
     """Go on if people have ended an action; after a vote that did not decide it is still open."""
-    action = d.state.actions[id_]
-    if action.state is not ActionState.OPEN:
-        _after_action(d, action)
+    for ended in (id_, *human_tasks.ask_fallbacks(d)):
+        action = d.state.actions[ended]
+        if action.state is not ActionState.OPEN:
+            _after_action(d, action)
 
 
 def _after_action(d: Decision, action: Action) -> None:

@@ -7,11 +7,21 @@ result. Who may do what is a matter of `eligibility.py`; whatever a client shows
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from tradewind_server.engine import attachments, deadlines, notices, quorum
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
-from tradewind_server.engine.asked import asked_of, etag_of, excluded_of, id_of, scope_of, shown_of, spec_of
+from tradewind_server.engine.asked import (
+    asked_of,
+    etag_of,
+    excluded_of,
+    fallback_of,
+    id_of,
+    scope_of,
+    shown_of,
+    spec_of,
+)
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.eligibility import (
@@ -21,6 +31,9 @@ from tradewind_server.engine.eligibility import (
     claim_or_seat,
     did_other,
     open_task,
+    separate_from,
+    who_did_others,
+    why_kept_away,
 )
 from tradewind_server.engine.policies import TASK_ERRORS, TaskError, whole_number
 from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Task
@@ -39,6 +52,8 @@ from tradewind_server.lang.specs import HumanSpec, TaskSpec
 
 #: Name of the action.
 NAME = "human"
+#: Code of the failure of an action that was for somebody and is for nobody any more.
+NOBODY_LEFT = "NOBODY_ELIGIBLE"
 #: A form that was not given takes nothing.
 _NO_FORM: Mapping[str, object] = {"type": "object", "additionalProperties": False}
 
@@ -94,6 +109,56 @@ def follow_up(d: Decision) -> None:
             deadlines.end(d, event.action, event.task)
     if any(getattr(event, "globals", None) for event in d.events):
         _review(d)
+
+
+def ask_fallbacks(d: Decision) -> list[int]:
+    """See to human tasks that nobody is left for, since whoever was asked has done another one meanwhile.
+
+    Their fallback is asked now; where there is none their actions fail, and are returned.
+    """
+    failed = []
+    for human_task in _abandoned(d):
+        task, human, why_not = (
+            d.state.tasks[human_task.task],
+            spec_of(d, human_task),
+            partial(why_kept_away, d, human_task),
+        )
+        try:
+            users, groups = fallback_of(task, human, scope_of(d, human_task), why_not, human_task.users)
+        except TASK_ERRORS as error:
+            d.emit(e.ActionFailed(human_task.id, task.id, "ACTION", str(error), NOBODY_LEFT, retryable=False))
+            failed.append(human_task.id)
+            continue
+        d.emit(e.HumanTaskEscalated(human_task.id, task.id, human_task.level, users, groups))
+        channels = human.notify.channels if human.notify is not None else ()
+        notices.request(d, notices.ESCALATED, human_task, users, groups, channels)
+    return failed
+
+
+def _abandoned(d: Decision) -> list[HumanTask]:
+    """Return the open human tasks for which only people are asked who did one that it is to be separate from.
+
+    One that is still to escalate waits for that. Of one with votes the votes tell; see `quorum.py`.
+    """
+    affected: set[str] = set()
+    for event in d.events:
+        if isinstance(event, e.HumanTaskCompleted | e.HumanTaskVoted):
+            affected |= separate_from(d.spec, d.state.tasks[event.task].name)
+        elif isinstance(event, e.HumanTaskEscalated):
+            affected.add(d.state.tasks[event.task].name)
+    kept_away: dict[int, frozenset[str]] = {}
+    found = []
+    for human_task in d.state.human_tasks.values() if affected else ():
+        task = d.state.tasks[human_task.task]
+        if human_task.state is not HumanTaskState.OFFERED or task.name not in affected:
+            continue
+        if human_task.groups or human_task.quorum or f"{deadlines.ESCALATE}:{human_task.id}" in task.timers:
+            continue
+        if task.id not in kept_away:
+            kept_away[task.id] = who_did_others(d.spec, d.state, task.id)
+        if kept_away[task.id].union(human_task.excluded).issuperset(human_task.users):
+            found.append(human_task)
+    return found
 
 
 def _review(d: Decision) -> None:
