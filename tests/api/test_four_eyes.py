@@ -125,10 +125,10 @@ async def test_what_is_separate_leaves_the_screen_of_who_did_the_other(served: S
         message = await of_gil()
         assert (list(message.removed_ids), [h.id for h in message.human_tasks]) == ([ids["enter"]], [ids["check"]])
         _, more = await begin(served, "pair")
-        await submit(served, more["enter"], GIL)
         came: set[str] = set()
         while came != set(more.values()):
             came |= {h.id for h in (await of_gil()).human_tasks}
+        await submit(served, more["enter"], GIL)
         assert set((await of_gil()).removed_ids) == set(more.values())
         seen: list[str] = []
         while more["check"] not in seen:

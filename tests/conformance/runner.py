@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -46,11 +47,8 @@ def load_cases(folder: Path) -> list[Case]:
 
 def run(case: Case) -> dict[str, Any]:
     """Run *case* and return what came out, in the form of an expected result."""
-    database = Database("")
-    try:
-        return _Run(case, World(database)).result()
-    finally:
-        database.close()
+    with contextlib.closing(Database("")) as database, contextlib.closing(World(database)) as world:
+        return _Run(case, world).result()
 
 
 def run_open(case: Case) -> tuple[dict[str, Any], timedelta, bool]:
@@ -59,15 +57,11 @@ def run_open(case: Case) -> tuple[dict[str, Any], timedelta, bool]:
     Returns:
         What came out, how long it took on the virtual clock, and whether the end was the last thing to happen.
     """
-    database = Database("")
-    try:
-        run_ = _Run(case, World(database, open_world=True))
-        began = run_.world.clock.now()
+    with contextlib.closing(Database("")) as database, contextlib.closing(World(database, open_world=True)) as world:
+        run_, began = _Run(case, world), world.clock.now()
         found = run_.result()
-        ends = [event.type in _ENDS for event in run_.world.events(run_.id)] if run_.id else []
-        return found, run_.world.clock.now() - began, not any(ends[:-1])
-    finally:
-        database.close()
+        ends = [event.type in _ENDS for event in world.events(run_.id)] if run_.id else []
+        return found, world.clock.now() - began, not any(ends[:-1])
 
 
 class _Run:

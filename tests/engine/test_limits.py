@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from tests.engine.driving import fresh_world
@@ -30,9 +32,8 @@ joining:
 @pytest.mark.parametrize("workflow", ["failing", "joining"])
 def test_loop_without_end_fails_at_the_limit(workflow: str) -> None:
     """Not before it, and whatever the loop goes through; the history stays what the rows say."""
-    database = Database("")
-    try:
-        world = World(database, settings=Settings(max_execution_tasks=700, batch_decide_ms=10_000))
+    settings = Settings(max_execution_tasks=700, batch_decide_ms=10_000)
+    with contextlib.closing(Database("")) as database, contextlib.closing(World(database, settings=settings)) as world:
         world.deploy(LOOPS)
         id_ = world.start(workflow, {})
         world.settle()
@@ -43,8 +44,6 @@ def test_loop_without_end_fails_at_the_limit(workflow: str) -> None:
         assert (state.failure.kind, state.failure.code) == ("LIMIT", "TOO_MANY_TASKS")
         assert state.last_task == 700
         laws.check(world, id_)
-    finally:
-        database.close()
 
 
 MANY_FILES = """
