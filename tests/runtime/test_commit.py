@@ -15,10 +15,10 @@ from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
-from tradewind_server.store import schema, unit_of_work
+from tradewind_server.store import schema
 from tradewind_server.store.database import Database
-from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import Provenance
+from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.lossy import LossyWriter
 from tradewind_server.testing.world import World
 
@@ -170,13 +170,9 @@ def test_request_that_breaks_is_answered_alone(database: Database, monkeypatch: 
     world.close()
 
 
-@pytest.mark.parametrize("ahead", [1, 1_000_000])
-def test_row_that_the_database_refuses_is_answered_alone(
-    database: Database, monkeypatch: pytest.MonkeyPatch, ahead: int
-) -> None:
-    """Also when PostgreSQL learns of the row while others are decided; nothing of the request has happened."""
+def test_row_that_the_database_refuses_is_answered_alone(database: Database) -> None:
+    """PostgreSQL says so in answer to the commit; nothing of the request has happened, and all of the others."""
     # given
-    monkeypatch.setattr(unit_of_work, "_AHEAD_EVENTS", ahead)
     world = World(database)
     world.deploy(WAITING)
     ids = [world.start("wait") for _ in range(3)]
@@ -205,9 +201,8 @@ def test_row_that_the_database_refuses_is_answered_alone(
 def test_connection_that_is_lost_with_statements_on_their_way_has_written_nothing(
     postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL ends the connection while the batch is decided: the callers are told, and the next try works."""
+    """PostgreSQL ends the connection before the commit: the callers are told, and the next try works."""
     # given
-    monkeypatch.setattr(unit_of_work, "_AHEAD_EVENTS", 1)
     url = postgres_url()
     database = Database(url)
     world = World(database)
@@ -217,15 +212,15 @@ def test_connection_that_is_lost_with_statements_on_their_way_has_written_nothin
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND xact_start < now()"
     )
-    write_ahead, sent = unit_of_work.Transaction.write_ahead, itertools.count(1)
+    send_commit, sent = Writer._send_commit, itertools.count()
 
-    def cut_off(self: unit_of_work.Transaction, changes: Changes) -> None:
-        write_ahead(self, changes)
-        if next(sent) == 2:
+    def cut_off(self: Writer) -> None:
+        if not next(sent):
             with psycopg.connect(url, autocommit=True) as foreign:
                 foreign.execute(ended)
+        send_commit(self)
 
-    monkeypatch.setattr(unit_of_work.Transaction, "write_ahead", cut_off)
+    monkeypatch.setattr(Writer, "_send_commit", cut_off)
 
     # when
     outcome = world.committer.step([_pause(world, id_) for id_ in ids])

@@ -126,7 +126,6 @@ class Batch:
                 self._defer(self._requests[n:])
                 break
             self._one(request, locks)
-            self._tx.write_ahead(self._changes)
         self._delivery.dispatch()
         if self._ration.limited:
             self._delivery.note_freed(self._lives)

@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL carries out while the server goes on: sent at once, their replies read later, together.
+"""Statements sent to PostgreSQL whose replies are read later, together: several in one round trip.
 
 A round trip costs about 0.2 ms of waiting and computing, as long as deciding on an action. SQLite has no such thing: it
 works in the server's own process.

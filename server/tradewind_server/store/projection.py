@@ -137,8 +137,6 @@ class Changes:
     def __init__(self, number: Callable[[], int]) -> None:
         self._number = number
         self.events: list[StoredEvent] = []
-        #: How many of the events are with the database already.
-        self.written = 0
         self.queued: dict[tuple[str, int], QueueRow] = {}
         self.unqueued: dict[tuple[str, int], None] = {}
         #: Actions that somebody may be working on and that have ended or are to end: (execution, action, is_cancel).

@@ -32,8 +32,6 @@ _PLAN_ONCE = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; "
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 )
-#: So many events are worth a statement of their own.
-_AHEAD_EVENTS = 100
 
 
 class Outcome(enum.Enum):
@@ -468,14 +466,6 @@ class Transaction:
         rows = _select_bodies.run(self.connection, self.dialect, keys)
         return {(row[0], row[1]): (row[2], row[3], bytes(row[4])) for row in rows}
 
-    def write_ahead(self, changes: Changes) -> None:
-        """Have PostgreSQL write the events so far while the others are decided."""
-        if self._ahead is not None and len(changes.events) - changes.written >= _AHEAD_EVENTS:
-            events = changes.events[changes.written :]
-            self.has_written = True
-            self._ahead.send(_insert_events.postgresql, _insert_events.arrays.of(events))
-            changes.written += len(events)
-
     def write(self, changes: Changes, leases: Sequence[QueueRow], logs: Sequence[Row]) -> None:
         """Write everything that the batch changed, *leases*: delivery state of actions that go on, and their *logs*.
 
@@ -492,7 +482,7 @@ class Transaction:
         self._write_all(
             (
                 (_insert_batches, [(self.batch, self._server_id, self.at)]),
-                (_insert_events, changes.events[changes.written :]),
+                (_insert_events, changes.events),
                 (_insert_executions, rows.new_executions),
                 (_insert_tags, rows.tags),
                 (_update_progress, rows.progress),
