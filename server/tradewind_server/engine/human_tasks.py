@@ -14,7 +14,7 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.asked import (
     asked_of,
-    etag_of,
+    digest_of,
     excluded_of,
     fallback_of,
     id_of,
@@ -85,7 +85,7 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     told = notices.told_of_offer(d, human, scope, order[:1] or users, groups)
     files = attachments.brought(d, task.id, index, human)
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
-    etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), files)
+    etag = attachments.with_files(d, action, digest_of(d, action, shown), files)
     offered = e.HumanTaskOffered(
         action, task.id, users, groups, etag, excluded, priority, is_fallback, plan.due, plan.reminders,
         plan.expires, votes, order, files,
@@ -172,7 +172,8 @@ def _review(d: Decision) -> None:
         except TASK_ERRORS:
             # what was shown when it was offered still stands
             continue
-        etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), human_task.attachments)
+        id_ = human_task.id
+        etag = attachments.with_files(d, id_, digest_of(d, id_, shown), human_task.attachments)
         if etag != human_task.etag:
             again = quorum.to_ask_again(human_task)
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
