@@ -35,6 +35,10 @@ voted:
   tasks:
     enter: {human: {title: Enter, groups: staff, quorum: 2}}
     check: {human: {title: Check, groups: heads, separate_from: {task: enter}}}
+lapsing:
+  tasks:
+    enter: {human: {title: Enter, groups: staff, expire: {after: 2, outcome: done}}}
+    check: {human: {title: Check, groups: heads, separate_from: {task: enter}}}
 """
 FRED = as_user("fred")
 #: In both groups; stands in for fred, in neither.
@@ -191,3 +195,16 @@ async def test_a_vote_keeps_away_as_long_as_it_counts(served: Served) -> None:
     assert set(await listed(served, ANN)) == set(ids.values())
     await submit(served, ids["check"], ANN)
     assert await listed(served, ANN) == []
+
+
+async def test_what_is_separate_leaves_the_screen_of_who_had_what_expired(served: Served) -> None:
+    """The system has decided in his place; the list leaves the other one out as well."""
+    _, ids = await begin(served, "lapsing")
+    await served.people.ClaimHumanTask(pb.ClaimHumanTaskRequest(human_task_id=ids["enter"]), **ANN)
+    async with watching(served, ANN) as following:
+        assert {h.id for h in (await following()).human_tasks} == set(ids.values())
+        gone: set[str] = set()
+        while gone != set(ids.values()):
+            gone |= set((await following()).removed_ids)
+    assert await listed(served, ANN) == []
+    await refuse(served, ids["check"], ANN)

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tradewind_server.api.caller import caller_groups, caller_name
-from tradewind_server.engine.eligibility import did_other, separate_from
+from tradewind_server.engine.four_eyes import did_other, separate_from
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.store import absences, definitions, human_task_rows, loading, reads
 from tradewind_server.store.human_task_rows import HumanTaskDetail

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TaskError, dictionary
@@ -11,7 +11,7 @@ from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import HumanTask, Task
 from tradewind_server.lang.expressions import Scope, Template
 from tradewind_server.lang.specs import HumanSpec, Outcome
-from tradewind_server.lang.values import encode, to_text
+from tradewind_server.lang.values import Value, encode, to_text
 
 #: Asked by name; more are a group.
 _MOST_NAMES = 200
@@ -34,9 +34,14 @@ def _outcome(human: HumanSpec, outcome: Outcome) -> dict[str, object]:
     return {**shown, "veto": True} if is_veto else shown
 
 
-def etag_of(shown: Mapping[str, object], key: bytes) -> str:
-    """Return the name of what is shown; without the *key* nobody can try whether he has guessed what that is."""
-    return hmac.digest(key, encode(shown), "sha256").hex()[:16]
+def digest_of(d: Decision, action: int, shown: Value) -> str:
+    """Return what names a part of what the human task of *action* shows.
+
+    Without the library's key nobody can try whether he has guessed what that is, nor by having another human task show
+    his guess.
+    """
+    named = f"{d.state.id}/a{action} ".encode() + encode(shown)
+    return hmac.digest(d.library.etag_key, named, "sha256").hex()[:16]
 
 
 def excluded_of(d: Decision, human: HumanSpec, scope: Scope) -> dict[str, str]:

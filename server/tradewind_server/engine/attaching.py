@@ -114,4 +114,4 @@ def _refuse(d: Decision, human_task: HumanTask, what: str, limit: int, setting: 
 
 
 def _etag(d: Decision, human_task: HumanTask, attachments: Sequence[Attachment]) -> str:
-    return with_files(d, without_files(human_task.etag), attachments)
+    return with_files(d, human_task.id, without_files(human_task.etag), attachments)

@@ -5,12 +5,11 @@ The engine knows of a file what it is. What is in it goes beside the event that 
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from tradewind_server.engine.asked import id_of
+from tradewind_server.engine.asked import digest_of, id_of
 from tradewind_server.engine.attachment import Attachment
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TaskError
@@ -19,18 +18,17 @@ from tradewind_server.errors.people import AttachmentsMissing
 from tradewind_server.lang.attachments import ANY, MOST_ATTACHMENTS, is_accepted
 from tradewind_server.lang.specs import Attachments as Wanted
 from tradewind_server.lang.specs import HumanSpec
-from tradewind_server.lang.values import encode
 
 #: Between the name of what is shown and that of the files that go with it.
 _AND = "-"
 
 
-def with_files(d: Decision, etag: str, attachments: Sequence[Attachment]) -> str:
-    """Return what names what is shown and *attachments*, for the *etag* of the first."""
+def with_files(d: Decision, action: int, etag: str, attachments: Sequence[Attachment]) -> str:
+    """Return what names what the human task of *action* shows and *attachments*, for the *etag* of the first."""
     if not attachments:
         return etag
-    files = encode([[each.id, each.name, each.content_type, each.size, each.digest, each.uri] for each in attachments])
-    return f"{etag}{_AND}{hmac.digest(d.library.etag_key, files, 'sha256').hex()[:16]}"
+    files = [[each.id, each.name, each.content_type, each.size, each.digest, each.uri] for each in attachments]
+    return f"{etag}{_AND}{digest_of(d, action, files)}"
 
 
 def without_files(etag: str) -> str:

@@ -16,8 +16,8 @@ from tradewind_server.engine.calendars import Calendar
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.eligibility import why_kept_away
 from tradewind_server.engine.policies import MOST_SECONDS, TASK_ERRORS, TaskError, whole_number
-from tradewind_server.engine.quorum import SYSTEM, end_if_undecidable, result_of
-from tradewind_server.engine.state import ActionState, HumanTask
+from tradewind_server.engine.quorum import SYSTEM, result_of
+from tradewind_server.engine.state import HumanTask
 from tradewind_server.lang.durations import Duration, Unit, duration_of
 from tradewind_server.lang.expressions import Scope, Template
 from tradewind_server.lang.specs import Escalation, HumanSpec, Reminder
@@ -161,9 +161,6 @@ def escalate(d: Decision, action: int) -> None:
     d.emit(e.HumanTaskEscalated(action, human_task.task, level + 1, users, groups, why_nobody))
     told = [user for user in new if user in human_task.asked]
     notices.request(d, notices.ESCALATED, human_task, told, new_groups, step.channels)
-    end_if_undecidable(d, human_task)
-    if d.state.actions[action].state is not ActionState.OPEN:
-        return
     if rest and why_nobody:
         escalate(d, action)
     elif rest:

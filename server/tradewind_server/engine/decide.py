@@ -158,7 +158,7 @@ def _continue_due(d: Decision, _: int) -> None:
 
 def _expiry_due(d: Decision, action: int) -> None:
     if deadlines.expire(d, action):
-        _after_action(d, d.state.actions[action])
+        _after_people(d, action)
 
 
 def _escalation_due(d: Decision, action: int) -> None:

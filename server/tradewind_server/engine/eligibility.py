@@ -1,4 +1,4 @@
-"""Who may do a human task: four eyes, who is asked, and whom he stands for. Each rule stands here once."""
+"""Who may do a human task: who is asked, whom he stands for, and whom four eyes keep away (`four_eyes.py`)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine import quorum
 from tradewind_server.engine.asked import id_of
 from tradewind_server.engine.decision import Decision
-from tradewind_server.engine.rounds import is_superseded
-from tradewind_server.engine.state import Claim, Execution, HumanTask, HumanTaskState
+from tradewind_server.engine.four_eyes import did_other
+from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState
 from tradewind_server.errors.people import (
     HumanTaskClosed,
     HumanTaskNotFound,
@@ -15,7 +15,6 @@ from tradewind_server.errors.people import (
     PersonExcluded,
     PersonNotEligible,
 )
-from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
 
 
 def open_task(d: Decision, action: int) -> HumanTask:
@@ -47,51 +46,6 @@ def check_excluded(d: Decision, human_task: HumanTask, user: str) -> None:
 def why_kept_away(d: Decision, human_task: HumanTask, user: str) -> str:
     """Return why *user* is not to be asked, "" if he may do it; what he has in hand he may give back."""
     return human_task.excluded.get(user) or did_other(d.spec, d.state, human_task.task, user, is_done=True)
-
-
-def did_other(spec: WorkflowSpec, state: Execution, task: int, user: str, *, is_done: bool = False) -> str:
-    """Return which task that *task* is to be separate from *user* has done, or has in hand; "" for none.
-
-    With *is_done* that he has one in hand does not count: he may give it back.
-
-    Separation holds in both directions, whichever of the two is done first.
-    """
-    separate = separate_from(spec, state.tasks[task].name)
-    for other in state.human_tasks.values() if separate else ():
-        name = state.tasks[other.task].name
-        if name in separate and user in _who_did(other) and not is_superseded(state, other, task):
-            has_done = other.done_by or user in other.voters
-            if has_done or not is_done:
-                return f"who {'did' if has_done else 'has'} task '{name}'"
-    return ""
-
-
-def who_did_others(spec: WorkflowSpec, state: Execution, task: int) -> frozenset[str]:
-    """Return whom *task* is separate from, since they have done another one."""
-    separate = separate_from(spec, state.tasks[task].name)
-    others = [h for h in state.human_tasks.values() if state.tasks[h.task].name in separate]
-    named = {name for other in others for name in _who_did(other)}
-    return frozenset(name for name in named if did_other(spec, state, task, name, is_done=True))
-
-
-def _who_did(other: HumanTask) -> set[str]:
-    """Return who has done it, also together with others, or has it in hand."""
-    done = {other.done_by, other.owner} if other.done_by else set()
-    # who lets another do it is accountable for it already; what ended without a decision nobody has done
-    in_hand = () if other.state is HumanTaskState.CLOSED else other.claims
-    return done | other.voters | {name for claim in in_hand for name in (claim.by, claim.owner) if name}
-
-
-def separate_from(spec: WorkflowSpec, mine: str) -> frozenset[str]:
-    """Return the tasks that task *mine* is to be separate from, whichever of the two says so."""
-    named = _named_separate(spec.tasks[mine])
-    return frozenset(
-        name for name, task in spec.tasks.items() if name != mine and (name in named or mine in _named_separate(task))
-    )
-
-
-def _named_separate(task: TaskSpec) -> tuple[str, ...]:
-    return task.human.separate_from.tasks if task.human is not None else ()
 
 
 def check_eligible(d: Decision, human_task: HumanTask, person: c.Person) -> str:

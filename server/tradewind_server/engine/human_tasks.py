@@ -14,7 +14,7 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.asked import (
     asked_of,
-    etag_of,
+    digest_of,
     excluded_of,
     fallback_of,
     id_of,
@@ -29,14 +29,12 @@ from tradewind_server.engine.eligibility import (
     check_excluded,
     claim_of,
     claim_or_seat,
-    did_other,
     open_task,
-    separate_from,
-    who_did_others,
     why_kept_away,
 )
+from tradewind_server.engine.four_eyes import did_other, kept_away, separate_from, who_did_others
 from tradewind_server.engine.policies import TASK_ERRORS, TaskError, whole_number
-from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Task
+from tradewind_server.engine.state import ActionState, Claim, HumanTask, HumanTaskState, Task
 from tradewind_server.errors import PayloadTooLarge
 from tradewind_server.errors.people import (
     DecisionInvalid,
@@ -85,7 +83,7 @@ def offer(d: Decision, task: Task, spec: TaskSpec, index: int, scope: Scope) -> 
     told = notices.told_of_offer(d, human, scope, order[:1] or users, groups)
     files = attachments.brought(d, task.id, index, human)
     d.emit(e.ActionScheduled(action, task.id, NAME, shown, index, NAME, asynchronous=True, timeout_seconds=timeout))
-    etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), files)
+    etag = attachments.with_files(d, action, digest_of(d, action, shown), files)
     offered = e.HumanTaskOffered(
         action, task.id, users, groups, etag, excluded, priority, is_fallback, plan.due, plan.reminders,
         plan.expires, votes, order, files,
@@ -114,51 +112,64 @@ def follow_up(d: Decision) -> None:
 def ask_fallbacks(d: Decision) -> list[int]:
     """See to human tasks that nobody is left for, since whoever was asked has done another one meanwhile.
 
-    Their fallback is asked now; where there is none their actions fail, and are returned.
+    Their fallback is asked now; where there is none their actions end, and are returned. So do those with a quorum for
+    which too few are left, also since a vote that was to come was taken back.
     """
-    failed = []
+    ended = []
     for human_task in _abandoned(d):
-        task, human, why_not = (
-            d.state.tasks[human_task.task],
-            spec_of(d, human_task),
-            partial(why_kept_away, d, human_task),
-        )
-        try:
-            users, groups = fallback_of(task, human, scope_of(d, human_task), why_not, human_task.users)
-        except TASK_ERRORS as error:
+        # where several decide somebody may be left, who is too few
+        if kept_away(d.spec, d.state, human_task).issuperset(human_task.users):
+            _ask_fallback(d, human_task)
+        quorum.end_if_undecidable(d, human_task)
+        if d.state.actions[human_task.id].state is not ActionState.OPEN:
+            ended.append(human_task.id)
+    return ended
+
+
+def _ask_fallback(d: Decision, human_task: HumanTask) -> None:
+    task, human, why_not = d.state.tasks[human_task.task], spec_of(d, human_task), partial(why_kept_away, d, human_task)
+    try:
+        users, groups = fallback_of(task, human, scope_of(d, human_task), why_not, human_task.users)
+    except TASK_ERRORS as error:
+        if not human_task.quorum:
             d.emit(e.ActionFailed(human_task.id, task.id, "ACTION", str(error), NOBODY_LEFT, retryable=False))
-            failed.append(human_task.id)
-            continue
-        d.emit(e.HumanTaskEscalated(human_task.id, task.id, human_task.level, users, groups))
-        channels = human.notify.channels if human.notify is not None else ()
-        notices.request(d, notices.ESCALATED, human_task, users, groups, channels)
-    return failed
+        return
+    d.emit(e.HumanTaskEscalated(human_task.id, task.id, human_task.level, users, groups))
+    channels = human.notify.channels if human.notify is not None else ()
+    notices.request(d, notices.ESCALATED, human_task, users, groups, channels)
 
 
 def _abandoned(d: Decision) -> list[HumanTask]:
     """Return the open human tasks for which only people are asked who did one that it is to be separate from.
 
-    One that is still to escalate waits for that. Of one with votes the votes tell; see `quorum.py`.
+    One that is still to escalate waits for that, unless several decide: a vote ends as early as it can.
     """
-    affected: set[str] = set()
-    for event in d.events:
-        if isinstance(event, e.HumanTaskCompleted | e.HumanTaskVoted):
-            affected |= separate_from(d.spec, d.state.tasks[event.task].name)
-        elif isinstance(event, e.HumanTaskEscalated):
-            affected.add(d.state.tasks[event.task].name)
-    kept_away: dict[int, frozenset[str]] = {}
-    found = []
+    affected, did_others, found = _affected(d), dict[int, frozenset[str]](), list[HumanTask]()
     for human_task in d.state.human_tasks.values() if affected else ():
         task = d.state.tasks[human_task.task]
         if human_task.state is not HumanTaskState.OFFERED or task.name not in affected:
             continue
-        if human_task.groups or human_task.quorum or f"{deadlines.ESCALATE}:{human_task.id}" in task.timers:
-            continue
-        if task.id not in kept_away:
-            kept_away[task.id] = who_did_others(d.spec, d.state, task.id)
-        if kept_away[task.id].union(human_task.excluded).issuperset(human_task.users):
+        if human_task.quorum:
+            is_left = not quorum.is_undecidable(d, human_task)
+        else:
+            if task.id not in did_others:
+                did_others[task.id] = who_did_others(d.spec, d.state, task.id)
+            is_left = not did_others[task.id].union(human_task.excluded).issuperset(human_task.users)
+            is_left |= bool(human_task.groups) or f"{deadlines.ESCALATE}:{human_task.id}" in task.timers
+        if not is_left:
             found.append(human_task)
     return found
+
+
+def _affected(d: Decision) -> set[str]:
+    """Return the names of tasks for whose human tasks there may be fewer people by what has happened."""
+    affected: set[str] = set()
+    for event in d.events:
+        if isinstance(event, e.HumanTaskCompleted | e.HumanTaskVoted | e.HumanTaskExpired):
+            affected |= separate_from(d.spec, d.state.tasks[event.task].name)
+        elif isinstance(event, e.HumanTaskEscalated | e.HumanTaskReleased):
+            affected.add(d.state.tasks[event.task].name)
+    return affected
 
 
 def _review(d: Decision) -> None:
@@ -172,7 +183,8 @@ def _review(d: Decision) -> None:
         except TASK_ERRORS:
             # what was shown when it was offered still stands
             continue
-        etag = attachments.with_files(d, etag_of(shown, d.library.etag_key), human_task.attachments)
+        id_ = human_task.id
+        etag = attachments.with_files(d, id_, digest_of(d, id_, shown), human_task.attachments)
         if etag != human_task.etag:
             again = quorum.to_ask_again(human_task)
             d.emit(e.HumanTaskChanged(human_task.id, human_task.task, shown, etag))
@@ -200,7 +212,6 @@ def release(d: Decision, command: c.ReleaseHumanTask) -> None:
     for claim in (mine,) if mine is not None else human_task.claims if person.may_manage else ():
         back_to = claim.owner if claim is mine else ""
         d.emit(e.HumanTaskReleased(human_task.id, human_task.task, person.user, command.note, back_to, of=claim.by))
-    quorum.end_if_undecidable(d, human_task)
 
 
 def assign(d: Decision, command: c.AssignHumanTask) -> None:

@@ -7,6 +7,8 @@ its own; the one that completes the quorum is one decision with what follows fro
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 from tradewind_server.engine import attachments, notices
 from tradewind_server.engine import commands as c
@@ -14,6 +16,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine.asked import id_of, spec_of
 from tradewind_server.engine.codec import encode_event
 from tradewind_server.engine.decision import Decision
+from tradewind_server.engine.four_eyes import kept_away
 from tradewind_server.engine.policies import TaskError, whole_number
 from tradewind_server.engine.state import HumanTask
 from tradewind_server.errors import PayloadTooLarge
@@ -130,28 +133,37 @@ def _check_share(d: Decision, human_task: HumanTask, voted: e.HumanTaskVoted) ->
 def _can_be_decided(d: Decision, human_task: HumanTask, quorum: Quorum) -> bool:
     if human_task.groups and not human_task.order:
         return True
-    left = _left(human_task)
+    left = _left(human_task, kept_away(d.spec, d.state, human_task))
     tally = _tally(human_task)
     needed = {o.name: 1 if o.name in quorum.veto else human_task.quorum for o in spec_of(d, human_task).outcomes}
     return left > 0 and any(tally[name] + left >= count for name, count in needed.items())
 
 
-def _left(human_task: HumanTask) -> int:
-    """Return how many votes may still come, where only users are asked."""
+def _left(human_task: HumanTask, lost: Collection[str]) -> int:
+    """Return how many votes may still come, where only users are asked, of whom *lost* are kept away."""
+    users = [user for user in human_task.users if user not in lost and user not in human_task.voters]
     if human_task.order:
-        return len(human_task.to_come)
-    # to whom a vote was assigned, beside those who are asked, or who has it from him
-    outside = sum((claim.owner or claim.by) not in human_task.users for claim in human_task.claims)
-    return outside + sum(user not in human_task.voters for user in human_task.users)
+        # without somebody who votes in his place, who gives none holds up all that come after him
+        others = human_task.groups or _outside(human_task, human_task.order) or set(users).difference(human_task.order)
+        turns = human_task.to_come
+        return len(turns) if others else len(list(takewhile(lambda user: user not in lost, turns)))
+    return _outside(human_task, human_task.users) + len(users)
+
+
+def _outside(human_task: HumanTask, asked: Sequence[str]) -> int:
+    """Return how many have a vote in hand that was assigned to somebody beside those who are *asked*."""
+    return sum((claim.owner or claim.by) not in asked for claim in human_task.claims)
+
+
+def is_undecidable(d: Decision, human_task: HumanTask) -> bool:
+    """Tell whether no outcome can get enough votes any more."""
+    return bool(human_task.quorum) and not _can_be_decided(d, human_task, _quorum_of(d, human_task))
 
 
 def end_if_undecidable(d: Decision, human_task: HumanTask) -> None:
-    """End it where no outcome can get enough votes any more, since one that was to come was taken back."""
-    if not human_task.quorum:
-        return
-    quorum = _quorum_of(d, human_task)
-    if not _can_be_decided(d, human_task, quorum):
-        _give_up(d, human_task, quorum)
+    """End it where no outcome can get enough votes any more."""
+    if is_undecidable(d, human_task):
+        _give_up(d, human_task, _quorum_of(d, human_task))
 
 
 def to_ask_again(human_task: HumanTask) -> list[str]:

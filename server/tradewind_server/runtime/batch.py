@@ -225,6 +225,7 @@ class Batch:
     def _catch_up(self, live: Live) -> None:
         """Evolve by the events that another server wrote."""
         state = live.state
+        live.did_others = {}
         for stored in loading.read_events(self._tx.connection, state.id, state.revision, _MAX_CATCH_UP):
             event = decode_event(stored.type, stored.type_version, stored.body)
             evolve(state, event, from_microseconds(stored.at))

@@ -28,7 +28,7 @@ _TYPE = "HumanTask"
 _CHANGES_NOTHING = "HumanTaskSeen"
 #: After these there may be others who did it, from whom another one is separate.
 _CHANGE_OTHERS = frozenset(
-    {"HumanTaskCompleted", "HumanTaskVoted", "HumanTaskChanged", "HumanTaskAttachmentAdded",
+    {"HumanTaskCompleted", "HumanTaskExpired", "HumanTaskVoted", "HumanTaskChanged", "HumanTaskAttachmentAdded",
      "HumanTaskAttachmentWithdrawn"}
 )  # fmt: skip
 _PAUSE_SECONDS = 1.0

@@ -10,8 +10,8 @@ import msgspec
 
 from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine.attachment import Attachment
-from tradewind_server.engine.eligibility import separate_from, who_did_others
-from tradewind_server.engine.state import Claim, Execution, HumanTask, HumanTaskState, Vote
+from tradewind_server.engine.four_eyes import separate_from, who_did_others
+from tradewind_server.engine.state import Claim, HumanTask, HumanTaskState, Vote
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.store.records import Live
 from tradewind_server.store.statements import Row
@@ -47,26 +47,60 @@ class HumanTaskDetail(msgspec.Struct, omit_defaults=True, gc=False):
     seen: dict[str, str] = {}
 
 
-def entries(live: Live, human_task: HumanTask) -> Iterator[Row]:
-    """Give its entries in inboxes, of the revision that its execution has now."""
-    due = NEVER if human_task.due is None else to_microseconds(human_task.due)
-    rank = (MAX_PRIORITY - human_task.priority) * NEVER + min(due, NEVER - 1)
-    envelope = live.envelope
-    for principal in principals(_spec(live), live.state, human_task):
-        yield (
-            envelope.namespace, principal, rank, envelope.id, human_task.id, live.state.revision, envelope.workflow,
-        )  # fmt: skip
+class Entries:
+    """Entries in inboxes of one execution's human tasks, of the revision that it has now."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        #: By task, as all of its human tasks have it in common.
+        self._did_others: dict[int, frozenset[str]] = {}
+
+    def of(self, human_task: HumanTask) -> Iterator[Row]:
+        """Give those of one."""
+        due = NEVER if human_task.due is None else to_microseconds(human_task.due)
+        rank = (MAX_PRIORITY - human_task.priority) * NEVER + min(due, NEVER - 1)
+        live, envelope = self._live, self._live.envelope
+        is_offered = human_task.state is HumanTaskState.OFFERED
+        for principal in principals(human_task, self._who_did_others(human_task.task) if is_offered else ()):
+            yield (
+                envelope.namespace, principal, rank, envelope.id, human_task.id, live.state.revision, envelope.workflow,
+            )  # fmt: skip
+
+    def concerned(self, changed: Collection[int]) -> Iterator[HumanTask]:
+        """Give human tasks that have not *changed*, but who may do them: four eyes look at who did the others."""
+        state, spec = self._live.state, self._spec()
+        done = {state.tasks[h.task].name for h in map(state.human_tasks.__getitem__, changed) if h.done_by or h.quorum}
+        separate = {name for each in done for name in separate_from(spec, each)}
+        for human_task in state.human_tasks.values() if separate else ():
+            is_other = human_task.id not in changed and state.tasks[human_task.task].name in separate
+            if is_other and human_task.state is HumanTaskState.OFFERED and self._are_others(human_task.task):
+                yield human_task
+
+    def keep(self) -> None:
+        """Remember who did others, so that only what changes is written anew."""
+        self._live.did_others.update(self._did_others)
+
+    def _are_others(self, task: int) -> bool:
+        return self._who_did_others(task) != self._live.did_others.get(task)
+
+    def _who_did_others(self, task: int) -> frozenset[str]:
+        if task not in self._did_others:
+            self._did_others[task] = who_did_others(self._spec(), self._live.state, task)
+        return self._did_others[task]
+
+    def _spec(self) -> WorkflowSpec:
+        assert self._live.program is not None, "an event of it has just been decided"
+        return self._live.program.spec
 
 
-def principals(spec: WorkflowSpec, state: Execution, human_task: HumanTask) -> list[str]:
-    """Return whose inboxes it is in, or kept out of."""
+def principals(human_task: HumanTask, did_others: Collection[str]) -> list[str]:
+    """Return whose inboxes it is in, or kept out of, since they *did others*."""
     if not human_task.is_open:
         return []
     held = [f"assignee:{claim.by}" for claim in human_task.claims]
     held += dict.fromkeys(f"owner:{claim.owner}" for claim in human_task.claims if claim.owner)
     if human_task.state is HumanTaskState.CLAIMED:
         return held
-    did_others = who_did_others(spec, state, human_task.task)
     kept_out = {*human_task.excluded, *human_task.spoken_for, *human_task.waiting, *did_others}
     return [
         # nor is it in the inbox of whoever stands in for one who may not do it
@@ -75,22 +109,6 @@ def principals(spec: WorkflowSpec, state: Execution, human_task: HumanTask) -> l
         *(f"excluded:{name}" for name in sorted(kept_out)),
         *held,
     ]
-
-
-def _spec(live: Live) -> WorkflowSpec:
-    assert live.program is not None, "an event of it has just been decided"
-    return live.program.spec
-
-
-def concerned(live: Live, changed: Collection[int]) -> Iterator[HumanTask]:
-    """Give human tasks that have not *changed*, but perhaps who may do them: four eyes look at who did the others."""
-    state = live.state
-    done = {state.tasks[h.task].name for h in map(state.human_tasks.__getitem__, changed) if h.done_by or h.quorum}
-    separate = {name for each in done for name in separate_from(_spec(live), each)}
-    for human_task in state.human_tasks.values() if separate else ():
-        is_other = human_task.id not in changed and state.tasks[human_task.task].name in separate
-        if is_other and human_task.state is HumanTaskState.OFFERED:
-            yield human_task
 
 
 def new(live: Live, human_task: HumanTask, title: str) -> Row:

@@ -16,8 +16,8 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import Decision
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import VERSIONS
-from tradewind_server.engine.eligibility import who_did_others
-from tradewind_server.engine.state import Action, Execution, HumanTask, HumanTaskState, Task
+from tradewind_server.engine.four_eyes import who_did_others
+from tradewind_server.engine.state import Action, Execution, HumanTaskState, Task
 from tradewind_server.lang.values import encode
 from tradewind_server.store import human_task_rows
 from tradewind_server.store.records import (
@@ -248,13 +248,24 @@ class Changes:
                     rows.new_actions.append(_new_action(live, action, by))
                 else:
                     rows.actions.append((*_action_changes(action, by), id_, action_id))
-            for action_id in touched.human_tasks:
-                is_new = action_id > touched.known_actions
-                _add_human_task(rows, live, state.human_tasks[action_id], self.titles, is_new=is_new)
-            for human_task in human_task_rows.concerned(live, touched.human_tasks):
-                rows.old_entries.append((id_, human_task.id))
-                rows.entries.extend(human_task_rows.entries(live, human_task))
+            if touched.human_tasks:
+                self._add_human_tasks(rows, touched)
         return rows
+
+    def _add_human_tasks(self, rows: Rows, touched: _Touched) -> None:
+        live, entries = touched.live, human_task_rows.Entries(touched.live)
+        for action_id in touched.human_tasks:
+            key, human_task = (live.envelope.id, action_id), live.state.human_tasks[action_id]
+            if action_id > touched.known_actions:
+                rows.new_human_tasks.append(human_task_rows.new(live, human_task, self.titles[key]))
+            else:
+                rows.human_tasks.append((*human_task_rows.changes(human_task), *key))
+                rows.old_entries.append(key)
+            rows.entries.extend(entries.of(human_task))
+        for human_task in entries.concerned(touched.human_tasks):
+            rows.old_entries.append((live.envelope.id, human_task.id))
+            rows.entries.extend(entries.of(human_task))
+        entries.keep()
 
     def touch_human_task(self, execution_id: str, action_id: int) -> None:
         """Write the row of a human task, and its entries in inboxes."""
@@ -568,15 +579,3 @@ def _action_changes(action: Action, by: Answered) -> Row:
     """Return the columns `ACTION_CHANGES`."""
     updated = to_microseconds(action.updated_at)
     return (int(action.cancelling), action.state.value, action.result_revision, updated, *by)
-
-
-def _add_human_task(
-    rows: Rows, live: Live, human_task: HumanTask, titles: Mapping[tuple[str, int], str], *, is_new: bool
-) -> None:
-    key = (live.envelope.id, human_task.id)
-    if is_new:
-        rows.new_human_tasks.append(human_task_rows.new(live, human_task, titles[key]))
-    else:
-        rows.human_tasks.append((*human_task_rows.changes(human_task), *key))
-        rows.old_entries.append(key)
-    rows.entries.extend(human_task_rows.entries(live, human_task))

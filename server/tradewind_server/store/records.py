@@ -70,6 +70,8 @@ class Live(msgspec.Struct, gc=False):
     program: Program | None = None
     #: W3C trace context of its start, or "".
     trace: str = ""
+    #: By task: who had done others, as entries of inboxes were written last; none where that is not known.
+    did_others: dict[int, frozenset[str]] = {}
 
 
 class Provenance(msgspec.Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ from tradewind_server.engine import events as e
 from tradewind_server.engine import transitions
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.evolve import create, evolve
+from tradewind_server.engine.four_eyes import who_did_others
 from tradewind_server.engine.state import (
     Action,
     ActionState,
@@ -133,10 +134,15 @@ def _entries(world: World, execution_id: str, action_id: int) -> list[str]:
 def _check_inboxes(world: World, state: Execution) -> None:
     for human_task in state.human_tasks.values():
         found = sorted(_entries(world, state.id, human_task.id))
-        expected = sorted(human_task_rows.principals(world.spec(state.id), state, human_task))
+        did_others = who_did_others(world.spec(state.id), state, human_task.task)
+        expected = sorted(human_task_rows.principals(human_task, did_others))
         where = f"human task a{human_task.id} is {human_task.state}"
         assert bool(found) == human_task.is_open, f"{where}, but is {'' if found else 'not '}in inboxes"
         assert found == expected, f"{where} and is in the inboxes of {found}, but should be in those of {expected}"
+        escalates = f"escalate:{human_task.id}" in state.tasks[human_task.task].timers
+        if human_task.state is HumanTaskState.OFFERED and not (human_task.groups or human_task.quorum or escalates):
+            left = set(human_task.users).difference(human_task.excluded, did_others)
+            assert left, f"{where}, but nobody is left who may do it"
 
 
 def _check_task(state: Execution, task: Task) -> None:
