@@ -30,8 +30,16 @@ from tradewind_server.store.statements import Dialect, Row, Select, Write, delet
 #: than to carry them out; and a plan that is kept must not be one for tables that were small when it was made.
 _PLAN_ONCE = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; "
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
 )
+#: A server that vanished without a word is given up by PostgreSQL, too (seconds, milliseconds for the last): its locks
+#: are in everybody's way meanwhile, and what others commit may not be read.
+_PATIENCE = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "
+    "SET tcp_user_timeout = 30000"
+)
+#: Who carries out what is sent. A process of the same number may be another one, as after a restart of PostgreSQL.
+_BACKEND = "pid, (extract(epoch FROM backend_start) * 1000000)::bigint"
 #: So many events are worth a statement of their own.
 _AHEAD_EVENTS = 100
 
@@ -153,7 +161,7 @@ class Writer:
         self._server_id = server_id
         self._connection: sa.Connection | None = None
         self._ahead: Ahead | None = None
-        self._backend = 0
+        self._backend: Row = ()
         self._next_xid = 0
 
     @property
@@ -169,8 +177,9 @@ class Writer:
         self.dialect = Dialect(self._connection)
         if self.dialect.is_postgresql:
             self._ahead = Ahead(self._connection)
-            self._connection.exec_driver_sql(_PLAN_ONCE)
-            self._backend = int(self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+            self._connection.exec_driver_sql(_PLAN_ONCE + _PATIENCE)
+            query = f"SELECT {_BACKEND} FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+            self._backend = tuple(self._connection.exec_driver_sql(query).one())
         else:
             self._next_xid = numbers.newest(self._connection)
 
@@ -213,29 +222,38 @@ class Writer:
             sqlalchemy.exc.DBAPIError: the database refused a row, and nothing was committed.
         """
         try:
-            self._send_commit()
+            is_done = self._send_commit()
         except sa.exc.DBAPIError as error:
             if self.dialect.is_postgresql and not is_doubtful(error):
                 raise
             return self._resolve(transaction)
-        return Outcome.COMMITTED
+        if self._ahead is not None and self._ahead.has_failed:
+            self.discard()
+        return Outcome.COMMITTED if is_done else Outcome.ROLLED_BACK
 
-    def _send_commit(self) -> None:
-        if self._ahead is None:
-            with sqlite_driver(self.connection, "COMMIT") as driver:
-                driver.execute("COMMIT")
-        else:
-            self._ahead.send("COMMIT")
-            self._ahead.settle()
+    def _send_commit(self) -> bool:
+        if self._ahead is not None:
+            return self._ahead.commit()
+        with sqlite_driver(self.connection, "COMMIT") as driver:
+            driver.execute("COMMIT")
+        return True
 
     def rollback(self) -> None:
         """Give the transaction up."""
         self._forget_what_was_sent()
         try:
-            self.connection.exec_driver_sql("ROLLBACK")
+            self._send_rollback()
         except sa.exc.SQLAlchemyError:
             # also PendingRollbackError, which is no DBAPIError: the connection was lost in mid-transaction
             self.discard()
+
+    def _send_rollback(self) -> None:
+        if self._ahead is None:
+            self.connection.exec_driver_sql("ROLLBACK")
+        elif self._ahead.has_failed:
+            self.discard()
+        else:
+            self._ahead.roll_back()
 
     def discard(self) -> None:
         """Drop the connection; the next transaction makes a new one."""
@@ -267,9 +285,9 @@ class Writer:
             pause = min(pause * 2, 1.0)
         return Outcome.COMMITTED if self._is_written(transaction.batch) else Outcome.ROLLED_BACK
 
-    def _is_alive(self, backend: int) -> bool:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND backend_type = 'client backend'"
-        return bool(self.connection.exec_driver_sql(query, (backend,)).scalar()) and backend != self._backend
+    def _is_alive(self, backend: Row) -> bool:
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE ({_BACKEND}) = (%s, %s)"
+        return bool(self.connection.exec_driver_sql(query, backend).scalar())
 
     def _is_written(self, batch: str) -> bool:
         table = schema.batches
