@@ -32,6 +32,9 @@ _PLAN_ONCE = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; "
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
 )
+#: How long plans are kept. One that was made when a table had a row reads all of it, and PostgreSQL does not see that it
+#: has grown before it has counted its rows again, a minute later.
+_PLANS_SECONDS = 2.0
 #: A server that vanished without a word is given up by PostgreSQL, too (seconds, milliseconds for the last): its locks
 #: are in everybody's way meanwhile, and what others commit may not be read.
 _PATIENCE = (
@@ -162,6 +165,7 @@ class Writer:
         self._connection: sa.Connection | None = None
         self._ahead: Ahead | None = None
         self._backend: Row = ()
+        self._planned_at = 0.0
         self._next_xid = 0
 
     @property
@@ -180,6 +184,7 @@ class Writer:
             self._connection.exec_driver_sql(_PLAN_ONCE + _PATIENCE)
             query = f"SELECT {_BACKEND} FROM pg_stat_activity WHERE pid = pg_backend_pid()"
             self._backend = tuple(self._connection.exec_driver_sql(query).one())
+            self._planned_at = time.monotonic()
         else:
             self._next_xid = numbers.newest(self._connection)
 
@@ -211,6 +216,9 @@ class Writer:
         PostgreSQL numbers only those transactions that ask or write. This one asks before it locks anything: `lock`
         compares the number with that of each row's last writer.
         """
+        if time.monotonic() - self._planned_at > _PLANS_SECONDS:
+            ahead.send("DISCARD PLANS")
+            self._planned_at = time.monotonic()
         ahead.send("BEGIN")
         numbered = ahead.send("SELECT pg_current_xact_id()::text::bigint")
         return lambda: int(numbered()[0][0]) + self._database.xid_offset
