@@ -103,7 +103,7 @@ func sendWithin[Request, Response proto.Message](
 			return response, nil
 		}
 		err = fromRPC(err)
-		// A try to connect ends after longestDelay. For as long as a server had the call in hand, patience goes on.
+		// A try to connect ends after longestDelay. While a server has the call in hand, patience does not pass.
 		giveUp = giveUp.Add(max(0, c.clock.Now().Sub(began)-longestDelay))
 		delay, again := delays.before(err, giveUp.Sub(c.clock.Now()))
 		if !again || c.pause(ctx, delay, err) != nil {

@@ -50,7 +50,7 @@ def delay_before_retry(error: TradewindError, backoff: Backoff, left: float = ma
 
 
 def in_hand(seconds: float) -> float:
-    """Return for how much of a try a server must have had it, as one has a call of StartAndWait: patience goes on then.
+    """Return for how much of a try a server must have had it, as with StartAndWait: patience does not pass meanwhile.
 
     A try to connect ends after `LONGEST`.
     """

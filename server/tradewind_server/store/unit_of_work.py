@@ -32,8 +32,8 @@ _PLAN_ONCE = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; "
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
 )
-#: How long plans are kept. One that was made when a table had a row reads all of it, and PostgreSQL does not see that it
-#: has grown before it has counted its rows again, a minute later.
+#: How long plans are kept. One that was made when a table had a row reads all of it, and PostgreSQL changes it only
+#: when it has counted the rows again, a minute later.
 _PLANS_SECONDS = 2.0
 #: A server that vanished without a word is given up by PostgreSQL, too (seconds, milliseconds for the last): its locks
 #: are in everybody's way meanwhile, and what others commit may not be read.
