@@ -18,6 +18,7 @@ from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.store import schema, unit_of_work
+from tradewind_server.store.ahead import is_doubtful
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import Provenance
@@ -296,6 +297,13 @@ def test_connection_that_postgresql_ends_since_it_was_idle_is_a_lost_one(
     world.check_replay(id_)
     world.close()
     database.close()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_commit_that_ends_the_connection_is_in_doubt_whatever_postgresql_says(ended: bool) -> None:
+    """A disk that fails while the log is written ends all connections, with a code of its own: it may be there."""
+    failed = psycopg.errors.IoError("could not fdatasync file")
+    assert is_doubtful(sa.exc.OperationalError("COMMIT", None, failed, connection_invalidated=ended)) is ended
 
 
 def until_gone(foreign: psycopg.Connection, backend: int) -> None:
