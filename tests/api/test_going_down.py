@@ -17,6 +17,7 @@ from tradewind.v1 import execution_service_pb2 as pb
 from tradewind.v1 import human_task_service_pb2, subscription_pb2, subscription_service_pb2_grpc
 from tradewind.v1 import subscription_service_pb2 as sub
 from tradewind_server.bootstrap import Server
+from tradewind_server.runtime.hub import Hub
 from tradewind_server.settings import Settings
 
 #: Begins what waits, and returns what waits for the end of that.
@@ -116,3 +117,30 @@ async def test_server_goes_down_without_waiting_for_who_waits(begin: Begin, capl
         await asyncio.wait_for(waiting, PATIENCE)
         await asyncio.wait_for(stopping, PATIENCE)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_worker_that_says_hello_to_a_server_that_goes_down_is_sent_elsewhere() -> None:
+    """Its stream was on its way in when the others were told: it stayed until all of the grace was over."""
+    async with served_for_long() as served:
+        stream = served.callback.Work()
+        await stream.wait_for_connection()
+        await served.start()  # by now the server waits for Hello
+        stopping = asyncio.ensure_future(served.server.stop())
+        async with asyncio.timeout(PATIENCE):
+            while not served.server.runtime.is_draining:
+                await asyncio.sleep(0)
+        hand = Hand(stream)
+        await hand.open(["shop.do"], [])
+
+        assert await hand.ended() is None
+        await hand.close()
+        await asyncio.wait_for(stopping, PATIENCE)
+
+
+async def test_who_begins_to_wait_while_the_server_goes_down_is_woken() -> None:
+    """He has been let in, and looks for himself."""
+    hub = Hub()
+    hub.go_away()
+    subscription = hub.subscribe("e1", end_only=True)
+    assert await subscription.wait(PATIENCE)
+    subscription.close()

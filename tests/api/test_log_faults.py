@@ -73,10 +73,10 @@ async def test_cursor_stays_below_what_is_not_committed(
     async with echoing(url) as slow, echoing(url) as quick:
         gate, send_commit = Gate(), Writer._send_commit
 
-        def commit(self: Writer) -> None:
+        def commit(self: Writer) -> bool:
             if self._server_id == slow.server.runtime.server_id:
                 gate.pass_through()
-            send_commit(self)
+            return send_commit(self)
 
         if is_planted:
             monkeypatch.setattr(log, "horizon", lambda *_: 2**62)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -206,9 +207,11 @@ class _Channel:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.is_looked_at = threading.Event()
 
     def subscribe(self, callback: object, try_to_connect: bool | None = None) -> None:
         self.asked.append("subscribe")
+        self.is_looked_at.set()
 
     def unsubscribe(self, callback: object) -> None:
         self.asked.append("unsubscribe")
@@ -231,6 +234,22 @@ def test_client_that_closes_right_after_a_pause_lets_grpc_have_its_last_look(mon
     pause.close()
     assert paused.asked == ["subscribe", "unsubscribe", "close"]
     assert [left > 0.2 for left in slept] == [True]
+
+
+def test_client_that_closes_during_a_pause_of_another_thread_ends_it() -> None:
+    """It took all of its seconds, and the thread of gRPC ended with a traceback, since it looked at what was closed."""
+    channel = _Channel()
+    pause = reconnecting.SyncPause(cast(grpc.Channel, channel))
+    pausing = threading.Thread(target=pause, args=(10 * _LATE, False), daemon=True)
+    pausing.start()
+    assert channel.is_looked_at.wait(PATIENCE)
+
+    pause.close()
+    pausing.join(PATIENCE)
+    pause(10 * _LATE, False)
+
+    assert not pausing.is_alive()
+    assert channel.asked == ["subscribe", "unsubscribe", "close"]
 
 
 def test_connection_is_tried_again_within_about_a_second() -> None:

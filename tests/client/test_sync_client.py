@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
 import tradewind
-from tradewind import errors
+from tradewind import client, errors
 from tradewind.v1 import (
     action_callback_pb2,
     definition_service_pb2,
@@ -75,6 +76,20 @@ def server() -> Iterator[Server]:
     server = Server()
     yield server
     server.close()
+
+
+def test_call_that_a_server_has_had_for_long_is_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server went down after more than the patience: the call failed, and was not made again at another one."""
+    now = [0.0]
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    waiting = server.when(lambda: server.client.start_and_wait("pay", timeout=60))
+    _, first, rpc = server.channel.take_unary_unary(EXECUTIONS.methods_by_name["StartAndWait"])
+    now[0] = 40.0
+    rpc.terminate(None, (), grpc.StatusCode.UNAVAILABLE, "it goes down")
+    second = server.answer("StartAndWait", v1.StartAndWaitResponse(execution=DONE))
+
+    assert waiting.result(10).id == "e1"
+    assert second.start.request_id == first.start.request_id
 
 
 def test_start_sends_exact_digits(server: Server) -> None:

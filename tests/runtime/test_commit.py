@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
-from tradewind_server.store import schema
+from tradewind_server.store import schema, unit_of_work
+from tradewind_server.store.ahead import is_doubtful
 from tradewind_server.store.database import Database
 from tradewind_server.store.records import Provenance
 from tradewind_server.store.unit_of_work import Writer
@@ -170,19 +174,23 @@ def test_request_that_breaks_is_answered_alone(database: Database, monkeypatch: 
     world.close()
 
 
+def _taken(id_: str) -> str:
+    """Return what takes the place of the next event of an execution, as nobody does."""
+    return (
+        "INSERT INTO events SELECT execution_id, revision + 1, "
+        + ", ".join(column.name for column in schema.events.columns if column.name not in ("execution_id", "revision"))
+        + f" FROM events WHERE execution_id = '{id_}' ORDER BY revision DESC LIMIT 1"
+    )
+
+
 def test_row_that_the_database_refuses_is_answered_alone(database: Database) -> None:
     """PostgreSQL says so in answer to the commit; nothing of the request has happened, and all of the others."""
     # given
     world = World(database)
     world.deploy(WAITING)
     ids = [world.start("wait") for _ in range(3)]
-    taken = (
-        "INSERT INTO events SELECT execution_id, revision + 1, "
-        + ", ".join(column.name for column in schema.events.columns if column.name not in ("execution_id", "revision"))
-        + f" FROM events WHERE execution_id = '{ids[1]}' ORDER BY revision DESC LIMIT 1"
-    )
     with database.connect_writer() as connection:
-        connection.exec_driver_sql(taken)
+        connection.exec_driver_sql(_taken(ids[1]))
     first, bad, last = (_pause(world, id_) for id_ in ids)
 
     # when
@@ -214,11 +222,11 @@ def test_connection_that_is_lost_with_statements_on_their_way_has_written_nothin
     )
     send_commit, sent = Writer._send_commit, itertools.count()
 
-    def cut_off(self: Writer) -> None:
+    def cut_off(self: Writer) -> bool:
         if not next(sent):
             with psycopg.connect(url, autocommit=True) as foreign:
                 foreign.execute(ended)
-        send_commit(self)
+        return send_commit(self)
 
     monkeypatch.setattr(Writer, "_send_commit", cut_off)
 
@@ -238,6 +246,178 @@ def test_connection_that_is_lost_with_statements_on_their_way_has_written_nothin
         world.check_replay(id_)
     world.close()
     database.close()
+
+
+@pytest.mark.parametrize("when", ["decided", "committed"])
+def test_connection_that_postgresql_ends_since_it_was_idle_is_a_lost_one(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The caller is told to try again: it was told of a fault of the server, and did not."""
+    # given
+    url = postgres_url()
+    database = Database(url)
+    world = World(database)
+    world.deploy(WAITING)
+    id_ = world.start("wait")
+    writer = world._writer
+
+    def let_it_end() -> None:
+        backend = writer.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        writer.connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 1")
+        with psycopg.connect(url, autocommit=True) as foreign:
+            until_gone(foreign, backend)
+
+    with monkeypatch.context() as patch:
+        if when == "decided":
+            write = unit_of_work.Transaction.write
+
+            def write_late(self: unit_of_work.Transaction, *rows: Any) -> None:
+                let_it_end()
+                write(self, *rows)
+
+            patch.setattr(unit_of_work.Transaction, "write", write_late)
+        else:
+            send_commit = writer._send_commit
+
+            def send_late() -> bool:
+                let_it_end()
+                return send_commit()
+
+            patch.setattr(writer, "_send_commit", send_late)
+
+        # when
+        outcome = world.committer.step([_pause(world, id_)])
+
+    # then
+    assert [type(answer) for _, answer in outcome.answers] == [DatabaseUnavailable]
+
+    # when
+    outcome = world.committer.step([_pause(world, id_)])
+
+    # then
+    assert [type(answer) for _, answer in outcome.answers] == [r.Snapshot]
+    world.check_replay(id_)
+    world.close()
+    database.close()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_commit_that_ends_the_connection_is_in_doubt_whatever_postgresql_says(ended: bool) -> None:
+    """A disk that fails while the log is written ends all connections, with a code of its own: it may be there."""
+    failed = psycopg.errors.IoError("could not fdatasync file")
+    assert is_doubtful(sa.exc.OperationalError("COMMIT", None, failed, connection_invalidated=ended)) is ended
+
+
+def until_gone(foreign: psycopg.Connection, backend: int) -> None:
+    """Wait until PostgreSQL has ended a connection, which it does by itself."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+    end = time.monotonic() + 10
+    while foreign.execute(query, (backend,)).fetchone() != (0,):
+        assert time.monotonic() < end
+
+
+def test_commit_in_doubt_does_not_wait_for_another_process_of_the_same_number(postgres_url: Callable[[], str]) -> None:
+    """After a restart of PostgreSQL numbers are given anew: the committer waited for as long as the other was there."""
+    url = postgres_url()
+    database = Database(url)
+    writer = LossyWriter(database, "lossy")
+    world = World(database, writer=writer)
+    world.deploy(WAITING)
+    id_ = world.start("wait")
+    with psycopg.connect(url) as foreign:
+        writer._backend = (foreign.info.backend_pid, *writer._backend[1:])
+        writer.faults = ["reply lost"]
+        outcome = world.committer.step([_pause(world, id_)])
+
+    assert [type(answer) for _, answer in outcome.answers] == [r.Snapshot]
+    world.close()
+    database.close()
+
+
+def test_look_that_finds_nothing_leaves_the_plans_as_they_are(postgres_url: Callable[[], str]) -> None:
+    """PostgreSQL planned everything anew after each of them, twice."""
+    database = Database(postgres_url())
+    world = World(database)
+    world.deploy(WAITING)
+    for _ in range(3):
+        world.start("wait")
+    plans = sa.text("SELECT count(*) FROM pg_prepared_statements")
+    before = world._writer.connection.execute(plans).scalar_one()
+
+    world.committer.step([r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=world.clock.now())])
+
+    assert world._writer.connection.execute(plans).scalar_one() >= before > 3
+    world.close()
+    database.close()
+
+
+def test_row_that_is_refused_leaves_nothing_behind_that_fails_the_next_batches(
+    postgres_url: Callable[[], str],
+) -> None:
+    """What PostgreSQL did not prepare, since it came after that row, was taken to be prepared for ever after."""
+    # given: looks, as on every server that has just begun
+    database = Database(postgres_url())
+    world = World(database)
+    world.deploy(WAITING)
+    ids = [world.start("wait") for _ in range(3)]
+    world._writer.discard()
+    look = r.Sweep(provenance=Provenance("system:leases", "SweepLeases"), at=world.clock.now())
+    for _ in range(3):
+        world.committer.step([look])
+    world.committer.step([_pause(world, ids[0])])
+    with database.connect_writer() as connection:
+        connection.exec_driver_sql(_taken(ids[1]))
+
+    # when
+    outcome = world.committer.step([_pause(world, ids[1])])
+
+    # then
+    assert [type(answer) for _, answer in outcome.answers] == [Broken]
+
+    # when
+    outcome = world.committer.step([_pause(world, ids[2])])
+
+    # then
+    assert [type(answer) for _, answer in outcome.answers] == [r.Snapshot]
+    world.close()
+    database.close()
+
+
+def test_lock_that_is_not_free_is_waited_for_again_whatever_language_postgresql_says_so_in(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller of a German PostgreSQL was told that the database is away, and the connection was dropped."""
+    database = Database(postgres_url())
+    world = World(database)
+    world.deploy(WAITING)
+    command = _pause(world, world.start("wait"))
+    command.deferred_since = world.clock.monotonic()
+    world.clock.advance(timedelta(seconds=1))
+    said = psycopg.errors.LockNotAvailable("storniere Anfrage wegen Zeitüberschreitung einer Sperre")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise sa.exc.OperationalError("SELECT", None, said)
+
+    monkeypatch.setattr(unit_of_work.Transaction, "lock", refuse)
+
+    outcome = world.committer.step([command])
+
+    assert outcome.deferred == [command]
+    world.close()
+    database.close()
+
+
+def test_postgresql_gives_up_a_server_that_vanished_as_soon_as_a_server_gives_up_postgresql(
+    postgres_url: Callable[[], str],
+) -> None:
+    """Two hours: for so long nobody could touch what it had locked, nor read what others had committed since."""
+    database = Database(postgres_url())
+    writer = unit_of_work.Writer(database, "s")
+    settings = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    found = [writer.connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in settings]
+    writer.close()
+    database.close()
+    assert found == ["10", "5", "4", "30000"]
 
 
 def test_state_of_another_server_is_caught_up(postgres_url: Callable[[], str]) -> None:

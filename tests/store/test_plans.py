@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,9 +23,10 @@ from tradewind_server.store import (
     substitutes,
     unit_of_work,
 )
+from tradewind_server.store.ahead import _numbered
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, Term, parse_filter
-from tradewind_server.store.statements import Select, Write
+from tradewind_server.store.statements import Dialect, Select, Write
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.postgres import PrivatePostgres
 
@@ -90,6 +93,55 @@ def test_committer_finds_rows_of_postgresql_by_index(committing: sa.Connection, 
     plan = "\n".join(row[0] for row in rows)
     assert "Index" in plan
     assert not any(word in plan for word in ("Seq Scan", "Hash", "Merge", "JIT")), plan
+
+
+def test_plans_follow_tables_that_grow(postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a plan of when there was one action to do, each batch read all of them, until somebody counted the rows."""
+    monkeypatch.setattr(unit_of_work, "_PLANS_SECONDS", 0.0)
+    database = Database(postgres.create("growing"))
+    writer = Writer(database, "s")
+    with database.connect_reader() as connection:
+
+        def add(first: int, last: int) -> None:
+            values = _filled(schema.queue, execution_id="e")
+            rows = [tuple({**values, "action_id": n}.values()) for n in range(first, last)]
+            unit_of_work._insert_queue.run(connection, Dialect(connection), rows)
+
+        def is_read_by_key() -> bool:
+            for _ in range(3):
+                writer.begin("b", 1).queue_rows([("e", 1)])
+                writer.rollback()
+            query = "SELECT name FROM pg_prepared_statements WHERE starts_with(statement, %s)"
+            text = _numbered(unit_of_work._select_queue.postgresql).decode()
+            name = writer.connection.exec_driver_sql(query, (text,)).scalar_one()
+            rows = writer.connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}(NULL, NULL)").all()
+            return any("Index Cond" in row[0] for row in rows)
+
+        add(1, 2)
+        connection.exec_driver_sql("ANALYZE action_queue")
+        assert not is_read_by_key()
+        add(2, 2_000)
+        assert is_read_by_key()
+    writer.close()
+    database.close()
+
+
+def test_an_absence_that_begins_is_compared_with_what_its_substitute_may_not_do_one_by_one(
+    committing: sa.Connection,
+) -> None:
+    """Each with each took the committer a minute for some ten thousand, and all else waited."""
+    seen: list[str] = []
+    sa.event.listen(committing, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement))
+    absence = absences.Absence("i", "default", "ann", "gil", 1, 9, "", "ann")
+    list(substitutes.of_absence(committing, absence, 5))
+    number = itertools.count(1)
+    text = re.sub(r"%\(\w+\)s", lambda _: f"${next(number)}", seen[0])
+    committing.exec_driver_sql(f"PREPARE begun AS {text}")
+    nulls = ", ".join(["NULL"] * text.count("$"))
+    plan = "\n".join(row[0] for row in committing.exec_driver_sql(f"EXPLAIN EXECUTE begun({nulls})"))
+
+    assert "SubPlan" in plan
+    assert re.search(r"Index Cond: .*execution_id.* = .*inbox\.execution_id", plan), plan
 
 
 @pytest.mark.parametrize("state", ["OPEN", "QUEUED", "RUNNING"])

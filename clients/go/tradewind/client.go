@@ -97,11 +97,14 @@ func sendWithin[Request, Response proto.Message](
 	giveUp := c.clock.Now().Add(c.options.Patience)
 	var delays retryDelays
 	for {
+		began := c.clock.Now()
 		response, err := method(ctx, request)
 		if err == nil {
 			return response, nil
 		}
 		err = fromRPC(err)
+		// A try to connect ends after longestDelay. While a server has the call in hand, patience does not pass.
+		giveUp = giveUp.Add(max(0, c.clock.Now().Sub(began)-longestDelay))
 		delay, again := delays.before(err, giveUp.Sub(c.clock.Now()))
 		if !again || c.pause(ctx, delay, err) != nil {
 			var nothing Response
@@ -131,7 +134,7 @@ func (c *Client) pause(ctx context.Context, delay time.Duration, failed error) e
 	return nil
 }
 
-// reconnected is closed when a connection that is broken, or breaks from now on, is there again.
+// reconnected is closed when a connection that is broken, or breaks from now on, is there again, or the client is closed.
 func (c *Client) reconnected(ctx context.Context, broken bool) <-chan struct{} {
 	again := make(chan struct{})
 	state := c.connection.GetState()
@@ -145,6 +148,9 @@ func (c *Client) reconnected(ctx context.Context, broken bool) <-chan struct{} {
 				}
 			case connectivity.Idle:
 				c.connection.Connect()
+			case connectivity.Shutdown:
+				close(again) // whoever asks next is told
+				return
 			}
 			broken = broken || state != connectivity.Ready
 			if !c.connection.WaitForStateChange(ctx, state) {

@@ -50,6 +50,23 @@ func TestPatienceEnds(t *testing.T) {
 	}
 }
 
+// Its server went down after more than the patience: the call failed, and was not made again at another one.
+func TestACallThatAServerHasHadForLongIsRepeated(t *testing.T) {
+	t.Parallel() // gRPC's own repeats take seconds
+	clock := &instantClock{}
+	server := &fakeServer{waits: func() { <-clock.After(defaultPatience / 2) }}
+	for range 3 { // gRPC's own tries
+		server.answers = append(server.answers, unavailable)
+	}
+	client := serve(t, server, clock)
+	execution, err := client.StartAndWait(context.Background(), Start{Workflow: "w"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "execution", execution.ID, "e1")
+	equal(t, "request id", server.starts[3].GetRequestId(), server.starts[0].GetRequestId())
+}
+
 func TestAServerThatAsksForTimeGetsIt(t *testing.T) {
 	retry := &errdetails.RetryInfo{RetryDelay: durationpb.New(7 * time.Second)}
 	server := &fakeServer{answers: []error{refusal(t, codes.ResourceExhausted, "QUEUE_FULL", retry)}}

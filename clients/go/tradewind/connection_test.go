@@ -106,6 +106,22 @@ func TestACallIsMadeAgainAsSoonAsTheServerIsBack(t *testing.T) {
 	equal(t, "error", within(t, "the answer", ended), nil)
 }
 
+func TestACallThatPausesEndsAsItsClientIsClosed(t *testing.T) {
+	address, stop := listen(t, &fakeServer{})
+	client := connect(t, Options{Addresses: []string{address}})
+	clock := newHandClock()
+	client.clock = clock
+	stop()
+	ended := startOnce(client)
+	untilLongDelay(t, clock) // which nobody ends
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(clock.untilAsked(t, func(d time.Duration) bool { return d <= longestReconnect }))
+
+	equal(t, "refused", within(t, "the end", ended) != nil, true)
+}
+
 func TestACallThatFindsItsServerBackBeforeItWaitsIsMadeAgainAfterASecond(t *testing.T) {
 	broken := status.Error(codes.Unavailable, "connection reset by peer")
 	server := &fakeServer{answers: slices.Repeat([]error{broken}, 30)} // each call is tried three times by gRPC itself

@@ -137,6 +137,7 @@ type fakeServer struct {
 	lineAsked []*tradewindv1.WatchActionLogsRequest
 	starts    []*tradewindv1.StartExecutionRequest
 	answers   []error // to starts; then they succeed
+	waits     func()  // while it has a call of StartAndWait in hand
 	execution *tradewindv1.Execution
 	metadata  metadata.MD
 	inboxes   [][]any // the same for each watch of human tasks
@@ -207,6 +208,14 @@ func (s *fakeServer) StartExecution(
 		return nil, answer
 	}
 	return &tradewindv1.StartExecutionResponse{Execution: &tradewindv1.Execution{Id: "e1", Input: request.GetInput()}}, nil
+}
+
+func (s *fakeServer) StartAndWait(
+	ctx context.Context, request *tradewindv1.StartAndWaitRequest,
+) (*tradewindv1.StartAndWaitResponse, error) {
+	s.waits()
+	started, err := s.StartExecution(ctx, request.GetStart())
+	return &tradewindv1.StartAndWaitResponse{Execution: started.GetExecution()}, err
 }
 
 func (s *fakeServer) GetExecution(

@@ -43,7 +43,7 @@ from tradewind.notifying import Notification
 from tradewind.operating import ActionLimit, WorkerInfo
 from tradewind.people_faces import People
 from tradewind.reconnecting import SyncPause
-from tradewind.retry import Backoff, delay_before_retry, is_broken
+from tradewind.retry import Backoff, delay_before_retry, in_hand, is_broken
 from tradewind.stubs import stubs
 from tradewind.subscribing import Consumption, SubscriptionOptions
 from tradewind.watching import ActionLogWatch, Export, Following, GapFound, LogOptions, LogWatch, Watch
@@ -493,11 +493,13 @@ class Client:
         end, give_up = now + call.deadline, now + min(call.deadline, self.connection.patience)
         backoff = Backoff()
         while True:
+            began = time.monotonic()
             try:
-                left = max(0.001, end - time.monotonic())
+                left = max(0.001, end - began)
                 return call.read(method(call.request, timeout=left, metadata=self.connection.metadata))
             except grpc.RpcError as error:
-                self._wait_to_repeat(errors.from_rpc_error(error), backoff, give_up)
+                give_up += in_hand(time.monotonic() - began)
+                self._wait_to_repeat(errors.from_rpc_error(error), backoff, min(end, give_up))
 
     def _wait_to_repeat(self, error: errors.TradewindError, backoff: Backoff, end: float | None) -> None:
         left = math.inf if end is None else end - time.monotonic()

@@ -52,12 +52,30 @@ class SyncPause:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
+        self._is_closed = threading.Event()
+        #: What ends the pauses that are under way.
+        self._ends: set[threading.Event] = set()
         #: Until when gRPC's thread may still look, on the monotonic clock.
         self._looks_until = 0.0
 
     def __call__(self, seconds: float, broken: bool) -> None:
-        """Wait *seconds*, or until a connection that is *broken*, or breaks meanwhile, is there again."""
-        again, was_broken = threading.Event(), threading.Event()
+        """Wait *seconds*, or until a connection that is *broken*, or breaks meanwhile, is there again.
+
+        Once it is closed nobody waits: the next call is told so.
+        """
+        least = time.monotonic() + min(seconds, _LEAST_SECONDS)
+        again = threading.Event()
+        self._ends.add(again)
+        try:
+            if not self._is_closed.is_set():
+                self._look(again, seconds, broken)
+        finally:
+            self._ends.discard(again)
+        if (left := least - time.monotonic()) > 0:
+            self._is_closed.wait(left)
+
+    def _look(self, again: threading.Event, seconds: float, broken: bool) -> None:
+        was_broken = threading.Event()
         if broken:
             was_broken.set()
 
@@ -67,21 +85,24 @@ class SyncPause:
             elif was_broken.is_set():
                 again.set()
 
-        least = time.monotonic() + min(seconds, _LEAST_SECONDS)
         self._channel.subscribe(changed, try_to_connect=True)
         try:
             again.wait(seconds)
         finally:
             self._channel.unsubscribe(changed)
             self._looks_until = time.monotonic() + _LAST_LOOK_SECONDS
-        if (left := least - time.monotonic()) > 0:
-            time.sleep(left)
 
     def close(self) -> None:
-        """Close the channel, but not while gRPC's thread looks at it: that would end with a traceback.
+        """End the pauses and close the channel, but not while gRPC's thread looks at it: that would leave a traceback.
 
-        There is no way to learn that it has ended, so whoever closes right after a pause waits for its last look.
+        There is no way to learn that it has ended, so whoever closes during a pause, or right after one, waits for its
+        last look.
         """
+        self._is_closed.set()
+        if ends := list(self._ends):
+            self._looks_until = time.monotonic() + _LAST_LOOK_SECONDS
+        for again in ends:
+            again.set()
         if (left := self._looks_until - time.monotonic()) > 0:
             time.sleep(left)
         self._channel.close()

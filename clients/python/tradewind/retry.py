@@ -49,6 +49,14 @@ def delay_before_retry(error: TradewindError, backoff: Backoff, left: float = ma
     return None
 
 
+def in_hand(seconds: float) -> float:
+    """Return for how much of a try a server must have had it, as with StartAndWait: patience does not pass meanwhile.
+
+    A try to connect ends after `LONGEST`.
+    """
+    return max(0.0, seconds - LONGEST)
+
+
 def is_broken(error: TradewindError) -> bool:
     """Whether the connection failed, or what lies between; a server that refuses says why by a reason of its own."""
     return error.reason == grpc.StatusCode.UNAVAILABLE.name

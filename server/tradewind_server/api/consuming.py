@@ -147,10 +147,11 @@ class ConsumeStream:
         follower.is_whole = self._sent != BEGINNING
         place, due = self._sent, clock.monotonic() + CHECKPOINT_SECONDS
         while not self._is_over:
-            await self._check()
             if self._told is not None:
                 acknowledged, self._told = self._told, None
                 yield self._confirmed(acknowledged)
+            # right before the next look, which forgets who woke it
+            await self._check()
             has_more = False
             if not self._pending:
                 events, place, has_more = await follower.next(place)

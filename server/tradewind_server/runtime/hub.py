@@ -111,11 +111,14 @@ class Hub:
 
     def __init__(self) -> None:
         self._by_execution: dict[str, set[Subscription]] = {}
+        self._is_going = False
 
     def subscribe(self, execution_id: str, *, end_only: bool = False) -> Subscription:
         """Follow an execution, or only wait for its end, from now on; read the table after this, not before."""
         subscription = Subscription(self, execution_id, end_only=end_only)
         self._by_execution.setdefault(execution_id, set()).add(subscription)
+        if self._is_going:
+            subscription.push(None)
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
@@ -139,7 +142,8 @@ class Hub:
                 subscription.push(None)
 
     def go_away(self) -> None:
-        """Wake everybody: the server goes down."""
+        """Wake everybody, also who comes later: the server goes down."""
+        self._is_going = True
         for group in self._by_execution.values():
             for subscription in group:
                 subscription.push(None)

@@ -282,6 +282,8 @@ class Runtime:
         """Take a worker in."""
         self._links[session.id] = link
         self.desk.open(session)
+        if self._draining:
+            link.go_away()  # it was on its way in when the others were told
 
     def close_session(self, session_id: str) -> None:
         """Let a worker go; what it holds stays leased until it is released or the lease ends."""

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from tradewind_server.store.statements import Row
 
-#: Classes of SQLSTATE after which nobody knows whether a commit came to be: of the connection, and of a shutdown.
-_DOUBTFUL = ("08", "57P")
+#: Of what ends the connection, whatever else is wrong: an idle transaction, a shutdown, a disk that takes nothing.
+_ENDS_CONNECTION = ("FATAL", "PANIC")
 
 
 class Ahead:
@@ -28,6 +28,9 @@ class Ahead:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+        self._driver: Any = connection.connection.driver_connection
+        #: Something was not carried out: psycopg may take for prepared what PostgreSQL has never prepared.
+        self.has_failed = False
         self._sent: contextlib.ExitStack | None = None
         sa.event.listen(connection, "before_cursor_execute", lambda *_: self.settle())
 
@@ -37,20 +40,23 @@ class Ahead:
         Raises:
             sqlalchemy.exc.DBAPIError: the connection is lost, or something sent before was refused.
         """
-        driver: Any = self._connection.connection.driver_connection
-        with self._translating(text):
-            if self._sent is None:
-                sent = contextlib.ExitStack()
-                sent.enter_context(driver.pipeline())
-                self._sent = sent
-            cursor: psycopg.RawCursor[Row] = psycopg.RawCursor(driver)
-            cursor.execute(_numbered(text), parameters)
+        cursor = self._execute(text, parameters)
 
         def rows() -> list[Row]:
             self.settle()
             return cursor.fetchall()
 
         return rows
+
+    def _execute(self, text: str, parameters: Sequence[Any] = ()) -> psycopg.RawCursor[Row]:
+        with self._translating(text):
+            if self._sent is None:
+                sent = contextlib.ExitStack()
+                sent.enter_context(self._driver.pipeline())
+                self._sent = sent
+            cursor: psycopg.RawCursor[Row] = psycopg.RawCursor(self._driver)
+            cursor.execute(_numbered(text), parameters)
+        return cursor
 
     def settle(self) -> None:
         """Wait until all that was sent is carried out.
@@ -63,14 +69,44 @@ class Ahead:
             with self._translating("sent ahead"):
                 sent.close()
 
+    def commit(self) -> bool:
+        """Commit; return whether that was done, which nothing that fails after it changes.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: something sent before was refused, or the connection is lost.
+        """
+        cursor = self._execute("COMMIT")
+        try:
+            self.settle()
+        except sa.exc.DBAPIError:
+            if cursor.statusmessage != "COMMIT":
+                raise
+        # of a transaction in which something has failed PostgreSQL says ROLLBACK, and calls that no error
+        return cursor.statusmessage == "COMMIT"
+
+    def roll_back(self) -> None:
+        """End a transaction of which all is settled, but keep what is prepared: psycopg forgets it with a ROLLBACK.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the connection is lost.
+        """
+        threshold, self._driver.prepare_threshold = self._driver.prepare_threshold, None
+        try:
+            with self._translating("ROLLBACK"):
+                self._driver.execute("ROLLBACK")
+        finally:
+            self._driver.prepare_threshold = threshold
+
     @contextlib.contextmanager
     def _translating(self, text: str) -> Iterator[None]:
         try:
             yield
         except psycopg.Error as error:
+            self.has_failed = True
             cause = _first(error)
+            is_lost = self._driver.closed or cause.diag.severity_nonlocalized in _ENDS_CONNECTION
             raise sa.exc.DBAPIError.instance(
-                text, None, cause, psycopg.Error, dialect=self._connection.dialect
+                text, None, cause, psycopg.Error, dialect=self._connection.dialect, connection_invalidated=is_lost
             ) from cause
 
 
@@ -90,5 +126,4 @@ def _first(error: psycopg.Error) -> psycopg.Error:
 
 def is_doubtful(error: sa.exc.DBAPIError) -> bool:
     """Return whether a commit that ended so may have come to be; else PostgreSQL itself said that it has not."""
-    state = getattr(error.orig, "sqlstate", None)
-    return state is None or state.startswith(_DOUBTFUL)
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None

@@ -107,10 +107,11 @@ def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterato
     user, substitute = f"user:{absence.user}", f"user:{absence.substitute}"
     kept_out = _i.alias()
     mine = (kept_out.c.namespace == absence.namespace, kept_out.c.principal == f"excluded:{absence.substitute}")
-    same = (kept_out.c.execution_id == _i.c.execution_id, kept_out.c.action_id == _i.c.action_id)
+    same = (getattr(kept_out.c, name) == getattr(_i.c, name) for name in ("rank", "execution_id", "action_id"))
+    # OFFSET: looked up one by one; PostgreSQL would join both lists, each with each where it may not hash
+    is_kept_out = sa.select(sa.literal(1)).where(*mine, *same).offset(0).exists()
     query = sa.select(_i.c.execution_id, _i.c.action_id)
-    query = query.where(_i.c.namespace == absence.namespace, _i.c.principal == user)
-    query = query.where(~sa.exists().where(*mine, *same))
+    query = query.where(_i.c.namespace == absence.namespace, _i.c.principal == user, ~is_kept_out)
     keys = [(row[0], row[1]) for row in connection.execute(query.order_by(_i.c.rank).limit(_TOLD))]
     told = told_of(connection, keys, (user, substitute))
     number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)

@@ -30,8 +30,19 @@ from tradewind_server.store.statements import Dialect, Row, Select, Write, delet
 #: than to carry them out; and a plan that is kept must not be one for tables that were small when it was made.
 _PLAN_ONCE = (
     "SET plan_cache_mode = force_generic_plan; SET jit = off; "
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
 )
+#: How long plans are kept. One that was made when a table had a row reads all of it, and PostgreSQL changes it only
+#: when it has counted the rows again, a minute later.
+_PLANS_SECONDS = 2.0
+#: A server that vanished without a word is given up by PostgreSQL, too (seconds, milliseconds for the last): its locks
+#: are in everybody's way meanwhile, and what others commit may not be read.
+_PATIENCE = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "
+    "SET tcp_user_timeout = 30000"
+)
+#: Who carries out what is sent. A process of the same number may be another one, as after a restart of PostgreSQL.
+_BACKEND = "pid, (extract(epoch FROM backend_start) * 1000000)::bigint"
 
 
 class Outcome(enum.Enum):
@@ -151,7 +162,8 @@ class Writer:
         self._server_id = server_id
         self._connection: sa.Connection | None = None
         self._ahead: Ahead | None = None
-        self._backend = 0
+        self._backend: Row = ()
+        self._planned_at = 0.0
         self._next_xid = 0
 
     @property
@@ -167,8 +179,10 @@ class Writer:
         self.dialect = Dialect(self._connection)
         if self.dialect.is_postgresql:
             self._ahead = Ahead(self._connection)
-            self._connection.exec_driver_sql(_PLAN_ONCE)
-            self._backend = int(self._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+            self._connection.exec_driver_sql(_PLAN_ONCE + _PATIENCE)
+            query = f"SELECT {_BACKEND} FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+            self._backend = tuple(self._connection.exec_driver_sql(query).one())
+            self._planned_at = time.monotonic()
         else:
             self._next_xid = numbers.newest(self._connection)
 
@@ -200,6 +214,9 @@ class Writer:
         PostgreSQL numbers only those transactions that ask or write. This one asks before it locks anything: `lock`
         compares the number with that of each row's last writer.
         """
+        if time.monotonic() - self._planned_at > _PLANS_SECONDS:
+            ahead.send("DISCARD PLANS")
+            self._planned_at = time.monotonic()
         ahead.send("BEGIN")
         numbered = ahead.send("SELECT pg_current_xact_id()::text::bigint")
         return lambda: int(numbered()[0][0]) + self._database.xid_offset
@@ -211,29 +228,38 @@ class Writer:
             sqlalchemy.exc.DBAPIError: the database refused a row, and nothing was committed.
         """
         try:
-            self._send_commit()
+            is_done = self._send_commit()
         except sa.exc.DBAPIError as error:
             if self.dialect.is_postgresql and not is_doubtful(error):
                 raise
             return self._resolve(transaction)
-        return Outcome.COMMITTED
+        if self._ahead is not None and self._ahead.has_failed:
+            self.discard()
+        return Outcome.COMMITTED if is_done else Outcome.ROLLED_BACK
 
-    def _send_commit(self) -> None:
-        if self._ahead is None:
-            with sqlite_driver(self.connection, "COMMIT") as driver:
-                driver.execute("COMMIT")
-        else:
-            self._ahead.send("COMMIT")
-            self._ahead.settle()
+    def _send_commit(self) -> bool:
+        if self._ahead is not None:
+            return self._ahead.commit()
+        with sqlite_driver(self.connection, "COMMIT") as driver:
+            driver.execute("COMMIT")
+        return True
 
     def rollback(self) -> None:
         """Give the transaction up."""
         self._forget_what_was_sent()
         try:
-            self.connection.exec_driver_sql("ROLLBACK")
+            self._send_rollback()
         except sa.exc.SQLAlchemyError:
             # also PendingRollbackError, which is no DBAPIError: the connection was lost in mid-transaction
             self.discard()
+
+    def _send_rollback(self) -> None:
+        if self._ahead is None:
+            self.connection.exec_driver_sql("ROLLBACK")
+        elif self._ahead.has_failed:
+            self.discard()
+        else:
+            self._ahead.roll_back()
 
     def discard(self) -> None:
         """Drop the connection; the next transaction makes a new one."""
@@ -265,9 +291,9 @@ class Writer:
             pause = min(pause * 2, 1.0)
         return Outcome.COMMITTED if self._is_written(transaction.batch) else Outcome.ROLLED_BACK
 
-    def _is_alive(self, backend: int) -> bool:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND backend_type = 'client backend'"
-        return bool(self.connection.exec_driver_sql(query, (backend,)).scalar()) and backend != self._backend
+    def _is_alive(self, backend: Row) -> bool:
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE ({_BACKEND}) = (%s, %s)"
+        return bool(self.connection.exec_driver_sql(query, backend).scalar())
 
     def _is_written(self, batch: str) -> bool:
         table = schema.batches

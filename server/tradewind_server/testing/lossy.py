@@ -14,10 +14,10 @@ class LossyWriter(Writer):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.faults: list[str] = []
 
-    def _send_commit(self) -> None:
+    def _send_commit(self) -> bool:
         fault = self.faults.pop(0) if self.faults else ""
-        if fault != "never arrived":
-            super()._send_commit()
+        is_done = fault != "never arrived" and super()._send_commit()
         if fault:
             self.connection.invalidate()
             raise sa.exc.OperationalError("COMMIT", None, Exception(fault), connection_invalidated=True)
+        return is_done
