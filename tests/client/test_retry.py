@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tradewind import aio
-from tradewind.errors import Exhausted, Unavailable
+from tradewind.errors import Exhausted, TradewindError, Unavailable
 from tradewind.retry import LONGEST, Backoff, delay_before_retry, in_hand, is_broken
 from tradewind.v1 import execution_pb2
 from tradewind.v1 import execution_service_pb2 as v1
@@ -46,7 +46,8 @@ def test_what_has_no_end_gets_the_whole_delay() -> None:
 
 def test_a_server_that_refuses_is_there() -> None:
     """It says why by a reason; where nobody does, the connection failed or what lies between."""
-    assert (is_broken(_GONE), is_broken(_REFUSED), is_broken(_ASKED)) == (True, False, False)
+    dropped = TradewindError("CANCELLED", "Cancelling all calls", code=grpc.StatusCode.CANCELLED)
+    assert [is_broken(error) for error in (_GONE, dropped, _REFUSED, _ASKED)] == [True, True, False, False]
 
 
 def test_patience_is_for_the_time_without_a_server() -> None:

@@ -11,6 +11,8 @@ from tradewind.errors import Exhausted, TradewindError, Unavailable
 
 #: First and longest delay in seconds.
 FIRST, LONGEST = 0.1, 5.0
+#: A server that is killed while it answers, and some proxies, cancel the streams of a connection that they drop.
+_BROKEN = (grpc.StatusCode.UNAVAILABLE.name, grpc.StatusCode.CANCELLED.name)
 
 
 class Backoff:
@@ -59,4 +61,4 @@ def in_hand(seconds: float) -> float:
 
 def is_broken(error: TradewindError) -> bool:
     """Whether the connection failed, or what lies between; a server that refuses says why by a reason of its own."""
-    return error.reason == grpc.StatusCode.UNAVAILABLE.name
+    return error.reason in _BROKEN
