@@ -27,14 +27,19 @@ def test_migrations_make_the_schema(database_url: str) -> None:
     assert differences == []
 
 
+def _without_schema(url: str) -> sa.Engine:
+    """Reach a database before any server has made its tables."""
+    driver = url.replace("postgresql:", "postgresql+psycopg:") if "://" in url else f"sqlite:///{url}"
+    return sa.create_engine(driver, isolation_level="AUTOCOMMIT")
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_lines_from_before_they_had_an_order_come_first(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Those of a server of version 0.1.0 are kept, and followed from the beginning on by action and number."""
     url = f"{tmp_path}/a.db" if kind == "sqlite" else request.getfixturevalue("postgres").create("before_0002")
-    driver = f"sqlite:///{url}" if kind == "sqlite" else url.replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
+    engine = _without_schema(url)
     with engine.connect() as connection:
         config = Config()
         config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
@@ -80,8 +85,7 @@ def test_server_that_ended_in_the_middle_of_a_migration_starts_the_next_time(
 ) -> None:
     """It found the tables that the first one had made, and never started again."""
     url = f"{tmp_path}/a.db" if kind == "sqlite" else request.getfixturevalue("postgres").create("halfway")
-    driver = f"sqlite:///{url}" if kind == "sqlite" else url.replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
+    engine = _without_schema(url)
     with engine.connect() as connection:
         # the last one wants the name for its index
         connection.exec_driver_sql("CREATE TABLE absences_to_announce (x INTEGER)")
