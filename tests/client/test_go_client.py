@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,14 +95,22 @@ asking:
 """
 
 
+@contextlib.contextmanager
+def _with(definition: str, folder: Path) -> Iterator[tuple[KillableServer, tradewind.Client]]:
+    """Give a server of its own that has *definition*, and a client."""
+    with contextlib.ExitStack() as end:
+        server = KillableServer(str(folder / "tradewind.db"))
+        end.callback(server.kill)
+        client = end.enter_context(tradewind.connect(server.address))
+        client.deploy(("definition.yaml", definition))
+        yield server, client
+
+
 @pytest.mark.slow
 def test_go_program_decides_what_its_user_is_asked(peer: str, tmp_path: Path) -> None:
     """It waits for the inbox, claims, comments, sees the amount with its digits, decides, and reads what happened."""
     with contextlib.ExitStack() as end:
-        server = KillableServer(str(tmp_path / "tradewind.db"))
-        end.callback(server.kill)
-        client = end.enter_context(tradewind.connect(server.address))
-        client.deploy(("asking.yaml", ASKING))
+        server, client = end.enter_context(_with(ASKING, tmp_path))
         person = Peer(peer, "decide", server.address, "alice", "approve")
         end.callback(person.close)
         id_ = client.start("asking").id
@@ -138,10 +147,7 @@ files:
 def test_go_program_adds_files_and_has_them_back(peer: str, tmp_path: Path) -> None:
     """Byte for byte, although the server is killed in between; what is refused has its reason."""
     with contextlib.ExitStack() as end:
-        server = KillableServer(str(tmp_path / "tradewind.db"))
-        end.callback(server.kill)
-        client = end.enter_context(tradewind.connect(server.address))
-        client.deploy(("files.yaml", FILES))
+        server, client = end.enter_context(_with(FILES, tmp_path))
         person = Peer(peer, "attach", server.address, "alice")
         end.callback(person.close)
         id_ = client.start("files").id

@@ -92,14 +92,21 @@ func TestAServerThatIsBackIsNoticed(t *testing.T) {
 	within(t, "the connection", again)
 }
 
-func TestACallIsMadeAgainAsSoonAsTheServerIsBack(t *testing.T) {
+// pausing gives a client in a call whose server has gone, in a long delay that nobody ends: one that is not cut short would
+// never end.
+func pausing(t *testing.T) (client *Client, clock *handClock, address string, ended <-chan error) {
+	t.Helper()
 	address, stop := listen(t, &fakeServer{})
-	client := connect(t, Options{Addresses: []string{address}})
-	clock := newHandClock()
+	client, clock = connect(t, Options{Addresses: []string{address}}), newHandClock()
 	client.clock = clock
 	stop()
-	ended := startOnce(client)
-	untilLongDelay(t, clock) // which nobody ends: one that is not cut short would never end
+	ended = startOnce(client)
+	untilLongDelay(t, clock)
+	return client, clock, address, ended
+}
+
+func TestACallIsMadeAgainAsSoonAsTheServerIsBack(t *testing.T) {
+	_, clock, address, ended := pausing(t)
 	listenOn(t, address, &fakeServer{})
 	clock.advance(clock.untilAsked(t, func(d time.Duration) bool { return d <= longestReconnect }))
 
@@ -107,13 +114,7 @@ func TestACallIsMadeAgainAsSoonAsTheServerIsBack(t *testing.T) {
 }
 
 func TestACallThatPausesEndsAsItsClientIsClosed(t *testing.T) {
-	address, stop := listen(t, &fakeServer{})
-	client := connect(t, Options{Addresses: []string{address}})
-	clock := newHandClock()
-	client.clock = clock
-	stop()
-	ended := startOnce(client)
-	untilLongDelay(t, clock) // which nobody ends
+	client, clock, _, ended := pausing(t)
 	if err := client.Close(); err != nil {
 		t.Fatal(err)
 	}
