@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
+import msgspec
 import sqlalchemy as sa
 
 Row = tuple[Any, ...]
@@ -43,13 +44,22 @@ class Dialect:
 
 # --- arrays of PostgreSQL ------------------------------------------------------------------------
 
-
-def _integers(values: Iterable[int | None]) -> str:
-    return _literal(["NULL" if v is None else str(int(v)) for v in values])
+_encode_json = msgspec.json.Encoder().encode
 
 
-def _texts(values: Iterable[str | None]) -> str:
-    return _literal(["NULL" if v is None else _quoted(v) for v in values])
+def _integers(values: Sequence[int | None]) -> str:
+    if bool in set(map(type, values)):
+        # neither in JSON nor in an array are they numbers
+        values = [None if v is None else int(v) for v in values]
+    return f"{{{_encode_json(values)[1:-1].decode()}}}"
+
+
+def _texts(values: Sequence[str | None]) -> str:
+    with contextlib.suppress(TypeError):  # None is among them
+        items = '","'.join(cast("Sequence[str]", values))
+        if "\\" not in items and items.count('"') == 2 * (len(values) - 1):
+            return f'{{"{items}"}}'
+    return _literal("NULL" if v is None else _quoted(v) for v in values)
 
 
 def _quoted(text: str) -> str:
@@ -58,7 +68,7 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def _bytes(values: Iterable[bytes | None]) -> str:
+def _bytes(values: Sequence[bytes | None]) -> str:
     return _literal(["NULL" if v is None else f'"\\\\x{v.hex()}"' for v in values])
 
 

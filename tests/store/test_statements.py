@@ -1,0 +1,57 @@
+"""What the hot statements make of values, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from tradewind_server.store.database import Database
+from tradewind_server.store.statements import Dialect, Row, insert
+
+odd = sa.Table(
+    "odd",
+    sa.MetaData(),
+    sa.Column("id", sa.BigInteger, primary_key=True),
+    sa.Column("text", sa.Text),
+    sa.Column("number", sa.BigInteger),
+    sa.Column("bytes", sa.LargeBinary),
+    prefixes=["TEMPORARY"],
+)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[sa.Connection]:
+    """Give a connection that alone has the table."""
+    database = Database(database_url)
+    with database.connect_writer() as opened:
+        odd.create(opened)
+        yield opened
+    database.close()
+
+
+_TEXTS = ("plain", "", "NULL", "null", ",", '"', '","', "\\", '\\"', "{}", "{a,b}", " a ", "a\nb", "Grüße 💶", "'; --")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [("plain", 1, b"x"), ("plain", 2, b"y")],
+        [(text, 0, b"") for text in _TEXTS],
+        *([(text, 0, b""), ("plain", 0, b"")] for text in _TEXTS),
+        [(None, None, None)],
+        [("a", 1, b"x"), (None, None, None), ("NULL", 2, b"NULL")],
+        [("a", number, b"x") for number in (0, -1, 2**63 - 1, -(2**63))],
+        [("a", True, b"x"), ("a", False, b"x"), ("a", None, b"x"), ("a", 7, b"x")],
+        [("a", 1, bytes(range(256))), ("a", 1, b"\\x00"), ("a", 1, b'"')],
+    ],
+)
+def test_values_come_back_as_they_were_written(connection: sa.Connection, values: list[Row]) -> None:
+    """Also those that mean something in an array of PostgreSQL, and beside such."""
+    rows = [(n, *value) for n, value in enumerate(values)]
+
+    insert(odd).run(connection, Dialect(connection), rows)
+
+    found = connection.execute(sa.select(odd).order_by(odd.c.id)).all()
+    assert [(*row[:3], row[3] if row[3] is None else bytes(row[3])) for row in found] == rows
