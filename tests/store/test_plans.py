@@ -109,13 +109,13 @@ def test_plans_follow_tables_that_grow(postgres: PrivatePostgres, monkeypatch: p
 
         def is_read_by_key() -> bool:
             for _ in range(3):
-                writer.begin("b", 1).queue_rows([("e", 1)])
+                writer.begin("b", 1).queue_rows([("e", 1)])()
                 writer.rollback()
             query = "SELECT name FROM pg_prepared_statements WHERE starts_with(statement, %s)"
             text = _numbered(unit_of_work._select_queue.postgresql).decode()
             name = writer.connection.exec_driver_sql(query, (text,)).scalar_one()
-            rows = writer.connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}(NULL, NULL)").all()
-            return any("Index Cond" in row[0] for row in rows)
+            rows = writer.connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}(NULL, NULL, NULL)").all()
+            return any("Index Cond: (((execution_id)" in row[0] for row in rows)
 
         add(1, 2)
         connection.exec_driver_sql("ANALYZE action_queue")

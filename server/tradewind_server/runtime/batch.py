@@ -55,7 +55,7 @@ from tradewind_server.store.records import (
     Provenance,
     StoredEvent,
 )
-from tradewind_server.store.unit_of_work import Lock, Transaction
+from tradewind_server.store.unit_of_work import Lock, Locked, Transaction
 
 #: A cached state that lacks more events than this is loaded anew instead of caught up.
 _MAX_CATCH_UP = 200
@@ -111,11 +111,8 @@ class Batch:
             Spoiled: one request broke it.
             sqlalchemy.exc.DBAPIError: the database did.
         """
-        self._claims.take(self._requests)
-        self._ration.lock(self._requests)
-        locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
+        locks = self._lock(wait=wait)
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
-        self._delivery.read(self._requests, busy)
         deadline = time.perf_counter() + self._around.settings.batch_decide_ms / 1000
         for n, request in enumerate(self._requests):
             if request.target in busy and _locks(request):
@@ -131,13 +128,23 @@ class Batch:
             self._delivery.note_freed(self._lives)
         self._write()
 
+    def _lock(self, *, wait: bool) -> dict[str, Locked]:
+        """Lock and read all that the requests are about: nothing is learned before everything has been asked for."""
+        learn_claims = self._claims.take(self._requests)
+        self._ration.lock(self._requests)
+        locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
+        learn_rows = self._delivery.read(self._requests)
+        learn_claims()
+        learn_rows()
+        return locks()
+
     def _defer(self, requests: Sequence[r.Request]) -> None:
         """Leave *requests* to the next batch, with nothing of theirs in this one: it may never come."""
         for request in requests:
             self._claims.drop(request)
         self.outcome.deferred.extend(requests)
 
-    def _one(self, request: r.Request, locks: dict[str, Any]) -> None:
+    def _one(self, request: r.Request, locks: dict[str, Locked]) -> None:
         self.outcome.commands += 1
         before = len(self._changes.events)
         try:

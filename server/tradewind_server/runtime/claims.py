@@ -6,7 +6,7 @@ not need, since it is refused or left to the next batch, is freed in the same tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -34,8 +34,8 @@ class Claims:
         #: Business keys that a revival of this batch has come to need.
         self._kept: set[ClaimKey] = set()
 
-    def take(self, requests: Sequence[r.Request]) -> None:
-        """Claim what *requests* need, and find what they may repeat."""
+    def take(self, requests: Sequence[r.Request]) -> Callable[[], None]:
+        """Claim what *requests* need, and look for what they may repeat; what is returned learns what came of it."""
         wanted: dict[ClaimKey, Claim] = {}
         for request in requests:
             if isinstance(request, r.Start):
@@ -48,18 +48,20 @@ class Claims:
         self._revivals = self._tx.business_keys(q.target for q in commands if _revives(q))
         for claim in self._revivals.values():
             wanted.setdefault(claim_key(claim), claim)
-        self._held = self._tx.claim(wanted.values())
-        before = set(self._held)
-        for key, claim in wanted.items():
-            self._held.setdefault(key, claim)
+        keys = [(q.namespace, "request", _command_key(q)) for q in commands if q.provenance.request_id]
+        held, repeated = self._tx.claim(wanted.values()), self._tx.ask_claims(keys)
+        return lambda: self._learn(wanted, held(), repeated())
+
+    def _learn(
+        self, wanted: dict[ClaimKey, Claim], held: dict[ClaimKey, Claim], repeated: dict[ClaimKey, Claim]
+    ) -> None:
+        self._held = wanted | held | repeated
         # what a tree held before is not taken, and so is never dropped
         self._revivals = {
             target: claim
             for target, claim in self._revivals.items()
-            if claim_key(claim) not in before or self._held[claim_key(claim)].execution_id != claim.execution_id
+            if claim_key(claim) not in held or self._held[claim_key(claim)].execution_id != claim.execution_id
         }
-        keys = [(q.namespace, "request", _command_key(q)) for q in commands if q.provenance.request_id]
-        self._held.update(self._tx.find_claims(keys))
 
     def _of_start(self, request: r.Start) -> list[Claim]:
         wanted = [("request", request.provenance.request_id, self._expires), ("external", request.external_id, 0)]

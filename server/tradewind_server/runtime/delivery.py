@@ -7,7 +7,7 @@ without an answer goes back into the queue, or becomes the action's failure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -64,17 +64,19 @@ class Delivery:
         #: (session, action name) reserved at the desk, to give back when the batch does not come to be.
         self.reserved: list[tuple[str, str]] = []
 
-    def read(self, requests: Sequence[r.Request], busy: set[str]) -> None:
-        """Read and lock what *requests* are about, but for executions that are *busy*."""
-        wanted: list[tuple[str, int]] = []
+    def read(self, requests: Sequence[r.Request]) -> Callable[[], None]:
+        """Have what *requests* are about read and locked, after their executions; what is returned learns it."""
+        results: list[tuple[str, int]] = []
+        others: list[tuple[str, int]] = []
         for request in requests:
-            if isinstance(request, r.Result | r.Posted) and request.target not in busy:
-                wanted.append((request.target, request.action_id))
+            if isinstance(request, r.Result | r.Posted):
+                results.append((request.target, request.action_id))
             elif isinstance(request, r.Renew):
-                wanted.extend((h.execution_id, h.action_id) for h in request.held)
+                others.extend((h.execution_id, h.action_id) for h in request.held)
             elif isinstance(request, r.Release):
-                wanted.extend((h.execution_id, h.action_id) for h, _ in request.released)
-        self.rows = self._tx.queue_rows(wanted)
+                others.extend((h.execution_id, h.action_id) for h, _ in request.released)
+        rows = self._tx.queue_rows(results, others)
+        return lambda: self.rows.update(rows())
 
     def undelivered(self, id_: str) -> frozenset[int]:
         """Return the actions of an execution that nobody works on; the others are marked to be cancelled."""

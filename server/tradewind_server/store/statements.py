@@ -116,11 +116,10 @@ class Write:
             with sqlite_driver(connection, self.sqlite) as driver:
                 driver.executemany(self.sqlite, rows)
 
-    def run_returning(self, connection: sa.Connection, rows: Sequence[Row], columns: Sequence[str]) -> set[Row]:
-        """PostgreSQL: write *rows* and return, of those that were really written, the *columns*."""
-        returning = ", ".join(f'"{name}"' for name in columns)
-        text = f"{self.postgresql} RETURNING {returning}"
-        return set(_fetch(connection.exec_driver_sql(text, self.arrays.of(rows))))
+    def returning(self, columns: Sequence[str]) -> str:
+        """Return PostgreSQL's statement that also gives, of the rows that were really written, the *columns*."""
+        names = ", ".join(f'"{name}"' for name in columns)
+        return f"{self.postgresql} RETURNING {names}"
 
 
 def merged(parts: Iterable[tuple[Write, Sequence[Row]]]) -> tuple[str, tuple[str, ...]]:
@@ -194,21 +193,41 @@ def delete(table: sa.Table, key: Sequence[str]) -> Write:
 
 
 class Select:
-    """Read rows of *table* by a list of keys, optionally locking them."""
+    """Read rows of a table by a list of keys, optionally locking them.
 
-    def __init__(self, table: sa.Table, key: Sequence[str], columns: Sequence[str], *, lock: str = "") -> None:
+    Args:
+        table: where.
+        key: its columns that are sought.
+        columns: what is read.
+        lock: how PostgreSQL locks the rows.
+        beside: what each key has beside these columns, for *where*.
+        where: which keys PostgreSQL leaves out, of k: SQLite has one writer, and no need to.
+    """
+
+    def __init__(
+        self,
+        table: sa.Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        *,
+        lock: str = "",
+        beside: Sequence[sa.Column[Any]] = (),
+        where: str = "",
+    ) -> None:
+        keyed = [*(table.columns[name] for name in key), *beside]
         names = ", ".join(f't."{name}"' for name in columns)
-        key_names = ", ".join(f'"{name}"' for name in key)
+        key_names = ", ".join(f'"{column.name}"' for column in keyed)
         on = " AND ".join(f't."{name}" = k."{name}"' for name in key)
         order = ", ".join(f't."{name}"' for name in key)
-        self.arrays = _Arrays([table.columns[name] for name in key])
-        self._width = len(key)
+        self.arrays = _Arrays(keyed)
+        self._width = len(keyed)
         joined = f'JOIN "{table.name}" t ON {on}'
         # CROSS JOIN: SQLite would otherwise read the whole table and look each row up among the keys
         self._sqlite = f"WITH k({key_names}) AS (VALUES {{marks}}) SELECT {names} FROM k CROSS {joined}"
         # ORDER BY before FOR UPDATE: rows are locked in the order of their keys
         wanted = f"unnest({self.arrays.marks}) AS k({key_names})"
-        self.postgresql = f"SELECT {names} FROM {wanted} {joined} ORDER BY {order} {lock}"
+        condition = f" WHERE {where}" if where else ""
+        self.postgresql = f"SELECT {names} FROM {wanted} {joined}{condition} ORDER BY {order} {lock}"
 
     def run(self, connection: sa.Connection, dialect: Dialect, keys: Sequence[Row]) -> list[Row]:
         """Return the rows of *keys* that exist, in no particular order on SQLite."""

@@ -109,7 +109,16 @@ _select_claims = Select(schema.claims, CLAIM_KEY, tuple(c.name for c in schema.c
 _select_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"))
 _lock_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t SKIP LOCKED")
 _wait_executions = Select(schema.executions, ("id",), ("id", "revision", "xid"), lock="FOR UPDATE OF t")
-_select_queue = Select(schema.queue, ("execution_id", "action_id"), QUEUE_COLUMNS, lock="FOR UPDATE OF t")
+#: With the locks in one round trip, before it is known which of those are held: the row's last locker tells.
+_select_queue = Select(
+    schema.queue,
+    ("execution_id", "action_id"),
+    QUEUE_COLUMNS,
+    lock="FOR UPDATE OF t",
+    beside=[sa.Column("by_execution", sa.BigInteger)],
+    where="k.by_execution = 0 OR EXISTS (SELECT 1 FROM executions e "
+    "WHERE e.id = k.execution_id AND e.xmax = pg_current_xact_id()::xid)",
+)
 _select_bodies = Select(
     schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body")
 )
@@ -347,25 +356,36 @@ class Transaction:
         """Return the transaction's number, by which its events are ordered among those of others."""
         return self._number()
 
-    def claim(self, wanted: Iterable[Claim]) -> dict[ClaimKey, Claim]:
-        """Put claims down, first come first served; return who held which key before this transaction."""
+    def _ask(self, select: Select, keys: Sequence[Row]) -> Callable[[], list[Row]]:
+        """Have rows read; what is returned gives them. PostgreSQL is asked several things in one round trip."""
+        if self._ahead is not None and keys:
+            return self._ahead.send(select.postgresql, select.arrays.of(keys))
+        rows = select.run(self.connection, self.dialect, keys)
+        return lambda: rows
+
+    def claim(self, wanted: Iterable[Claim]) -> Callable[[], dict[ClaimKey, Claim]]:
+        """Put claims down, first come first served; what is returned tells who held which key before."""
         claims = {claim_key(c): c for c in sorted(wanted, key=claim_key)}
         if not claims:
-            return {}
+            return dict
         rows = [(*key, c.execution_id, c.digest, c.revision, c.expires_at) for key, c in claims.items()]
         self.has_written = True
-        if self.dialect.is_postgresql:
-            # a claim in another open transaction is waited for; the second statement then sees it
-            made = _insert_claims.run_returning(self.connection, rows, CLAIM_KEY)
-            return self.find_claims([key for key in claims if key not in made])
-        held = self.find_claims(list(claims))
-        _insert_claims.run(self.connection, self.dialect, [row for row in rows if row[:3] not in held])
-        return held
+        if self._ahead is None:
+            held = self.find_claims(list(claims))
+            _insert_claims.run(self.connection, self.dialect, [row for row in rows if row[:3] not in held])
+            return lambda: held
+        # a claim in another open transaction is waited for; the second statement then sees it
+        made = self._ahead.send(_insert_claims.returning(CLAIM_KEY), _insert_claims.arrays.of(rows))
+        return lambda: self.find_claims(list(claims.keys() - set(made())))
 
     def find_claims(self, keys: Sequence[ClaimKey]) -> dict[ClaimKey, Claim]:
         """Return the claims of *keys* that exist."""
-        rows = _select_claims.run(self.connection, self.dialect, keys)
-        return {(row[0], row[1], row[2]): Claim(*row) for row in rows}
+        return self.ask_claims(keys)()
+
+    def ask_claims(self, keys: Sequence[ClaimKey]) -> Callable[[], dict[ClaimKey, Claim]]:
+        """Look for the claims of *keys*; what is returned gives those that exist."""
+        rows = self._ask(_select_claims, keys)
+        return lambda: {(row[0], row[1], row[2]): Claim(*row) for row in rows()}
 
     def business_keys(self, executions: Iterable[str]) -> dict[str, Claim]:
         """Return for each of *executions* the claim that its root has, or once had, on a business key."""
@@ -391,33 +411,38 @@ class Transaction:
         _delete_held.run(self.connection, self.dialect, keys)
         self.has_written = self.has_written or bool(keys)
 
-    def lock(self, ids: Iterable[str], *, wait: bool = False) -> dict[str, Locked]:
-        """Lock execution rows and tell what may be decided on.
+    def lock(self, ids: Iterable[str], *, wait: bool = False) -> Callable[[], dict[str, Locked]]:
+        """Lock execution rows; what is returned tells what may be decided on.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: *wait* was asked for and the lock timeout passed.
+            sqlalchemy.exc.DBAPIError: then, *wait* was asked for and the lock timeout passed.
         """
         keys = [(id_,) for id_ in sorted(set(ids))]
-        if self._ahead is None:
+        if not self.dialect.is_postgresql:
             rows = _select_executions.run(self.connection, self.dialect, keys)
-            return {row[0]: Locked(Lock.READY, row[1]) for row in rows}
-        select = _wait_executions if wait else _lock_executions
-        found: dict[str, Locked] = {}
-        for id_, revision, xid in self._ahead.send(select.postgresql, select.arrays.of(keys))() if keys else ():
-            found[id_] = Locked(Lock.READY if xid < self.xid else Lock.BUSY, revision)
+            return lambda: {row[0]: Locked(Lock.READY, row[1]) for row in rows}
+        locked = self._ask(_wait_executions if wait else _lock_executions, keys)
+        return lambda: self._sorted_out(keys, locked())
+
+    def _sorted_out(self, keys: Sequence[tuple[str]], rows: Sequence[Row]) -> dict[str, Locked]:
+        found = {id_: Locked(Lock.READY if xid < self.xid else Lock.BUSY, revision) for id_, revision, xid in rows}
         unlocked = [key for key in keys if key[0] not in found]
         for id_, _, _ in _select_executions.run(self.connection, self.dialect, unlocked):
             found[id_] = Locked(Lock.BUSY)
         return found
 
-    def queue_rows(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], QueueRow]:
-        """Return and lock the delivery state of actions; those that have ended have none."""
-        wanted = sorted(set(keys))
-        if self._ahead is None or not wanted:
-            rows = _select_queue.run(self.connection, self.dialect, wanted)
-        else:
-            rows = self._ahead.send(_select_queue.postgresql, _select_queue.arrays.of(wanted))()
-        return {(row[0], row[1]): queue_row(row) for row in rows}
+    def queue_rows(
+        self, locked: Iterable[tuple[str, int]], free: Iterable[tuple[str, int]] = ()
+    ) -> Callable[[], dict[tuple[str, int], QueueRow]]:
+        """Lock the delivery state of actions; what is returned gives it: those that have ended have none.
+
+        Args:
+            locked: actions of executions for which `lock` was asked; where it was not given, there is none either.
+            free: others.
+        """
+        wanted = dict.fromkeys(locked, 1) | dict.fromkeys(free, 0)
+        rows = self._ask(_select_queue, sorted((*key, by_execution) for key, by_execution in wanted.items()))
+        return lambda: {(row[0], row[1]): queue_row(row) for row in rows()}
 
     def queue_of(self, execution_id: str) -> list[QueueRow]:
         """Return and lock the delivery state of all open actions of an execution."""
