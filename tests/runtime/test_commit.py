@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import DatabaseUnavailable
@@ -90,6 +91,32 @@ def test_start_whose_reply_is_lost_is_one_execution(lossy: tuple[World, LossyWri
     second = world.start("wait", request_id="r1")
 
     assert first == second
+
+
+def test_newest_commit_of_each_server_is_kept_for_an_hour(database: Database) -> None:
+    """And of one that is gone no longer, nor what a server of version 0.1.0 kept of each commit."""
+    world = World(database, writer=Writer(database, "here"))
+    world.deploy(WAITING)
+    at = to_microseconds(world.clock.now())
+    with database.connect_writer() as connection:
+        connection.execute(sa.insert(schema.last_batches).values(server="gone", batch="b1", at=at))
+        connection.execute(sa.insert(schema.batches).values(id="b2", server="of before", at=at))
+
+    world.clock.advance(timedelta(minutes=59))
+    world.start("wait")
+    world.recover()
+    assert _known_commits(database) == ["gone", "here", "of before"]
+
+    world.clock.advance(timedelta(minutes=2))
+    world.recover()
+    assert _known_commits(database) == ["here"]
+    world.close()
+
+
+def _known_commits(database: Database) -> list[str]:
+    tables = (schema.batches, schema.last_batches)
+    with database.connect_reader() as connection:
+        return sorted(name for t in tables for name in connection.execute(sa.select(t.c.server)).scalars())
 
 
 def _pause(world: World, id_: str) -> r.Command:

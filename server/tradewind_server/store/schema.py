@@ -487,7 +487,17 @@ parked = sa.Table(
     sqlite_with_rowid=False,
 )
 
-#: One row per commit: after a commit of unknown outcome, its presence tells.
+#: The newest commit of each server: after one of unknown outcome, its id tells.
+last_batches = sa.Table(
+    "last_batches",
+    metadata,
+    sa.Column("server", _text, primary_key=True),
+    sa.Column("batch", _text, nullable=False),
+    sa.Column("at", _int, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: All commits of servers of version 0.1.0, for the same purpose.
 batches = sa.Table(
     "batches",
     metadata,

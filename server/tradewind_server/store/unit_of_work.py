@@ -91,7 +91,8 @@ _delete_timers = delete(schema.timers, ("execution_id", "timer_id"))
 _insert_logs = insert(worker_schema.action_logs, conflict="ignore")
 _insert_messages = insert(schema.messages, conflict="ignore")
 _delete_messages = delete(schema.messages, ("target", "source", "source_revision", "kind"))
-_insert_batches = insert(schema.batches)
+_set_last_batch = insert(schema.last_batches, conflict="update", changing=("batch", "at"))
+_delete_last_batches = delete(schema.last_batches, ("server",))
 _delete_batches = delete(schema.batches, ("id",))
 CLAIM_KEY = ("namespace", "kind", "key")
 _insert_claims = insert(schema.claims, conflict="ignore")
@@ -305,15 +306,16 @@ class Writer:
         return bool(self.connection.exec_driver_sql(query, backend).scalar())
 
     def _is_written(self, batch: str) -> bool:
-        table = schema.batches
+        table = schema.last_batches
+        query = sa.select(table.c.batch).where(table.c.server == self._server_id)
         while True:
             try:
-                found = self.connection.execute(sa.select(table.c.id).where(table.c.id == batch)).one_or_none()
+                found = self.connection.execute(query).scalar()
             except sa.exc.DBAPIError:
                 self.discard()
                 time.sleep(0.1)
             else:
-                return found is not None
+                return found == batch
 
     def close(self) -> None:
         """Close the connection."""
@@ -482,19 +484,20 @@ class Transaction:
 
     def clean_up(self, batches_before: int, claims_before: int, limit: int) -> None:
         """Forget old batches and expired claims, *limit* of each; rows that another server holds are left to it."""
-        batches, claims = schema.batches, schema.claims
-        old = sa.select(batches.c.id).where(batches.c.at < batches_before).limit(limit)
-        expired = sa.select(claims.c.namespace, claims.c.kind, claims.c.key).where(
-            claims.c.expires_at > 0, claims.c.expires_at < claims_before
-        )
-        expired = expired.limit(limit)
-        if self.dialect.is_postgresql:
-            old, expired = old.with_for_update(skip_locked=True), expired.with_for_update(skip_locked=True)
-        batch_keys = [tuple(row) for row in self.connection.execute(old)]
-        claim_keys = [tuple(row) for row in self.connection.execute(expired)]
-        _delete_batches.run(self.connection, self.dialect, batch_keys)
-        _delete_claims.run(self.connection, self.dialect, claim_keys)
-        self.has_written = self.has_written or bool(batch_keys or claim_keys)
+        batches, last, claims = schema.batches.c, schema.last_batches.c, schema.claims.c
+        expired = sa.select(claims.namespace, claims.kind, claims.key)
+        expired = expired.where(claims.expires_at > 0, claims.expires_at < claims_before)
+        for query, forget in (
+            (sa.select(batches.id).where(batches.at < batches_before), _delete_batches),
+            (sa.select(last.server).where(last.at < batches_before), _delete_last_batches),
+            (expired, _delete_claims),
+        ):
+            some = query.limit(limit)
+            if self.dialect.is_postgresql:
+                some = some.with_for_update(skip_locked=True)
+            keys = [tuple(row) for row in self.connection.execute(some)]
+            forget.run(self.connection, self.dialect, keys)
+            self.has_written = self.has_written or bool(keys)
 
     def messages_to(self, target: str) -> list[Message] | None:
         """Return and lock what waits for *target*, in order per source; None when another server holds some of it."""
@@ -532,7 +535,7 @@ class Transaction:
         consumed = [(m.target, m.source, m.source_revision, m.kind) for m in changes.consumed]
         self._write_all(
             (
-                (_insert_batches, [(self.batch, self._server_id, self.at)]),
+                (_set_last_batch, [(self._server_id, self.batch, self.at)]),
                 (_insert_events, changes.events),
                 (_insert_executions, rows.new_executions),
                 (_insert_tags, rows.tags),
