@@ -119,6 +119,7 @@ class Server:
         Raises:
             Unbindable: the address is refused or taken.
             DatabaseInUse: another server holds the SQLite file.
+            UnusableDatabase: it cannot be opened.
         """
         server = cls(settings)
         try:
