@@ -22,7 +22,7 @@ from tradewind_server.testing.postgres import PrivatePostgres
         ("nosuch+driver://me:secret@127.0.0.1/x", "a PostgreSQL or SQLite database, but 'nosuch' is neither"),
         ("postgresql://me:secret@127.0.0.1:secret/x", "cannot be read.*as %2F"),
         ("://me:secret", "cannot be read.*as %2F"),
-        ("sqlite+nosuch:///x.db", "its driver 'sqlite.nosuch' is not installed"),
+        ("sqlite+nosuch:///{folder}/x.db", "its driver 'sqlite.nosuch' is not installed"),
         ("{folder}/file/new.db", "file/new.db.*: .*File exists|file/new.db.*: .*Not a directory"),
         ("{folder}", "unable to open database file"),
         ("{folder}/file", "file is not a database"),
