@@ -78,6 +78,7 @@ log = logging.getLogger(__name__)
 
 #: A secret of fewer bytes can be guessed.
 _LEAST_SECRET = 16
+_LARGEST_PORT = 65535
 
 _SERVICES = (
     (definition_service_pb2, "DefinitionService"),
@@ -119,6 +120,7 @@ class Server:
         Raises:
             Unbindable: the address is refused or taken.
             DatabaseInUse: another server holds the SQLite file.
+            UnusableDatabase: it cannot be opened.
         """
         server = cls(settings)
         try:
@@ -130,6 +132,7 @@ class Server:
 
     async def _start(self) -> None:
         settings = self._settings
+        _check_address(settings.listen)
         credentials = _credentials(settings, self.warnings)
         tokens, proxy_secret = _tokens(settings, self.warnings), _proxy_secret(settings)
         self.warnings += _doubts(settings)
@@ -248,6 +251,18 @@ def _grpc_server(settings: Settings, ids: SystemIds, access: Access) -> Any:
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.queue_commands),
     ]
     return grpc.aio.server(interceptors=[ErrorInterceptor(ids, access)], options=options)
+
+
+def _check_address(listen: str) -> None:
+    """Refuse what is no address; gRPC would take another port than one that is too large.
+
+    Raises:
+        Unbindable: it is none.
+    """
+    _, colon, port = listen.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= _LARGEST_PORT
+    if not listen.startswith("unix:") and not (colon and is_port):
+        raise Unbindable(f"Expected host:port to listen on, such as 127.0.0.1:7233, but got '{listen}'.")
 
 
 def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredentials | None:

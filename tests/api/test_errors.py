@@ -194,6 +194,13 @@ async def test_taken_address_is_refused() -> None:
             await Server.start(Settings(listen=served.address, database=""))
 
 
+@pytest.mark.parametrize("listen", ["127.0.0.1", "7233", "127.0.0.1:99999", "127.0.0.1:http", "127.0.0.1:-1", ""])
+async def test_address_without_host_or_port_is_refused_as_such(listen: str) -> None:
+    """It was said to need TLS; and of a port that is none gRPC made another one."""
+    with pytest.raises(Unbindable, match=r"host:port.* such as 127\.0\.0\.1:7233"):
+        await Server.start(Settings(listen=listen, database=""))
+
+
 async def test_tls_serves_who_trusts_it_and_nobody_else(tmp_path: Path) -> None:
     """The client checks the certificate; plain text gets nothing."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"

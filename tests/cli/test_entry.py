@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
+import pytest
 import typer
 
 from tradewind_server.cli.entry import COMMANDS, GROUPS, application
@@ -33,3 +35,13 @@ def test_command_that_speaks_to_a_server_does_not_load_the_language() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(("pid", "code"), [(1, 128 + signal.SIGTERM), (2, -signal.SIGTERM)])
+def test_command_stops_when_told_while_it_starts_as_first_process_of_a_container(pid: int, code: int) -> None:
+    """The kernel keeps a signal from process 1 that has no handler for it: `docker stop` then takes ten seconds."""
+    script = (
+        "import os, signal; from tradewind_server.cli import entry; me = os.getpid(); "
+        f"os.getpid = lambda: {pid}; entry.application = lambda _: lambda: os.kill(me, signal.SIGTERM); entry.main()"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == code

@@ -88,7 +88,7 @@ class Client:
 
     def __init__(self, connection: Connection | None = None, channel: grpc.Channel | None = None) -> None:
         self.connection = connection or Connection()
-        self._channel = channel or _open(self.connection)
+        self._channel = channel or open_channel(self.connection)
         self._stubs = stubs(self._channel)
         self._pause = SyncPause(self._channel)
         self._sleep: Callable[[float, bool], None] = self._pause
@@ -543,7 +543,8 @@ class Client:
                 stream.cancel()
 
 
-def _open(connection: Connection) -> grpc.Channel:
+def open_channel(connection: Connection) -> grpc.Channel:
+    """Open a channel; close it, or use it as a context manager."""
     if connection.tls:
         return grpc.secure_channel(connection.target, connection.tls.credentials(), connection.options)
     return grpc.insecure_channel(connection.target, connection.options)

@@ -6,8 +6,11 @@ A process runs one command, so only its room is loaded: all of them take three t
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +24,7 @@ COMMANDS = {
     "show": "executions", "history": "executions", "pause": "executions", "resume": "executions",
     "cancel": "executions", "rerun": "executions", "skip": "executions", "ps": "listing", "count": "listing",
     "export": "listing", "watch": "watching", "events": "watching", "inbox": "people", "task": "people",
-    "replay": "replaying", "token": "tokens",
+    "replay": "replaying", "token": "tokens", "health": "health",
 }  # fmt: skip
 #: Group of commands -> its room, which has an `app` for it.
 GROUPS = {
@@ -32,7 +35,15 @@ GROUPS = {
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
+    if os.getpid() == 1:
+        # In a container: the kernel keeps from process 1 what it has no handler for. `server` has its own, but takes
+        # seconds to load.
+        signal.signal(signal.SIGTERM, _end)
     application(sys.argv[1:])()
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:

@@ -86,14 +86,14 @@ def _serve(output: Output, settings: Settings, is_dev: bool) -> None:
 async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> None:
     # The server brings the whole house with it; the other commands start without.
     from tradewind_server.bootstrap import Server, Unbindable
-    from tradewind_server.store.database import DatabaseInUse
+    from tradewind_server.store.database import DatabaseInUse, UnusableDatabase
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
         serving = await Server.start(settings)
-    except (Unbindable, DatabaseInUse) as problem:
+    except (Unbindable, DatabaseInUse, UnusableDatabase) as problem:
         raise Unusable(str(problem)) from None
     for warning in serving.warnings:
         error_console().print(Text.assemble(("warning", "bold yellow"), f" {warning}"))

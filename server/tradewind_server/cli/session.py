@@ -13,8 +13,8 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 import typer
 from rich.text import Text
 
-from tradewind import Client, Tls, TradewindError, connect, errors
-from tradewind.connection import DEFAULT_ADDRESS
+from tradewind import Client, Tls, TradewindError, errors
+from tradewind.connection import DEFAULT_ADDRESS, Connection
 from tradewind_server.cli.output import Output, error_console
 
 DONE, NOT_DONE, UNUSABLE, NO_SERVER = 0, 1, 2, 3
@@ -57,7 +57,11 @@ class Session:
 
     def client(self) -> Client:
         """Return a client; close it, or use it as a context manager."""
-        return connect(
+        return Client(self.connection())
+
+    def connection(self) -> Connection:
+        """Return how the server is reached."""
+        return Connection.of(
             [part.strip() for part in self.address.split(",")],
             tls=self._tls(),
             token=self.token or None,

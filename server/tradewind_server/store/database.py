@@ -17,12 +17,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from tradewind_server.store import numbers, schema
 from tradewind_server.store.statements import Dialect
 
 #: Advisory lock under which PostgreSQL migrations run; an arbitrary number of ours.
 _MIGRATION_LOCK = 7233_2026
+#: SQLSTATE of a user who may not do this, such as make tables.
+_NOT_ALLOWED = "42501"
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
 #: A batch writes to the pages of many executions: larger ones, copied back more rarely (bench/results.md).
@@ -33,27 +36,34 @@ class DatabaseInUse(Exception):
     """Another server holds the SQLite file; the text names its pid."""
 
 
+class UnusableDatabase(Exception):
+    """The database cannot be opened; the text says why, in one line and without a password."""
+
+
 class Database:
     """One opened database: a connection for the committer, and a pool for readers.
 
     Thread-safe except for the committer's connection, which one thread uses.
+
+    Raises:
+        DatabaseInUse: another server holds the SQLite file.
+        UnusableDatabase: it cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
-        self._cleanup = contextlib.ExitStack()
-        self.url = _resolve(url, self._cleanup)
-        self.is_postgresql = self.url.get_backend_name() == "postgresql"
-        if not self.is_postgresql:
-            self._cleanup.enter_context(_file_lock(Path(str(self.url.database))))
-        self._writer = _engine(self.url, 1)
-        self._readers = _engine(self.url, _READ_CONNECTIONS)
-        self._cleanup.callback(self._writer.dispose)
-        self._cleanup.callback(self._readers.dispose)
-        try:
-            self.xid_offset = migrate(self._writer)
-        except BaseException:
-            self._cleanup.close()
-            raise
+        with contextlib.ExitStack() as cleanup:
+            self.url = _resolve(url, cleanup)
+            self.is_postgresql = self.url.get_backend_name() == "postgresql"
+            with _telling_why_not(self.url):
+                if not self.is_postgresql:
+                    cleanup.enter_context(_file_lock(Path(str(self.url.database))))
+                self._writer = _engine(self.url, 1)
+                cleanup.callback(self._writer.dispose)
+                self._readers = _engine(self.url, _READ_CONNECTIONS)
+                cleanup.callback(self._readers.dispose)
+                self._writer.connect().close()
+            self.xid_offset = _migrate_if_possible(self._writer)
+            self._cleanup = cleanup.pop_all()
 
     @property
     def name(self) -> str:
@@ -124,10 +134,60 @@ def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:
         return sa.URL.create("sqlite", database=str(file))
     if "://" not in url:
         return sa.URL.create("sqlite", database=os.path.abspath(url))
-    parsed = sa.make_url(url)
+    parsed = _parse(url)
     if parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     return parsed
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        # the text of neither is told: it may have a part of the password
+        raise UnusableDatabase(
+            "Expected the URL of a database, such as postgresql://user:password@host/name, but it cannot be read. "
+            "In a user and a password '/' is written as %2F, ':' as %3A and '@' as %40."
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend not in ("postgresql", "sqlite"):
+        raise UnusableDatabase(f"Expected the URL of a PostgreSQL or SQLite database, but '{backend}' is neither.")
+    return parsed
+
+
+@contextlib.contextmanager
+def _telling_why_not(url: sa.URL) -> Iterator[None]:
+    """Turn what goes wrong while a database is opened into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        problem = str(error)
+    except sa.exc.DBAPIError as error:
+        problem = str(error.orig)
+    except sa.exc.NoSuchModuleError:
+        problem = f"its driver '{url.drivername}' is not installed"
+    else:
+        return
+    raise _unusable(url, problem) from None
+
+
+def _unusable(url: sa.URL, problem: str) -> UnusableDatabase:
+    # further lines are guesses, or the statement
+    first = " ".join(problem.partition("\n")[0].split())
+    return UnusableDatabase(f"Expected to open the database {url.render_as_string()}, but: {first}.")
+
+
+def _migrate_if_possible(engine: sa.Engine) -> int:
+    """Migrate; what else goes wrong than this is a fault of ours, and told with all there is."""
+    try:
+        return migrate(engine)
+    except CommandError:
+        problem = "it was made by a newer version, and there is no way back"
+    except sa.exc.ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", "") != _NOT_ALLOWED:
+            raise
+        problem = f"{error.orig}"
+    raise _unusable(engine.url, problem) from None
 
 
 @functools.cache

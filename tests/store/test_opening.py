@@ -1,0 +1,74 @@
+"""What is told of a database that cannot be opened."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.cli.command_line import tradewind
+from tradewind_server.store.database import Database, UnusableDatabase
+from tradewind_server.testing.ports import free_port
+from tradewind_server.testing.postgres import PrivatePostgres
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("postgresql://me:secret@127.0.0.1:{port}/x", r"postgresql\+psycopg://me:\*\*\*@127.*: .*refused"),
+        ("mysql://me:secret@127.0.0.1/x", "a PostgreSQL or SQLite database, but 'mysql' is neither"),
+        ("nosuch+driver://me:secret@127.0.0.1/x", "a PostgreSQL or SQLite database, but 'nosuch' is neither"),
+        ("postgresql://me:secret@127.0.0.1:secret/x", "cannot be read.*as %2F"),
+        ("://me:secret", "cannot be read.*as %2F"),
+        ("sqlite+nosuch:///{folder}/x.db", "its driver 'sqlite.nosuch' is not installed"),
+        ("{folder}/file/new.db", "file/new.db.*: .*File exists|file/new.db.*: .*Not a directory"),
+        ("{folder}", "unable to open database file"),
+        ("{folder}/file", "file is not a database"),
+    ],
+)
+def test_database_that_cannot_be_opened_is_told_in_one_sentence(tmp_path: Path, url: str, text: str) -> None:
+    """With the reason, in one line, and never with a password."""
+    (tmp_path / "file").write_text("This is no database, but a letter, and not a short one.\n" * 99)
+    with pytest.raises(UnusableDatabase, match=text) as caught:
+        Database(url.format(port=free_port(), folder=tmp_path))
+    assert re.search(r"\n|secret", str(caught.value)) is None
+
+
+def test_database_of_a_newer_version_is_told_as_such(tmp_path: Path) -> None:
+    """It has a migration that this version does not know."""
+    # given
+    path = tmp_path / "newer.db"
+    Database(str(path)).close()
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+
+    # then
+    with pytest.raises(UnusableDatabase, match="was made by a newer version"):
+        Database(str(path))
+
+
+@pytest.mark.slow
+def test_server_without_its_database_ends_with_the_reason() -> None:
+    """Not with a traceback: whoever starts it reads that, and what starts it again looks at the exit code."""
+    done = tradewind("server", "--database", f"postgresql://me@127.0.0.1:{free_port()}/x")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert done.stderr.startswith(b"error [UNUSABLE_INPUT] Expected to open")
+
+
+def test_user_of_postgresql_who_may_not_make_tables_is_told_so(postgres: PrivatePostgres) -> None:
+    """Since PostgreSQL 15 that is everybody but the owner of a database."""
+    # given
+    url = sa.make_url(postgres.create("poor"))
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE poor LOGIN")
+        connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    engine.dispose()
+
+    # then
+    with pytest.raises(UnusableDatabase, match=r"poor@.*: permission denied for schema public\.$"):
+        Database(url.set(username="poor").render_as_string())
