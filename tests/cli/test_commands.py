@@ -346,6 +346,13 @@ def test_refusal_has_a_reason_and_an_exit_code(
     assert refusal(story, *arguments) == expected
 
 
+def test_action_of_a_task_that_does_not_wait_is_refused_with_where_to_look(story: Story, started: str) -> None:
+    """It may not have come to it yet, or there is no such task."""
+    done = tradewind(story, "actions", "complete", started, "nobody")
+    assert done.returncode == 2
+    assert f"there is none. See what waits: tradewind actions list {started}" in " ".join(done.stderr.decode().split())
+
+
 def test_second_server_on_the_file_is_refused(story: Story) -> None:
     """With a sentence, not a traceback."""
     done = story.run("tradewind server --listen 127.0.0.1:0; echo exit $?")

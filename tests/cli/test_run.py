@@ -94,6 +94,16 @@ def test_pause_ends_the_run_at_once(tmp_path: Path) -> None:
     assert (code, found["state"]) == (1, "PAUSED")
 
 
+@pytest.mark.parametrize("name", ["TRADEWIND_TLS_CLIENT_CA", "TRADEWIND_TOKENS_FILE"])
+def test_who_has_set_up_access_for_his_server_runs_files_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The private server was refused its start for a certificate that nobody would ask it for."""
+    monkeypatch.setenv(name, str(tmp_path / "for the other server"))
+    code, found = run(tmp_path, ECHO, "--input", '{"a": 1}')
+    assert (code, found["state"]) == (0, "SUCCEEDED")
+
+
 def test_unknown_action_fails_instead_of_waiting(tmp_path: Path) -> None:
     """There are no workers, and never will be."""
     code, found = run(tmp_path, "version: '2.0'\nw:\n  tasks:\n    t: {action: nobody.does}\n")

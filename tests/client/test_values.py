@@ -88,6 +88,14 @@ def test_what_is_not_our_json_is_refused(data: bytes) -> None:
         values.decode(data)
 
 
+def test_what_is_no_json_is_told_with_its_place() -> None:
+    """In one sentence; what Python says of it began with another "Expecting"."""
+    with pytest.raises(
+        values.NotCarried, match=r"^Expected JSON, but it is none at line 2, column 6: expecting value\.$"
+    ):
+        values.decode(b'{"a": 1,\n "b":}')
+
+
 def test_an_unknown_payload_is_refused() -> None:
     """A payload that is packed in a way that this version does not know is not guessed at."""
     with pytest.raises(values.NotCarried, match="gzip"):

@@ -78,6 +78,9 @@ def decode(data: bytes) -> Value:
         return json.loads(data.decode(), parse_float=_decimal, parse_int=parse_int, parse_constant=_refuse_constant)
     except NotCarried:
         raise
+    except json.JSONDecodeError as error:
+        place, problem = f"line {error.lineno}, column {error.colno}", error.msg[:1].lower() + error.msg[1:]
+        raise NotCarried(f"Expected JSON, but it is none at {place}: {problem}.") from None
     except (ValueError, RecursionError) as error:
         raise NotCarried(f"Expected JSON in UTF-8, but {error}.") from None
 

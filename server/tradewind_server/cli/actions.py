@@ -116,9 +116,11 @@ def _resolve(client: Client, execution_id: str, action: str) -> str:
         return action
     filter_ = f"{_WAITING} AND task = {values.encode(action).decode()}"
     found = [item.id for item in client.actions(execution_id, filter_)]
-    if len(found) != 1:
-        many = f"{len(found)}: {', '.join(found)}" if found else "none"
-        raise Unusable(f"Expected one action of task '{action}' that waits, but there are {many}.")
+    if not found:
+        look = f"See what waits: tradewind actions list {execution_id}"
+        raise Unusable(f"Expected an action of task '{action}' that waits, but there is none. {look}")
+    if len(found) > 1:
+        raise Unusable(f"Expected one action of task '{action}' that waits, but there are several: {', '.join(found)}.")
     return found[0]
 
 

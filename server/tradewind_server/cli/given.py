@@ -22,7 +22,7 @@ def read_value(text: str, option: str) -> values.Value:
     try:
         return values.decode(data)
     except values.NotCarried as problem:
-        raise Unusable(f"Expected JSON, @file or - for {option}. {problem}") from None
+        raise Unusable(f"{problem} For {option} give JSON, @file or -.") from None
 
 
 def read_object(text: str, option: str) -> dict[str, values.Value]:

@@ -131,7 +131,9 @@ async def _run(start: _Start) -> View:
     # The server brings the whole house with it; the other commands start without.
     from tradewind_server.bootstrap import Server
 
-    settings = read_settings(database="", listen="127.0.0.1:0", unknown_actions="fail", tls_certificate="", tls_key="")
+    # nobody else reaches it: what the environment says of access is for servers that others call
+    private = {"tls_certificate": "", "tls_key": "", "tls_client_ca": "", "tokens_file": ""}
+    settings = read_settings(database="", listen="127.0.0.1:0", unknown_actions="fail", **private)
     server = await Server.start(settings)
     try:
         async with aio.connect(server.address) as client:

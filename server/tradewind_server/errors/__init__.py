@@ -98,7 +98,10 @@ class InputMissing(Refusal):
 
     reason = "INPUT_MISSING"
     kind = Kind.INVALID
-    sentence = "Expected input '{names}' for workflow '{workflow}', but it is missing. Give it, or declare a default."
+    sentence = (
+        "Expected all inputs of workflow '{workflow}' that have no default, but got none for: {names}. "
+        "Give them, or declare defaults."
+    )
 
 
 class InputUnexpected(Refusal):
