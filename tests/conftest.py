@@ -8,12 +8,18 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tradewind_server.store import schema
 from tradewind_server.store.database import Database
 from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
 
 _numbers = itertools.count()
+
+# Hypothesis fails a test if an example takes longer than 0.2 s, or if examples are slow to make: on a machine that does
+# other things, too, that says nothing of the code.
+settings.register_profile("tradewind", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tradewind")
 
 #: Files that take the longest. With several processes each file is one's alone: one of these at the end would leave the
 #: others without work.
