@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -31,8 +34,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in _FIRST)
 
 
+#: The file system in memory that Linux has, and what must be free there: more than all databases of a run take.
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES = 4 << 30
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep databases of tests in memory, if there is room: on a disk most tests wait for it with each commit.
+
+    They end with their process, so nothing of what they promise is lost. What a test has of `tmp_path` stays on the
+    disk, to be looked at, and so does what programs of their own write.
+    """
+    tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        if _has_room(_MEMORY):
+            patch.setattr(tempfile, "tempdir", str(_MEMORY))
+        yield
+
+
+def _has_room(folder: Path) -> bool:
+    """Tell whether there is a folder with room for databases."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= _MEMORY_BYTES
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
+def postgres(_memory: None) -> Iterator[PrivatePostgres]:
     """Give a private PostgreSQL; without one the test is skipped, and on CI that is a failure."""
     binaries = find_binaries()
     if binaries is None:
