@@ -209,6 +209,25 @@ async def test_server_that_is_there_and_refuses_gets_the_whole_delay() -> None:
         paused.cancel()
 
 
+class _Flickering:
+    """A connection that breaks once, and is there again before anybody looks."""
+
+    def __init__(self) -> None:
+        self._breaks = iter([True])
+
+    def get_state(self, try_to_connect: bool) -> grpc.ChannelConnectivity:
+        return grpc.ChannelConnectivity.READY
+
+    async def wait_for_state_change(self, last: grpc.ChannelConnectivity) -> None:
+        if not next(self._breaks, False):
+            await asyncio.Event().wait()
+
+
+async def test_worker_whose_connection_was_back_before_it_looked_goes_on_at_once() -> None:
+    """It took the whole delay."""
+    await asyncio.wait_for(reconnecting.pause(cast(grpc.aio.Channel, _Flickering()), _LATE, False), PATIENCE)
+
+
 class _Channel:
     """Notes what is asked of it."""
 
