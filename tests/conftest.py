@@ -26,12 +26,29 @@ settings.load_profile("tradewind")
 
 #: Files that take the longest. With several processes each file is one's alone: one of these at the end would leave the
 #: others without work.
-_FIRST = ("test_crash.py", "test_decisions.py", "test_scenarios.py", "test_pages.py", "test_check_fuzz.py")
+_FIRST = (
+    "test_check_fuzz.py",
+    "test_crash.py",
+    "test_decisions.py",
+    "test_interruptions.py",
+    "test_packaging.py",
+    "test_pages.py",
+    "test_salary.py",
+    "test_scenarios.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes the longest, and leave all else in its order."""
-    items.sort(key=lambda item: item.path.name not in _FIRST)
+    """Begin with what takes the longest; of all else let files that mostly wait and files that mostly work take turns.
+
+    Those of the API wait for leases and pauses: all at once they would leave the machine without work.
+    """
+    files = [list(tests) for _, tests in itertools.groupby(items, lambda item: item.path)]
+    first = [tests for tests in files if tests[0].path.name in _FIRST]
+    waiting = [tests for tests in files if tests not in first and tests[0].path.parent.name == "api"]
+    working = [tests for tests in files if tests not in first and tests not in waiting]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(waiting, working, fillvalue=[]))
+    items[:] = itertools.chain.from_iterable((*first, *turns))
 
 
 #: The file system in memory that Linux has, and what must be free there: more than all databases of a run take.
