@@ -40,8 +40,9 @@ month-end: $(VENV) bonus-worker ## Pay 1,000 salaries with one bulk approval, an
 bonus-worker:
 	@if command -v go >/dev/null; then cd examples/salary/bonus && go build -o /dev/null . ; fi
 
+# Three processes for two cores: tests wait for leases, pauses and programs that start for a third of their time.
 test: $(VENV) ## Run the tests (ARGS='-k join' for some of them)
-	@. tools/ensure_postgres.sh && $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@. tools/ensure_postgres.sh && $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Part of `make test`, too, which says at its end if Go is missing.
 go: ## Check and test the Go client: gofmt, go vet, go test

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tradewind_server.store import schema
 from tradewind_server.store.database import Database
@@ -15,18 +19,64 @@ from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
 
 _numbers = itertools.count()
 
+# Hypothesis fails a test if an example takes longer than 0.2 s, or if examples are slow to make: on a machine that does
+# other things, too, that says nothing of the code.
+settings.register_profile("tradewind", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tradewind")
+
 #: Files that take the longest. With several processes each file is one's alone: one of these at the end would leave the
 #: others without work.
-_FIRST = ("test_crash.py", "test_decisions.py", "test_scenarios.py", "test_pages.py", "test_check_fuzz.py")
+_FIRST = (
+    "test_check_fuzz.py",
+    "test_crash.py",
+    "test_decisions.py",
+    "test_interruptions.py",
+    "test_packaging.py",
+    "test_pages.py",
+    "test_salary.py",
+    "test_scenarios.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes the longest, and leave all else in its order."""
-    items.sort(key=lambda item: item.path.name not in _FIRST)
+    """Begin with what takes the longest; of all else let files that mostly wait and files that mostly work take turns.
+
+    Those of the API wait for leases and pauses: all at once they would leave the machine without work.
+    """
+    files = [list(tests) for _, tests in itertools.groupby(items, lambda item: item.path)]
+    first = [tests for tests in files if tests[0].path.name in _FIRST]
+    waiting = [tests for tests in files if tests not in first and tests[0].path.parent.name == "api"]
+    working = [tests for tests in files if tests not in first and tests not in waiting]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(waiting, working, fillvalue=[]))
+    items[:] = itertools.chain.from_iterable((*first, *turns))
+
+
+#: The file system in memory that Linux has, and what must be free there: more than all databases of a run take.
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES = 4 << 30
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep databases of tests in memory, if there is room: on a disk most tests wait for it with each commit.
+
+    They end with their process, so nothing of what they promise is lost. What a test has of `tmp_path` stays on the
+    disk, to be looked at, and so does what programs of their own write.
+    """
+    tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        if _has_room(_MEMORY):
+            patch.setattr(tempfile, "tempdir", str(_MEMORY))
+        yield
+
+
+def _has_room(folder: Path) -> bool:
+    """Tell whether there is a folder with room for databases."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= _MEMORY_BYTES
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PrivatePostgres]:
+def postgres(_memory: None) -> Iterator[PrivatePostgres]:
     """Give a private PostgreSQL; without one the test is skipped, and on CI that is a failure."""
     binaries = find_binaries()
     if binaries is None:

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import hashlib
 import hmac
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from tradewind.v1 import subscription_service_pb2 as pb
 from tradewind_server.actions import webhooks
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.subscriptions import Deliver
+from tradewind_server.store import parked
 from tradewind_server.store.parked import Parked
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -408,6 +410,52 @@ async def test_event_that_is_refused_too_often_is_a_dead_letter(database_url: st
             assert await client.retry_dead_letters("s") == 1
             await receiver.until(lambda: len(receiver.ids(ids[2])) == lasts[ids[2]])
         await shown(keeper, lambda found: found.dead_letters == 0 == found.waiting_executions)
+
+
+async def test_event_that_is_taken_while_the_server_looks_what_is_due_is_not_sent_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked just before that was written down: what was a dead letter by then, or discarded, was undone."""
+    held, go, ended, looked = asyncio.Event(), asyncio.Event(), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    due, resume, retry_due = parked.due, webhooks.Pump._resume, webhooks.Pump._retry_due
+
+    async def holds(request: web.Request) -> web.StreamResponse:
+        held.set()
+        await go.wait()
+        return web.Response(status=204)
+
+    def slow_due(*what: Any) -> list[Parked]:
+        rows = due(*what)
+        if held.is_set() and not ended.is_set():
+            loop.call_soon_threadsafe(go.set)
+            assert ended.wait(PATIENCE)
+            loop.call_soon_threadsafe(looked.set)
+        return rows
+
+    async def noted_resume(self: webhooks.Pump, item: Parked) -> None:
+        await resume(self, item)
+        ended.set()
+
+    async def noted_retry_due(self: webhooks.Pump) -> tuple[float, int]:
+        found = await retry_due(self)
+        if looked.is_set():
+            again.extend(self._busy)
+            looked.clear()
+        return found
+
+    again: list[str] = []
+    monkeypatch.setattr(parked, "due", slow_due)
+    monkeypatch.setattr(webhooks.Pump, "_resume", noted_resume)
+    monkeypatch.setattr(webhooks.Pump, "_retry_due", noted_retry_due)
+    async with sending(database_url, ENDS) as (keeper, receiver):
+        receiver.answers["echo"] = [status(400), holds]
+        [first] = await run(keeper.served)
+        await asyncio.wait_for(held.wait(), PATIENCE)
+        [other] = await run(keeper.served)  # wakes it
+        await receiver.until(lambda: bool(receiver.ids(other)))
+        await shown(keeper, lambda found: found.pending_events == 0 == found.waiting_executions)
+        assert (first in again, len(receiver.ids(first))) == (False, 2)
 
 
 async def test_rewound_webhook_sends_everything_again(database_url: str) -> None:

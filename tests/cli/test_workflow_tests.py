@@ -545,7 +545,7 @@ JUNK: st.SearchStrategy[Any] = st.sampled_from(
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_file_is_a_mistake_or_has_differences(tmp_path: Path, data: st.DataObject) -> None:
     """Never a traceback: whatever stands in the place of something, or is missing."""

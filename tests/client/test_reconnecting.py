@@ -133,9 +133,15 @@ async def test_call_is_made_again_as_soon_as_the_server_is_back() -> None:
             assert (await asyncio.wait_for(asked, PATIENCE)).id == "e1"
 
 
-async def test_worker_is_connected_as_soon_as_the_server_is_back() -> None:
-    """With what it has in hand."""
-    begun, go_on = asyncio.Event(), asyncio.Event()
+async def test_worker_is_connected_as_soon_as_the_server_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it has in hand. The server is back only when the worker waits: see `over_a_restart`."""
+    begun, go_on, paused = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def noted(channel: grpc.aio.Channel, seconds: float, broken: bool) -> None:
+        paused.set()
+        await reconnecting.pause(channel, seconds, broken)
+
+    monkeypatch.setattr("tradewind.worker.pause", noted)
 
     async def slow() -> int:
         begun.set()
@@ -161,6 +167,7 @@ async def test_worker_is_connected_as_soon_as_the_server_is_back() -> None:
         worker.action("x.slow")(slow)
         serving = asyncio.ensure_future(worker.serve())
         await server.until_played()
+    await asyncio.wait_for(paused.wait(), PATIENCE)
     back = FakeServer(connection.addresses[0])
     back.plays = [second]
     async with back:
@@ -200,6 +207,25 @@ async def test_server_that_is_there_and_refuses_gets_the_whole_delay() -> None:
             await client.get("e1")
         assert not paused.done()
         paused.cancel()
+
+
+class _Flickering:
+    """A connection that breaks once, and is there again before anybody looks."""
+
+    def __init__(self) -> None:
+        self._breaks = iter([True])
+
+    def get_state(self, try_to_connect: bool) -> grpc.ChannelConnectivity:
+        return grpc.ChannelConnectivity.READY
+
+    async def wait_for_state_change(self, last: grpc.ChannelConnectivity) -> None:
+        if not next(self._breaks, False):
+            await asyncio.Event().wait()
+
+
+async def test_worker_whose_connection_was_back_before_it_looked_goes_on_at_once() -> None:
+    """It took the whole delay."""
+    await asyncio.wait_for(reconnecting.pause(cast(grpc.aio.Channel, _Flickering()), _LATE, False), PATIENCE)
 
 
 class _Channel:

@@ -33,9 +33,7 @@ from tradewind_server.testing.scenario import Stage
 from tradewind_server.testing.world import World
 
 EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
-_SOME = settings(
-    max_examples=EXAMPLES or 40, deadline=None, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck)
-)
+_SOME = settings(max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
 #: Batches of the longest run, and more.
 _ALWAYS = frozenset(range(10_000))
 

@@ -60,7 +60,7 @@ def humans(draw: st.DrawFn) -> dict[str, Any]:
     return human
 
 
-@settings(max_examples=EXAMPLES or 60, deadline=None, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(humans(), _STEPS)
 def test_random_votes_give_one_decision(human: dict[str, Any], steps: list[Step]) -> None:
     """Whatever people try: each has one vote, and it is open as long as somebody can still decide it."""

@@ -18,7 +18,7 @@ from tradewind_server.testing.scenario import Stage
 EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
 
 
-@settings(max_examples=EXAMPLES or 60, deadline=None, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(tasks(), tasks(), STEPS)
 def test_random_workflow_always_ends_or_has_a_next_cause(
     workflow: Workflow, child: Workflow, steps: list[Step]

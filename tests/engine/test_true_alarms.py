@@ -99,7 +99,7 @@ def _assert_true(alarms: set[tuple[str, str]], stage: Stage) -> None:
             assert name not in ran
 
 
-@settings(max_examples=EXAMPLES or 80, deadline=None, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES or 80, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(_workflows(), _STEPS, st.integers(0, 6), st.integers(0, 5))
 def test_what_is_said_never_to_happen_does_not(
     workflow: Workflow, steps: list[tuple[str, int]], task: int, kind: int

@@ -39,7 +39,7 @@ def _checked(text: str) -> Checked:
     return checked
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(st.binary(max_size=400))
 def test_random_bytes_are_told_not_raised(data: bytes) -> None:
     _checked(data.decode("utf-8", "replace"))
@@ -75,7 +75,7 @@ _PIECES = st.sampled_from(
 _EDITS = st.lists(st.tuples(st.integers(0, len(_SALARY)), st.integers(0, 40), _PIECES), min_size=1, max_size=6)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(_EDITS)
 def test_a_damaged_definition_is_told_not_raised(edits: list[tuple[int, int, str]]) -> None:
     """Pieces are cut out of a real definition and others put in."""
@@ -85,7 +85,7 @@ def test_a_damaged_definition_is_told_not_raised(edits: list[tuple[int, int, str
     _checked(text)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(st.permutations(_SALARY.splitlines(keepends=True)))
 def test_lines_in_any_order_are_told_not_raised(lines: list[str]) -> None:
     _checked("".join(lines))

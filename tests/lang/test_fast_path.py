@@ -71,7 +71,7 @@ def _outcome(evaluate: Callable[[Scope], object], text: str, scope: Scope) -> ob
         return ("error", failure(text, told_iteration(problem)).cause)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(text=_expressions, a=_values, b=_values)
 def test_fast_path_equals_the_library(make_scope: Callable[..., Scope], text: str, a: object, b: object) -> None:
     expression = YaqlExpression(text)
@@ -83,7 +83,7 @@ def test_fast_path_equals_the_library(make_scope: Callable[..., Scope], text: st
     assert repr(fast) == repr(slow)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(calls=_per_item, end=st.sampled_from(["", ".len()", "[0]"]), items=_lists | _values)
 def test_fast_path_over_items_equals_the_library(
     make_scope: Callable[..., Scope], calls: list[tuple[str, str]], end: str, items: object

@@ -76,7 +76,7 @@ def test_each_end_of_a_line_that_editors_know_is_one(end: str) -> None:
     assert _places(f"a: b{end}c: \0{end}") == [("yaml-syntax", 2, 4)]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.lists(st.sampled_from(["x", " ", "\u2028", "\x85", "\n        ", "é", "''"]), max_size=12).map("".join))
 def test_a_name_is_found_behind_whatever_stands_before_it(before: str) -> None:
     """In a quoted text, which may go on over lines."""

@@ -92,9 +92,9 @@ def test_the_root_distribution_has_both(tmp_path: Path) -> None:
 
 def build(folder: Path, out: Path) -> Path:
     """Build the wheel of *folder* and return its path."""
-    # From a copy: setuptools leaves its own folders beside the sources.
+    # From a copy: setuptools leaves its own folders beside the sources. Without what other tests write meanwhile.
     copy = out / "source"
-    ignored = [".venv", ".git", "build", "*.egg-info", "__pycache__", ".tools", "node_modules", ".*_cache"]
+    ignored = [".*", "build", "*.egg-info", "__pycache__", "node_modules"]
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*ignored))
     pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(out), str(copy)], check=True)

@@ -185,7 +185,7 @@ def workflows(draw_: st.DrawFn) -> str:
     return dump({"version": "2.0", "w": {"tasks": tasks}})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(workflows())
 def test_every_task_and_transition_is_drawn_once(text: str) -> None:
     """In every format, and nothing else is."""

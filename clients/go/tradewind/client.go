@@ -152,10 +152,10 @@ func (c *Client) reconnected(ctx context.Context, broken bool) <-chan struct{} {
 				close(again) // whoever asks next is told
 				return
 			}
-			broken = broken || state != connectivity.Ready
 			if !c.connection.WaitForStateChange(ctx, state) {
 				return
 			}
+			broken = true // whatever it is by now: one that was there was not for a moment
 			state = c.connection.GetState()
 		}
 	}()

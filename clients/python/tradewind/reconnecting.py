@@ -39,11 +39,11 @@ async def pause(channel: aio.Channel, seconds: float, broken: bool) -> None:
 async def _connected(channel: aio.Channel, broken: bool) -> None:
     state = channel.get_state(try_to_connect=True)
     while state is not grpc.ChannelConnectivity.SHUTDOWN:
-        if state is not grpc.ChannelConnectivity.READY:
-            broken = True
-        elif broken:
+        if broken and state is grpc.ChannelConnectivity.READY:
             return
         await channel.wait_for_state_change(state)
+        # whatever it is by the time that this looks: one that was there was not for a moment
+        broken = True
         state = channel.get_state(try_to_connect=True)
 
 

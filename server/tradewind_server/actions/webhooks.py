@@ -291,11 +291,14 @@ class Pump:
         """Send what is due again; return in how many seconds something is, and how many executions wait."""
         row, now = self._row, self._now()
         key = (row.namespace, row.name)
+        # who ends while this reads may be read as he was before; he wakes the follower, and is looked at again
+        busy = set(self._busy)
         rows = await self._runtime.read(lambda c, _: parked.due(c, *key, _MOST_DUE))
         count = len(rows)
         if count == _MOST_DUE:
             count = await self._runtime.read(lambda c, _: parked.waiting(c, *key, _MOST_WAITING))
-        idle = [item for item in rows if item.execution_id not in self._busy]
+        busy |= self._busy.keys()
+        idle = [item for item in rows if item.execution_id not in busy]
         for item in idle:
             if item.next_at <= now and len(self._busy) < _AT_ONCE:
                 self._busy[item.execution_id] = asyncio.create_task(self._resume(item))

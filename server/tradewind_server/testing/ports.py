@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import socket
 import time
 from typing import Protocol
@@ -13,6 +15,8 @@ _RETRY_MILLISECONDS = 50
 _OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", _RETRY_MILLISECONDS) for which in ("initial", "min", "max")] + [
     ("grpc.use_local_subchannel_pool", 1)
 ]
+#: Below those that systems give to whoever names none (32768 and up on Linux, 49152 and up on macOS).
+_PORTS = range(10_000, 32_768)
 #: How often is looked whether the process still runs.
 _LOOK_SECONDS = 0.5
 
@@ -25,11 +29,16 @@ class Process(Protocol):
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of this machine that nobody listens on, and that nobody gets who does not name it.
+
+    One of those that systems give away could be somebody else's before it is listened on, or while who listens on it
+    starts again.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until_it_listens(address: str, process: Process, seconds: float) -> bool:
