@@ -134,8 +134,10 @@ class Batch:
         learn_claims = self._claims.take(self._requests)
         self._ration.lock(self._requests)
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
+        learn_repeats = self._claims.look_for_repeats(self._requests)
         learn_rows = self._delivery.read(self._requests)
         learn_claims()
+        learn_repeats()
         learn_rows()
         return locks()
 

@@ -14,7 +14,7 @@ import dataclasses
 import enum
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import sqlalchemy as sa
 
@@ -376,9 +376,15 @@ class Transaction:
             held = self.find_claims(list(claims))
             _insert_claims.run(self.connection, self.dialect, [row for row in rows if row[:3] not in held])
             return lambda: held
-        # a claim in another open transaction is waited for; the second statement then sees it
         made = self._ahead.send(_insert_claims.returning(CLAIM_KEY), _insert_claims.arrays.of(rows))
-        return lambda: self.find_claims(list(claims.keys() - set(made())))
+        return lambda: self._held_before(claims, set(made()))
+
+    def _held_before(self, claims: Mapping[ClaimKey, Claim], made: Set[Row]) -> dict[ClaimKey, Claim]:
+        # a claim in another open transaction was waited for: this statement sees it
+        held = self.find_claims(list(claims.keys() - made))
+        freed = claims.keys() - made - held.keys()
+        # who held these has freed them since
+        return held | self.claim(claims[key] for key in freed)()
 
     def find_claims(self, keys: Sequence[ClaimKey]) -> dict[ClaimKey, Claim]:
         """Return the claims of *keys* that exist."""
