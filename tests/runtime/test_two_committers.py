@@ -12,11 +12,12 @@ import psycopg
 import pytest
 
 from tradewind_server.engine import commands as c
+from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import BusinessKeyInUse
 from tradewind_server.runtime import committer
 from tradewind_server.runtime import requests as r
 from tradewind_server.store.database import Database
-from tradewind_server.store.records import Claim, Provenance
+from tradewind_server.store.records import Claim, Provenance, QueueRow
 from tradewind_server.store.unit_of_work import ClaimKey, Transaction, Writer
 from tradewind_server.testing.world import World
 
@@ -25,6 +26,9 @@ version: '2.0'
 wait:
   tasks:
     a: {action: std.async_noop}
+work:
+  tasks:
+    a: {action: my.work}
 """
 
 Pair = tuple[World, World]
@@ -40,8 +44,8 @@ def url(postgres_url: Callable[[], str]) -> str:
 def pair(url: str) -> Iterator[Pair]:
     """Give two servers."""
     database = Database(url)
-    one = World(database, writer=Writer(database, "one"))
-    two = World(database, writer=Writer(database, "two"), first_id=1_000_000)
+    one = World(database, writer=Writer(database, "one"), open_world=True)
+    two = World(database, writer=Writer(database, "two"), first_id=1_000_000, open_world=True)
     one.deploy(WAITING)
     yield one, two
     one.close()
@@ -137,3 +141,44 @@ def test_business_key_that_is_freed_while_it_is_asked_for_is_held_by_who_asked(
     # then
     with pytest.raises(BusinessKeyInUse):
         one.ask(_start(one, "k"))
+
+
+def _beat(row: QueueRow) -> r.Renew:
+    held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
+    return r.Renew(provenance=Provenance("worker:w", "Renew"), session="s", worker="w", held=[held])
+
+
+def _cancel(world: World, id_: str) -> r.Command:
+    provenance = Provenance("anonymous:", "CancelExecution")
+    command = c.StopExecution(world.clock.now(), ExecutionState.CANCELLED)
+    return r.Command(provenance=provenance, target=id_, namespace="default", command=command)
+
+
+def test_batches_that_wait_for_each_other_are_both_carried_out(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL gives one of them up: all that was in it was refused, as if the database were away."""
+    # given: each has a beat for what the other one cancels
+    left, right = [world.start("work") for world in pair]
+    leases = {row.execution_id: row for row in pair[0].lease("my.work")}
+    batches = [
+        (pair[0], [_beat(leases[left]), _cancel(pair[0], right)]),
+        (pair[1], [_beat(leases[right]), _cancel(pair[1], left)]),
+    ]
+    for world in pair:
+        world._writer.connection.exec_driver_sql("SET deadlock_timeout = 10")
+    both = threading.Barrier(2, timeout=10)
+    queue_of = Transaction.queue_of
+
+    def together(self: Transaction, execution_id: str) -> list[QueueRow]:
+        both.wait()
+        return queue_of(self, execution_id)
+
+    # when
+    with monkeypatch.context() as patch, ThreadPoolExecutor() as threads:
+        patch.setattr(Transaction, "queue_of", together)
+        outcomes = list(threads.map(lambda batch: batch[0].committer.step(batch[1]), batches))
+    again = [world.committer.step(outcome.deferred) for (world, _), outcome in zip(batches, outcomes, strict=True)]
+
+    # then
+    answers = [type(answer) for outcome in (*outcomes, *again) for _, answer in outcome.answers]
+    assert sorted(map(str, answers)) == sorted(map(str, [list, list, r.Snapshot, r.Snapshot]))
+    assert sorted(len(outcome.deferred) for outcome in outcomes) == [0, 2]
