@@ -182,3 +182,68 @@ def test_batches_that_wait_for_each_other_are_both_carried_out(pair: Pair, monke
     answers = [type(answer) for outcome in (*outcomes, *again) for _, answer in outcome.answers]
     assert sorted(map(str, answers)) == sorted(map(str, [list, list, r.Snapshot, r.Snapshot]))
     assert sorted(len(outcome.deferred) for outcome in outcomes) == [0, 2]
+
+
+def _result(world: World, row: QueueRow) -> r.Result:
+    return r.result_of(row, c.CompleteAction(world.clock.now(), row.action_id, 1), "worker:w")
+
+
+def test_result_of_an_execution_that_another_server_holds_is_put_off_at_once(url: str, pair: Pair) -> None:
+    """With its lease, for which the batch would wait: the other one holds that as well, until it commits."""
+    # given
+    world = pair[0]
+    id_, other = world.start("work"), world.start("work")
+    leases = {row.execution_id: row for row in world.lease("my.work")}
+    result, free = _result(world, leases[id_]), _result(world, leases[other])
+    world._writer.connection.exec_driver_sql("SET lock_timeout = 2000")
+    with psycopg.connect(url) as foreign:
+        foreign.execute("SELECT FROM executions WHERE id = %s FOR UPDATE", (id_,))
+        foreign.execute("SELECT FROM action_queue WHERE execution_id = %s FOR UPDATE", (id_,))
+
+        # when
+        outcome = world.committer.step([result, free])
+
+    # then
+    assert outcome.deferred == outcome.blocked == [result]
+    assert [type(answer) for _, answer in outcome.answers] == [r.Recorded]
+
+    # when
+    outcome = world.committer.step(outcome.deferred)
+
+    # then
+    assert [type(answer) for _, answer in outcome.answers] == [r.Recorded]
+
+
+_LOCK = "SELECT FROM executions WHERE id = %s FOR"
+_CHANGE = "UPDATE executions SET description = 'x' WHERE id = %s"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        (f"{_LOCK} UPDATE", "ROLLBACK"),
+        (f"{_LOCK} UPDATE", "COMMIT"),
+        (_CHANGE, "ROLLBACK"),
+        (_CHANGE, "COMMIT"),
+        (f"{_LOCK} KEY SHARE", _CHANGE, "COMMIT"),
+        (f"{_LOCK} SHARE", "SAVEPOINT s", _CHANGE, "ROLLBACK TO s", "COMMIT"),
+        ("SAVEPOINT s", _CHANGE, "RELEASE s", _CHANGE, "COMMIT"),
+    ],
+)
+def test_lease_is_found_whoever_touched_its_execution_last(url: str, pair: Pair, statements: tuple[str, ...]) -> None:
+    """PostgreSQL notes lockers and writers of a row in one place, by which the batch knows that it has the lock."""
+    world = pair[0]
+    id_ = world.start("work")
+    (row,) = world.lease("my.work")
+    with psycopg.connect(url) as foreign, psycopg.connect(url) as beside:
+        # two that share a lock are noted as a group
+        beside.execute(f"{_LOCK} KEY SHARE", (id_,))
+        for statement in statements:
+            # alone again before what shares nothing
+            if statement.endswith("FOR UPDATE"):
+                beside.rollback()
+            foreign.execute(statement.encode(), (id_,) if "%s" in statement else ())
+
+    outcome = world.committer.step([_result(world, row)])
+
+    assert [type(answer) for _, answer in outcome.answers] == [r.Recorded]
