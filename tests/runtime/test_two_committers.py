@@ -247,3 +247,18 @@ def test_lease_is_found_whoever_touched_its_execution_last(url: str, pair: Pair,
     outcome = world.committer.step([_result(world, row)])
 
     assert [type(answer) for _, answer in outcome.answers] == [r.Recorded]
+
+
+def test_result_is_recorded_after_a_beat_that_another_server_was_writing(url: str, pair: Pair) -> None:
+    """It waits for that one, and finds the lease as it is then."""
+    world = pair[0]
+    world.start("work")
+    (row,) = world.lease("my.work")
+    with psycopg.connect(url) as foreign, ThreadPoolExecutor() as threads:
+        foreign.execute("UPDATE action_queue SET progress = 'half'")
+        with psycopg.connect(url, autocommit=True) as looking:
+            later = threads.submit(world.committer.step, [_result(world, row)])
+            _until_waiting(looking)
+        foreign.commit()
+
+    assert [type(answer) for _, answer in later.result().answers] == [r.Recorded]
