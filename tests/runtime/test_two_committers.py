@@ -67,11 +67,11 @@ class _Late:
         return self._send()
 
 
-def _until_waiting(foreign: psycopg.Connection, count: int = 1) -> None:
-    """Wait until so many connections to the database wait for a lock."""
+def _until_waiting(foreign: psycopg.Connection, is_enough: Callable[[], bool] = lambda: False) -> None:
+    """Wait until a connection to the database waits for a lock, or it *is_enough*."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     end = time.monotonic() + 10
-    while foreign.execute(query).fetchone() != (count,):
+    while foreign.execute(query).fetchone() != (1,) and not is_enough():
         assert time.monotonic() < end
 
 
@@ -154,34 +154,62 @@ def _cancel(world: World, id_: str) -> r.Command:
     return r.Command(provenance=provenance, target=id_, namespace="default", command=command)
 
 
-def test_batches_that_wait_for_each_other_are_both_carried_out(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_that_wait_for_each_other_are_both_carried_out(pair: Pair) -> None:
     """PostgreSQL gives one of them up: all that was in it was refused, as if the database were away."""
-    # given: each has a beat for what the other one cancels
+    # given
+    ids = [world.start("work") for world in pair]
+    both = threading.Barrier(2)
+
+    def lock(transaction: Transaction, first: str, second: str) -> None:
+        transaction.queue_of(first)
+        if not outcomes:
+            both.wait(10)
+        transaction.queue_of(second)
+
+    def locking(first: str, second: str) -> r.Tidy:
+        return r.Tidy(provenance=Provenance("system:", "Tidy"), work=lambda tx, _: lock(tx, first, second))
+
+    for world in pair:
+        world._writer.connection.exec_driver_sql("SET deadlock_timeout = 10")
+    outcomes: list[r.Outcome] = []
+    requests = [locking(*ids), locking(*reversed(ids))]
+
+    # when
+    with ThreadPoolExecutor() as threads:
+        outcomes += threads.map(lambda world, request: world.committer.step([request]), pair, requests)
+
+    # then
+    ((world, outcome),) = [each for each in zip(pair, outcomes, strict=True) if each[1].deferred]
+    assert [answer for outcome in outcomes for _, answer in outcome.answers] == [None]
+    assert [answer for _, answer in world.committer.step(outcome.deferred).answers] == [None]
+
+
+def test_cancels_beside_beats_for_what_the_other_server_cancels_wait_in_one_order(
+    url: str, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for each other, until PostgreSQL gave one of them up: a second each time, while workers beat."""
+    # given
     left, right = [world.start("work") for world in pair]
     leases = {row.execution_id: row for row in pair[0].lease("my.work")}
     batches = [
-        (pair[0], [_beat(leases[left]), _cancel(pair[0], right)]),
-        (pair[1], [_beat(leases[right]), _cancel(pair[1], left)]),
+        [_beat(leases[left]), _cancel(pair[0], right)],
+        [_beat(leases[right]), _cancel(pair[1], left)],
     ]
-    for world in pair:
-        world._writer.connection.exec_driver_sql("SET deadlock_timeout = 10")
-    both = threading.Barrier(2, timeout=10)
-    queue_of = Transaction.queue_of
+    queue_of, are_there = Transaction.queue_of, set[str]()
 
     def together(self: Transaction, execution_id: str) -> list[QueueRow]:
-        both.wait()
+        are_there.add(execution_id)
+        with psycopg.connect(url, autocommit=True) as foreign:
+            _until_waiting(foreign, lambda: len(are_there) == 2)
         return queue_of(self, execution_id)
 
     # when
-    with monkeypatch.context() as patch, ThreadPoolExecutor() as threads:
-        patch.setattr(Transaction, "queue_of", together)
-        outcomes = list(threads.map(lambda batch: batch[0].committer.step(batch[1]), batches))
-    again = [world.committer.step(outcome.deferred) for (world, _), outcome in zip(batches, outcomes, strict=True)]
+    monkeypatch.setattr(Transaction, "queue_of", together)
+    with ThreadPoolExecutor() as threads:
+        outcomes = list(threads.map(lambda world, batch: world.committer.step(batch), pair, batches))
 
     # then
-    answers = [type(answer) for outcome in (*outcomes, *again) for _, answer in outcome.answers]
-    assert sorted(map(str, answers)) == sorted(map(str, [list, list, r.Snapshot, r.Snapshot]))
-    assert sorted(len(outcome.deferred) for outcome in outcomes) == [0, 2]
+    assert [[type(answer) for _, answer in outcome.answers] for outcome in outcomes] == [[list, r.Snapshot]] * 2
 
 
 def _result(world: World, row: QueueRow) -> r.Result:
