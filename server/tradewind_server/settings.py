@@ -53,7 +53,7 @@ class Settings:
     batch_commands: int = 256
     #: Most rows that one batch produces before it is cut.
     batch_rows: int = 20_000
-    #: Most milliseconds of processor time for deciding in one batch.
+    #: Most milliseconds of processor time for deciding in one batch; by the clock it is ten times as much.
     batch_decide_ms: int = 25
     #: Most commands that wait; the next one is refused with QUEUE_FULL.
     queue_commands: int = 20_000

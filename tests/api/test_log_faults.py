@@ -95,6 +95,11 @@ async def test_cursor_stays_below_what_is_not_committed(
             assert bool(await faults(quick, ids, events)) is is_planted
 
 
+def _ready(found: dict[str, Locked]) -> dict[str, Locked]:
+    # a row that it got has a revision; one that another server holds has none
+    return {key: dataclasses.replace(each, lock=Lock.READY) if each.revision else each for key, each in found.items()}
+
+
 async def test_execution_is_written_by_ever_larger_numbers(
     postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch, is_planted: bool
 ) -> None:
@@ -104,16 +109,13 @@ async def test_execution_is_written_by_ever_larger_numbers(
         id_ = await early.start()
         gate, lock = Gate(), Transaction.lock
 
-        def locked(self: Transaction, ids: Iterable[str], **options: Any) -> dict[str, Locked]:
+        def locked(self: Transaction, ids: Iterable[str], **options: Any) -> Callable[[], dict[str, Locked]]:
             wanted = list(ids)
             if id_ in wanted and self._server_id == early.server.runtime.server_id:
+                assert self.xid
                 gate.pass_through()
             found = lock(self, wanted, **options)
-            if is_planted:
-                # a row that it got has a revision; one that another server holds has none
-                found = {key: dataclasses.replace(each, lock=Lock.READY) if each.revision else each
-                         for key, each in found.items()}  # fmt: skip
-            return found
+            return (lambda: _ready(found())) if is_planted else found
 
         monkeypatch.setattr(Transaction, "lock", locked)
         pausing = early.executions.PauseExecution(pb.PauseExecutionRequest(execution_id=id_))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -17,8 +18,10 @@ from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.runtime import batch
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
+from tradewind_server.settings import Settings
 from tradewind_server.store import schema, unit_of_work
 from tradewind_server.store.ahead import is_doubtful
 from tradewind_server.store.database import Database
@@ -198,6 +201,32 @@ def test_request_that_breaks_is_answered_alone(database: Database, monkeypatch: 
     assert isinstance(answers[id(fine)], r.Snapshot)
     assert world.live(good).state.state is ExecutionState.PAUSED
     assert world.live(bad).state.state is ExecutionState.RUNNING
+    world.close()
+
+
+@pytest.mark.parametrize(("processor", "clock"), [(10, 0), (0, 100)])
+def test_batch_ends_when_its_time_for_deciding_is_over(
+    database: Database, monkeypatch: pytest.MonkeyPatch, processor: int, clock: int
+) -> None:
+    """That of the processor, or ten times as much by the clock: a slow database held up whoever came first."""
+    # given
+    world = World(database, settings=Settings(batch_decide_ms=25))
+    world.deploy(WAITING)
+    commands = [_pause(world, world.start("wait")) for _ in range(6)]
+    looks = itertools.count()
+
+    def moment(each_look_ms: int) -> float:
+        return next(looks) // 2 * each_look_ms / 1000
+
+    both = types.SimpleNamespace(thread_time=lambda: moment(processor), monotonic=lambda: moment(clock))
+    monkeypatch.setattr(batch, "time", both)
+
+    # when
+    outcome = world.committer.step(commands)
+
+    # then
+    assert [request for request, _ in outcome.answers] == commands[:3]
+    assert outcome.deferred == commands[3:]
     world.close()
 
 

@@ -59,6 +59,8 @@ from tradewind_server.store.unit_of_work import Lock, Locked, Transaction
 
 #: A cached state that lacks more events than this is loaded anew instead of caught up.
 _MAX_CATCH_UP = 200
+#: So much longer by the clock may deciding take: a database that answers slowly holds up all who wait for the batch.
+_CLOCK_FACTOR = 10
 
 
 class Spoiled(Exception):
@@ -77,6 +79,17 @@ class Surroundings:
     desk: Desk
     registry: Registry
     settings: Settings
+
+
+class _TimeLeft:
+    """The time for deciding. Processor time: that others have the interpreter is no reason to put off what was read."""
+
+    def __init__(self, seconds: float) -> None:
+        self._processor = time.thread_time() + seconds
+        self._clock = time.monotonic() + _CLOCK_FACTOR * seconds
+
+    def is_over(self) -> bool:
+        return time.thread_time() > self._processor or time.monotonic() > self._clock
 
 
 class Batch:
@@ -113,14 +126,13 @@ class Batch:
         """
         locks = self._lock(wait=wait)
         busy = {id_ for id_, locked in locks.items() if locked.lock is Lock.BUSY}
-        # processor time: that others have the interpreter meanwhile is no reason to put off what has been read
-        deadline = time.thread_time() + self._around.settings.batch_decide_ms / 1000
+        time_left = _TimeLeft(self._around.settings.batch_decide_ms / 1000)
         for n, request in enumerate(self._requests):
             if request.target in busy and _locks(request):
                 self._defer([request])
                 self.outcome.blocked.append(request)
                 continue
-            if n and (time.thread_time() > deadline or self._changes.row_count > self._around.settings.batch_rows):
+            if n and (time_left.is_over() or self._changes.row_count > self._around.settings.batch_rows):
                 self._defer(self._requests[n:])
                 break
             self._one(request, locks)
@@ -134,8 +146,10 @@ class Batch:
         learn_claims = self._claims.take(self._requests)
         self._ration.lock(self._requests)
         locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
+        learn_repeats = self._claims.look_for_repeats(self._requests)
         learn_rows = self._delivery.read(self._requests)
         learn_claims()
+        learn_repeats()
         learn_rows()
         return locks()
 

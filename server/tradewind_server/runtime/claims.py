@@ -35,7 +35,7 @@ class Claims:
         self._kept: set[ClaimKey] = set()
 
     def take(self, requests: Sequence[r.Request]) -> Callable[[], None]:
-        """Claim what *requests* need, and look for what they may repeat; what is returned learns what came of it."""
+        """Claim what *requests* need; what is returned learns what came of it."""
         wanted: dict[ClaimKey, Claim] = {}
         for request in requests:
             if isinstance(request, r.Start):
@@ -44,24 +44,30 @@ class Claims:
             elif isinstance(request, r.RegistryChange):
                 for claim in self._of_change(request):
                     wanted.setdefault(claim_key(claim), claim)
-        commands = [q for q in requests if isinstance(q, r.Command)]
-        self._revivals = self._tx.business_keys(q.target for q in commands if _revives(q))
+        revivals = [q.target for q in requests if isinstance(q, r.Command) and _revives(q)]
+        self._revivals = self._tx.business_keys(revivals)
         for claim in self._revivals.values():
             wanted.setdefault(claim_key(claim), claim)
-        keys = [(q.namespace, "request", _command_key(q)) for q in commands if q.provenance.request_id]
-        held, repeated = self._tx.claim(wanted.values()), self._tx.ask_claims(keys)
-        return lambda: self._learn(wanted, held(), repeated())
+        held = self._tx.claim(wanted.values())
+        return lambda: self._learn(wanted, held())
 
-    def _learn(
-        self, wanted: dict[ClaimKey, Claim], held: dict[ClaimKey, Claim], repeated: dict[ClaimKey, Claim]
-    ) -> None:
-        self._held = wanted | held | repeated
+    def _learn(self, wanted: dict[ClaimKey, Claim], held: dict[ClaimKey, Claim]) -> None:
+        self._held.update(wanted | held)
         # what a tree held before is not taken, and so is never dropped
         self._revivals = {
             target: claim
             for target, claim in self._revivals.items()
             if claim_key(claim) not in held or self._held[claim_key(claim)].execution_id != claim.execution_id
         }
+
+    def look_for_repeats(self, requests: Sequence[r.Request]) -> Callable[[], None]:
+        """Look for what *requests* may repeat, with their executions locked; what is returned learns it.
+
+        Before, another server might still be carrying out the same command.
+        """
+        commands = [q for q in requests if isinstance(q, r.Command) and q.provenance.request_id]
+        found = self._tx.ask_claims([(q.namespace, "request", _command_key(q)) for q in commands])
+        return lambda: self._held.update(found())
 
     def _of_start(self, request: r.Start) -> list[Claim]:
         wanted = [("request", request.provenance.request_id, self._expires), ("external", request.external_id, 0)]

@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 #: A command deferred for longer than this gets a transaction of its own, which waits for the lock.
 _PATIENCE_SECONDS = 0.05
 _LOCK_TIMEOUT_MS = 200
-#: How PostgreSQL says that this has passed; its sentence is in the administrator's language.
-_LOCK_NOT_AVAILABLE = "55P03"
+#: How PostgreSQL says that this has passed, and that two batches waited for each other; its sentences are in the
+#: administrator's language.
+_LOCK_NOT_AVAILABLE, _DEADLOCK = "55P03", "40P01"
 
 
 class Broken(Exception):
@@ -130,7 +131,11 @@ class Committer:
 
     def _after_database_error(self, error: sa.exc.DBAPIError, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
         if error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-            if wait and getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            code = getattr(error.orig, "sqlstate", None)
+            if code == _DEADLOCK:
+                # the other one goes on, and then its locks are free
+                return r.Outcome(deferred=list(queue))
+            if wait and code == _LOCK_NOT_AVAILABLE:
                 # let the others have their turn before the next wait
                 for request in queue:
                     request.deferred_since = self._clock.monotonic()

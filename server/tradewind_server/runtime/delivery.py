@@ -75,8 +75,15 @@ class Delivery:
                 others.extend((h.execution_id, h.action_id) for h in request.held)
             elif isinstance(request, r.Release):
                 others.extend((h.execution_id, h.action_id) for h, _ in request.released)
-        rows = self._tx.queue_rows(results, others)
-        return lambda: self.rows.update(rows())
+        # what is to be stopped is only locked: a claim of this batch may still lease some of it
+        wanted = {*results, *others}
+        rows = self._tx.queue_rows([*results, *self._to_be_stopped(requests)], others)
+        return lambda: self.rows.update((key, row) for key, row in rows().items() if key in wanted)
+
+    def _to_be_stopped(self, requests: Sequence[r.Request]) -> list[tuple[str, int]]:
+        """Return what `undelivered` will lock: only what two batches lock at once they surely lock in one order."""
+        stops = (q for q in requests if isinstance(q, r.Command) and isinstance(q.command, c.StopExecution))
+        return self._tx.queue_keys({stop.target for stop in stops})
 
     def undelivered(self, id_: str) -> frozenset[int]:
         """Return the actions of an execution that nobody works on; the others are marked to be cancelled."""

@@ -201,7 +201,7 @@ class Select:
         columns: what is read.
         lock: how PostgreSQL locks the rows.
         beside: what each key has beside these columns, for *where*.
-        where: which keys PostgreSQL leaves out, of k: SQLite has one writer, and no need to.
+        where: what holds on PostgreSQL of the keys, k, that are sought at all: SQLite, with one writer, need not ask.
     """
 
     def __init__(

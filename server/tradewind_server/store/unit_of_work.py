@@ -14,7 +14,7 @@ import dataclasses
 import enum
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import sqlalchemy as sa
 
@@ -120,6 +120,7 @@ _select_queue = Select(
     where="k.by_execution = 0 OR EXISTS (SELECT 1 FROM executions e "
     "WHERE e.id = k.execution_id AND e.xmax = pg_current_xact_id()::xid)",
 )
+_select_queued = Select(schema.queue, ("execution_id",), ("execution_id", "action_id"))
 _select_bodies = Select(
     schema.events, ("execution_id", "revision"), ("execution_id", "revision", "type", "type_version", "body")
 )
@@ -376,9 +377,15 @@ class Transaction:
             held = self.find_claims(list(claims))
             _insert_claims.run(self.connection, self.dialect, [row for row in rows if row[:3] not in held])
             return lambda: held
-        # a claim in another open transaction is waited for; the second statement then sees it
         made = self._ahead.send(_insert_claims.returning(CLAIM_KEY), _insert_claims.arrays.of(rows))
-        return lambda: self.find_claims(list(claims.keys() - set(made())))
+        return lambda: self._find_holders(claims, set(made()))
+
+    def _find_holders(self, claims: Mapping[ClaimKey, Claim], made: Set[Row]) -> dict[ClaimKey, Claim]:
+        # a claim in another open transaction was waited for: this statement sees it
+        held = self.find_claims(list(claims.keys() - made))
+        freed = claims.keys() - made - held.keys()
+        # who held these has freed them since
+        return held | self.claim(claims[key] for key in freed)()
 
     def find_claims(self, keys: Sequence[ClaimKey]) -> dict[ClaimKey, Claim]:
         """Return the claims of *keys* that exist."""
@@ -424,9 +431,9 @@ class Transaction:
             rows = _select_executions.run(self.connection, self.dialect, keys)
             return lambda: {row[0]: Locked(Lock.READY, row[1]) for row in rows}
         locked = self._ask(_wait_executions if wait else _lock_executions, keys)
-        return lambda: self._sorted_out(keys, locked())
+        return lambda: self._sort_out(keys, locked())
 
-    def _sorted_out(self, keys: Sequence[tuple[str]], rows: Sequence[Row]) -> dict[str, Locked]:
+    def _sort_out(self, keys: Sequence[tuple[str]], rows: Sequence[Row]) -> dict[str, Locked]:
         found = {id_: Locked(Lock.READY if xid < self.xid else Lock.BUSY, revision) for id_, revision, xid in rows}
         unlocked = [key for key in keys if key[0] not in found]
         for id_, _, _ in _select_executions.run(self.connection, self.dialect, unlocked):
@@ -445,6 +452,11 @@ class Transaction:
         wanted = dict.fromkeys(locked, 1) | dict.fromkeys(free, 0)
         rows = self._ask(_select_queue, sorted((*key, by_execution) for key, by_execution in wanted.items()))
         return lambda: {(row[0], row[1]): queue_row(row) for row in rows()}
+
+    def queue_keys(self, executions: Iterable[str]) -> list[tuple[str, int]]:
+        """Return which actions of *executions* have a delivery state."""
+        rows = _select_queued.run(self.connection, self.dialect, [(id_,) for id_ in executions])
+        return [(execution_id, action_id) for execution_id, action_id in rows]
 
     def queue_of(self, execution_id: str) -> list[QueueRow]:
         """Return and lock the delivery state of all open actions of an execution."""
