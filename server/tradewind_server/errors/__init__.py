@@ -99,8 +99,8 @@ class InputMissing(Refusal):
     reason = "INPUT_MISSING"
     kind = Kind.INVALID
     sentence = (
-        "Expected all inputs of workflow '{workflow}' that have no default, but got none for: {names}. "
-        "Give them, or declare defaults."
+        "Expected a value for each input without a default, but got none for: {names} (workflow '{workflow}'). "
+        "Give it, or declare a default."
     )
 
 
