@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from tradewind_server.cli.entry import application
@@ -146,9 +147,9 @@ def test_compose_serves_with_the_settings_that_there_are() -> None:
 def test_compose_runs_commands_that_there_are() -> None:
     """The server's, and that of its health check, which docs/containers.md names, too."""
     line = get_command(application())
+    assert isinstance(line, TyperGroup)
     for name, *arguments in (SERVICES["tradewind"]["command"], SERVICES["tradewind"]["healthcheck"]["test"][2:]):
-        command = line.commands[name]  # type: ignore[attr-defined]
-        options = {option for parameter in command.params for option in parameter.opts}
+        options = {option for parameter in line.commands[name].params for option in parameter.opts}
         assert {argument for argument in arguments if argument.startswith("-")} <= options
     assert SERVICES["tradewind"]["healthcheck"]["test"][:2] == ["CMD", "tradewind"]
 
