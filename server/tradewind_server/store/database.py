@@ -28,8 +28,6 @@ _MIGRATION_LOCK = 7233_2026
 _NOT_ALLOWED = "42501"
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
-#: A batch writes to the pages of many executions: larger ones, copied back more rarely (bench/results.md).
-_PAGE_SIZE = "PRAGMA page_size=8192"
 
 
 class DatabaseInUse(Exception):
@@ -195,7 +193,6 @@ def _migrated() -> bytes:
     """Return an empty SQLite file with the schema: to make one takes longer than most of what private ones are for."""
     engine = sa.create_engine("sqlite://", isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(_PAGE_SIZE)
         _upgrade(connection)
         made = connection.connection.driver_connection
         assert isinstance(made, sqlite3.Connection)
@@ -243,10 +240,9 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
-        connection.execute(_PAGE_SIZE)
         connection.execute("PRAGMA journal_mode=WAL")
-        # 128 MiB; the committer copies back itself only what `copy_back` has not yet
-        connection.execute("PRAGMA wal_autocheckpoint=16000")
+        # 128 MiB in pages of 4 KiB; the committer copies back itself only what `copy_back` has not yet
+        connection.execute("PRAGMA wal_autocheckpoint=32000")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA busy_timeout=30000")
         connection.execute("PRAGMA cache_size=-65536")
