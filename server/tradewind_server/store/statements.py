@@ -1,12 +1,15 @@
 """The hot statements: many rows at once, in our own text, the same code for both databases.
 
 SQLite takes a list of tuples (`executemany`); PostgreSQL takes one array per column (`unnest`), so that a batch is one
-statement whatever its size. Figures: bench/results.md.
+statement whatever its size. Of the few rows of a single command it takes one parameter per value: to set a hundred
+arrays up takes it longer than to write what is in them. Figures: bench/results.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import operator
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,18 +24,25 @@ Row = tuple[Any, ...]
 _CHUNK = 8_000
 
 
-@contextlib.contextmanager
-def sqlite_driver(connection: sa.Connection, text: str) -> Iterator[sqlite3.Connection]:
-    """Give SQLite's own connection: for a batch of one, SQLAlchemy's road to it costs more than the statement.
+class SQLiteDriver:
+    """Gives SQLite's own connection: for a batch of one, SQLAlchemy's road to it costs more than the statement.
 
-    Raises:
-        sqlalchemy.exc.DBAPIError: as on that road.
+    What fails within raises sqlalchemy.exc.DBAPIError, as on that road.
     """
-    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-    try:
-        yield driver
-    except sqlite3.Error as error:
-        raise sa.exc.DBAPIError.instance(text, None, error, sqlite3.Error, dialect=connection.dialect) from error
+
+    __slots__ = ("_connection", "_text")
+
+    def __init__(self, connection: sa.Connection, text: str) -> None:
+        self._connection = connection
+        self._text = text
+
+    def __enter__(self) -> sqlite3.Connection:
+        return cast("sqlite3.Connection", self._connection.connection.driver_connection)
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            dialect = self._connection.dialect
+            raise sa.exc.DBAPIError.instance(self._text, None, error, sqlite3.Error, dialect=dialect) from error
 
 
 class Dialect:
@@ -76,75 +86,113 @@ def _literal(items: Iterable[str]) -> str:
     return "{" + ",".join(items) + "}"
 
 
-class _Arrays:
-    """Columns as array literals, which cost a fifth of what the driver takes to convert lists item by item."""
+class _Source:
+    """Rows as statements of PostgreSQL take them: as many as there are, or a certain few."""
 
     def __init__(self, columns: Sequence[sa.Column[Any]]) -> None:
-        types = [_array_type(column) for column in columns]
-        self.marks = ", ".join(f"%s::{name}" for name, _ in types)
+        types = [_type(column) for column in columns]
+        arrays = ", ".join(f"%s::{name}[]" for name, _ in types)
+        self._many = f"unnest({arrays})"
+        self._one = f"({', '.join(f'%s::{name}' for name, _ in types)})"
         self._writers: list[Callable[[Any], str]] = [writer for _, writer in types]
 
-    def of(self, rows: Sequence[Row]) -> tuple[str, ...]:
-        """Return the parameters for `marks`."""
+    def text(self, few: int = 0) -> str:
+        """Return what stands for the rows after FROM: for *few* of them, or (0) for any number."""
+        return f"(VALUES {', '.join([self._one] * few)})" if few else self._many
+
+    def parameters(self, rows: Sequence[Row], few: int = 0) -> tuple[Any, ...]:
+        """Return the parameters for `text`.
+
+        Array literals cost a fifth of what the driver takes to convert lists item by item. A number that stands for
+        itself is written here, too: the driver has another type, and so another prepared statement, for each size.
+        """
+        if few:
+            return tuple([f"{cell:d}" if isinstance(cell, int) else cell for row in rows for cell in row])
         return tuple([write(column) for write, column in zip(self._writers, zip(*rows, strict=True), strict=True)])
 
 
-def _array_type(column: sa.Column[Any]) -> tuple[str, Callable[[Any], str]]:
+def _type(column: sa.Column[Any]) -> tuple[str, Callable[[Any], str]]:
     if isinstance(column.type, sa.LargeBinary):
-        return "bytea[]", _bytes
-    return ("bigint[]", _integers) if isinstance(column.type, sa.BigInteger) else ("text[]", _texts)
+        return "bytea", _bytes
+    return ("bigint", _integers) if isinstance(column.type, sa.BigInteger) else ("text", _texts)
 
 
 # --- writing -------------------------------------------------------------------------------------
 
 
 class Write:
-    """A statement that changes rows; made by `insert`, `update` and `delete`."""
+    """A statement that changes rows; made by `insert`, `update` and `delete`.
 
-    def __init__(self, sqlite: str, postgresql: str, arrays: _Arrays) -> None:
+    Args:
+        sqlite: for one row.
+        postgresql: for those of `{rows}`.
+        columns: of the rows.
+        few: up to so many rows of one command PostgreSQL takes value by value.
+    """
+
+    def __init__(self, sqlite: str, postgresql: str, columns: Sequence[sa.Column[Any]], few: int = 1) -> None:
         self.sqlite = sqlite
-        self.postgresql = postgresql
-        self.arrays = arrays
+        self.few = few
+        self._postgresql = postgresql
+        self._source = _Source(columns)
 
     def run(self, connection: sa.Connection, dialect: Dialect, rows: Sequence[Row]) -> None:
         """Write *rows*, tuples in the order of the statement's columns."""
         if not rows:
             return
         if dialect.is_postgresql:
-            connection.exec_driver_sql(self.postgresql, self.arrays.of(rows))
+            connection.exec_driver_sql(self.postgresql(), self.parameters(rows))
         else:
-            with sqlite_driver(connection, self.sqlite) as driver:
+            with SQLiteDriver(connection, self.sqlite) as driver:
                 driver.executemany(self.sqlite, rows)
+
+    def postgresql(self, few: int = 0) -> str:
+        """Return PostgreSQL's statement: for *few* rows, or (0) for any number."""
+        return self._postgresql.replace("{rows}", self._source.text(few))
+
+    def parameters(self, rows: Sequence[Row], few: int = 0) -> tuple[Any, ...]:
+        """Return the parameters for `postgresql`."""
+        return self._source.parameters(rows, few)
 
     def returning(self, columns: Sequence[str]) -> str:
         """Return PostgreSQL's statement that also gives, of the rows that were really written, the *columns*."""
         names = ", ".join(f'"{name}"' for name in columns)
-        return f"{self.postgresql} RETURNING {names}"
+        return f"{self.postgresql()} RETURNING {names}"
 
 
-def merged(parts: Iterable[tuple[Write, Sequence[Row]]]) -> tuple[str, tuple[str, ...]]:
+def merged(parts: Iterable[tuple[Write, Sequence[Row]]]) -> tuple[str, tuple[Any, ...]]:
     """Return, for PostgreSQL, one statement that carries out several, none of which touches a row of another."""
     wanted = [(write, rows) for write, rows in parts if rows]
-    steps = ", ".join(f"w{n} AS ({write.postgresql})" for n, (write, _) in enumerate(wanted))
-    return f"WITH {steps} SELECT 1", tuple(column for write, rows in wanted for column in write.arrays.of(rows))
+    # all or none: were each to have its own, there would be more different statements than are kept prepared
+    is_few = all(len(rows) <= write.few for write, rows in wanted)
+    counted = [(write, len(rows) if is_few else 0) for write, rows in wanted]
+    parameters = [write.parameters(rows, few) for (write, few), (_, rows) in zip(counted, wanted, strict=True)]
+    return _merged(tuple(counted)), tuple(itertools.chain.from_iterable(parameters))
 
 
-def insert(table: sa.Table, *, conflict: str = "error", changing: Sequence[str] = ()) -> Write:
+@functools.lru_cache(1024)
+def _merged(counted: Sequence[tuple[Write, int]]) -> str:
+    steps = ", ".join(f"w{n} AS ({write.postgresql(few)})" for n, (write, few) in enumerate(counted))
+    return f"WITH {steps} SELECT 1"
+
+
+def insert(table: sa.Table, *, conflict: str = "error", changing: Sequence[str] = (), few: int = 1) -> Write:
     """Make a statement that inserts whole rows.
 
     Args:
         table: where.
         conflict: what to do about a row whose key is there: "error", "ignore", or "update" its columns *changing*.
         changing: see there.
+        few: see `Write`.
     """
     names = ", ".join(f'"{c.name}"' for c in table.columns)
     tail = _conflict(conflict, [c.name for c in table.primary_key.columns], changing)
     marks = ", ".join("?" for _ in table.columns)
-    arrays = _Arrays(list(table.columns))
     return Write(
         f'INSERT INTO "{table.name}" ({names}) VALUES ({marks}){tail}',
-        f'INSERT INTO "{table.name}" ({names}) SELECT * FROM unnest({arrays.marks}){tail}',
-        arrays,
+        f'INSERT INTO "{table.name}" ({names}) SELECT * FROM {{rows}} AS n{tail}',
+        list(table.columns),
+        few,
     )
 
 
@@ -165,27 +213,25 @@ def update(table: sa.Table, changing: Sequence[str]) -> Write:
     columns = [table.columns[name] for name in (*changing, *key)]
     marks = ", ".join(f'"{name}" = ?' for name in changing)
     where = " AND ".join(f'"{name}" = ?' for name in key)
-    arrays = _Arrays(columns)
     names = ", ".join(f'"{c.name}"' for c in columns)
     sets = ", ".join(f'"{name}" = n."{name}"' for name in changing)
     on = " AND ".join(f't."{name}" = n."{name}"' for name in key)
     return Write(
         f'UPDATE "{table.name}" SET {marks} WHERE {where}',
-        f'UPDATE "{table.name}" t SET {sets} FROM unnest({arrays.marks}) AS n({names}) WHERE {on}',
-        arrays,
+        f'UPDATE "{table.name}" t SET {sets} FROM {{rows}} AS n({names}) WHERE {on}',
+        columns,
     )
 
 
 def delete(table: sa.Table, key: Sequence[str]) -> Write:
     """Make a statement that deletes rows by the columns *key*; those that are not there are no matter."""
-    arrays = _Arrays([table.columns[name] for name in key])
     where = " AND ".join(f'"{name}" = ?' for name in key)
     names = ", ".join(f'"{name}"' for name in key)
     on = " AND ".join(f't."{name}" = k."{name}"' for name in key)
     return Write(
         f'DELETE FROM "{table.name}" WHERE {where}',
-        f'DELETE FROM "{table.name}" t USING unnest({arrays.marks}) AS k({names}) WHERE {on}',
-        arrays,
+        f'DELETE FROM "{table.name}" t USING {{rows}} AS k({names}) WHERE {on}',
+        [table.columns[name] for name in key],
     )
 
 
@@ -219,31 +265,39 @@ class Select:
         key_names = ", ".join(f'"{column.name}"' for column in keyed)
         on = " AND ".join(f't."{name}" = k."{name}"' for name in key)
         order = ", ".join(f't."{name}"' for name in key)
-        self.arrays = _Arrays(keyed)
+        self._source = _Source(keyed)
         self._width = len(keyed)
         joined = f'JOIN "{table.name}" t ON {on}'
         # CROSS JOIN: SQLite would otherwise read the whole table and look each row up among the keys
         self._sqlite = f"WITH k({key_names}) AS (VALUES {{marks}}) SELECT {names} FROM k CROSS {joined}"
         # ORDER BY before FOR UPDATE: rows are locked in the order of their keys
-        wanted = f"unnest({self.arrays.marks}) AS k({key_names})"
         condition = f" WHERE {where}" if where else ""
-        self.postgresql = f"SELECT {names} FROM {wanted} {joined}{condition} ORDER BY {order} {lock}"
+        self._postgresql = f"SELECT {names} FROM {{rows}} AS k({key_names}) {joined}{condition} ORDER BY {order} {lock}"
 
     def run(self, connection: sa.Connection, dialect: Dialect, keys: Sequence[Row]) -> list[Row]:
         """Return the rows of *keys* that exist, in no particular order on SQLite."""
         if not keys:
             return []
         if dialect.is_postgresql:
-            return _fetch(connection.exec_driver_sql(self.postgresql, self.arrays.of(keys)))
+            return _fetch(connection.exec_driver_sql(*self.asked(keys)))
         rows: list[Row] = []
         mark = f"({', '.join('?' * self._width)})"
         for start in range(0, len(keys), _CHUNK // self._width):
             chunk = keys[start : start + _CHUNK // self._width]
             text = self._sqlite.format(marks=", ".join([mark] * len(chunk)))
             parameters = tuple(value for key in chunk for value in key)
-            with sqlite_driver(connection, text) as driver:
+            with SQLiteDriver(connection, text) as driver:
                 rows.extend(driver.execute(text, parameters).fetchall())
         return rows
+
+    def postgresql(self, few: int = 0) -> str:
+        """Return PostgreSQL's statement: for *few* keys, or (0) for any number."""
+        return self._postgresql.replace("{rows}", self._source.text(few))
+
+    def asked(self, keys: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
+        """Return PostgreSQL's statement for *keys*, and its parameters."""
+        few = int(len(keys) == 1)
+        return self.postgresql(few), self._source.parameters(keys, few)
 
 
 #: Keys of one query: each is a condition of its own, and SQLite nests no more than 1,000 of them.

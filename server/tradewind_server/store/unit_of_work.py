@@ -24,7 +24,7 @@ from tradewind_server.store.ahead import Ahead, is_doubtful
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
-from tradewind_server.store.statements import Dialect, Row, Select, Write, delete, insert, merged, sqlite_driver, update
+from tradewind_server.store.statements import Dialect, Row, Select, SQLiteDriver, Write, delete, insert, merged, update
 
 #: The committer finds everything by keys. PostgreSQL would plan its long statements each time, which takes it longer
 #: than to carry them out; and a plan that is kept must not be one for tables that were small when it was made.
@@ -73,7 +73,8 @@ _insert_executions = insert(schema.executions)
 _insert_tags = insert(schema.execution_tags)
 _update_progress = update(schema.executions, PROGRESS)
 _update_turns = update(schema.executions, TURN)
-_insert_events = insert(schema.events)
+#: A step of a sequence has four events.
+_insert_events = insert(schema.events, few=8)
 _insert_tasks = insert(schema.tasks)
 _update_tasks = update(schema.tasks, TASK_CHANGES)
 _insert_actions = insert(schema.actions)
@@ -214,7 +215,7 @@ class Writer:
         return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._server_id, number)
 
     def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
-        with sqlite_driver(connection, "BEGIN") as driver:
+        with SQLiteDriver(connection, "BEGIN") as driver:
             driver.execute("BEGIN IMMEDIATE")
         self._next_xid += 1
         return functools.partial(int, self._next_xid)
@@ -251,7 +252,7 @@ class Writer:
     def _send_commit(self) -> bool:
         if self._ahead is not None:
             return self._ahead.commit()
-        with sqlite_driver(self.connection, "COMMIT") as driver:
+        with SQLiteDriver(self.connection, "COMMIT") as driver:
             driver.execute("COMMIT")
         return True
 
@@ -362,7 +363,7 @@ class Transaction:
     def _ask(self, select: Select, keys: Sequence[Row]) -> Callable[[], list[Row]]:
         """Have rows read; what is returned gives them. PostgreSQL is asked several things in one round trip."""
         if self._ahead is not None and keys:
-            return self._ahead.send(select.postgresql, select.arrays.of(keys))
+            return self._ahead.send(*select.asked(keys))
         rows = select.run(self.connection, self.dialect, keys)
         return lambda: rows
 
@@ -377,7 +378,7 @@ class Transaction:
             held = self.find_claims(list(claims))
             _insert_claims.run(self.connection, self.dialect, [row for row in rows if row[:3] not in held])
             return lambda: held
-        made = self._ahead.send(_insert_claims.returning(CLAIM_KEY), _insert_claims.arrays.of(rows))
+        made = self._ahead.send(_insert_claims.returning(CLAIM_KEY), _insert_claims.parameters(rows))
         return lambda: self._find_holders(claims, set(made()))
 
     def _find_holders(self, claims: Mapping[ClaimKey, Claim], made: Set[Row]) -> dict[ClaimKey, Claim]:
