@@ -55,7 +55,7 @@ MAX_LINES = 600
 MEASURES_TIME = {
     "runtime/batch.py": "bounds its own CPU time; no moment of it is stored",
     "runtime/bulletin.py": "how long another server has been silent; no moment of it is stored",
-    "store/unit_of_work.py": "waits for a lost backend to be gone; no moment of it is stored",
+    "store/writer.py": "waits for a lost backend to be gone; no moment of it is stored",
     "cli/listing.py": "turns ages that the user gives into moments, not in a server",
     "cli/running.py": "waits at the user's terminal, not in a server",
     "cli/watching.py": "shows ages at the user's terminal, not in a server",

@@ -26,7 +26,7 @@ from tradewind_server.store import schema, unit_of_work
 from tradewind_server.store.ahead import is_doubtful
 from tradewind_server.store.database import Database
 from tradewind_server.store.records import Provenance
-from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.store.writer import Writer
 from tradewind_server.testing.lossy import LossyWriter
 from tradewind_server.testing.world import World
 
@@ -278,7 +278,7 @@ def test_connection_that_is_lost_with_statements_on_their_way_has_written_nothin
     )
     send_commit, sent = Writer._send_commit, itertools.count()
 
-    def cut_off(self: Writer) -> bool:
+    def cut_off(self: Writer) -> Callable[[], bool]:
         if not next(sent):
             with psycopg.connect(url, autocommit=True) as foreign:
                 foreign.execute(ended)
@@ -335,7 +335,7 @@ def test_connection_that_postgresql_ends_since_it_was_idle_is_a_lost_one(
         else:
             send_commit = writer._send_commit
 
-            def send_late() -> bool:
+            def send_late() -> Callable[[], bool]:
                 let_it_end()
                 return send_commit()
 
@@ -468,7 +468,7 @@ def test_postgresql_gives_up_a_server_that_vanished_as_soon_as_a_server_gives_up
 ) -> None:
     """Two hours: for so long nobody could touch what it had locked, nor read what others had committed since."""
     database = Database(postgres_url())
-    writer = unit_of_work.Writer(database, "s")
+    writer = Writer(database, "s")
     settings = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
     found = [writer.connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in settings]
     writer.close()

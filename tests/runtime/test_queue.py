@@ -10,7 +10,8 @@ import pytest
 
 from tradewind_server.errors import QueueFull
 from tradewind_server.runtime import requests as r
-from tradewind_server.runtime.committer import Committer, CommitterThread
+from tradewind_server.runtime.committer import Committer, UnderWay
+from tradewind_server.runtime.turns import CommitterThread
 from tradewind_server.settings import Settings
 from tradewind_server.store.records import Provenance
 
@@ -24,11 +25,11 @@ class Stalled:
         self.go = threading.Event()
         self.done: list[r.Request] = []
 
-    def step(self, queue: Sequence[r.Request]) -> r.Outcome:
+    def send(self, queue: Sequence[r.Request]) -> UnderWay:
         self.begun.release()
         assert self.go.wait(10)
         self.done.extend(queue)
-        return r.Outcome()
+        return UnderWay(queue, set(), r.Outcome)
 
 
 def _request(size: int) -> r.Request:
@@ -39,7 +40,7 @@ def _request(size: int) -> r.Request:
 def stalled() -> Iterator[tuple[Stalled, CommitterThread]]:
     committer = Stalled()
     settings = Settings(queue_commands=3, queue_bytes=1000)
-    thread = CommitterThread(cast("Committer", committer), lambda outcome: None, settings)
+    thread = CommitterThread([cast("Committer", committer)], lambda outcome: None, settings)
     thread.start()
     thread.submit(_request(10))
     assert committer.begun.acquire(timeout=10)

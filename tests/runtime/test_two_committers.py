@@ -18,7 +18,8 @@ from tradewind_server.runtime import committer
 from tradewind_server.runtime import requests as r
 from tradewind_server.store.database import Database
 from tradewind_server.store.records import Claim, Provenance, QueueRow
-from tradewind_server.store.unit_of_work import ClaimKey, Transaction, Writer
+from tradewind_server.store.unit_of_work import ClaimKey, Transaction
+from tradewind_server.store.writer import Writer
 from tradewind_server.testing.world import World
 
 WAITING = """
@@ -61,7 +62,7 @@ class _Late:
         self._send = world._writer._send_commit
         patch.setattr(world._writer, "_send_commit", self._wait)
 
-    def _wait(self) -> bool:
+    def _wait(self) -> Callable[[], bool]:
         self.is_decided.set()
         assert self.may.wait(20)
         return self._send()

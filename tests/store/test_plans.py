@@ -27,7 +27,7 @@ from tradewind_server.store.ahead import _numbered
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, Term, parse_filter
 from tradewind_server.store.statements import Dialect, Select, Write
-from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.store.writer import Writer
 from tradewind_server.testing.postgres import PrivatePostgres
 
 
@@ -98,7 +98,7 @@ def test_committer_finds_rows_of_postgresql_by_index(committing: sa.Connection, 
 
 def test_plans_follow_tables_that_grow(postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a plan of when there was one action to do, each batch read all of them, until somebody counted the rows."""
-    monkeypatch.setattr(unit_of_work, "_PLANS_SECONDS", 0.0)
+    monkeypatch.setattr("tradewind_server.store.writer._PLANS_SECONDS", 0.0)
     database = Database(postgres.create("growing"))
     writer = Writer(database, "s")
     with database.connect_reader() as connection:

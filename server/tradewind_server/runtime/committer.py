@@ -1,25 +1,25 @@
 """The committer: takes what has queued up while the last commit was in flight, and commits it as one batch.
 
-`step` does one batch and says what came of it; the thread only repeats it. No fixed wait: the commit itself forms the
-next batch. Everything injected, so that a simulator can drive `step` with a clock and a store of its own.
+`send` does one batch up to its commit, and `UnderWay.end` says what came of it. No fixed wait: the commit itself forms
+the next batch. Everything injected, so that a simulator can drive it with a clock and a store of its own.
 """
 
 from __future__ import annotations
 
-import collections
+import dataclasses
 import logging
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 import sqlalchemy as sa
 
 from tradewind_server.clock import Clock, to_microseconds
-from tradewind_server.errors import DatabaseUnavailable, QueueFull
+from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.batch import Batch, Spoiled, Surroundings
-from tradewind_server.settings import Settings
-from tradewind_server.store.unit_of_work import Outcome, Transaction, Writer
+from tradewind_server.runtime.desk import QueueName
+from tradewind_server.store.unit_of_work import Transaction
+from tradewind_server.store.writer import Outcome, Writer
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,23 @@ class Broken(Exception):
     """The server is at fault; the caller is told no more than a number to look up."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A batch that is decided, and whose commit is sent.
+
+    Attributes:
+        requests: all of it, also those that it defers.
+        queued: the queues in which it leaves actions that wait.
+        end: waits for the commit, and returns what came of the batch.
+    """
+
+    requests: Sequence[r.Request]
+    queued: Set[QueueName]
+    end: Callable[[], r.Outcome]
+
+
 class Committer:
-    """Runs batches. `step` belongs to one thread."""
+    """Runs batches, on a connection of its own. Used by one thread."""
 
     def __init__(self, writer: Writer, around: Surroundings, clock: Clock, ids: Ids) -> None:
         self._writer = writer
@@ -46,18 +61,28 @@ class Committer:
 
     def step(self, queue: Sequence[r.Request]) -> r.Outcome:
         """Carry out *queue*, as far as one transaction goes. The outcome's `deferred` come first in the next."""
-        patient = [q for q in queue if self._is_due_alone(q)]
+        return self.send(queue).end()
+
+    def send(self, queue: Sequence[r.Request]) -> UnderWay:
+        """Begin what `step` does: up to the commit, which is sent."""
+        patient = [q for q in queue if self.is_due_alone(q)]
         if patient:
             target = patient[0].target
-            alone = [q for q in queue if q.target == target]
-            outcome = self._try(alone, wait=True)
-            outcome.deferred.extend(q for q in queue if q.target != target)
+            sent = self._try([q for q in queue if q.target == target], wait=True)
+            others = [q for q in queue if q.target != target]
         else:
-            outcome = self._try(queue, wait=False)
-        self._note_deferred(outcome)
-        return outcome
+            sent, others = self._try(queue, wait=False), []
 
-    def _is_due_alone(self, request: r.Request) -> bool:
+        def end() -> r.Outcome:
+            outcome = sent.end()
+            outcome.deferred.extend(others)
+            self._note_deferred(outcome)
+            return outcome
+
+        return UnderWay(queue, sent.queued, end)
+
+    def is_due_alone(self, request: r.Request) -> bool:
+        """Tell whether *request* has been deferred for so long that it is to wait for the lock."""
         since = request.deferred_since
         return since is not None and self._clock.monotonic() - since > _PATIENCE_SECONDS
 
@@ -67,63 +92,94 @@ class Committer:
             if request.deferred_since is None:
                 request.deferred_since = now
 
-    def _try(self, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
+    def _try(self, queue: Sequence[r.Request], *, wait: bool) -> UnderWay:
         rest = list(queue)
         spoiled: list[tuple[r.Request, object]] = []
         while True:
             try:
-                outcome = self._run(rest, wait=wait)
+                sent = self._run(rest, wait=wait)
             except Spoiled as spoil:
-                spoiled.append((spoil.culprit, self._report(spoil)))
-                rest = [q for q in rest if q is not spoil.culprit]
+                rest = self._without(spoil, rest, spoiled)
             else:
-                outcome.answers.extend(spoiled)
-                return outcome
+                break
 
-    def _report(self, spoil: Spoiled) -> Broken:
-        return self._broken(type(spoil.culprit).__name__, spoil.__cause__)
+        def end() -> r.Outcome:
+            try:
+                outcome = sent.end()
+            except Spoiled as spoil:
+                outcome = self._try(self._without(spoil, rest, spoiled), wait=wait).end()
+            outcome.answers.extend(spoiled)
+            return outcome
+
+        return UnderWay(queue, sent.queued, end)
+
+    def _without(
+        self, spoil: Spoiled, queue: Sequence[r.Request], spoiled: list[tuple[r.Request, object]]
+    ) -> list[r.Request]:
+        """Note what the culprit is answered, and return the others."""
+        spoiled.append((spoil.culprit, self._broken(type(spoil.culprit).__name__, spoil.__cause__)))
+        return [q for q in queue if q is not spoil.culprit]
 
     def _broken(self, where: str, cause: BaseException | None) -> Broken:
         number = self._ids.opaque()[:12]
         log.error("error %s in %s", number, where, exc_info=cause)
         return Broken(number)
 
-    def _run(self, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
+    def _run(self, queue: Sequence[r.Request], *, wait: bool) -> UnderWay:
         now = self._clock.now()
         try:
             timeout = _LOCK_TIMEOUT_MS if wait else 0
             transaction = self._writer.begin(self._ids.opaque(), to_microseconds(now), lock_timeout_ms=timeout)
         except DatabaseUnavailable as refusal:
-            return _refused(queue, refusal)
+            return _ended(queue, _refused(queue, refusal))
         batch = Batch(self._around, transaction, queue, now)
         try:
             batch.run(wait=wait)
-            return self._commit(batch, transaction, queue)
+            return self._send(batch, transaction, queue, wait=wait)
         except Spoiled:
             self._undo(batch)
             raise
         except sa.exc.DBAPIError as error:
             self._undo(batch)
-            return self._after_database_error(error, queue, wait=wait)
+            return _ended(queue, self._after_database_error(error, queue, wait=wait))
         except Exception as error:
             # a fault of ours outside of any one request: nothing was committed, and the committer goes on
             self._undo(batch)
             if len(queue) > 1:
-                return self._each_alone(queue, wait=wait)
-            broken = self._broken("the batch", error)
-            return r.Outcome(answers=[(request, broken) for request in queue])
+                return _ended(queue, self._each_alone(queue, wait=wait))
+            return _ended(queue, self._failed(queue, error))
 
-    def _commit(self, batch: Batch, transaction: Transaction, queue: Sequence[r.Request]) -> r.Outcome:
+    def _send(self, batch: Batch, transaction: Transaction, queue: Sequence[r.Request], *, wait: bool) -> UnderWay:
         if not transaction.has_written:
             # a look that found nothing costs no commit
             self._writer.rollback()
             batch.committed()
-            return batch.outcome
-        if self._writer.commit(transaction) is Outcome.COMMITTED:
+            return _ended(queue, batch.outcome)
+        learn = self._writer.begin_commit(transaction)
+        # what is decided before this is committed must not overtake what it leaves in a queue
+        self._around.desk.note_queued(batch.outcome.queued)
+        return UnderWay(queue, batch.outcome.queued, lambda: self._end(batch, learn, queue, wait=wait))
+
+    def _end(self, batch: Batch, learn: Callable[[], Outcome], queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
+        try:
+            outcome = learn()
+        except sa.exc.DBAPIError as error:
+            self._undo(batch)
+            return self._after_database_error(error, queue, wait=wait)
+        if outcome is Outcome.ROLLED_BACK:
+            batch.give_back()
+            return _refused(queue, DatabaseUnavailable(problem="the commit was rolled back"))
+        try:
             batch.committed()
-            return batch.outcome
-        batch.give_back()
-        return _refused(queue, DatabaseUnavailable(problem="the commit was rolled back"))
+        except Exception as error:
+            # a fault of ours, too, but all of it has happened: what is remembered may not be true
+            batch.give_back()
+            return self._failed(queue, error)
+        return batch.outcome
+
+    def _failed(self, queue: Sequence[r.Request], error: Exception) -> r.Outcome:
+        broken = self._broken("the batch", error)
+        return r.Outcome(answers=[(request, broken) for request in queue])
 
     def _undo(self, batch: Batch) -> None:
         self._writer.rollback()
@@ -152,8 +208,13 @@ class Committer:
         """Find the culprit: the others are carried out."""
         merged = r.Outcome()
         for request in queue:
-            _merge(merged, self._try([request], wait=wait))
+            _merge(merged, self._try([request], wait=wait).end())
         return merged
+
+
+def _ended(queue: Sequence[r.Request], outcome: r.Outcome) -> UnderWay:
+    """Return what is over already."""
+    return UnderWay(queue, outcome.queued, lambda: outcome)
 
 
 def _refused(queue: Sequence[r.Request], refusal: DatabaseUnavailable) -> r.Outcome:
@@ -168,75 +229,3 @@ def _merge(into: r.Outcome, other: r.Outcome) -> None:
     into.emptied |= other.emptied
     into.limited |= other.limited
     into.commands += other.commands
-
-
-class CommitterThread:
-    """The queue before the committer, and the thread that repeats its step."""
-
-    def __init__(self, committer: Committer, publish: Callable[[r.Outcome], None], settings: Settings) -> None:
-        self._committer = committer
-        self._publish = publish
-        self._settings = settings
-        self._bytes = 0
-        self._queue: collections.deque[r.Request] = collections.deque()
-        self._condition = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._repeat, name="committer", daemon=True)
-
-    def start(self) -> None:
-        """Begin to repeat."""
-        self._thread.start()
-
-    def submit(self, request: r.Request, *, reserved: bool = False) -> None:
-        """Queue *request*. What has begun must be able to end: results, beats and messages have *reserved* room.
-
-        Raises:
-            QueueFull: too many are waiting.
-        """
-        with self._condition:
-            if not reserved:
-                self._check_room(request)
-            self._bytes += request.size_bytes
-            self._queue.append(request)
-            if len(self._queue) == 1:
-                self._condition.notify()
-
-    def _check_room(self, request: r.Request) -> None:
-        count, settings = len(self._queue), self._settings
-        if count >= settings.queue_commands:
-            raise QueueFull(count=count, setting="queue_commands")
-        if count and self._bytes + request.size_bytes > settings.queue_bytes:
-            raise QueueFull(count=count, setting="queue_bytes")
-
-    def stop(self) -> None:
-        """Finish what is queued, then end."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-        self._thread.join()
-
-    @property
-    def length(self) -> int:
-        """Return how many requests wait."""
-        return len(self._queue)
-
-    def _take(self, most: int) -> list[r.Request]:
-        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
-        self._bytes -= sum(request.size_bytes for request in taken)
-        return taken
-
-    def _repeat(self) -> None:
-        deferred: list[r.Request] = []
-        while True:
-            with self._condition:
-                if not self._queue and not self._stopping:
-                    # nothing but deferred requests: wait for something new or a moment, never spin
-                    self._condition.wait(0.003 if deferred else None)
-                if self._stopping and not self._queue and not deferred:
-                    return
-                fresh = self._take(max(0, self._settings.batch_commands - len(deferred)))
-            if not deferred and not fresh:
-                continue
-            outcome = self._committer.step(deferred + fresh)
-            deferred = outcome.deferred
-            self._publish(outcome)

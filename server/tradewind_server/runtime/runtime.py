@@ -23,7 +23,7 @@ from tradewind_server.runtime.alarm import Alarm
 from tradewind_server.runtime.batch import Surroundings
 from tradewind_server.runtime.bulletin import Bulletin, News
 from tradewind_server.runtime.cache import Cache
-from tradewind_server.runtime.committer import Committer, CommitterThread
+from tradewind_server.runtime.committer import Committer
 from tradewind_server.runtime.consumers import Consumers
 from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
@@ -34,6 +34,7 @@ from tradewind_server.runtime.sensitive import Sensitive
 from tradewind_server.runtime.streams import Streams
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
+from tradewind_server.runtime.turns import CommitterThread
 from tradewind_server.runtime.workers import BEAT_SECONDS, Workers
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
@@ -42,7 +43,7 @@ from tradewind_server.store.definitions import Registry
 from tradewind_server.store.records import Provenance, QueueRow
 from tradewind_server.store.statements import Dialect
 from tradewind_server.store.substitutes import Announced
-from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +118,10 @@ class Runtime:
         self._alarm = Alarm()
         self._alarm_changed = asyncio.Event()
         around = Surroundings(Cache(settings.cache_bytes), self.desk, registry, settings)
-        self._writer = Writer(database, self.server_id)
-        committer = Committer(self._writer, around, clock, ids)
-        self._thread = CommitterThread(committer, self._publish, settings)
+        names = [f"{self.server_id}/{number}" for number in range(2 if database.is_postgresql else 1)]
+        self._writers = [Writer(database, name) for name in names]
+        committers = [Committer(writer, around, clock, ids) for writer in self._writers]
+        self._thread = CommitterThread(committers, self._publish, settings)
         self._links: dict[str, Link] = {}
         self._claiming: set[str] = set()
         self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")
@@ -182,7 +184,8 @@ class Runtime:
             self.tell(farewell)
         await asyncio.to_thread(self._thread.stop)
         await asyncio.sleep(0)
-        self._writer.close()
+        for writer in self._writers:
+            writer.close()
         self._readers.shutdown(wait=True)
 
     def _repeat(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -69,20 +69,34 @@ class Ahead:
             with self._translating("sent ahead"):
                 sent.close()
 
-    def commit(self) -> bool:
-        """Commit; return whether that was done, which nothing that fails after it changes.
+    def commit(self) -> Callable[[], bool]:
+        """Send the commit; what is returned waits for it, and returns whether it was done.
+
+        Nothing that fails after it changes that.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: something sent before was refused, or the connection is lost.
+            sqlalchemy.exc.DBAPIError: then, something sent before was refused, or the connection is lost.
         """
-        cursor = self._execute("COMMIT")
         try:
-            self.settle()
-        except sa.exc.DBAPIError:
-            if cursor.statusmessage != "COMMIT":
-                raise
-        # of a transaction in which something has failed PostgreSQL says ROLLBACK, and calls that no error
-        return cursor.statusmessage == "COMMIT"
+            cursor = self._execute("COMMIT")
+        except sa.exc.DBAPIError as error:
+            failure = error
+
+            def fail() -> bool:
+                raise failure
+
+            return fail
+
+        def is_done() -> bool:
+            try:
+                self.settle()
+            except sa.exc.DBAPIError:
+                if cursor.statusmessage != "COMMIT":
+                    raise
+            # of a transaction in which something has failed PostgreSQL says ROLLBACK, and calls that no error
+            return cursor.statusmessage == "COMMIT"
+
+        return is_done
 
     def roll_back(self) -> None:
         """End a transaction of which all is settled, but keep what is prepared: psycopg forgets it with a ROLLBACK.

@@ -39,9 +39,12 @@ class UnusableDatabase(Exception):
 
 
 class Database:
-    """One opened database: a connection for the committer, and a pool for readers.
+    """One opened database: connections for committers, and a pool for readers.
 
-    Thread-safe except for the committer's connection, which one thread uses.
+    Thread-safe except for the committers' connections, which one thread uses.
+
+    Attributes:
+        losses: how many connections of committers have been given up.
 
     Raises:
         DatabaseInUse: another server holds the SQLite file.
@@ -49,6 +52,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        self.losses = 0
         with contextlib.ExitStack() as cleanup:
             self.url = _resolve(url, cleanup)
             self.is_postgresql = self.url.get_backend_name() == "postgresql"
@@ -69,7 +73,7 @@ class Database:
         return "postgresql" if self.is_postgresql else "sqlite"
 
     def connect_writer(self) -> sa.Connection:
-        """Return a new autocommit connection for the committer."""
+        """Return a new autocommit connection for a committer."""
         return self._writer.connect()
 
     def connect_reader(self) -> sa.Connection:

@@ -487,7 +487,7 @@ parked = sa.Table(
     sqlite_with_rowid=False,
 )
 
-#: The newest commit of each server: after one of unknown outcome, its id tells.
+#: The newest commit of each committer of a server, by its name: after one of unknown outcome, its id tells.
 last_batches = sa.Table(
     "last_batches",
     metadata,

@@ -16,7 +16,7 @@ from tradewind_server.errors import Refusal
 from tradewind_server.lang.problems import Problem
 from tradewind_server.store.database import Database
 from tradewind_server.store.schema import metadata
-from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.store.writer import Writer
 from tradewind_server.testing.comparison import Different, told
 from tradewind_server.testing.coverage import Coverage, Covered
 from tradewind_server.testing.grammar import Case, read_tests

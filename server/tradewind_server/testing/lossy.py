@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import sqlalchemy as sa
 
-from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.store.writer import Writer
 
 
 class LossyWriter(Writer):
@@ -14,10 +17,12 @@ class LossyWriter(Writer):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.faults: list[str] = []
 
-    def _send_commit(self) -> bool:
+    def _send_commit(self) -> Callable[[], bool]:
         fault = self.faults.pop(0) if self.faults else ""
-        is_done = fault != "never arrived" and super()._send_commit()
-        if fault:
-            self.connection.invalidate()
-            raise sa.exc.OperationalError("COMMIT", None, Exception(fault), connection_invalidated=True)
-        return is_done
+        learn = (lambda: False) if fault == "never arrived" else super()._send_commit()
+        return functools.partial(self._lose, fault, learn) if fault else learn
+
+    def _lose(self, fault: str, learn: Callable[[], bool]) -> bool:
+        learn()
+        self.connection.invalidate()
+        raise sa.exc.OperationalError("COMMIT", None, Exception(fault), connection_invalidated=True)

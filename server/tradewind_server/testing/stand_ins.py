@@ -13,7 +13,8 @@ from tradewind_server.lang.values import encode
 from tradewind_server.runtime import requests as r
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import Message, Provenance
-from tradewind_server.store.unit_of_work import Transaction, Writer
+from tradewind_server.store.unit_of_work import Transaction
+from tradewind_server.store.writer import Writer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from tradewind_server.store.definitions import Registry
 from tradewind_server.store.loading import load, read_events, replay
 from tradewind_server.store.notifications import Notification
 from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEvent
-from tradewind_server.store.unit_of_work import Writer
+from tradewind_server.store.writer import Writer
 from tradewind_server.testing.clock import CountedIds, VirtualClock
 from tradewind_server.testing.mocks import Answer, Call, Mocks
 from tradewind_server.testing.stand_ins import StandIns

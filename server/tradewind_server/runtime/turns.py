@@ -1,0 +1,157 @@
+"""The thread that decides and commits, and the queue before it.
+
+On PostgreSQL it has two committers and lets them take turns: while PostgreSQL carries out what one has sent, the other
+decides. What the second decides never rests on what the first has not committed yet: what concerns its executions
+waits for its end (docs/adr/0025-two-batches-under-way.md).
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable, Sequence
+
+from tradewind_server.errors import QueueFull
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.committer import Committer, UnderWay
+from tradewind_server.settings import Settings
+
+#: What concerns executions and nothing else that the server remembers, such as which queues are empty.
+_OF_EXECUTIONS = (r.Start, r.Command, r.Result, r.Posted, r.Timer, r.Deliver, r.Renew)
+#: Most of a batch where there are turns. While one part of the work is decided and another one committed, a third is on
+#: its way to workers and back: with 256 executions in flight none of the three waits for long (bench/results.md).
+_SHARE = 96
+
+
+class Turns:
+    """Committers that take turns. Used by one thread."""
+
+    def __init__(self, committers: Sequence[Committer]) -> None:
+        self._committers = collections.deque(committers)
+        self._under_way: UnderWay | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing waits to be ended."""
+        return self._under_way is None
+
+    def step(self, queue: Sequence[r.Request]) -> tuple[r.Outcome | None, list[r.Request]]:
+        """Begin what of *queue* may be begun, and end what the step before has begun.
+
+        Returns:
+            What came of that, and what comes first in the next step.
+        """
+        before, self._under_way = self._under_way, None
+        now, later = self._split(queue, before)
+        sent = self._next().send(now) if now else None
+        if before is None and sent is not None and not self._overlaps(now):
+            before, sent = sent, None
+        self._under_way = sent
+        if before is None:
+            return None, later
+        outcome = before.end()
+        return outcome, [*outcome.deferred, *later]
+
+    def _next(self) -> Committer:
+        self._committers.rotate(1)
+        return self._committers[0]
+
+    def _split(
+        self, queue: Sequence[r.Request], before: UnderWay | None
+    ) -> tuple[Sequence[r.Request], list[r.Request]]:
+        """Return what is to be decided now, and what has to wait for the next step."""
+        if len(self._committers) == 1:
+            return queue, []
+        alone = [request for request in queue if not self._may_overlap(request)]
+        if alone:
+            # nothing that has begun may be under way
+            return ([], list(queue)) if before is not None else (alone, _without(queue, alone))
+        busy = {request.target for request in before.requests} - {""} if before is not None else set()
+        now = [request for request in queue if request.target not in busy][:_SHARE]
+        return now, _without(queue, now)
+
+    def _overlaps(self, requests: Sequence[r.Request]) -> bool:
+        return len(self._committers) > 1 and all(map(self._may_overlap, requests))
+
+    def _may_overlap(self, request: r.Request) -> bool:
+        return isinstance(request, _OF_EXECUTIONS) and not self._committers[0].is_due_alone(request)
+
+
+def _without(queue: Sequence[r.Request], taken: Sequence[r.Request]) -> list[r.Request]:
+    ids = set(map(id, taken))
+    return [request for request in queue if id(request) not in ids]
+
+
+class CommitterThread:
+    """The queue before the committers, and the thread that repeats their steps."""
+
+    def __init__(
+        self, committers: Sequence[Committer], publish: Callable[[r.Outcome], None], settings: Settings
+    ) -> None:
+        self._turns = Turns(committers)
+        self._publish = publish
+        self._settings = settings
+        self._bytes = 0
+        self._queue: collections.deque[r.Request] = collections.deque()
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._repeat, name="committer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to repeat."""
+        self._thread.start()
+
+    def submit(self, request: r.Request, *, reserved: bool = False) -> None:
+        """Queue *request*. What has begun must be able to end: results, beats and messages have *reserved* room.
+
+        Raises:
+            QueueFull: too many are waiting.
+        """
+        with self._condition:
+            if not reserved:
+                self._check_room(request)
+            self._bytes += request.size_bytes
+            self._queue.append(request)
+            if len(self._queue) == 1:
+                self._condition.notify()
+
+    def _check_room(self, request: r.Request) -> None:
+        count, settings = len(self._queue), self._settings
+        if count >= settings.queue_commands:
+            raise QueueFull(count=count, setting="queue_commands")
+        if count and self._bytes + request.size_bytes > settings.queue_bytes:
+            raise QueueFull(count=count, setting="queue_bytes")
+
+    def stop(self) -> None:
+        """Finish what is queued, then end."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        self._thread.join()
+
+    @property
+    def length(self) -> int:
+        """Return how many requests wait."""
+        return len(self._queue)
+
+    def _take(self, most: int) -> list[r.Request]:
+        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+        self._bytes -= sum(request.size_bytes for request in taken)
+        return taken
+
+    def _repeat(self) -> None:
+        deferred: list[r.Request] = []
+        while True:
+            with self._condition:
+                if self._turns.is_idle:
+                    if not self._queue and not self._stopping:
+                        # nothing but deferred requests: wait for something new or a moment, never spin
+                        self._condition.wait(0.003 if deferred else None)
+                    if self._stopping and not self._queue and not deferred:
+                        return
+                fresh = self._take(max(0, self._settings.batch_commands - len(deferred)))
+            if not deferred and not fresh and self._turns.is_idle:
+                continue
+            outcome, deferred = self._turns.step(deferred + fresh)
+            if outcome is not None:
+                self._publish(outcome)

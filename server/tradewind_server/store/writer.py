@@ -1,0 +1,235 @@
+"""A committer's connection: transactions begin and end here.
+
+The end of a commit may be unknown, when its reply is lost: then the batch's own row tells, once nobody can be carrying
+the commit out any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.store import numbers, schema
+from tradewind_server.store.ahead import Ahead, is_doubtful
+from tradewind_server.store.database import Database
+from tradewind_server.store.statements import Dialect, Row, SQLiteDriver
+from tradewind_server.store.unit_of_work import Transaction
+
+#: The committer finds everything by keys. PostgreSQL would plan its long statements each time, which takes it longer
+#: than to carry them out; and a plan that is kept must not be one for tables that were small when it was made.
+_PLAN_ONCE = (
+    "SET plan_cache_mode = force_generic_plan; SET jit = off; "
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
+)
+#: How long plans are kept. One that was made when a table had a row reads all of it, and PostgreSQL changes it only
+#: when it has counted the rows again, a minute later.
+_PLANS_SECONDS = 2.0
+#: A server that vanished without a word is given up by PostgreSQL, too (seconds, milliseconds for the last): its locks
+#: are in everybody's way meanwhile, and what others commit may not be read.
+_PATIENCE = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "
+    "SET tcp_user_timeout = 30000"
+)
+#: Who carries out what is sent. A process of the same number may be another one, as after a restart of PostgreSQL.
+_BACKEND = "pid, (extract(epoch FROM backend_start) * 1000000)::bigint"
+
+
+class Outcome(enum.Enum):
+    """How a commit ended."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+
+
+class Writer:
+    """A committer's connection and its transactions. Used by one thread.
+
+    Args:
+        database: where.
+        name: unique among all writers of all servers: under it stands the newest batch.
+    """
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+        self._connection: sa.Connection | None = None
+        self._ahead: Ahead | None = None
+        self._backend: Row = ()
+        self._planned_at = 0.0
+        self._next_xid = 0
+        self._known_losses = database.losses
+
+    @property
+    def connection(self) -> sa.Connection:
+        """Return the connection of the current transaction."""
+        if self._connection is None:
+            self._connect()
+        assert self._connection is not None
+        return self._connection
+
+    def _connect(self) -> None:
+        self._connection = self._database.connect_writer()
+        self.dialect = Dialect(self._connection)
+        if self.dialect.is_postgresql:
+            self._ahead = Ahead(self._connection)
+            self._connection.exec_driver_sql(_PLAN_ONCE + _PATIENCE)
+            query = f"SELECT {_BACKEND} FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+            self._backend = tuple(self._connection.exec_driver_sql(query).one())
+            self._planned_at = time.monotonic()
+        else:
+            self._next_xid = numbers.newest(self._connection)
+
+    def begin(self, batch: str, at: int, *, lock_timeout_ms: int = 0) -> Transaction:
+        """Begin a transaction for *batch*.
+
+        Raises:
+            DatabaseUnavailable: it cannot be begun; nothing has happened.
+        """
+        if self._known_losses != self._database.losses:
+            self._drop()
+        try:
+            connection = self.connection
+            number = self._begin_ahead(self._ahead) if self._ahead is not None else self._begin_here(connection)
+            if self._ahead is not None and lock_timeout_ms:
+                self._ahead.send(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
+        except sa.exc.DBAPIError as error:
+            self.discard()
+            raise DatabaseUnavailable(problem=_brief(error)) from error
+        return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._name, number)
+
+    def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
+        with SQLiteDriver(connection, "BEGIN") as driver:
+            driver.execute("BEGIN IMMEDIATE")
+        self._next_xid += 1
+        return functools.partial(int, self._next_xid)
+
+    def _begin_ahead(self, ahead: Ahead) -> Callable[[], int]:
+        """Begin, and have the transaction numbered.
+
+        PostgreSQL numbers only those transactions that ask or write. This one asks before it locks anything: `lock`
+        compares the number with that of each row's last writer.
+        """
+        if time.monotonic() - self._planned_at > _PLANS_SECONDS:
+            ahead.send("DISCARD PLANS")
+            self._planned_at = time.monotonic()
+        ahead.send("BEGIN")
+        numbered = ahead.send("SELECT pg_current_xact_id()::text::bigint")
+        return lambda: int(numbered()[0][0]) + self._database.xid_offset
+
+    def commit(self, transaction: Transaction) -> Outcome:
+        """Commit; a lost reply is cleared up by the batch's row before this returns.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the database refused a row, and nothing was committed.
+        """
+        return self.begin_commit(transaction)()
+
+    def begin_commit(self, transaction: Transaction) -> Callable[[], Outcome]:
+        """Let PostgreSQL commit by itself; what is returned waits for that, as `commit` does."""
+        return functools.partial(self._end_commit, transaction, self._send_commit())
+
+    def _end_commit(self, transaction: Transaction, learn: Callable[[], bool]) -> Outcome:
+        try:
+            is_done = learn()
+        except sa.exc.DBAPIError as error:
+            if self.dialect.is_postgresql and not is_doubtful(error):
+                raise
+            return self._resolve(transaction)
+        if self._ahead is not None and self._ahead.has_failed:
+            self.discard()
+        return Outcome.COMMITTED if is_done else Outcome.ROLLED_BACK
+
+    def _send_commit(self) -> Callable[[], bool]:
+        return self._commit_here if self._ahead is None else self._ahead.commit()
+
+    def _commit_here(self) -> bool:
+        with SQLiteDriver(self.connection, "COMMIT") as driver:
+            driver.execute("COMMIT")
+        return True
+
+    def rollback(self) -> None:
+        """Give the transaction up."""
+        self._forget_what_was_sent()
+        try:
+            self._send_rollback()
+        except sa.exc.SQLAlchemyError:
+            # also PendingRollbackError, which is no DBAPIError: the connection was lost in mid-transaction
+            self.discard()
+
+    def _send_rollback(self) -> None:
+        if self._ahead is None:
+            self.connection.exec_driver_sql("ROLLBACK")
+        elif self._ahead.has_failed:
+            self.discard()
+        else:
+            self._ahead.roll_back()
+
+    def discard(self) -> None:
+        """Drop the connection, which is lost or in disorder; the next transaction makes a new one.
+
+        Other writers do so, too, before their next transaction: what ended one connection has mostly ended all.
+        """
+        self._database.losses += 1
+        self._drop()
+
+    def _drop(self) -> None:
+        self._known_losses = self._database.losses
+        self._forget_what_was_sent()
+        if self._connection is not None:
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self._connection.invalidate()
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self._connection.close()
+        self._connection = self._ahead = None
+
+    def _forget_what_was_sent(self) -> None:
+        if self._ahead is not None:
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self._ahead.settle()
+
+    def _resolve(self, transaction: Transaction) -> Outcome:
+        """Learn how a commit of unknown outcome ended: wait until the old backend is gone, then look for the batch."""
+        backend = self._backend
+        self.discard()
+        pause = 0.01
+        while True:
+            try:
+                if not self.dialect.is_postgresql or not self._is_alive(backend):
+                    break
+            except sa.exc.DBAPIError:
+                self.discard()
+            time.sleep(pause)  # the database is away: nothing else can be done until it answers
+            pause = min(pause * 2, 1.0)
+        return Outcome.COMMITTED if self._is_written(transaction.batch) else Outcome.ROLLED_BACK
+
+    def _is_alive(self, backend: Row) -> bool:
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE ({_BACKEND}) = (%s, %s)"
+        return bool(self.connection.exec_driver_sql(query, backend).scalar())
+
+    def _is_written(self, batch: str) -> bool:
+        table = schema.last_batches
+        query = sa.select(table.c.batch).where(table.c.server == self._name)
+        while True:
+            try:
+                found = self.connection.execute(query).scalar()
+            except sa.exc.DBAPIError:
+                self.discard()
+                time.sleep(0.1)
+            else:
+                return found == batch
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _brief(error: sa.exc.DBAPIError) -> str:
+    return str(error.orig).split("\n", 1)[0]

@@ -1,0 +1,240 @@
+"""Two batches under way on PostgreSQL: one is decided while the other commits, and neither rests on the other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from tradewind_server.engine import commands as c
+from tradewind_server.engine.state import ExecutionState
+from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.runtime import batch
+from tradewind_server.runtime import requests as r
+from tradewind_server.runtime import turns as turns_
+from tradewind_server.runtime.batch import Surroundings
+from tradewind_server.runtime.committer import Broken, Committer
+from tradewind_server.runtime.desk import Session
+from tradewind_server.runtime.turns import Turns
+from tradewind_server.store.database import Database
+from tradewind_server.store.records import Provenance
+from tradewind_server.testing.lossy import LossyWriter
+from tradewind_server.testing.world import World
+
+WAITING = """
+version: '2.0'
+wait:
+  tasks:
+    a: {action: std.async_noop}
+work:
+  tasks:
+    a: {action: my.work}
+"""
+PAUSED, RUNNING = ExecutionState.PAUSED, ExecutionState.RUNNING
+_ANYBODY = Provenance("anonymous:", "Test")
+
+
+class Server:
+    """A server whose committers take turns, step by step."""
+
+    def __init__(self, database: Database) -> None:
+        self.world = World(database, open_world=True)
+        world = self.world
+        around = Surroundings(world.cache, world.desk, world.registry, world.settings)
+        self.writers = [LossyWriter(database, f"turns/{number}") for number in range(2)]
+        self.turns = Turns([Committer(writer, around, world.clock, world.ids) for writer in self.writers])
+        world.deploy(WAITING)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.world.close()
+        for writer in self.writers:
+            writer.discard()
+
+    def states(self, ids: Sequence[str]) -> list[ExecutionState]:
+        """Return the states of executions as they are in the database, after comparing them with their events."""
+        for id_ in ids:
+            self.world.cache.drop(id_)
+            self.world.check_replay(id_)
+        return [self.world.live(id_).state.state for id_ in ids]
+
+    def command(self, id_: str, command: type[c.PauseExecution | c.ResumeExecution]) -> r.Command:
+        """Return a command on an execution."""
+        return r.Command(provenance=_ANYBODY, target=id_, namespace="default", command=command(self.world.clock.now()))
+
+    def pause(self, id_: str) -> r.Command:
+        """Return a command to pause an execution."""
+        return self.command(id_, c.PauseExecution)
+
+    def resume(self, id_: str) -> r.Command:
+        """Return a command to let a paused execution go on."""
+        return self.command(id_, c.ResumeExecution)
+
+    def start(self, workflow: str) -> r.Start:
+        """Return a request to start an execution."""
+        at = self.world.clock.now()
+        return r.Start(
+            provenance=_ANYBODY, target=self.world.ids.execution(at), at=at, namespace="default", workflow=workflow,
+            workflow_namespace="", definition_version=0, input={}, env={}, params={}, external_id="",
+            business_key="", use_existing=False, tags=(), description="", digest="d",
+        )  # fmt: skip
+
+    def claim(self) -> r.Claim:
+        """Return a claim that finds nothing."""
+        return r.Claim(provenance=_ANYBODY, session="none", worker="w", namespace="default", wanted=[])
+
+
+@pytest.fixture
+def server(postgres_url: Callable[[], str]) -> Iterator[Server]:
+    """Give a server on PostgreSQL."""
+    database = Database(postgres_url())
+    opened = Server(database)
+    yield opened
+    opened.close()
+    database.close()
+
+
+def _answered(outcome: r.Outcome | None) -> list[tuple[r.Request, type]]:
+    assert outcome is not None
+    return [(request, type(answer)) for request, answer in outcome.answers]
+
+
+def test_batch_is_decided_while_the_one_before_commits(server: Server) -> None:
+    """Each is answered once it is durable, in the order in which they began."""
+    one, two = (server.world.start("wait") for _ in range(2))
+    first, second = server.pause(one), server.pause(two)
+
+    assert server.turns.step([first]) == (None, [])
+    assert not server.turns.is_idle
+    outcome, later = server.turns.step([second])
+    assert (_answered(outcome), later) == ([(first, r.Snapshot)], [])
+    outcome, later = server.turns.step([])
+    assert (_answered(outcome), later) == ([(second, r.Snapshot)], [])
+
+    assert server.turns.is_idle
+    assert server.states([one, two]) == [PAUSED, PAUSED]
+
+
+def test_what_concerns_an_execution_under_way_waits_for_its_end_in_order(server: Server) -> None:
+    """What it would be decided on may never come to be."""
+    one, two = (server.world.start("wait") for _ in range(2))
+    pause, resume, again = server.pause(one), server.resume(one), server.pause(one)
+    other = server.pause(two)
+
+    server.turns.step([pause])
+    outcome, later = server.turns.step([resume, other, again])
+    assert (_answered(outcome), later) == ([(pause, r.Snapshot)], [resume, again])
+    outcome, later = server.turns.step(later)
+    assert (_answered(outcome), later) == ([(other, r.Snapshot)], [])
+    outcome, _ = server.turns.step([])
+
+    assert _answered(outcome) == [(resume, r.Snapshot), (again, r.Snapshot)]
+    assert server.states([one, two]) == [PAUSED, PAUSED]
+
+
+def test_what_looks_at_more_than_its_execution_is_carried_out_alone(server: Server) -> None:
+    """A claim that finds a queue empty must not miss what a batch under way has just put there."""
+    id_ = server.world.start("wait")
+    pause, resume, claim = server.pause(id_), server.resume(id_), server.claim()
+
+    server.turns.step([pause])
+    outcome, later = server.turns.step([resume, claim])
+    assert (_answered(outcome), later) == ([(pause, r.Snapshot)], [resume, claim])
+    outcome, later = server.turns.step(later)
+
+    assert (_answered(outcome), later) == ([(claim, list)], [resume])
+    assert server.turns.is_idle
+
+
+def test_new_action_does_not_overtake_what_the_batch_before_left_in_the_queue(server: Server) -> None:
+    """A worker got room between the two: the older action is still its first."""
+    world = server.world
+    world.desk.open(Session("s", "w", "default", {"my.work": 0}, room=0))
+    world.desk.note_drained([("default", "my.work", "")])
+
+    server.turns.step([server.start("work")])
+    world.desk.grant("s", 10)
+    older, _ = server.turns.step([server.start("work")])
+    newer, _ = server.turns.step([])
+
+    assert older is not None
+    assert newer is not None
+    assert (older.offers, newer.offers) == ([], [])
+    assert older.queued == newer.queued == {("default", "my.work", "")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer", "state"), [("never arrived", DatabaseUnavailable, RUNNING), ("reply lost", r.Snapshot, PAUSED)]
+)
+def test_commit_that_goes_wrong_leaves_the_batch_after_it_as_it_is(
+    server: Server, fault: str, answer: type, state: ExecutionState
+) -> None:
+    """It is about other executions, and on another connection."""
+    one, two = (server.world.start("wait") for _ in range(2))
+    for writer in server.writers:
+        writer.faults = [fault]
+
+    server.turns.step([server.pause(one)])
+    for writer in server.writers:
+        writer.faults = []
+    outcomes = [server.turns.step([server.pause(two)])[0], server.turns.step([])[0]]
+
+    assert [[kind for _, kind in _answered(outcome)] for outcome in outcomes] == [[answer], [r.Snapshot]]
+    assert server.states([one, two]) == [state, PAUSED]
+    if state is RUNNING:
+        server.turns.step([server.pause(one)])
+        server.turns.step([])
+        assert server.states([one]) == [PAUSED]
+
+
+def test_row_that_the_database_refuses_is_answered_alone_with_another_batch_under_way(server: Server) -> None:
+    """All else of its batch is carried out once more, and the other batch is none of its business."""
+    ids = [server.world.start("wait") for _ in range(4)]
+    with server.world.database.connect_writer() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO events SELECT (jsonb_populate_record(e, jsonb_build_object('revision', revision + 1))).* "
+            f"FROM events e WHERE execution_id = '{ids[1]}' ORDER BY revision DESC LIMIT 1"
+        )
+    first, bad, third, other = (server.pause(id_) for id_ in ids)
+
+    server.turns.step([first, bad, third])
+    outcome, _ = server.turns.step([other])
+    last, _ = server.turns.step([])
+
+    answers = dict((id(request), kind) for request, kind in _answered(outcome))
+    assert answers == {id(first): r.Snapshot, id(bad): Broken, id(third): r.Snapshot}
+    assert _answered(last) == [(other, r.Snapshot)]
+    assert server.states([ids[0], ids[2], ids[3]]) == [PAUSED] * 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nothing_is_lost_or_done_twice_whatever_fails(
+    server: Server, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits fail, batches end early: each execution is as the last of its commands left it that was carried out."""
+    dice = random.Random(seed)
+    monkeypatch.setattr(turns_, "_SHARE", 4)
+    monkeypatch.setattr(batch._TimeLeft, "is_over", lambda _: dice.random() < 0.3)
+    ids = [server.world.start("wait") for _ in range(3)]
+    sent: list[r.Request] = []
+    answers: dict[int, object] = {}
+    deferred: list[r.Request] = []
+    while len(sent) < 120 or deferred or not server.turns.is_idle:
+        fresh: list[r.Request] = []
+        if len(sent) < 120:
+            fresh = [dice.choice([server.pause, server.resume])(dice.choice(ids)) for _ in range(dice.randrange(6))]
+            fresh += [server.claim()] * (dice.random() < 0.1)
+            sent += fresh
+        for writer in server.writers:
+            writer.faults = dice.choices([[], ["reply lost"], ["never arrived"]], [8, 1, 1])[0]
+        outcome, deferred = server.turns.step([*deferred, *fresh])
+        for request, answer in outcome.answers if outcome is not None else ():
+            assert answers.setdefault(id(request), answer) is answer
+
+    assert answers.keys() == set(map(id, sent))
+    expected = dict.fromkeys(ids, RUNNING)
+    for request in sent:
+        if isinstance(request, r.Command) and isinstance(answers[id(request)], r.Snapshot):
+            expected[request.target] = PAUSED if isinstance(request.command, c.PauseExecution) else RUNNING
+    assert server.states(ids) == list(expected.values())
