@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
+from tradewind_server.runtime import requests as r
 from tradewind_server.store import (
     absences,
     action_logs,
@@ -26,9 +28,11 @@ from tradewind_server.store import (
 from tradewind_server.store.ahead import _numbered
 from tradewind_server.store.database import Database
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, Term, parse_filter
+from tradewind_server.store.records import Provenance
 from tradewind_server.store.statements import Dialect, Select, Write
 from tradewind_server.store.writer import Writer
 from tradewind_server.testing.postgres import PrivatePostgres
+from tradewind_server.testing.world import World
 
 
 @pytest.fixture
@@ -125,6 +129,43 @@ def test_plans_follow_tables_that_grow(postgres: PrivatePostgres, monkeypatch: p
         assert is_read_by_key()
     writer.close()
     database.close()
+
+
+_STEPS = "\n".join(f"    t{n}: {{action: std.noop, on-success: t{n + 1}}}" for n in range(10))
+
+
+def test_step_of_an_execution_changes_its_rows_where_they_stand(postgres: PrivatePostgres) -> None:
+    """Each wrote five indexes for the execution's row and one for the task's, as pages had no room left."""
+    # given
+    url = postgres.create("steps")
+    database = Database(url)
+    world = World(database)
+    world.deploy(f"version: '2.0'\nsteps:\n  tasks:\n{_STEPS}\n    t10: {{action: std.noop}}\n")
+    at = world.clock.now()
+    starts = [
+        r.Start(
+            provenance=Provenance("anonymous:", "StartExecution"), target=world.ids.execution(at), at=at,
+            namespace="default", workflow="steps", workflow_namespace="", definition_version=0, input={}, env={},
+            params={}, external_id="", business_key="", use_existing=False, tags=(), description="", digest="d",
+        )
+        for _ in range(200)
+    ]  # fmt: skip
+    batches = iter([starts])
+
+    # when: all at once, step by step
+    world.between = lambda: next(batches, ())
+    world.settle()
+    world.close()
+    database.close()
+
+    # then
+    query = "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname IN ('executions', 'tasks')"
+    with psycopg.connect(url) as connection:
+        found = {name: (updates, in_place) for name, updates, in_place in connection.execute(query)}
+    assert found["executions"][0] >= 200 * 10
+    assert found["tasks"][0] >= 200 * 10
+    for updates, in_place in found.values():
+        assert in_place > 0.75 * updates, found
 
 
 def test_an_absence_that_begins_is_compared_with_what_its_substitute_may_not_do_one_by_one(

@@ -14,6 +14,9 @@ _id = sa.String(64)
 _int = sa.BigInteger
 _bytes = sa.LargeBinary
 
+#: PostgreSQL writes no index with a new version of a row that finds room in the page of the old one.
+_ROOM_FOR_UPDATES = {"fillfactor": 50}
+
 
 def _partial(name: str, where: str, *columns: str) -> sa.Index:
     """An index of few rows: what comes and goes without ever meeting *where* does not pay for it."""
@@ -121,6 +124,7 @@ executions = sa.Table(
     _partial("executions_by_parent", "parent_id <> ''", "parent_id", "id"),
     sa.Index("executions_by_root", "root_id", "id"),
     sqlite_with_rowid=False,
+    postgresql_with=_ROOM_FOR_UPDATES,
 )
 
 #: Which executions have a tag, in the order of lists.
@@ -182,6 +186,7 @@ tasks = sa.Table(
     sa.Column("published_revision", _int, nullable=False),
     sa.Column("detail", _bytes, nullable=False),
     sqlite_with_rowid=False,
+    postgresql_with=_ROOM_FOR_UPDATES,
 )
 
 #: Which branches reached which join; apart from `tasks`, so that an arrival costs one row whatever the join's width.
