@@ -39,7 +39,7 @@ from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.loading import load, read_events, replay
 from tradewind_server.store.notifications import Notification
-from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.records import Envelope, Live, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.unit_of_work import Writer
 from tradewind_server.testing.clock import CountedIds, VirtualClock
 from tradewind_server.testing.mocks import Answer, Call, Mocks
@@ -320,7 +320,10 @@ class World:
 
     def spec(self, execution_id: str) -> WorkflowSpec:
         """Return the workflow that an execution runs."""
-        envelope = self.live(execution_id).envelope
+        return self.spec_of(self.live(execution_id).envelope)
+
+    def spec_of(self, envelope: Envelope) -> WorkflowSpec:
+        """Return the workflow that the execution with this *envelope* runs."""
         with self.database.reading() as (connection, _):
             home = self.registry.home(connection, envelope)
             spec = self.registry.pinned(
@@ -341,13 +344,13 @@ class World:
             asked = [notifications.request_of(connection, row) for row in found]
         return [(row, request[0]) for row, request in zip(found, asked, strict=True) if request is not None]
 
-    def check_replay(self, execution_id: str) -> None:
-        """Compare the rows with what the log gives.
+    def check_replay(self, execution_id: str, live: Live | None = None) -> None:
+        """Compare the rows, which are *live* if that was loaded, with what the log gives.
 
         Raises:
             AssertionError: they differ.
         """
-        stored = self.live(execution_id).state
+        stored = (live or self.live(execution_id)).state
         replayed = replay(self.events(execution_id))
         assert stored == replayed, f"replaying {execution_id} does not give what is stored"
 
