@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -35,6 +36,7 @@ _FIRST = (
     "test_pages.py",
     "test_salary.py",
     "test_scenarios.py",
+    "test_scenarios_over_grpc.py",
 )
 
 
@@ -49,6 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     working = [tests for tests in files if tests not in first and tests not in waiting]
     turns = itertools.chain.from_iterable(itertools.zip_longest(waiting, working, fillvalue=[]))
     items[:] = itertools.chain.from_iterable((*first, *turns))
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage as rarely as a server does, in processes without one, too."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 #: The file system in memory that Linux has, and what must be free there: more than all databases of a run take.

@@ -1,12 +1,14 @@
 """Every file of tests/scenarios is a behaviour.
 
 It runs on SQLite, and again on PostgreSQL if there is one. What was decided on SQLite is decided once more by the
-engine alone, without store, runtime and clock: the same commands must give the same events, to the byte.
+engine alone, without store, runtime and clock: the same commands must give the same events, to the byte. Those that
+need no virtual clock are played over gRPC, too: `test_scenarios_over_grpc.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from tradewind_server.runtime.requests import Outcome
 from tradewind_server.store.database import Database
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.schema import metadata
+from tradewind_server.testing import laws
 from tradewind_server.testing.coverage import taken
 from tradewind_server.testing.postgres import PrivatePostgres
 from tradewind_server.testing.scenario import read, run
@@ -116,7 +119,7 @@ def _play(path: Path, database: Database) -> None:
     scenario = read(path)
     world = World(database, open_world=True, calendars=scenario["calendars"])
     try:
-        run(scenario, world)
+        run(scenario, world, partial(laws.check, world))
         for id_ in {event.execution_id for outcome in world.outcomes for event in _events(outcome)}:
             _check_branches(world, id_)
     finally:

@@ -26,6 +26,7 @@ from tradewind.v1 import (
     execution_pb2,
     execution_service_pb2,
     execution_service_pb2_grpc,
+    failure_pb2,
     human_task_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
@@ -154,9 +155,11 @@ class Hand:
         self.welcome = action_callback_pb2.Welcome()
         self.worker_id = f"hand{next(_numbers)}"
 
-    async def open(self, names: Sequence[str], in_flight: Sequence[bytes]) -> None:
+    async def open(self, names: Sequence[str], in_flight: Sequence[bytes], namespace: str = "") -> None:
         """Say Hello, and wait for Welcome."""
-        hello = action_callback_pb2.Hello(worker_id=self.worker_id, build="b7", in_flight=in_flight)
+        hello = action_callback_pb2.Hello(
+            namespace=namespace, worker_id=self.worker_id, build="b7", in_flight=in_flight
+        )
         hello.actions.extend(action_callback_pb2.ActionCapability(name=name) for name in names)
         await self.send(hello=hello)
         self._reader = asyncio.create_task(self._read())
@@ -193,14 +196,16 @@ class Hand:
 
     async def finish(self, token: bytes, result: object = None) -> None:
         """Send a result."""
-        outcome = action_callback_pb2.ActionResult(token=token, result=values.to_payload(result))
-        await self.send(results=action_callback_pb2.Results(results=[outcome]))
+        await self.answer(token, result=values.to_payload(result))
 
     async def fail(self, token: bytes, code: str, message: str = "") -> None:
         """Send a failure."""
-        outcome = action_callback_pb2.ActionResult(token=token)
-        outcome.failure.code, outcome.failure.message = code, message
-        await self.send(results=action_callback_pb2.Results(results=[outcome]))
+        await self.answer(token, failure=failure_pb2.Failure(code=code, message=message))
+
+    async def answer(self, token: bytes, **outcome: Any) -> None:
+        """Send how it went."""
+        answer = action_callback_pb2.ActionResult(token=token, **outcome)
+        await self.send(results=action_callback_pb2.Results(results=[answer]))
 
     async def offer(self) -> action_callback_pb2.Offer:
         """Return the next offer."""
@@ -209,9 +214,14 @@ class Hand:
 
     async def receipt(self) -> tuple[str, str]:
         """Return status and reason of the next receipt."""
-        found = await self._next("receipts")
+        found = await self.whole_receipt()
         status = action_callback_pb2.ReceiptStatus.Name(found.status).removeprefix("RECEIPT_STATUS_")
         return status, found.refusal.reason
+
+    async def whole_receipt(self) -> action_callback_pb2.Receipt:
+        """Return the next receipt."""
+        found: action_callback_pb2.Receipt = await self._next("receipts")
+        return found
 
     async def order(self) -> tuple[bytes, str]:
         """Return token and kind of the next order."""

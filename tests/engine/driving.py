@@ -60,15 +60,15 @@ def deploy(world: World, workflow: Workflow, child: Workflow) -> None:
     world.deploy(json.dumps({"version": "2.0", "wf": {"tasks": workflow}, "child": {"tasks": child}}))
 
 
-def carry_out(stage: Stage, step: Step) -> None:
+def carry_out(stage: Stage[World], step: Step) -> None:
     """Take a step, as far as it is allowed."""
     kind, number = step
     with contextlib.suppress(Refusal):
         _DO[kind](stage, number)
 
 
-def _answer(kind: str) -> Callable[[Stage, int], None]:
-    def act(stage: Stage, number: int) -> None:
+def _answer(kind: str) -> Callable[[Stage[World], int], None]:
+    def act(stage: Stage[World], number: int) -> None:
         names = [
             (state.tasks[state.actions[a].task].name, state.actions[a].index)
             for state in (stage.world.live(id_).state for id_ in stage.tree())
@@ -82,20 +82,20 @@ def _answer(kind: str) -> Callable[[Stage, int], None]:
     return act
 
 
-def _execution(stage: Stage, number: int) -> str:
+def _execution(stage: Stage[World], number: int) -> str:
     tree = stage.tree()
     return tree[number % len(tree)]
 
 
-def _command(make: Callable[[Any], c.Command]) -> Callable[[Stage, int], None]:
-    def act(stage: Stage, number: int) -> None:
+def _command(make: Callable[[Any], c.Command]) -> Callable[[Stage[World], int], None]:
+    def act(stage: Stage[World], number: int) -> None:
         stage.world.command(_execution(stage, number), make(stage.world.clock.now()))
 
     return act
 
 
-def _again(make: Callable[[Any, int, int], c.Command]) -> Callable[[Stage, int], None]:
-    def act(stage: Stage, number: int) -> None:
+def _again(make: Callable[[Any, int, int], c.Command]) -> Callable[[Stage[World], int], None]:
+    def act(stage: Stage[World], number: int) -> None:
         id_ = _execution(stage, number)
         state = stage.world.live(id_).state
         failed = [t.id for t in state.tasks.values() if t.state in (TaskState.FAILED, TaskState.CANCELLED)]
@@ -105,7 +105,7 @@ def _again(make: Callable[[Any, int, int], c.Command]) -> Callable[[Stage, int],
     return act
 
 
-_DO: dict[str, Callable[[Stage, int], None]] = {
+_DO: dict[str, Callable[[Stage[World], int], None]] = {
     "complete": _answer("complete"),
     "fail": _answer("fail"),
     "cancel-action": _answer("cancel-action"),

@@ -58,7 +58,7 @@ def _log(
     """Take the steps, forgetting all states before the batches of these numbers, and return all events."""
     with fresh_world() as world:
         deploy(world, workflow, child)
-        stage = Stage(world, check_laws=False)
+        stage = Stage(world)
         world.between = _numbered(lambda number: _forget(world) if number in forgetful else ())
         stage.step({"start": {"workflow": "wf"}})
         for step in [*steps, *ENDING]:
@@ -124,7 +124,7 @@ def _end(
     """Run to the end, giving *orders* to the root before the batches of these numbers, and tell how it ended."""
     with fresh_world(mocks=_Workers(answers), mocked_names=["work.do"]) as world:
         deploy(world, workflow, child)
-        stage = Stage(world, check_laws=False)
+        stage = Stage(world)
         root = copy.copy(world.ids).execution(world.clock.now())
         world.between = _numbered(lambda number: [_order(world, root, make) for make in orders.get(number, ())])
         stage.step({"start": {"workflow": "wf"}})
@@ -212,7 +212,7 @@ def _end_in_spite_of_it(file: str, workflow: Workflow, child: Workflow, mocks: _
         try:
             if not number:
                 deploy(world, workflow, child)
-            stage = Stage(world, check_laws=False)
+            stage = Stage(world)
             world.between = _numbered(functools.partial(_live, lifetime))
             with contextlib.suppress(_Killed):
                 _go_on(stage, root, mocks)
@@ -231,7 +231,7 @@ def _live(lifetime: int, batch: int) -> Iterable[r.Request]:
     return ()
 
 
-def _go_on(stage: Stage, root: str, mocks: _Lossy) -> None:
+def _go_on(stage: Stage[World], root: str, mocks: _Lossy) -> None:
     """Bring an execution to its end, which another server may have begun."""
     world = stage.world
     if not root or not world.exists(root):
@@ -255,7 +255,7 @@ def _go_on(stage: Stage, root: str, mocks: _Lossy) -> None:
     raise AssertionError("it does not come to an end")
 
 
-def _answer_from_outside(stage: Stage, mocks: _Lossy) -> None:
+def _answer_from_outside(stage: Stage[World], mocks: _Lossy) -> None:
     """Whoever was to answer an asynchronous action does it, or does it again."""
     for state in stage.states():
         for action in [state.actions[id_] for id_ in state.open_actions if state.actions[id_].asynchronous]:
@@ -281,13 +281,13 @@ def _accept_some(world: World) -> None:
 # --- how it ended ------------------------------------------------------------------------------------------------
 
 
-def _told(stage: Stage, state: Execution) -> Any:
+def _told(stage: Stage[World], state: Execution) -> Any:
     assert state.is_final, state.state
     tasks_ = sorted((_told_task(stage, state, task) for task in state.tasks.values()), key=repr)
     return str(state.state), _unordered(state.output), tasks_
 
 
-def _told_task(stage: Stage, state: Execution, task: Task) -> Any:
+def _told_task(stage: Stage[World], state: Execution, task: Task) -> Any:
     published = {name: _unordered(task.outbound.values[name]) for name in task.published}
     called = sorted((a.index, a.id, a.child) for a in state.actions.values() if a.task == task.id and a.child)
     children = [_told(stage, stage.world.live(child).state) for _, _, child in called]

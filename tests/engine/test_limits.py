@@ -65,7 +65,7 @@ def test_a_human_task_that_would_begin_with_too_many_files_fails() -> None:
     """What they are is written with each of its steps."""
     with fresh_world() as world:
         world.deploy(MANY_FILES)
-        stage = Stage(world, check_laws=False)
+        stage = Stage(world)
         stage.step({"start": {"workflow": "w"}})
         for item in range(11):
             of = {"task": "scan", "item": item, "by": "ann"}

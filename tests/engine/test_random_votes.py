@@ -66,7 +66,7 @@ def test_random_votes_give_one_decision(human: dict[str, Any], steps: list[Step]
     """Whatever people try: each has one vote, and it is open as long as somebody can still decide it."""
     with fresh_world() as world:
         world.deploy(json.dumps(_workflow(human)))
-        stage = Stage(world, check_laws=False)
+        stage = Stage(world)
         stage.step({"start": {"workflow": "w"}})
         for step in steps:
             with contextlib.suppress(Refusal, AssertionError):

@@ -6,6 +6,7 @@ TRADEWIND_RANDOM_EXAMPLES=1000 looks for longer, with another seed each time.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from hypothesis import HealthCheck, given, settings
 
@@ -26,7 +27,7 @@ def test_random_workflow_always_ends_or_has_a_next_cause(
     """Whatever happens, replay gives the rows, changes of state are legal, and what is open is moved by something."""
     with fresh_world() as world:
         deploy(world, workflow, without_children(child))
-        stage = Stage(world)
+        stage = Stage(world, partial(laws.check, world))
         stage.step({"start": {"workflow": "wf"}})
         for step in [*steps, *ENDING]:
             carry_out(stage, step)

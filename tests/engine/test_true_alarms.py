@@ -18,6 +18,7 @@ from tests.engine.generated import Workflow
 from tradewind_server.engine.state import TaskState
 from tradewind_server.lang import Source, check
 from tradewind_server.testing.scenario import Stage
+from tradewind_server.testing.world import World
 
 EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
 _CLAUSES = ["on-success", "on-error", "on-complete"]
@@ -85,7 +86,7 @@ def _alarms(workflow: Workflow) -> set[tuple[str, str]]:
     }
 
 
-def _assert_true(alarms: set[tuple[str, str]], stage: Stage) -> None:
+def _assert_true(alarms: set[tuple[str, str]], stage: Stage[World]) -> None:
     (state,) = stage.states()
     ran = {state.tasks[action.task].name for action in state.actions.values()}
     begun = {task.name for task in state.tasks.values()}
@@ -109,7 +110,7 @@ def test_what_is_said_never_to_happen_does_not(
         return
     with fresh_world() as world:
         world.deploy(json.dumps({"version": "2.0", "wf": {"tasks": workflow}}))
-        stage = Stage(world, check_laws=False)
+        stage = Stage(world)
         stage.step({"start": {"workflow": "wf"}})
         for step in steps:
             carry_out(stage, step)

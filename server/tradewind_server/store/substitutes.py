@@ -26,8 +26,8 @@ _MOST = 500
 _BEGIN, _TOLD = 5, 100
 #: What is told of a human task that somebody is to do.
 _KINDS = ("offered", "escalated", "reminder")
-#: Numbers of rows that were added later, of the absence: above those of any event's own recipients.
-_LATER = 10_000
+#: Numbers of rows that were added later, of the absence: above those of any event's own recipients, in no order.
+LATER = 10_000
 _insert_later = insert(_n, conflict="ignore")
 
 
@@ -114,7 +114,7 @@ def of_absence(connection: sa.Connection, absence: Absence, now: int) -> Iterato
     query = query.where(_i.c.namespace == absence.namespace, _i.c.principal == user, ~is_kept_out)
     keys = [(row[0], row[1]) for row in connection.execute(query.order_by(_i.c.rank).limit(_TOLD))]
     told = told_of(connection, keys, (user, substitute))
-    number = _LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
+    number = LATER + int(hashlib.sha256(absence.id.encode()).hexdigest()[:8], 16)
     for execution_id, action_id in keys:
         his = told.get((execution_id, action_id, user))
         if his is not None and (execution_id, action_id, substitute) not in told:

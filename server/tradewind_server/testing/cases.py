@@ -164,7 +164,7 @@ def _run_file(
             absent=subject.absent,
             calendars=subject.tests.calendars,
         )
-        stage = Stage(world, check_laws=False)
+        stage = Stage(world)
         differences = _play(case, case.workflow or subject.only, stage)
         taken = time.perf_counter() - began
         for id_ in stage.tree():
@@ -178,7 +178,7 @@ def _empty(writer: Writer, keep: frozenset[str]) -> None:
         writer.connection.exec_driver_sql(f"DELETE FROM {name}")
 
 
-def _play(case: Case, workflow: str, stage: Stage) -> tuple[str, ...]:
+def _play(case: Case, workflow: str, stage: Stage[World]) -> tuple[str, ...]:
     steps = [{"start": {"workflow": workflow, **case.start}}, *(dict(step) for step in case.steps)]
     if "refused" in case.then:
         steps[-1]["refused"] = case.then["refused"]
@@ -196,7 +196,7 @@ def _play(case: Case, workflow: str, stage: Stage) -> tuple[str, ...]:
     return ()
 
 
-def _attempt(stage: Stage, step: dict[str, object]) -> tuple[str, ...]:
+def _attempt(stage: Stage[World], step: dict[str, object]) -> tuple[str, ...]:
     try:
         stage.step(step)
     except Different as different:

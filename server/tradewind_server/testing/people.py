@@ -15,6 +15,7 @@ from tradewind_server.engine.state import HumanTask
 from tradewind_server.lang.reader import Keyword
 from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXTS
 from tradewind_server.store.notifications import Notification
+from tradewind_server.store.substitutes import LATER
 
 
 def person_of(how: dict[str, Any]) -> c.Person:
@@ -82,6 +83,11 @@ TOLD = {name: Keyword(ANYTHING) for name in _TOLD}
 def told(human_task: HumanTask, fields: Iterable[str]) -> dict[str, Any]:
     """Return *fields* of a human task as `people` of an expectation speaks of it."""
     return {name: _TOLD[name](human_task) for name in fields}
+
+
+def place_of(row: Notification) -> tuple[object, ...]:
+    """Return the place of a notification among others; of the substitutes who are told later, when and their names."""
+    return (row.revision, row.number) if row.number < LATER else (row.revision, LATER, row.created_at, row.recipient)
 
 
 def notified(row: Notification, event: e.NotificationRequested) -> dict[str, Any]:

@@ -48,7 +48,8 @@
 What may be written where stands in `grammar.py`.
 
 After every step three laws are checked over the execution and all its sub-workflows: replaying the log gives the rows,
-every state change is in `engine/transitions.py`, and what is open has a next cause.
+every state change is in `engine/transitions.py`, and what is open has a next cause. Where it is played over the API
+another law holds: what is read is what the events say.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tradewind_server.clock import from_microseconds
 from tradewind_server.engine import commands as c
@@ -67,8 +68,8 @@ from tradewind_server.engine.scopes import task_result
 from tradewind_server.engine.state import Action, ActionState, Execution, ExecutionState, Task
 from tradewind_server.errors import Refusal
 from tradewind_server.lang import Source
-from tradewind_server.store.records import QueueRow, StoredEvent
-from tradewind_server.testing import laws, people
+from tradewind_server.store.records import StoredEvent
+from tradewind_server.testing import people
 from tradewind_server.testing.comparison import (
     Different,
     differences,
@@ -78,7 +79,11 @@ from tradewind_server.testing.comparison import (
 )
 from tradewind_server.testing.grammar import Fields, read_scenario, time_of
 from tradewind_server.testing.mocks import failure
-from tradewind_server.testing.world import World
+from tradewind_server.testing.place import Place
+
+#: Checks what must hold for an execution at rest, whatever happened to it.
+Check = Callable[[str], None]
+P = TypeVar("P", bound=Place)
 
 
 def read(path: Path) -> Fields:
@@ -88,15 +93,15 @@ def read(path: Path) -> Fields:
     return scenario
 
 
-def run(scenario: Fields, world: World) -> None:
-    """Run *scenario* in a fresh *world*, which must be an open one.
+def run(scenario: Fields, place: Place, check: Check) -> None:
+    """Run *scenario* in a fresh *place*, where any action may be called, with *check* after each step.
 
     Raises:
         AssertionError: it does not come out as the scenario says, or a law is broken.
     """
-    stage = Stage(world)
+    stage = Stage(place, check)
     text = scenario["workflow"]
-    world.deploy(*([text] if isinstance(text, str) else text))
+    place.deploy(*([text] if isinstance(text, str) else text))
     expected = scenario["then"]
     steps = [dict(step) for step in scenario["when"]]
     if "refused" in expected:
@@ -106,21 +111,20 @@ def run(scenario: Fields, world: World) -> None:
     stage.expect({key: value for key, value in expected.items() if key != "refused"})
 
 
-class Stage:
+class Stage(Generic[P]):
     """One scenario being played: the root execution, and the leases that workers hold.
 
     Args:
         world: where it is played.
-        check_laws: after each step. They tell of faults of the server, not of a workflow.
+        check: checks laws of an execution, after each step. They tell of faults of the server, not of a workflow.
     """
 
-    def __init__(self, world: World, *, check_laws: bool = True) -> None:
+    def __init__(self, world: P, check: Check | None = None) -> None:
         self.world = world
         self.root = ""
-        self._check_laws = check_laws
-        #: States of the tree as they were when the world had seen so many outcomes.
+        self._check = check
+        #: States of the tree as they were at that moment of the world.
         self._seen: tuple[int, list[Execution]] = (-1, [])
-        self._leases: dict[tuple[str, int], QueueRow] = {}
 
     def step(self, step: Fields) -> None:
         """Carry out one step and check the laws."""
@@ -128,8 +132,9 @@ class Stage:
         [(kind, how)] = step.items()
         with self._refusal(refused) if refused else contextlib.nullcontext():
             _STEPS[kind](self, how if how is not None else {})
-        for id_ in self.tree() if self._check_laws else ():
-            laws.check(self.world, id_)
+        if self._check is not None:
+            for id_ in self.tree():
+                self._check(id_)
 
     @contextlib.contextmanager
     def _refusal(self, reason: str) -> Iterator[None]:
@@ -151,12 +156,12 @@ class Stage:
 
     def states(self) -> list[Execution]:
         """Return the states of the tree, in the same order."""
-        moment = len(self.world.outcomes)
+        moment = self.world.moment
         if self._seen[0] != moment:
-            found = [self.world.live(self.root).state] if self.root and self.world.exists(self.root) else []
+            found = [self.world.state(self.root)] if self.root and self.world.exists(self.root) else []
             for state in found:
                 children = [action.child for action in state.actions.values() if action.child]
-                found += [self.world.live(child).state for child in children if self.world.exists(child)]
+                found += [self.world.state(child) for child in children if self.world.exists(child)]
             self._seen = (moment, found)
         return self._seen[1]
 
@@ -172,9 +177,8 @@ class Stage:
     def take(self, how: Fields) -> None:
         """Let a worker lease an action."""
         execution_id, action = self._action(how)
-        for row in self.world.lease(action.name):
-            self._leases[row.execution_id, row.action_id] = row
-        assert (execution_id, action.id) in self._leases, f"the action of {how['task']} could not be leased"
+        self.world.lease(action.name)
+        assert (execution_id, action.id) in self.world.held, f"the action of {how['task']} could not be leased"
 
     def complete(self, how: Fields) -> None:
         """Answer an action with a result."""
@@ -193,12 +197,9 @@ class Stage:
         if action.child:
             self.world.end_stand_in(action.child, command(action.id))
             return
-        key = (execution_id, action.id)
-        lease = self._leases.get(key) or self.world.held.get(key)
-        if lease is None and not action.asynchronous:
+        if not action.asynchronous and (execution_id, action.id) not in self.world.held:
             self.take(how)
-            lease = self._leases[key]
-        self.world.answer(execution_id, command(action.id), lease)
+        self.world.answer(execution_id, command(action.id))
 
     def _action(self, how: Fields) -> tuple[str, Action]:
         """Return the oldest open action of the task, or else the newest that has ended: its answer comes late."""
@@ -264,7 +265,7 @@ class Stage:
     def person(self, kind: str, how: Fields) -> None:
         """Let a person do something about a human task."""
         execution_id, action = self._action(how)
-        human_task = self.world.live(execution_id).state.human_tasks.get(action.id)
+        human_task = self.world.state(execution_id).human_tasks.get(action.id)
         assert human_task is not None, f"task {how['task']} asks nobody"
         command = people.command_of(kind, how, self.world.clock.now(), human_task)
         self.world.command(execution_id, command, by=how["by"])
@@ -309,14 +310,16 @@ class Stage:
             "inputs": lambda: {name: self._latest(name, self._input) for name in expected},
             "people": lambda: {name: self._latest(name, partial(_human, wanted)) for name, wanted in expected.items()},
             "results": lambda: {name: self._latest(name, lambda t, s: task_result(s, t)) for name in expected},
-            "notifications": lambda: [
-                people.notified(row, event) for id_ in self.tree() for row, event in self.world.notifications(id_)
-            ],
+            "notifications": lambda: [each for id_ in self.tree() for each in self._notified(id_)],
             "order": lambda: _started(self.world.events(self.root)),
             "events": lambda: [_told(stored) for stored in self.world.events(self.root)],
         }
         found["events_include"] = found["events"]
         return found[key]()
+
+    def _notified(self, id_: str) -> list[Fields]:
+        found = sorted(self.world.notifications(id_), key=lambda pair: people.place_of(pair[0]))
+        return [people.notified(row, event) for row, event in found]
 
     def _latest(self, name: str, look: Callable[[Task, Execution], Any]) -> Any:
         found = self._tasks(name)
@@ -350,7 +353,7 @@ def _started(log: list[StoredEvent]) -> list[str]:
     return list(first.values())
 
 
-_STEPS: dict[str, Callable[[Stage, Any], None]] = {
+_STEPS: dict[str, Callable[[Stage[Any], Any], None]] = {
     "start": Stage.start,
     "take": Stage.take,
     "complete": Stage.complete,

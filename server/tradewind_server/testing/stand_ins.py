@@ -33,7 +33,7 @@ class StandIns:
         #: Child -> who waits for it. Without those that have ended.
         self._open: dict[str, _Parent] = {}
 
-    def __contains__(self, child: str) -> bool:
+    def __contains__(self, child: object) -> bool:
         """Tell whether a mock stands for this child, and has not answered."""
         return child in self._open
 

@@ -21,6 +21,7 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.calendars import STANDARD, Calendar
 from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.state import Execution
 from tradewind_server.errors import DefinitionInvalid
 from tradewind_server.lang import Source, check
 from tradewind_server.lang.specs import Spec, WorkflowSpec
@@ -38,7 +39,7 @@ from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.loading import load, read_events, replay
 from tradewind_server.store.notifications import Notification
-from tradewind_server.store.records import Live, Provenance, QueueRow, StoredEvent
+from tradewind_server.store.records import Envelope, Live, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.writer import Writer
 from tradewind_server.testing.clock import CountedIds, VirtualClock
 from tradewind_server.testing.mocks import Answer, Call, Mocks
@@ -53,7 +54,7 @@ class World:
     """One server's insides. Not thread-safe.
 
     Attributes:
-        held: what its own worker was given and has not answered: the mock says so, or there is none.
+        held: what workers were given: its own, where the mock says `hold` or there is none, and those of `lease`.
         unanswered: the calls that no mock and no built-in action answers; only with *mocks*.
         stand_ins: the sub-workflows that *mocks* answer.
         cache: the states that the committer remembers; a test may make it forget some.
@@ -218,15 +219,12 @@ class World:
             # gone at once, so that later actions are queued and wait for the next lease
             self.desk.close(session.id)
         assert isinstance(leased, list)
+        self.held.update({(row.execution_id, row.action_id): row for row in leased})
         return leased
 
-    def answer(
-        self,
-        execution_id: str,
-        command: c.CompleteAction | c.FailAction | c.CancelAction,
-        lease: QueueRow | None = None,
-    ) -> object:
-        """End an action: as the worker that holds *lease*, or, if asynchronous, from outside."""
+    def answer(self, execution_id: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> object:
+        """End an action: as the worker that holds it or, if nobody does, from outside."""
+        lease = self.held.get((execution_id, command.action))
         attempt, epoch = (lease.attempt, lease.epoch) if lease else (0, 0)
         return self.ask(_result(execution_id, command.action, attempt, epoch, command))
 
@@ -299,6 +297,15 @@ class World:
 
     # --- looking ---------------------------------------------------------------------------------
 
+    @property
+    def moment(self) -> int:
+        """How many batches have been carried out: what was seen holds as long as there is no other."""
+        return len(self.outcomes)
+
+    def state(self, execution_id: str) -> Execution:
+        """Return the state of an execution as its rows tell it."""
+        return self.live(execution_id).state
+
     def live(self, execution_id: str) -> Live:
         """Return the execution as its rows tell it."""
         with self.database.reading() as (connection, dialect):
@@ -313,7 +320,10 @@ class World:
 
     def spec(self, execution_id: str) -> WorkflowSpec:
         """Return the workflow that an execution runs."""
-        envelope = self.live(execution_id).envelope
+        return self.spec_of(self.live(execution_id).envelope)
+
+    def spec_of(self, envelope: Envelope) -> WorkflowSpec:
+        """Return the workflow that the execution with this *envelope* runs."""
         with self.database.reading() as (connection, _):
             home = self.registry.home(connection, envelope)
             spec = self.registry.pinned(
@@ -334,13 +344,13 @@ class World:
             asked = [notifications.request_of(connection, row) for row in found]
         return [(row, request[0]) for row, request in zip(found, asked, strict=True) if request is not None]
 
-    def check_replay(self, execution_id: str) -> None:
-        """Compare the rows with what the log gives.
+    def check_replay(self, execution_id: str, live: Live | None = None) -> None:
+        """Compare the rows, which are *live* if that was loaded, with what the log gives.
 
         Raises:
             AssertionError: they differ.
         """
-        stored = self.live(execution_id).state
+        stored = (live or self.live(execution_id)).state
         replayed = replay(self.events(execution_id))
         assert stored == replayed, f"replaying {execution_id} does not give what is stored"
 
