@@ -139,12 +139,44 @@ def test_what_looks_at_more_than_its_execution_is_carried_out_alone(server: Serv
     pause, resume, claim = server.pause(id_), server.resume(id_), server.claim()
 
     server.turns.step([pause])
-    outcome, later = server.turns.step([resume, claim])
-    assert (_answered(outcome), later) == ([(pause, r.Snapshot)], [resume, claim])
+    outcome, later = server.turns.step([claim, resume])
+    assert (_answered(outcome), later) == ([(pause, r.Snapshot)], [claim, resume])
     outcome, later = server.turns.step(later)
 
     assert (_answered(outcome), later) == ([(claim, list)], [resume])
     assert server.turns.is_idle
+
+
+def test_what_is_carried_out_alone_overtakes_nothing(server: Server) -> None:
+    """An action that was delivered too often was leased once more, before its failure was recorded, and again."""
+    one, two = (server.world.start("wait") for _ in range(2))
+    pause, other, claim, resume = server.pause(one), server.pause(two), server.claim(), server.resume(one)
+
+    assert server.turns.step([pause]) == (None, [])
+    outcome, later = server.turns.step([resume, claim, other])
+    assert (_answered(outcome), later) == ([(pause, r.Snapshot)], [resume, claim, other])
+    outcome, later = server.turns.step(later)
+
+    assert outcome is not None
+    assert {id(request) for request, _ in outcome.answers} == {id(resume), id(claim)}
+    assert later == [other]
+
+
+def test_what_is_carried_out_alone_does_not_wait_for_a_lock_of_another_server(server: Server) -> None:
+    """Workers would get nothing as long as one execution is locked."""
+    id_ = server.world.start("wait")
+    pause, claim = server.pause(id_), server.claim()
+    with server.world.database.connect_writer() as other:
+        other.exec_driver_sql("BEGIN")
+        other.exec_driver_sql("SELECT 1 FROM executions FOR UPDATE")
+
+        outcome, later = server.turns.step([pause, claim])
+
+        assert (_answered(outcome), later) == ([(claim, list)], [pause])
+        other.exec_driver_sql("ROLLBACK")
+    server.turns.step(later)
+    outcome, _ = server.turns.step([])
+    assert _answered(outcome) == [(pause, r.Snapshot)]
 
 
 def test_new_action_does_not_overtake_what_the_batch_before_left_in_the_queue(server: Server) -> None:

@@ -8,6 +8,7 @@ waits for its end (docs/adr/0025-two-batches-under-way.md).
 from __future__ import annotations
 
 import collections
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -62,24 +63,23 @@ class Turns:
         """Return what is to be decided now, and what has to wait for the next step."""
         if len(self._committers) == 1:
             return queue, []
-        alone = [request for request in queue if not self._may_overlap(request)]
-        if alone:
-            # nothing that has begun may be under way
-            return ([], list(queue)) if before is not None else (alone, _without(queue, alone))
+        runs = [(may_overlap, list(run)) for may_overlap, run in itertools.groupby(queue, self._may_overlap)]
+        if not all(may_overlap for may_overlap, _ in runs):
+            if before is not None:
+                return [], list(queue)
+            # with all that came before it, or a claim would lease an action whose failure is on its way
+            end = sum(len(run) for _, run in runs[: 1 + runs[0][0]])
+            return queue[:end], list(queue[end:])
         busy = {request.target for request in before.requests} - {""} if before is not None else set()
         now = [request for request in queue if request.target not in busy][:_SHARE]
-        return now, _without(queue, now)
+        taken = set(map(id, now))
+        return now, [request for request in queue if id(request) not in taken]
 
     def _overlaps(self, requests: Sequence[r.Request]) -> bool:
         return len(self._committers) > 1 and all(map(self._may_overlap, requests))
 
     def _may_overlap(self, request: r.Request) -> bool:
         return isinstance(request, _OF_EXECUTIONS) and not self._committers[0].is_due_alone(request)
-
-
-def _without(queue: Sequence[r.Request], taken: Sequence[r.Request]) -> list[r.Request]:
-    ids = set(map(id, taken))
-    return [request for request in queue if id(request) not in ids]
 
 
 class CommitterThread:
