@@ -105,6 +105,14 @@ def test_unusable_file_is_exit_2(tmp_path: Path, content: bytes | None) -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("port", ["99999", "0"])
+def test_port_that_no_server_can_have_is_refused(port: str) -> None:
+    """gRPC took the lower 16 bits, and waited for a server at another port."""
+    done = tradewind("ps", "--address", f"127.0.0.1:7233,localhost:{port}")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f"Expected a port from 1 to 65535, but got {port} in localhost:{port}.".encode() in done.stderr
+
+
 def test_absent_server_is_exit_3_with_a_hint() -> None:
     """No traceback, but a reason and what to do."""
     done = tradewind("ps", "--address", "127.0.0.1:1", "--json")

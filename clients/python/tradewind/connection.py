@@ -72,10 +72,16 @@ class Connection:
         user: str = "",
         groups: Sequence[str] = (),
     ) -> Connection:
-        """Make one from what users write: one address or several, and True for TLS with the system's authorities."""
+        """Make one from what users write: one address or several, and True for TLS with the system's authorities.
+
+        Raises:
+            ValueError: there is no address, or one with a port that no server can have.
+        """
         addresses = (address,) if isinstance(address, str) else tuple(address)
         if not addresses:
             raise ValueError("Expected at least one address, but got none.")
+        for each in addresses:
+            _check_port(each)
         return cls(addresses, Tls() if tls is True else tls or None, token, namespace, patience, user, tuple(groups))
 
     @property
@@ -119,6 +125,13 @@ class Connection:
             return token
         groups = ",".join(self.groups)
         return (*token, ("x-tradewind-user", quote(self.user)), ("x-tradewind-groups", quote(groups, safe=",")))
+
+
+def _check_port(address: str) -> None:
+    """See that gRPC takes the port as it is: of one that is too large it takes the lower 16 bits."""
+    port = address.rpartition(":")[2]
+    if port.isdecimal() and not 0 < int(port) < 65_536 and not address.endswith("]"):
+        raise ValueError(f"Expected a port from 1 to 65535, but got {port} in {address}.")
 
 
 def _look_up(address: str) -> list[str]:

@@ -61,15 +61,19 @@ class Session:
 
     def connection(self) -> Connection:
         """Return how the server is reached."""
-        return Connection.of(
-            [part.strip() for part in self.address.split(",")],
-            tls=self._tls(),
-            token=self.token or None,
-            namespace=self.namespace,
-            patience=PATIENCE,
-            user=self.user,
-            groups=[group.strip() for group in self.groups.split(",") if group.strip()],
-        )
+        tls = self._tls()
+        try:
+            return Connection.of(
+                [part.strip() for part in self.address.split(",")],
+                tls=tls,
+                token=self.token or None,
+                namespace=self.namespace,
+                patience=PATIENCE,
+                user=self.user,
+                groups=[group.strip() for group in self.groups.split(",") if group.strip()],
+            )
+        except ValueError as error:
+            raise Unusable(str(error)) from None
 
     def _tls(self) -> Tls | None:
         if not (self.tls_ca or self.tls_certificate or self.tls_key):
