@@ -29,7 +29,7 @@ class Stalled:
         self.begun.release()
         assert self.go.wait(10)
         self.done.extend(queue)
-        return UnderWay(queue, set(), r.Outcome)
+        return UnderWay(queue, r.Outcome)
 
 
 def _request(size: int) -> r.Request:

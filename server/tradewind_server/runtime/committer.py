@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
@@ -17,7 +17,6 @@ from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.batch import Batch, Spoiled, Surroundings
-from tradewind_server.runtime.desk import QueueName
 from tradewind_server.store.unit_of_work import Transaction
 from tradewind_server.store.writer import Outcome, Writer
 
@@ -41,12 +40,10 @@ class UnderWay:
 
     Attributes:
         requests: all of it, also those that it defers.
-        queued: the queues in which it leaves actions that wait.
         end: waits for the commit, and returns what came of the batch.
     """
 
     requests: Sequence[r.Request]
-    queued: Set[QueueName]
     end: Callable[[], r.Outcome]
 
 
@@ -79,7 +76,7 @@ class Committer:
             self._note_deferred(outcome)
             return outcome
 
-        return UnderWay(queue, sent.queued, end)
+        return UnderWay(queue, end)
 
     def is_due_alone(self, request: r.Request) -> bool:
         """Tell whether *request* has been deferred for so long that it is to wait for the lock."""
@@ -111,7 +108,7 @@ class Committer:
             outcome.answers.extend(spoiled)
             return outcome
 
-        return UnderWay(queue, sent.queued, end)
+        return UnderWay(queue, end)
 
     def _without(
         self, spoil: Spoiled, queue: Sequence[r.Request], spoiled: list[tuple[r.Request, object]]
@@ -158,7 +155,7 @@ class Committer:
         learn = self._writer.begin_commit(transaction)
         # what is decided before this is committed must not overtake what it leaves in a queue
         self._around.desk.note_queued(batch.outcome.queued)
-        return UnderWay(queue, batch.outcome.queued, lambda: self._end(batch, learn, queue, wait=wait))
+        return UnderWay(queue, lambda: self._end(batch, learn, queue, wait=wait))
 
     def _end(self, batch: Batch, learn: Callable[[], Outcome], queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
         try:
@@ -214,7 +211,7 @@ class Committer:
 
 def _ended(queue: Sequence[r.Request], outcome: r.Outcome) -> UnderWay:
     """Return what is over already."""
-    return UnderWay(queue, outcome.queued, lambda: outcome)
+    return UnderWay(queue, lambda: outcome)
 
 
 def _refused(queue: Sequence[r.Request], refusal: DatabaseUnavailable) -> r.Outcome:
