@@ -79,3 +79,35 @@ def test_room_comes_back_when_commands_are_taken(stalled: tuple[Stalled, Committ
     committer.go.set()
     assert committer.begun.acquire(timeout=10)
     thread.submit(_request(900))
+
+
+class Brief:
+    """A committer whose batches end after one request."""
+
+    def __init__(self) -> None:
+        self.done = threading.Semaphore(0)
+
+    def send(self, queue: Sequence[r.Request]) -> UnderWay:
+        self.done.release()
+        return UnderWay(queue, lambda: r.Outcome(deferred=list(queue[1:])))
+
+
+def test_what_came_too_late_for_a_batch_is_in_the_next_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what others' locks keep waiting is tried again after a moment."""
+    committer = Brief()
+    thread = CommitterThread([cast("Committer", committer)], lambda outcome: None, Settings())
+    waits: list[float | None] = []
+    wait = thread._condition.wait
+
+    def note(timeout: float | None = None) -> bool:
+        waits.append(timeout)
+        return wait(timeout)
+
+    monkeypatch.setattr(thread._condition, "wait", note)
+    for _ in range(3):
+        thread.submit(_request(10))
+    thread.start()
+    for _ in range(3):
+        assert committer.done.acquire(timeout=10)
+    thread.stop()
+    assert set(waits) <= {None}

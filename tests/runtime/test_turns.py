@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -18,7 +20,7 @@ from tradewind_server.runtime.committer import Broken, Committer
 from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.turns import Turns
 from tradewind_server.store.database import Database
-from tradewind_server.store.records import Provenance
+from tradewind_server.store.records import Provenance, QueueRow
 from tradewind_server.testing.lossy import LossyWriter
 from tradewind_server.testing.world import World
 
@@ -95,6 +97,41 @@ def server(postgres_url: Callable[[], str]) -> Iterator[Server]:
     database.close()
 
 
+class Steps:
+    """Repeats steps as the thread does, and keeps the answers."""
+
+    def __init__(self, server: Server) -> None:
+        self._turns = server.turns
+        self._later: list[r.Request] = []
+        self.answers: list[tuple[r.Request, type]] = []
+
+    def run(self, *fresh: r.Request, most: int = 2) -> None:
+        """Take *fresh* in, and go on until nothing is under way; *most* steps."""
+        given = list(fresh)
+        for _ in range(most):
+            outcome, self._later = self._turns.step([*self._later, *given])
+            given = []
+            self.answers += _answered(outcome) if outcome is not None else []
+            if self._turns.is_idle:
+                return
+
+
+@contextlib.contextmanager
+def holding(server: Server, query: str, *parameters: object) -> Iterator[None]:
+    """Hold the rows of *query* as another server would."""
+    with server.world.database.connect_reader() as other:
+        other.exec_driver_sql("BEGIN")
+        other.exec_driver_sql(query, parameters)
+        try:
+            yield
+        finally:
+            other.exec_driver_sql("ROLLBACK")
+
+
+def _held(row: QueueRow) -> r.Held:
+    return r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
+
+
 def _answered(outcome: r.Outcome | None) -> list[tuple[r.Request, type]]:
     assert outcome is not None
     return [(request, type(answer)) for request, answer in outcome.answers]
@@ -133,7 +170,7 @@ def test_what_concerns_an_execution_under_way_waits_for_its_end_in_order(server:
     assert server.states([one, two]) == [PAUSED, PAUSED]
 
 
-def test_what_looks_at_more_than_its_execution_is_carried_out_alone(server: Server) -> None:
+def test_what_looks_at_more_than_its_execution_has_nothing_else_under_way(server: Server) -> None:
     """A claim that finds a queue empty must not miss what a batch under way has just put there."""
     id_ = server.world.start("wait")
     pause, resume, claim = server.pause(id_), server.resume(id_), server.claim()
@@ -143,7 +180,8 @@ def test_what_looks_at_more_than_its_execution_is_carried_out_alone(server: Serv
     assert (_answered(outcome), later) == ([(pause, r.Snapshot)], [claim, resume])
     outcome, later = server.turns.step(later)
 
-    assert (_answered(outcome), later) == ([(claim, list)], [resume])
+    assert outcome is not None
+    assert ([request for request, _ in outcome.answers], later) == ([claim, resume], [])
     assert server.turns.is_idle
 
 
@@ -158,8 +196,8 @@ def test_what_is_carried_out_alone_overtakes_nothing(server: Server) -> None:
     outcome, later = server.turns.step(later)
 
     assert outcome is not None
-    assert {id(request) for request, _ in outcome.answers} == {id(resume), id(claim)}
-    assert later == [other]
+    assert {id(request) for request, _ in outcome.answers} == {id(resume), id(claim), id(other)}
+    assert later == []
 
 
 def test_what_is_carried_out_alone_does_not_wait_for_a_lock_of_another_server(server: Server) -> None:
@@ -177,6 +215,107 @@ def test_what_is_carried_out_alone_does_not_wait_for_a_lock_of_another_server(se
     server.turns.step(later)
     outcome, _ = server.turns.step([])
     assert _answered(outcome) == [(pause, r.Snapshot)]
+
+
+def test_results_do_not_wait_for_as_long_as_workers_ask_for_more(server: Server) -> None:
+    """There is another claim each time: what came before it has its turn all the same."""
+    pause = server.pause(server.world.start("wait"))
+
+    outcome, later = server.turns.step([pause, server.claim()])
+
+    assert outcome is not None
+    assert pause in [request for request, _ in outcome.answers]
+    assert later == []
+
+
+def test_commands_on_an_execution_that_another_server_holds_stay_in_order(server: Server) -> None:
+    """The first waited for its lock in vain; the second came later, and its patience ends when it is free."""
+    one = server.world.start("wait")
+    pause, resume = server.pause(one), server.resume(one)
+    steps = Steps(server)
+    with holding(server, "SELECT 1 FROM executions WHERE id = %s FOR UPDATE", one):
+        steps.run(pause)
+        server.world.clock.advance(timedelta(milliseconds=30))
+        steps.run(resume)
+        server.world.clock.advance(timedelta(milliseconds=30))
+        steps.run()
+        server.world.clock.advance(timedelta(milliseconds=30))
+    steps.run()
+    steps.run()
+
+    assert steps.answers == [(pause, r.Snapshot), (resume, r.Snapshot)]
+    assert server.states([one]) == [RUNNING]
+
+
+def test_executions_that_another_server_holds_do_not_keep_all_others_waiting(server: Server) -> None:
+    """Each is waited for in its turn, longer than the patience of the next; between them there is time for others."""
+    ids = [server.world.start("wait") for _ in range(3)]
+    held, other = [server.pause(id_) for id_ in ids[:2]], server.pause(ids[2])
+    steps = Steps(server)
+    with holding(server, "SELECT 1 FROM executions WHERE id = ANY(%s) FOR UPDATE", ids[:2]):
+        steps.run(*held)
+        for _ in range(4):
+            server.world.clock.advance(timedelta(seconds=0.2))
+            steps.run(other, most=1)
+            other_is_done = (other, r.Snapshot) in steps.answers
+            if other_is_done:
+                break
+        assert other_is_done
+
+
+def test_beat_stays_before_the_result_that_follows_it(server: Server) -> None:
+    """What the worker wrote about its action is in the beat, which is worth nothing once the result is recorded."""
+    world = server.world
+    one, two = (world.start("work") for _ in range(2))
+    rows = {row.execution_id: row for row in world.lease("my.work")}
+    beat = r.Renew(provenance=_ANYBODY, session="s", worker="w", held=[_held(rows[one]), _held(rows[two])])
+    at = world.clock.now()
+    results = [r.result_of(rows[id_], c.CompleteAction(at, rows[id_].action_id, 1), "worker:w") for id_ in (one, two)]
+
+    server.turns.step([server.command(one, c.PauseExecution)])
+    _, later = server.turns.step([beat, *results])
+    assert later == [beat, *results]
+    server.turns.step([beat])
+    _, later = server.turns.step(results)
+    assert later == results
+
+
+def test_retry_of_a_large_start_is_answered_while_the_first_is_under_way(server: Server) -> None:
+    """It waits for the first one's claim; and the end of that was still in the driver, as the network was full."""
+    for writer in server.writers:
+        writer.connection.exec_driver_sql("SET lock_timeout = '5s'")
+    first, second = (server.start("wait") for _ in range(2))
+    for start in (first, second):
+        start.provenance, start.description = Provenance("anonymous:", "Test", "again"), "x" * 40_000_000
+
+    server.turns.step([first])
+    server.turns.step([second])
+    outcome, _ = server.turns.step([])
+
+    assert outcome is not None
+    assert outcome.answers == [(second, r.Started(None, first.target, existing=True))]
+
+
+def test_server_goes_on_after_a_fault_of_its_own_at_the_end_of_a_commit(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows what has happened, and so the caller is told; the thread that decides must not end."""
+    one = server.world.start("wait")
+    first, second = server.pause(one), server.pause(one)
+    writer = server.writers[1]
+
+    def fail() -> bool:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(writer, "_send_commit", lambda: fail)
+    server.turns.step([first])
+    outcome, _ = server.turns.step([])
+    monkeypatch.undo()
+    server.turns.step([second])
+    last, _ = server.turns.step([])
+
+    assert (_answered(outcome), _answered(last)) == ([(first, Broken)], [(second, r.Snapshot)])
+    assert server.states([one]) == [PAUSED]
 
 
 def test_new_action_does_not_overtake_what_the_batch_before_left_in_the_queue(server: Server) -> None:

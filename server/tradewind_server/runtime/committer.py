@@ -55,6 +55,8 @@ class Committer:
         self._around = around
         self._clock = clock
         self._ids = ids
+        #: The batch before was one that waited for a lock: now the others have their turn, however many wait for one.
+        self._has_waited = False
 
     def step(self, queue: Sequence[r.Request]) -> r.Outcome:
         """Carry out *queue*, as far as one transaction goes. The outcome's `deferred` come first in the next."""
@@ -62,7 +64,8 @@ class Committer:
 
     def send(self, queue: Sequence[r.Request]) -> UnderWay:
         """Begin what `step` does: up to the commit, which is sent."""
-        patient = [q for q in queue if self.is_due_alone(q)]
+        patient = [] if self._has_waited else [q for q in queue if self.is_due_alone(q)]
+        self._has_waited = bool(patient)
         if patient:
             target = patient[0].target
             sent = self._try([q for q in queue if q.target == target], wait=True)
@@ -163,6 +166,10 @@ class Committer:
         except sa.exc.DBAPIError as error:
             self._undo(batch)
             return self._after_database_error(error, queue, wait=wait)
+        except Exception as error:
+            # a fault of ours, and nobody knows what has happened
+            self._undo(batch)
+            return self._failed(queue, error)
         if outcome is Outcome.ROLLED_BACK:
             batch.give_back()
             return _refused(queue, DatabaseUnavailable(problem="the commit was rolled back"))

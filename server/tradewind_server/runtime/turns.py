@@ -8,7 +8,6 @@ waits for its end (docs/adr/0025-two-batches-under-way.md).
 from __future__ import annotations
 
 import collections
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -63,23 +62,36 @@ class Turns:
         """Return what is to be decided now, and what has to wait for the next step."""
         if len(self._committers) == 1:
             return queue, []
-        runs = [(may_overlap, list(run)) for may_overlap, run in itertools.groupby(queue, self._may_overlap)]
-        if not all(may_overlap for may_overlap, _ in runs):
-            if before is not None:
-                return [], list(queue)
-            # with all that came before it, or a claim would lease an action whose failure is on its way
-            end = sum(len(run) for _, run in runs[: 1 + runs[0][0]])
-            return queue[:end], list(queue[end:])
-        busy = {request.target for request in before.requests} - {""} if before is not None else set()
-        now = [request for request in queue if request.target not in busy][:_SHARE]
-        taken = set(map(id, now))
-        return now, [request for request in queue if id(request) not in taken]
+        if not self._overlaps(queue):
+            # Nothing that has begun may be under way. All go together: what is carried out alone overtakes nothing,
+            # or a claim would lease an action whose failure is on its way; and nothing waits for its turn.
+            return ([], list(queue)) if before is not None else (queue, [])
+        busy = _executions(before.requests) if before is not None else set()
+        now: list[r.Request] = []
+        later: list[r.Request] = []
+        for request in queue:
+            about = _executions([request])
+            if len(now) < _SHARE and busy.isdisjoint(about):
+                now.append(request)
+            else:
+                busy |= about  # what comes after it stays after it
+                later.append(request)
+        return now, later
 
     def _overlaps(self, requests: Sequence[r.Request]) -> bool:
         return len(self._committers) > 1 and all(map(self._may_overlap, requests))
 
     def _may_overlap(self, request: r.Request) -> bool:
         return isinstance(request, _OF_EXECUTIONS) and not self._committers[0].is_due_alone(request)
+
+
+def _executions(requests: Sequence[r.Request]) -> set[str]:
+    """Return the executions that *requests* are about, or about whose actions they say something."""
+    found = {request.target for request in requests if request.target}
+    for request in requests:
+        if isinstance(request, r.Renew):
+            found.update(held.execution_id for held in request.held)
+    return found
 
 
 class CommitterThread:
@@ -144,8 +156,8 @@ class CommitterThread:
         while True:
             with self._condition:
                 if self._turns.is_idle:
-                    if not self._queue and not self._stopping:
-                        # nothing but deferred requests: wait for something new or a moment, never spin
+                    if not self._queue and not self._stopping and all(map(_has_waited, deferred)):
+                        # nothing but what others' locks keep waiting: wait for something new or a moment, never spin
                         self._condition.wait(0.003 if deferred else None)
                     if self._stopping and not self._queue and not deferred:
                         return
@@ -155,3 +167,7 @@ class CommitterThread:
             outcome, deferred = self._turns.step(deferred + fresh)
             if outcome is not None:
                 self._publish(outcome)
+
+
+def _has_waited(request: r.Request) -> bool:
+    return request.deferred_since is not None

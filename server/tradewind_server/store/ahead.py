@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import generators
 
 from tradewind_server.store.statements import Row
 
@@ -79,6 +80,7 @@ class Ahead:
         """
         try:
             cursor = self._execute("COMMIT")
+            self._send_all()
         except sa.exc.DBAPIError as error:
             failure = error
 
@@ -97,6 +99,14 @@ class Ahead:
             return cursor.statusmessage == "COMMIT"
 
         return is_done
+
+    def _send_all(self) -> None:
+        """Send what the driver keeps back while the network takes nothing more.
+
+        Whoever needs what this transaction has locked waits until it ends, and may be who was to send the rest.
+        """
+        with self._translating("COMMIT"):
+            self._driver.wait(generators.send(self._driver.pgconn))
 
     def roll_back(self) -> None:
         """End a transaction of which all is settled, but keep what is prepared: psycopg forgets it with a ROLLBACK.
