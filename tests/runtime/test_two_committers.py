@@ -299,7 +299,7 @@ def test_result_is_recorded_after_a_beat_that_another_server_was_writing(url: st
 def test_child_that_another_server_has_just_started_hears_that_its_parent_was_paused(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was looked for before it was there; what it was told then was thrown away, and resumed trees stood for ever."""
+    """It was sought before it was there; what it was told then was thrown away, and resumed trees stood for ever."""
     # given
     one, two = pair
     start = _start(one, "")
