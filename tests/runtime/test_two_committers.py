@@ -17,7 +17,7 @@ from tradewind_server.errors import BusinessKeyInUse
 from tradewind_server.runtime import committer
 from tradewind_server.runtime import requests as r
 from tradewind_server.store.database import Database
-from tradewind_server.store.records import Claim, Provenance, QueueRow
+from tradewind_server.store.records import Claim, Message, Provenance, QueueRow
 from tradewind_server.store.unit_of_work import ClaimKey, Transaction
 from tradewind_server.store.writer import Writer
 from tradewind_server.testing.world import World
@@ -30,6 +30,9 @@ wait:
 work:
   tasks:
     a: {action: my.work}
+parent:
+  tasks:
+    a: {workflow: wait}
 """
 
 Pair = tuple[World, World]
@@ -291,3 +294,34 @@ def test_result_is_recorded_after_a_beat_that_another_server_was_writing(url: st
         foreign.commit()
 
     assert [type(answer) for _, answer in later.result().answers] == [r.Recorded]
+
+
+def test_child_that_another_server_has_just_started_hears_that_its_parent_was_paused(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was sought before it was there; what it was told then was thrown away, and resumed trees stood for ever."""
+    # given
+    one, two = pair
+    start = _start(one, "")
+    start.workflow = "parent"
+    [child] = one.committer.step([start]).targets
+    pause = r.Command(
+        provenance=Provenance("anonymous:", "PauseExecution"), target=start.target, namespace="default",
+        command=c.PauseExecution(one.clock.now()),
+    )  # fmt: skip
+    look = Transaction.messages_to
+
+    def look_late(self: Transaction, target: str) -> list[Message] | None:
+        monkeypatch.setattr(Transaction, "messages_to", look)
+        one.committer.step(one._delivered(child))
+        one.committer.step([pause])
+        return look(self, target)
+
+    monkeypatch.setattr(Transaction, "messages_to", look_late)
+
+    # when
+    outcome = two.committer.step(two._delivered(child))
+    two.committer.step(outcome.deferred)
+
+    # then
+    assert one.live(child).state.state is ExecutionState.PAUSED

@@ -429,6 +429,9 @@ class Batch:
 
     def _deliver(self, request: r.Deliver) -> object:
         messages = self._tx.messages_to(request.target)
+        if messages and self._has_come_to_be(request.target, messages):
+            self._defer([request])
+            return _LATER
         consumed = {(m.source, m.source_revision, m.kind) for m in self._changes.consumed if m.target == request.target}
         for message in messages or ():
             if (message.source, message.source_revision, message.kind) in consumed:
@@ -439,6 +442,15 @@ class Batch:
                 self._hear(self._lives[request.target], message, request.at)
             self._changes.consumed.append(message)
         return None
+
+    def _has_come_to_be(self, target: str, messages: Sequence[Message]) -> bool:
+        """Tell whether another server has started *target* since it was to be locked here: it hears the messages then.
+
+        What there is no execution for any more is for nobody.
+        """
+        if target in self._lives or any(message.kind == "start" for message in messages):
+            return False
+        return bool(self._tx.lock([target])())
 
     def _start_child(self, message: Message, at: datetime) -> None:
         if message.target in self._lives:
