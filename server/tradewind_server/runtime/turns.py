@@ -19,7 +19,7 @@ from tradewind_server.settings import Settings
 #: What concerns executions and nothing else that the server remembers, such as which queues are empty.
 _OF_EXECUTIONS = (r.Start, r.Command, r.Result, r.Posted, r.Timer, r.Deliver, r.Renew)
 #: Most of a batch where there are turns. While one part of the work is decided and another one committed, a third is on
-#: its way to workers and back: with 256 executions in flight none of the three waits for long (bench/results.md).
+#: its way to workers and back: with 256 executions in flight none of the three waits for long (ADR 25).
 _SHARE = 96
 
 

@@ -2,7 +2,7 @@
 
 SQLite takes a list of tuples (`executemany`); PostgreSQL takes one array per column (`unnest`), so that a batch is one
 statement whatever its size. Of the few rows of a single command it takes one parameter per value: to set a hundred
-arrays up takes it longer than to write what is in them. Figures: bench/results.md.
+arrays up takes it longer than to write what is in them (docs/adr/0024-fewer-round-trips.md).
 """
 
 from __future__ import annotations

@@ -197,32 +197,34 @@ class Writer:
         """Learn how a commit of unknown outcome ended: wait until the old backend is gone, then look for the batch."""
         backend = self._backend
         self.discard()
+        if self.dialect.is_postgresql:
+            self._ask_until(lambda: self._is_gone(backend) or None)
+        is_written = self._ask_until(lambda: self._is_newest(transaction.batch))
+        return Outcome.COMMITTED if is_written else Outcome.ROLLED_BACK
+
+    def _ask_until(self, ask: Callable[[], bool | None]) -> bool:
+        """Ask a database that may be away until it answers something: nothing can be decided before."""
         pause = 0.01
         while True:
             try:
-                if not self.dialect.is_postgresql or not self._is_alive(backend):
-                    break
+                answer = ask()
             except sa.exc.DBAPIError:
                 self.discard()
-            time.sleep(pause)  # the database is away: nothing else can be done until it answers
+            else:
+                if answer is not None:
+                    return answer
+            # it has no word for when it is back, or a backend gone
+            time.sleep(pause)
             pause = min(pause * 2, 1.0)
-        return Outcome.COMMITTED if self._is_written(transaction.batch) else Outcome.ROLLED_BACK
 
-    def _is_alive(self, backend: Row) -> bool:
+    def _is_gone(self, backend: Row) -> bool:
         query = f"SELECT count(*) FROM pg_stat_activity WHERE ({_BACKEND}) = (%s, %s)"
-        return bool(self.connection.exec_driver_sql(query, backend).scalar())
+        return not self.connection.exec_driver_sql(query, backend).scalar()
 
-    def _is_written(self, batch: str) -> bool:
+    def _is_newest(self, batch: str) -> bool:
         table = schema.last_batches
         query = sa.select(table.c.batch).where(table.c.server == self._name)
-        while True:
-            try:
-                found = self.connection.execute(query).scalar()
-            except sa.exc.DBAPIError:
-                self.discard()
-                time.sleep(0.1)
-            else:
-                return found == batch
+        return self.connection.execute(query).scalar() == batch
 
     def close(self) -> None:
         """Close the connection."""

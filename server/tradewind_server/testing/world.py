@@ -162,7 +162,6 @@ class World:
         env: Mapping[str, object] | None = None,
         params: Mapping[str, object] | None = None,
         request_id: str = "",
-        settle: bool = True,
         by: str = "",
     ) -> str:
         """Start an execution, as the user *by* or anonymously, and return its id."""
