@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tradewind_server.store.database import Database
+from tradewind_server.store.writer import Writer
 
 _ROW = 1_000_000
 
@@ -40,3 +41,25 @@ def test_copying_back_does_not_wait_for_an_open_transaction(tmp_path: Path) -> N
         connection.exec_driver_sql("ROLLBACK")
         assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
     database.close()
+
+
+def test_log_of_a_database_that_is_never_idle_begins_anew(tmp_path: Path) -> None:
+    """What was committed while the rest was copied back is copied by the committer: the log would grow for ever."""
+    database = Database(str(tmp_path / "t.db"))
+    writer = Writer(database, "s")
+    writer.connection.exec_driver_sql("CREATE TABLE t (n INTEGER PRIMARY KEY, text BLOB)")
+    sizes = []
+    for n in range(8):
+        writer.connection.exec_driver_sql("INSERT INTO t VALUES (?, ?)", (2 * n, bytes(10 * _ROW)))
+        with database.reading() as (connection, _):
+            connection.exec_driver_sql("SELECT count(*) FROM t").scalar()
+            # what this one does not see is not copied back
+            writer.connection.exec_driver_sql("INSERT INTO t VALUES (?, ?)", (2 * n + 1, b""))
+            database.copy_back()
+        writer.begin(f"b{n}", 0)
+        writer.rollback()
+        sizes.append(os.path.getsize(tmp_path / "t.db-wal"))
+    writer.close()
+    database.close()
+
+    assert sizes[-1] == sizes[0] < 12 * _ROW

@@ -26,6 +26,8 @@ from tradewind_server.store.statements import Dialect
 _MIGRATION_LOCK = 7233_2026
 #: SQLSTATE of a user who may not do this, such as make tables.
 _NOT_ALLOWED = "42501"
+#: Pages of SQLite's log that are many enough to begin it anew, and so few that the committer may copy them back.
+_LONG_LOG, _LITTLE = 2_000, 1_000
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
 
@@ -45,6 +47,8 @@ class Database:
 
     Attributes:
         losses: how many connections of committers have been given up.
+        is_almost_copied_back: SQLite's log is long, and so little of it is not in the file that the committer may
+            copy that.
 
     Raises:
         DatabaseInUse: another server holds the SQLite file.
@@ -53,6 +57,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.losses = 0
+        self.is_almost_copied_back = False
         with contextlib.ExitStack() as cleanup:
             self.url = _resolve(url, cleanup)
             self.is_postgresql = self.url.get_backend_name() == "postgresql"
@@ -117,10 +122,18 @@ class Database:
         """Copy what SQLite has committed from its log into the file, while the committer goes on.
 
         Left to the committer, that holds up everybody for some 100 ms each time. PostgreSQL has a process of its own
-        for it.
+        for it. What is committed meanwhile is left, and as long as anything is, the log grows, which makes a small
+        commit take twice as long as one that overwrites what is there: the file system has more to note. So the
+        committer is asked to copy the rest, where it is little.
         """
         with self._readers.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            length, left = _copy_back(connection)
+        self.is_almost_copied_back = length > _LONG_LOG and left < _LITTLE
+
+    def copy_rest_back(self, connection: sa.Connection) -> None:
+        """Copy the rest on the committer's *connection*, outside of a transaction: the next one begins the log anew."""
+        self.is_almost_copied_back = False
+        _copy_back(connection)
 
     def close(self) -> None:
         """Close all connections and release the file lock."""
@@ -252,6 +265,12 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
         connection.execute("PRAGMA cache_size=-65536")
 
     return engine
+
+
+def _copy_back(connection: sa.Connection) -> tuple[int, int]:
+    """Return how many pages SQLite's log has, and how many of them are not copied back, as somebody is at work."""
+    _, length, copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+    return length, length - copied
 
 
 def migrate(engine: sa.Engine) -> int:

@@ -104,6 +104,8 @@ class Writer:
         return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._name, number)
 
     def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
+        if self._database.is_almost_copied_back:
+            self._database.copy_rest_back(connection)
         with SQLiteDriver(connection, "BEGIN") as driver:
             driver.execute("BEGIN IMMEDIATE")
         self._next_xid += 1
