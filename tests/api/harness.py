@@ -152,6 +152,8 @@ class Hand:
             kind: asyncio.Queue() for kind in ("welcome", "offers", "orders", "receipts", "go_away", "standby", "ended")
         }
         self._reader: asyncio.Task[None] | None = None
+        #: Of what kind the messages were, in their order.
+        self.came: list[str] = []
         self.welcome = action_callback_pb2.Welcome()
         self.worker_id = f"hand{next(_numbers)}"
 
@@ -169,6 +171,7 @@ class Hand:
         try:
             while isinstance(message := await self._stream.read(), action_callback_pb2.WorkResponse):
                 kind = message.WhichOneof("message") or ""
+                self.came.append(kind)
                 body = getattr(message, kind)
                 for item in getattr(body, kind, [body]):
                     self._queues[kind].put_nowait(item)

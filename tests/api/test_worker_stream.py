@@ -14,6 +14,15 @@ from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_pb2, execution_service_pb2, payload_pb2
 
+TWO = """
+version: '2.0'
+two:
+  input: [n]
+  tasks:
+    a: {action: shop.do, on-success: b}
+    b: {action: shop.do}
+"""
+
 
 async def cancel(served: Served, id_: str) -> str:
     """Cancel an execution and return the state that the answer shows."""
@@ -44,6 +53,17 @@ async def test_oldest_action_is_offered_first(served: Served) -> None:
             assert offer.execution_id == id_
             await hand.finish(offer.token)
             await hand.grant(1)
+
+
+async def test_next_action_does_not_wait_behind_the_receipt_of_the_last(served: Served) -> None:
+    """Somebody waits for the next step, nobody for the receipt; both come of one commit."""
+    await served.deploy(TWO)
+    await served.start("two")
+    async with served.worker() as hand:
+        await hand.finish((await hand.offer()).token)
+        await hand.offer()
+        await hand.receipt()
+        assert hand.came == ["welcome", "offers", "offers", "receipts"]
 
 
 async def test_cancel_reaches_a_running_worker(served: Served) -> None:

@@ -391,9 +391,6 @@ class WorkStream:
         if self._orders:
             messages.append(pb.WorkResponse(orders=pb.Orders(orders=self._orders)))
             self._orders = []
-        if self._receipts:
-            messages.append(pb.WorkResponse(receipts=pb.Receipts(receipts=self._receipts)))
-            self._receipts = []
         size = _MOST_BYTES + 1
         for offer in self._offers:
             size += len(offer.input.data) + 400
@@ -402,6 +399,10 @@ class WorkStream:
                 size = len(offer.input.data) + 400
             messages[-1].offers.offers.append(offer)
         self._offers = []
+        # last, as nobody waits for them: an offer behind them would come a message later
+        if self._receipts:
+            messages.append(pb.WorkResponse(receipts=pb.Receipts(receipts=self._receipts)))
+            self._receipts = []
         return messages
 
     async def _keep_leases(self) -> None:
