@@ -50,8 +50,12 @@ class SystemClock:
         return difference
 
 
+@functools.lru_cache(1024)
 def to_microseconds(at: datetime) -> int:
-    """Return whole microseconds since 1970, the form in which moments are stored."""
+    """Return whole microseconds since 1970, the form in which moments are stored.
+
+    All that a command does has one moment, which is asked for again and again.
+    """
     delta = at - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
-from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.errors import DatabaseUnavailable, ExecutionNotFound
 from tradewind_server.runtime import batch
 from tradewind_server.runtime import requests as r
+from tradewind_server.runtime.batch import Batch
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.settings import Settings
 from tradewind_server.store import schema, unit_of_work
@@ -204,7 +205,7 @@ def test_request_that_breaks_is_answered_alone(database: Database, monkeypatch: 
     world.close()
 
 
-@pytest.mark.parametrize(("processor", "clock"), [(10, 0), (0, 100)])
+@pytest.mark.parametrize(("processor", "clock"), [(10, 10), (0, 100)])
 def test_batch_ends_when_its_time_for_deciding_is_over(
     database: Database, monkeypatch: pytest.MonkeyPatch, processor: int, clock: int
 ) -> None:
@@ -213,13 +214,19 @@ def test_batch_ends_when_its_time_for_deciding_is_over(
     world = World(database, settings=Settings(batch_decide_ms=25))
     world.deploy(WAITING)
     commands = [_pause(world, world.start("wait")) for _ in range(6)]
-    looks = itertools.count()
+    decided = 0
+    decide = Batch._decide
 
-    def moment(each_look_ms: int) -> float:
-        return next(looks) // 2 * each_look_ms / 1000
+    def slowly(*arguments: Any) -> None:
+        nonlocal decided
+        decided += 1
+        decide(*arguments)
 
-    both = types.SimpleNamespace(thread_time=lambda: moment(processor), monotonic=lambda: moment(clock))
-    monkeypatch.setattr(batch, "time", both)
+    times = types.SimpleNamespace(
+        thread_time=lambda: decided * processor / 1000, monotonic=lambda: decided * clock / 1000
+    )
+    monkeypatch.setattr(batch, "time", times)
+    monkeypatch.setattr(Batch, "_decide", slowly)
 
     # when
     outcome = world.committer.step(commands)
@@ -493,3 +500,23 @@ def test_state_of_another_server_is_caught_up(postgres_url: Callable[[], str]) -
     one.close()
     two.close()
     database.close()
+
+
+def test_command_for_an_execution_that_has_been_removed_finds_none(database: Database) -> None:
+    """Its server remembers it still; what has ended may have gone from the database since."""
+    # given
+    world = World(database)
+    world.deploy(WAITING)
+    id_ = world.start("wait")
+    for action in (1, 2):
+        world.answer(id_, c.CompleteAction(world.clock.now(), action, 7))
+    assert world.live(id_).state.state is ExecutionState.SUCCEEDED
+    with database.connect_writer() as connection:
+        connection.execute(sa.delete(schema.executions))
+
+    # when
+    [(_, answer)] = world.committer.step([_pause(world, id_)]).answers
+
+    # then
+    assert isinstance(answer, ExecutionNotFound)
+    world.close()

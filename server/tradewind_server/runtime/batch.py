@@ -7,6 +7,7 @@ has then happened, and the committer runs the others again without it.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,11 +86,20 @@ class _TimeLeft:
     """The time for deciding. Processor time: that others have the interpreter is no reason to put off what was read."""
 
     def __init__(self, seconds: float) -> None:
-        self._processor = time.thread_time() + seconds
-        self._clock = time.monotonic() + _CLOCK_FACTOR * seconds
+        self._end = time.thread_time() + seconds
+        now = time.monotonic()
+        self._clock_end = now + _CLOCK_FACTOR * seconds
+        #: Before this moment it cannot be over: no thread uses more processor time than passes by the clock.
+        self._next_look = now + seconds
 
     def is_over(self) -> bool:
-        return time.thread_time() > self._processor or time.monotonic() > self._clock
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        # asking for it takes as long as a good part of a decision
+        left = self._end - time.thread_time()
+        self._next_look = now + left
+        return left <= 0 or now > self._clock_end
 
 
 class Batch:
@@ -145,7 +155,8 @@ class Batch:
         """Lock and read all that the requests are about: nothing is learned before everything has been asked for."""
         learn_claims = self._claims.take(self._requests)
         self._ration.lock(self._requests)
-        locks = self._tx.lock([request.target for request in self._requests if _locks(request)], wait=wait)
+        targets = [request.target for request in self._requests if _locks(request)]
+        locks = self._tx.lock(targets, wait=wait, known=self._around.cache.revisions(targets))
         learn_repeats = self._claims.look_for_repeats(self._requests)
         learn_rows = self._delivery.read(self._requests)
         learn_claims()
@@ -213,23 +224,20 @@ class Batch:
         self._around.desk.note_queued(outcome.queued)
 
     def _announce(self) -> None:
-        by_execution: dict[str, list[StoredEvent]] = {}
+        by_execution: dict[str, list[StoredEvent]] = collections.defaultdict(list)
         for event in self._changes.events:
-            by_execution.setdefault(event.execution_id, []).append(event)
-            # in memory a value takes about twice its text, and an event leaves some 500 bytes of state
-            live = self._lives[event.execution_id]
-            live.values_bytes += len(event.body)
-            live.size_bytes = 3000 + 500 * live.state.revision + 2 * live.values_bytes
+            by_execution[event.execution_id].append(event)
         for id_, events in by_execution.items():
             live = self._lives[id_]
             state = live.state
+            size = sum([len(event.body) for event in events])
+            live.values_bytes += size
+            # in memory a value takes about twice its text, and an event leaves some 500 bytes of state
+            live.size_bytes = 3000 + 500 * state.revision + 2 * live.values_bytes
             ended = snapshot(live, 0) if state.is_final else None
             self.outcome.announcements.append(
-                r.Announcement(
-                    id_, live.envelope.namespace, state.revision, state.state, events, ended,
-                    sum(len(event.body) for event in events),
-                )
-            )  # fmt: skip
+                r.Announcement(id_, live.envelope.namespace, state.revision, state.state, events, ended, size)
+            )
 
     # --- states ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterable
 
 from tradewind_server.store.records import Live
 
@@ -22,6 +23,11 @@ class Cache:
         if live is not None:
             self._entries.move_to_end(execution_id)
         return live
+
+    def revisions(self, execution_ids: Iterable[str]) -> dict[str, int]:
+        """Return at which revision those are kept that go on; what has ended may be removed from the database."""
+        found = ((id_, self._entries.get(id_)) for id_ in execution_ids)
+        return {id_: live.state.revision for id_, live in found if live is not None and not live.state.is_final}
 
     def put(self, live: Live) -> None:
         """Keep *live*; others may have to go."""

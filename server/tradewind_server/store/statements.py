@@ -25,31 +25,44 @@ _CHUNK = 8_000
 
 
 class SQLiteDriver:
-    """Gives SQLite's own connection: for a batch of one, SQLAlchemy's road to it costs more than the statement.
+    """SQLite's own connection: for a batch of one, SQLAlchemy's road to it costs more than the statement.
 
-    What fails within raises sqlalchemy.exc.DBAPIError, as on that road.
+    What fails raises sqlalchemy.exc.DBAPIError, as on that road.
     """
 
-    __slots__ = ("_connection", "_text")
+    def __init__(self, connection: sa.Connection) -> None:
+        self._dialect = connection.dialect
+        self._connection = cast("sqlite3.Connection", connection.connection.driver_connection)
 
-    def __init__(self, connection: sa.Connection, text: str) -> None:
-        self._connection = connection
-        self._text = text
+    def execute(self, text: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Carry *text* out and return all its rows."""
+        try:
+            return self._connection.execute(text, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._told(text, error) from error
 
-    def __enter__(self) -> sqlite3.Connection:
-        return cast("sqlite3.Connection", self._connection.connection.driver_connection)
+    def write(self, text: str, rows: Sequence[Row]) -> None:
+        """Carry *text* out for each of *rows*."""
+        try:
+            self._connection.executemany(text, rows)
+        except sqlite3.Error as error:
+            raise self._told(text, error) from error
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, sqlite3.Error):
-            dialect = self._connection.dialect
-            raise sa.exc.DBAPIError.instance(self._text, None, error, sqlite3.Error, dialect=dialect) from error
+    def _told(self, text: str, error: sqlite3.Error) -> BaseException:
+        return sa.exc.DBAPIError.instance(text, None, error, sqlite3.Error, dialect=self._dialect)
 
 
 class Dialect:
-    """How the database at hand wants it."""
+    """How the database at hand wants it: of one connection, as long as that is open."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.is_postgresql = connection.dialect.name == "postgresql"
+        self._connection = connection
+
+    @functools.cached_property
+    def sqlite(self) -> SQLiteDriver:
+        """Return SQLite's own connection."""
+        return SQLiteDriver(self._connection)
 
 
 # --- arrays of PostgreSQL ------------------------------------------------------------------------
@@ -143,8 +156,7 @@ class Write:
         if dialect.is_postgresql:
             connection.exec_driver_sql(self.postgresql(), self.parameters(rows))
         else:
-            with SQLiteDriver(connection, self.sqlite) as driver:
-                driver.executemany(self.sqlite, rows)
+            dialect.sqlite.write(self.sqlite, rows)
 
     def postgresql(self, few: int = 0) -> str:
         """Return PostgreSQL's statement: for *few* rows, or (0) for any number."""
@@ -286,8 +298,7 @@ class Select:
             chunk = keys[start : start + _CHUNK // self._width]
             text = self._sqlite.format(marks=", ".join([mark] * len(chunk)))
             parameters = tuple(value for key in chunk for value in key)
-            with SQLiteDriver(connection, text) as driver:
-                rows.extend(driver.execute(text, parameters).fetchall())
+            rows.extend(dialect.sqlite.execute(text, parameters))
         return rows
 
     def postgresql(self, few: int = 0) -> str:

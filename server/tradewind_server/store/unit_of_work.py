@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import sqlalchemy as sa
@@ -100,6 +101,7 @@ _select_bodies = Select(
 
 
 ClaimKey = tuple[str, str, str]
+_NOTHING: Mapping[str, int] = types.MappingProxyType({})
 
 
 def claim_key(claim: Claim) -> ClaimKey:
@@ -229,16 +231,24 @@ class Transaction:
         _delete_held.run(self.connection, self.dialect, keys)
         self.has_written = self.has_written or bool(keys)
 
-    def lock(self, ids: Iterable[str], *, wait: bool = False) -> Callable[[], dict[str, Locked]]:
+    def lock(
+        self, ids: Iterable[str], *, wait: bool = False, known: Mapping[str, int] = _NOTHING
+    ) -> Callable[[], dict[str, Locked]]:
         """Lock execution rows; what is returned tells what may be decided on.
+
+        Args:
+            ids: of executions.
+            wait: for other servers.
+            known: revisions that this server remembers. On SQLite nobody else writes, and they are not read again.
 
         Raises:
             sqlalchemy.exc.DBAPIError: then, *wait* was asked for and the lock timeout passed.
         """
-        keys = [(id_,) for id_ in sorted(set(ids))]
         if not self.dialect.is_postgresql:
-            rows = _select_executions.run(self.connection, self.dialect, keys)
-            return lambda: {row[0]: Locked(Lock.READY, row[1]) for row in rows}
+            unknown = [(id_,) for id_ in set(ids) - known.keys()]
+            read = {row[0]: row[1] for row in _select_executions.run(self.connection, self.dialect, unknown)}
+            return lambda: {id_: Locked(Lock.READY, revision) for id_, revision in {**read, **known}.items()}
+        keys = [(id_,) for id_ in sorted(set(ids))]
         locked = self._ask(_wait_executions if wait else _lock_executions, keys)
         return lambda: self._sort_out(keys, locked())
 
@@ -391,7 +401,8 @@ class Transaction:
             self._ahead.send(*merged(parts))
             return
         for write, rows in parts:
-            write.run(self.connection, self.dialect, rows)
+            if rows:
+                write.run(self.connection, self.dialect, rows)
 
 
 def _message_row(m: Message) -> Row:

@@ -18,7 +18,7 @@ from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.store import numbers, schema
 from tradewind_server.store.ahead import Ahead, is_doubtful
 from tradewind_server.store.database import Database
-from tradewind_server.store.statements import Dialect, Row, SQLiteDriver
+from tradewind_server.store.statements import Dialect, Row
 from tradewind_server.store.unit_of_work import Transaction
 
 #: The committer finds everything by keys. PostgreSQL would plan its long statements each time, which takes it longer
@@ -106,8 +106,7 @@ class Writer:
     def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
         if self._database.is_almost_copied_back:
             self._database.copy_rest_back(connection)
-        with SQLiteDriver(connection, "BEGIN") as driver:
-            driver.execute("BEGIN IMMEDIATE")
+        self.dialect.sqlite.execute("BEGIN IMMEDIATE")
         self._next_xid += 1
         return functools.partial(int, self._next_xid)
 
@@ -151,8 +150,7 @@ class Writer:
         return self._commit_here if self._ahead is None else self._ahead.commit()
 
     def _commit_here(self) -> bool:
-        with SQLiteDriver(self.connection, "COMMIT") as driver:
-            driver.execute("COMMIT")
+        self.dialect.sqlite.execute("COMMIT")
         return True
 
     def rollback(self) -> None:
