@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
+from tradewind_server.engine import decide
 from tradewind_server.engine.state import ExecutionState
-from tradewind_server.errors import DatabaseUnavailable, ExecutionNotFound
+from tradewind_server.errors import DatabaseUnavailable, ExecutionNotFound, ExecutionWrongState
 from tradewind_server.runtime import batch
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.batch import Batch
@@ -519,4 +520,27 @@ def test_command_for_an_execution_that_has_been_removed_finds_none(database: Dat
 
     # then
     assert isinstance(answer, ExecutionNotFound)
+    world.close()
+
+
+def test_refusal_that_comes_after_an_event_leaves_no_trace(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server remembers stays what the database has: the next command is decided on that."""
+    # given
+    world = World(database)
+    world.deploy(WAITING)
+    id_ = world.start("wait")
+
+    def refusing(*arguments: Any) -> Any:
+        decide(*arguments)
+        raise ExecutionWrongState(command="pause", execution=id_, state="odd")
+
+    # when
+    with monkeypatch.context() as patched:
+        patched.setattr("tradewind_server.runtime.batch.decide", refusing)
+        [(_, answer)] = world.committer.step([_pause(world, id_)]).answers
+
+    # then
+    assert isinstance(answer, Broken)
+    assert isinstance(world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7)), r.Recorded)
+    world.check_replay(id_)
     world.close()

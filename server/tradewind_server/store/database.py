@@ -131,9 +131,13 @@ class Database:
         self.is_almost_copied_back = length > _LONG_LOG and left < _LITTLE
 
     def copy_rest_back(self, connection: sa.Connection) -> None:
-        """Copy the rest on the committer's *connection*, outside of a transaction: the next one begins the log anew."""
+        """Copy the rest on the committer's *connection*, outside of a transaction: the next one begins the log anew.
+
+        What goes wrong is no reason to refuse anybody anything: `copy_back` will tell.
+        """
         self.is_almost_copied_back = False
-        _copy_back(connection)
+        with contextlib.suppress(sa.exc.DBAPIError):
+            _copy_back(connection)
 
     def close(self) -> None:
         """Close all connections and release the file lock."""

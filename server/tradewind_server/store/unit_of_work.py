@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import types
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import sqlalchemy as sa
@@ -101,7 +100,6 @@ _select_bodies = Select(
 
 
 ClaimKey = tuple[str, str, str]
-_NOTHING: Mapping[str, int] = types.MappingProxyType({})
 
 
 def claim_key(claim: Claim) -> ClaimKey:
@@ -232,7 +230,7 @@ class Transaction:
         self.has_written = self.has_written or bool(keys)
 
     def lock(
-        self, ids: Iterable[str], *, wait: bool = False, known: Mapping[str, int] = _NOTHING
+        self, ids: Iterable[str], *, wait: bool = False, known: Mapping[str, int] | None = None
     ) -> Callable[[], dict[str, Locked]]:
         """Lock execution rows; what is returned tells what may be decided on.
 
@@ -245,9 +243,11 @@ class Transaction:
             sqlalchemy.exc.DBAPIError: then, *wait* was asked for and the lock timeout passed.
         """
         if not self.dialect.is_postgresql:
-            unknown = [(id_,) for id_ in set(ids) - known.keys()]
-            read = {row[0]: row[1] for row in _select_executions.run(self.connection, self.dialect, unknown)}
-            return lambda: {id_: Locked(Lock.READY, revision) for id_, revision in {**read, **known}.items()}
+            revisions = dict(known or {})
+            unknown = [(id_,) for id_ in set(ids) - revisions.keys()]
+            rows = _select_executions.run(self.connection, self.dialect, unknown)
+            revisions.update((row[0], row[1]) for row in rows)
+            return lambda: {id_: Locked(Lock.READY, revision) for id_, revision in revisions.items()}
         keys = [(id_,) for id_ in sorted(set(ids))]
         locked = self._ask(_wait_executions if wait else _lock_executions, keys)
         return lambda: self._sort_out(keys, locked())
@@ -401,8 +401,7 @@ class Transaction:
             self._ahead.send(*merged(parts))
             return
         for write, rows in parts:
-            if rows:
-                write.run(self.connection, self.dialect, rows)
+            write.run(self.connection, self.dialect, rows)
 
 
 def _message_row(m: Message) -> Row:
