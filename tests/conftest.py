@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
 from tradewind_server.store import schema
@@ -51,6 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     working = [tests for tests in files if tests not in first and tests not in waiting]
     turns = itertools.chain.from_iterable(itertools.zip_longest(waiting, working, fillvalue=[]))
     items[:] = itertools.chain.from_iterable((*first, *turns))
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run servers and clients of tests on the event loop that servers have."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_finish() -> None:

@@ -54,15 +54,26 @@ def resolving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     def install(*answers: list[str]) -> list[str]:
         asked: list[str] = []
 
-        def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+            if _is_address(host):
+                # the event loop asks what an address that it connects to stands for
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
             asked.append(host)
             found = answers[min(len(asked), len(answers)) - 1]
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
-        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
         return asked
 
     return install
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.fixture

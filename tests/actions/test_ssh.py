@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
@@ -49,9 +50,27 @@ class _Host(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return key == CLIENT_KEY.convert_to_public()
 
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> bool | Callable[..., Awaitable[None]]:
         self._seen.append(f"forward {dest_host}")
-        return self._forwards
+        return self._forwards and functools.partial(_forward, dest_host, dest_port)
+
+
+async def _forward(host: str, port: int, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
+    """Be a gateway. The library's own loses what the host says before the gateway has noted that it is connected."""
+    host_reader, host_writer = await asyncio.open_connection(host, port)
+    with contextlib.closing(host_writer):
+        await asyncio.gather(_copy(reader, host_writer), _copy(host_reader, writer))
+
+
+async def _copy(
+    reader: asyncssh.SSHReader[bytes] | asyncio.StreamReader, writer: asyncssh.SSHWriter[bytes] | asyncio.StreamWriter
+) -> None:
+    with contextlib.suppress(asyncssh.Error, ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+    writer.close()
 
 
 @dataclasses.dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 
 from tradewind import TradewindError, aio, calls, models, values
 from tradewind_server import lang
@@ -65,7 +66,7 @@ def run(
     """Run a workflow without a server: exit 0 if it succeeds, 1 if not, 2 if the file or input is refused."""
     try:
         start = _read(output, file, workflow, input, env, params, timeout)
-        view = asyncio.run(_run(start))
+        view = uvloop.run(_run(start))
     except Unusable as problem:
         _refuse(output, [_problem("unusable-input", str(problem), str(file))])
     except _Refused as refused:
