@@ -2,23 +2,48 @@
 
 A round trip costs about 0.2 ms of waiting and computing, as long as deciding on an action. SQLite has no such thing: it
 works in the server's own process.
+
+The driver has a pipeline mode, too, and sends each statement by itself as soon as it is given. Here they leave
+together (docs/adr/0024-fewer-round-trips.md).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import generators
+from psycopg.abc import PQGen
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGconn, PGresult
 
 from tradewind_server.store.statements import Row
 
 #: Of what ends the connection, whatever else is wrong: an idle transaction, a shutdown, a disk that takes nothing.
 _ENDS_CONNECTION = ("FATAL", "PANIC")
+#: Statements that PostgreSQL keeps prepared, those used last; a plan takes some 100 kB there.
+_MOST_PREPARED = 100
+
+
+#: A connection may have had another Ahead before.
+_numbers = itertools.count(1)
+
+
+class _Reply:
+    """What is to come of one message: of a statement, of its preparation, or of the end of all that was sent."""
+
+    __slots__ = ("result",)
+
+    result: PGresult | None
+
+    def __init__(self) -> None:
+        self.result = None
 
 
 class Ahead:
@@ -29,35 +54,71 @@ class Ahead:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        self._driver: Any = connection.connection.driver_connection
-        #: Something was not carried out: psycopg may take for prepared what PostgreSQL has never prepared.
+        self._driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        #: Something was not carried out: what is taken for prepared here may never have been.
         self.has_failed = False
-        self._sent: contextlib.ExitStack | None = None
+        self._awaited: list[_Reply] = []
+        #: The last of what is awaited is the end of all that was sent.
+        self._is_complete = False
+        #: Name by text, those used last at the end.
+        self._prepared: dict[str, bytes] = {}
         sa.event.listen(connection, "before_cursor_execute", lambda *_: self.settle())
 
+    @property
+    def _pgconn(self) -> PGconn:
+        return self._driver.pgconn
+
     def send(self, text: str, parameters: Sequence[Any] = ()) -> Callable[[], list[Row]]:
-        """Send a statement; what is returned settles, then gives its rows.
+        """Have a statement sent with the next that is waited for; what is returned settles, then gives its rows.
+
+        Args:
+            text: with %s for each parameter, of a type that it names.
+            parameters: texts, bytes or None.
 
         Raises:
             sqlalchemy.exc.DBAPIError: the connection is lost, or something sent before was refused.
         """
-        cursor = self._execute(text, parameters)
+        reply = self._put(text, parameters)
 
         def rows() -> list[Row]:
             self.settle()
-            return cursor.fetchall()
+            return self._rows(reply)
 
         return rows
 
-    def _execute(self, text: str, parameters: Sequence[Any] = ()) -> psycopg.RawCursor[Row]:
+    def _rows(self, reply: _Reply) -> list[Row]:
+        assert reply.result is not None, "what was not carried out has raised"
+        reader = Transformer(self._driver)
+        reader.set_pgresult(reply.result)
+        return reader.load_rows(0, reply.result.ntuples, tuple)
+
+    def _put(self, text: str, parameters: Sequence[Any] = ()) -> _Reply:
         with self._translating(text):
-            if self._sent is None:
-                sent = contextlib.ExitStack()
-                sent.enter_context(self._driver.pipeline())
-                self._sent = sent
-            cursor: psycopg.RawCursor[Row] = psycopg.RawCursor(self._driver)
-            cursor.execute(_numbered(text), parameters)
-        return cursor
+            values = [_encoded(value) for value in parameters]
+            formats = [Format.BINARY if type(value) is bytes else Format.TEXT for value in parameters]
+            if self._is_complete:
+                self.settle()
+            if not self._awaited:
+                self._pgconn.enter_pipeline_mode()
+            name = self._prepared.pop(text, b"") or self._prepare(text)
+            self._prepared[text] = name
+            self._pgconn.send_query_prepared(name, values, formats, Format.BINARY)
+        return self._await()
+
+    def _await(self) -> _Reply:
+        reply = _Reply()
+        self._awaited.append(reply)
+        return reply
+
+    def _prepare(self, text: str) -> bytes:
+        if len(self._prepared) >= _MOST_PREPARED:
+            oldest = self._prepared.pop(next(iter(self._prepared)))
+            self._pgconn.send_query_params(b'DEALLOCATE "%s"' % oldest, None)
+            self._await()
+        name = b"ahead_%d" % next(_numbers)
+        self._pgconn.send_prepare(name, _numbered(text))
+        self._await()
+        return name
 
     def settle(self) -> None:
         """Wait until all that was sent is carried out.
@@ -65,10 +126,23 @@ class Ahead:
         Raises:
             sqlalchemy.exc.DBAPIError: what the first that failed says; none after it was carried out.
         """
-        sent, self._sent = self._sent, None
-        if sent is not None:
-            with self._translating("sent ahead"):
-                sent.close()
+        if not self._awaited:
+            return
+        with self._translating("sent ahead"):
+            self._complete()
+            awaited, self._awaited, self._is_complete = self._awaited, [], False
+            try:
+                self._driver.wait(_receive(self._pgconn, awaited))
+            finally:
+                if awaited[-1].result is not None:
+                    self._pgconn.exit_pipeline_mode()
+
+    def _complete(self) -> None:
+        """Say that nothing more comes before the replies."""
+        if not self._is_complete:
+            self._pgconn.pipeline_sync()
+            self._await()
+            self._is_complete = True
 
     def commit(self) -> Callable[[], bool]:
         """Send the commit; what is returned waits for it, and returns whether it was done.
@@ -79,7 +153,7 @@ class Ahead:
             sqlalchemy.exc.DBAPIError: then, something sent before was refused, or the connection is lost.
         """
         try:
-            cursor = self._execute("COMMIT")
+            reply = self._put("COMMIT")
             self._send_all()
         except sa.exc.DBAPIError as error:
             failure = error
@@ -93,33 +167,30 @@ class Ahead:
             try:
                 self.settle()
             except sa.exc.DBAPIError:
-                if cursor.statusmessage != "COMMIT":
+                if not _says_commit(reply):
                     raise
             # of a transaction in which something has failed PostgreSQL says ROLLBACK, and calls that no error
-            return cursor.statusmessage == "COMMIT"
+            return _says_commit(reply)
 
         return is_done
 
     def _send_all(self) -> None:
-        """Send what the driver keeps back while the network takes nothing more.
+        """Send all, also what the network does not take at once.
 
         Whoever needs what this transaction has locked waits until it ends, and may be who was to send the rest.
         """
         with self._translating("COMMIT"):
-            self._driver.wait(generators.send(self._driver.pgconn))
+            self._complete()
+            self._driver.wait(generators.send(self._pgconn))
 
     def roll_back(self) -> None:
-        """End a transaction of which all is settled, but keep what is prepared: psycopg forgets it with a ROLLBACK.
+        """End a transaction of which all is settled.
 
         Raises:
             sqlalchemy.exc.DBAPIError: the connection is lost.
         """
-        threshold, self._driver.prepare_threshold = self._driver.prepare_threshold, None
-        try:
-            with self._translating("ROLLBACK"):
-                self._driver.execute("ROLLBACK")
-        finally:
-            self._driver.prepare_threshold = threshold
+        self.send("ROLLBACK")
+        self.settle()
 
     @contextlib.contextmanager
     def _translating(self, text: str) -> Iterator[None]:
@@ -127,11 +198,50 @@ class Ahead:
             yield
         except psycopg.Error as error:
             self.has_failed = True
-            cause = _first(error)
-            is_lost = self._driver.closed or cause.diag.severity_nonlocalized in _ENDS_CONNECTION
+            is_lost = self._driver.closed or error.diag.severity_nonlocalized in _ENDS_CONNECTION
             raise sa.exc.DBAPIError.instance(
-                text, None, cause, psycopg.Error, dialect=self._connection.dialect, connection_invalidated=is_lost
-            ) from cause
+                text, None, error, psycopg.Error, dialect=self._connection.dialect, connection_invalidated=is_lost
+            ) from error
+
+
+def _receive(pgconn: PGconn, awaited: Sequence[_Reply]) -> PQGen[None]:
+    """Send what is left, and note all replies.
+
+    Raises:
+        psycopg.Error: what the first that failed says, or how the connection was lost.
+    """
+    yield from generators.send(pgconn)
+    failed: PGresult | None = None
+    for reply in awaited:
+        results = yield from generators.fetch_many(pgconn)
+        if not results:
+            # after what ends a connection nothing comes
+            break
+        [reply.result] = results
+        if failed is None and reply.result.status == ExecStatus.FATAL_ERROR:
+            failed = reply.result
+    if failed is not None:
+        raise psycopg.errors.error_from_result(failed, encoding="utf-8")
+    if awaited[-1].result is None:
+        raise psycopg.OperationalError("the connection was lost")
+
+
+def _says_commit(reply: _Reply) -> bool:
+    return reply.result is not None and reply.result.command_status == b"COMMIT"
+
+
+def _encoded(value: str | bytes | None) -> bytes | None:
+    """Return a parameter as it is sent.
+
+    Raises:
+        psycopg.DataError: a text has a character that PostgreSQL has no place for; it would be cut off there.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.encode()
+    if b"\0" in text:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return text
 
 
 @functools.lru_cache(1024)
@@ -139,13 +249,6 @@ def _numbered(text: str) -> bytes:
     """Return *text* with the parameters in PostgreSQL's own form; the driver would look for them each time."""
     first, *others = text.split("%s")
     return "".join([first, *(f"${n}{part}" for n, part in enumerate(others, 1))]).encode()
-
-
-def _first(error: psycopg.Error) -> psycopg.Error:
-    """Return what went wrong first: what came after it only says that it was not carried out."""
-    while isinstance(error, psycopg.errors.PipelineAborted) and isinstance(error.__context__, psycopg.Error):
-        error = error.__context__
-    return error
 
 
 def is_doubtful(error: sa.exc.DBAPIError) -> bool:

@@ -254,7 +254,13 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
     # AUTOCOMMIT: transactions are begun and ended by our own statements
     options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_size": size, "max_overflow": 2}
     if url.get_backend_name() == "postgresql":
-        options["connect_args"] = {"application_name": "tradewind", "prepare_threshold": 1, **_POSTGRESQL_PATIENCE}
+        options["connect_args"] = {
+            "application_name": "tradewind",
+            "prepare_threshold": 1,
+            # whatever the database itself keeps texts in
+            "client_encoding": "utf8",
+            **_POSTGRESQL_PATIENCE,
+        }
         return sa.create_engine(url, pool_pre_ping=size > 1, **options)
     options["connect_args"] = {"check_same_thread": False, "timeout": 30}
     engine = sa.create_engine(url, poolclass=sa.QueuePool, **options)
