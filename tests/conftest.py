@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import uvloop
 from hypothesis import HealthCheck, settings
 
+from tradewind_server.event_loop import EventLoop
 from tradewind_server.store import schema
 from tradewind_server.store.database import Database
 from tradewind_server.testing.postgres import PrivatePostgres, find_binaries
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run servers and clients of tests on the event loop that servers have."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"server": EventLoop}
 
 
 def pytest_collection_finish() -> None:

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
+import sqlalchemy as sa
+
+from tradewind_server.store import copying
 from tradewind_server.store.database import Database
 from tradewind_server.store.writer import Writer
 
 _ROW = 1_000_000
 
 
+def _commit(writer: Writer, text: str = "INSERT INTO t VALUES (NULL, x'00')") -> None:
+    transaction = writer.begin("b", 0)
+    transaction.connection.exec_driver_sql(text)
+    writer.commit(transaction)
+
+
 def test_log_of_sqlite_does_not_grow_while_it_is_copied_back(tmp_path: Path) -> None:
     """What was written twenty times over stands in the file, and the log begins anew."""
     database = Database(str(tmp_path / "t.db"))
-    with database.connect_writer() as connection:
-        connection.exec_driver_sql("CREATE TABLE t (n INTEGER PRIMARY KEY, text BLOB)")
-        for n in range(20):
-            connection.exec_driver_sql("INSERT INTO t VALUES (?, ?)", (n, bytes(_ROW)))
-            database.copy_back()
+    writer = Writer(database, "s")
+    writer.connection.exec_driver_sql("CREATE TABLE t (n INTEGER PRIMARY KEY, text BLOB)")
+    for _ in range(20):
+        _commit(writer, f"INSERT INTO t VALUES (NULL, zeroblob({_ROW}))")
+        database.copy_back()
 
-        log_bytes = os.path.getsize(tmp_path / "t.db-wal")
-        file_bytes = os.path.getsize(tmp_path / "t.db")
+    log_bytes = os.path.getsize(tmp_path / "t.db-wal")
+    file_bytes = os.path.getsize(tmp_path / "t.db")
+    writer.close()
     database.close()
 
     assert log_bytes < 3 * _ROW
@@ -63,3 +76,99 @@ def test_log_of_a_database_that_is_never_idle_begins_anew(tmp_path: Path) -> Non
     database.close()
 
     assert sizes[-1] == sizes[0] < 12 * _ROW
+
+
+def test_no_copying_begins_while_all_of_the_log_is_in_the_file(tmp_path: Path) -> None:
+    """A commit may begin the log anew then, and SQLite would take for copied what is not: the commit would be lost."""
+    database = Database(str(tmp_path / "t.db"))
+    writer = Writer(database, "s")
+    writer.connection.exec_driver_sql("CREATE TABLE t (n INTEGER PRIMARY KEY, text BLOB)")
+    begun: list[int] = []
+
+    def copies() -> int:
+        before = database.copying.ended
+        database.copy_back()
+        begun.append(database.copying.ended - before)
+        return begun[-1]
+
+    _commit(writer)
+    assert (copies(), copies()) == (1, 0)
+    _commit(writer)
+    assert (copies(), copies()) == (1, 0)
+    # one that ends beside a commit may have copied that, too
+    ended = database.copying.ended
+    _commit(writer)
+    copies()
+    database.copying.note_commit(ended)
+    assert copies() == 0
+    writer.close()
+    database.close()
+
+
+def test_log_that_is_always_read_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One reader begins before the other ends, all the time: the log would grow as long as the server lives."""
+    monkeypatch.setattr(copying, "_TOO_LONG", 3_000)
+    database = Database(str(tmp_path / "t.db"))
+    writer = Writer(database, "s")
+    writer.connection.exec_driver_sql("CREATE TABLE t (n INTEGER PRIMARY KEY, text BLOB)")
+    ends: list[threading.Event] = []
+    waits: list[str] = []
+
+    def read(begun: threading.Event, ended: threading.Event) -> None:
+        with database.reading() as (connection, _):
+            connection.exec_driver_sql("SELECT count(*) FROM t").scalar()
+            begun.set()
+            assert ended.wait(30)
+
+    def end_readers(_c: object, _cursor: object, statement: str, *_: Any) -> None:
+        if "RESTART" in statement:
+            waits.append(statement)
+            for ended in ends:
+                ended.set()
+
+    sa.event.listen(writer.connection, "before_cursor_execute", end_readers)
+    threads: list[threading.Thread] = []
+    sizes = []
+    for _ in range(20):
+        begun, ended = threading.Event(), threading.Event()
+        threads.append(threading.Thread(target=read, args=(begun, ended)))
+        threads[-1].start()
+        assert begun.wait(30)
+        for before in ends:
+            before.set()
+        ends.append(ended)
+        _commit(writer, f"INSERT INTO t VALUES (NULL, zeroblob({_ROW}))")
+        database.copy_back()
+        sizes.append(os.path.getsize(tmp_path / "t.db-wal"))
+    for ended in ends:
+        ended.set()
+    for thread in threads:
+        thread.join(30)
+    writer.close()
+    database.close()
+
+    assert len(waits) >= 1
+    assert max(sizes) < 3_000 * 4096 + 3 * _ROW
+
+
+def test_reader_that_does_not_end_holds_the_committer_up_but_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for a tenth of a second, and again only when the log has become as much longer."""
+    monkeypatch.setattr(copying, "_TOO_LONG", 1_000)
+    monkeypatch.setattr(copying, "_PATIENCE_MS", 1)
+    database = Database(str(tmp_path / "t.db"))
+    writer = Writer(database, "s")
+    writer.connection.exec_driver_sql("CREATE TABLE t (n INTEGER PRIMARY KEY, text BLOB)")
+    waits: list[str] = []
+    sa.event.listen(writer.connection, "before_cursor_execute", lambda _c, _cursor, text, *_: waits.append(text))
+    with database.reading() as (connection, _):
+        connection.exec_driver_sql("SELECT count(*) FROM t").scalar()
+        for _ in range(40):
+            _commit(writer, f"INSERT INTO t VALUES (NULL, zeroblob({_ROW // 4}))")
+            database.copy_back()
+    writer.close()
+    database.close()
+
+    # 40 times 61 pages and some
+    assert len([text for text in waits if "RESTART" in text]) == 2

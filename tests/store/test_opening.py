@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.cli.command_line import tradewind
-from tradewind_server.store.database import Database, UnusableDatabase
+from tradewind_server.store.database import Database, DatabaseInUse, UnusableDatabase
 from tradewind_server.testing.ports import free_port
 from tradewind_server.testing.postgres import PrivatePostgres
 
@@ -34,6 +34,15 @@ def test_database_that_cannot_be_opened_is_told_in_one_sentence(tmp_path: Path, 
     with pytest.raises(UnusableDatabase, match=text) as caught:
         Database(url.format(port=free_port(), folder=tmp_path))
     assert re.search(r"\n|secret", str(caught.value)) is None
+
+
+def test_second_server_on_a_file_is_refused_by_whatever_name_it_comes(tmp_path: Path) -> None:
+    """Each would trust that nobody else writes."""
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+    opened = Database(str(tmp_path / "real.db"))
+    with pytest.raises(DatabaseInUse, match="in use by the server with pid"):
+        Database(str(tmp_path / "link.db"))
+    opened.close()
 
 
 def test_database_of_a_newer_version_is_told_as_such(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
 from tradewind import TradewindError, aio, calls, models, values
 from tradewind_server import lang
@@ -64,9 +63,11 @@ def run(
     timeout: Annotated[float, typer.Option(help="Seconds until it is left as it is.", min=0)] = 60.0,
 ) -> None:
     """Run a workflow without a server: exit 0 if it succeeds, 1 if not, 2 if the file or input is refused."""
+    from tradewind_server import event_loop
+
     try:
         start = _read(output, file, workflow, input, env, params, timeout)
-        view = uvloop.run(_run(start))
+        view = event_loop.run(_run(start))
     except Unusable as problem:
         _refuse(output, [_problem("unusable-input", str(problem), str(file))])
     except _Refused as refused:

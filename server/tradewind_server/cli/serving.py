@@ -8,7 +8,6 @@ import signal
 from typing import Annotated, Any
 
 import typer
-import uvloop
 from rich.text import Text
 
 from tradewind_server import __version__
@@ -78,8 +77,10 @@ def read_settings(**overrides: Any) -> Settings:
 def _serve(output: Output, settings: Settings, is_dev: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a dozen lines at each start
+    from tradewind_server import event_loop
+
     try:
-        uvloop.run(_until_stopped(output, settings, is_dev))
+        event_loop.run(_until_stopped(output, settings, is_dev))
     except Refusal as refusal:
         raise Unusable(str(refusal)) from None
 

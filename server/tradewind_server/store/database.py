@@ -20,14 +20,13 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from tradewind_server.store import numbers, schema
+from tradewind_server.store.copying import BUSY_MS, Copying
 from tradewind_server.store.statements import Dialect
 
 #: Advisory lock under which PostgreSQL migrations run; an arbitrary number of ours.
 _MIGRATION_LOCK = 7233_2026
 #: SQLSTATE of a user who may not do this, such as make tables.
 _NOT_ALLOWED = "42501"
-#: Pages of SQLite's log that are many enough to begin it anew, and so few that the committer may copy them back.
-_LONG_LOG, _LITTLE = 2_000, 1_000
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
 
@@ -47,8 +46,7 @@ class Database:
 
     Attributes:
         losses: how many connections of committers have been given up.
-        is_almost_copied_back: SQLite's log is long, and so little of it is not in the file that the committer may
-            copy that.
+        copying: of SQLite's log.
 
     Raises:
         DatabaseInUse: another server holds the SQLite file.
@@ -57,13 +55,13 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.losses = 0
-        self.is_almost_copied_back = False
+        self.copying = Copying()
         with contextlib.ExitStack() as cleanup:
             self.url = _resolve(url, cleanup)
             self.is_postgresql = self.url.get_backend_name() == "postgresql"
             with _telling_why_not(self.url):
                 if not self.is_postgresql:
-                    cleanup.enter_context(_file_lock(Path(str(self.url.database))))
+                    cleanup.enter_context(_file_lock(Path(str(self.url.database)).resolve()))
                 self._writer = _engine(self.url, 1)
                 cleanup.callback(self._writer.dispose)
                 self._readers = _engine(self.url, _READ_CONNECTIONS)
@@ -119,25 +117,9 @@ class Database:
             return str(connection.execute(sa.select(table.c.value).where(table.c.name == name)).scalar_one())
 
     def copy_back(self) -> None:
-        """Copy what SQLite has committed from its log into the file, while the committer goes on.
-
-        Left to the committer, that holds up everybody for some 100 ms each time. PostgreSQL has a process of its own
-        for it. What is committed meanwhile is left, and as long as anything is, the log grows, which makes a small
-        commit take twice as long as one that overwrites what is there: the file system has more to note. So the
-        committer is asked to copy the rest, where it is little.
-        """
+        """Copy what SQLite has committed from its log into the file, while the committer goes on."""
         with self._readers.connect() as connection:
-            length, left = _copy_back(connection)
-        self.is_almost_copied_back = length > _LONG_LOG and left < _LITTLE
-
-    def copy_rest_back(self, connection: sa.Connection) -> None:
-        """Copy the rest on the committer's *connection*, outside of a transaction: the next one begins the log anew.
-
-        What goes wrong is no reason to refuse anybody anything: `copy_back` will tell.
-        """
-        self.is_almost_copied_back = False
-        with contextlib.suppress(sa.exc.DBAPIError):
-            _copy_back(connection)
+            self.copying.copy(connection)
 
     def close(self) -> None:
         """Close all connections and release the file lock."""
@@ -268,19 +250,13 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
-        # 128 MiB in pages of 4 KiB; the committer copies back itself only what `copy_back` has not yet
-        connection.execute("PRAGMA wal_autocheckpoint=32000")
+        # who copies when is said in `Copying`
+        connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         connection.execute("PRAGMA cache_size=-65536")
 
     return engine
-
-
-def _copy_back(connection: sa.Connection) -> tuple[int, int]:
-    """Return how many pages SQLite's log has, and how many of them are not copied back, as somebody is at work."""
-    _, length, copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
-    return length, length - copied
 
 
 def migrate(engine: sa.Engine) -> int:

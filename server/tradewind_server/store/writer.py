@@ -104,8 +104,7 @@ class Writer:
         return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._name, number)
 
     def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
-        if self._database.is_almost_copied_back:
-            self._database.copy_rest_back(connection)
+        self._database.copying.begin_anew(connection)
         self.dialect.sqlite.execute("BEGIN IMMEDIATE")
         self._next_xid += 1
         return functools.partial(int, self._next_xid)
@@ -150,7 +149,10 @@ class Writer:
         return self._commit_here if self._ahead is None else self._ahead.commit()
 
     def _commit_here(self) -> bool:
+        copying = self._database.copying
+        ended = copying.ended
         self.dialect.sqlite.execute("COMMIT")
+        copying.note_commit(ended)
         return True
 
     def rollback(self) -> None:
