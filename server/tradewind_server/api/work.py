@@ -388,9 +388,6 @@ class WorkStream:
         messages: list[pb.WorkResponse] = []
         messages += [pb.WorkResponse(standby=standby) for standby in self._standbys]
         self._standbys = []
-        if self._orders:
-            messages.append(pb.WorkResponse(orders=pb.Orders(orders=self._orders)))
-            self._orders = []
         size = _MOST_BYTES + 1
         for offer in self._offers:
             size += len(offer.input.data) + 400
@@ -399,6 +396,10 @@ class WorkStream:
                 size = len(offer.input.data) + 400
             messages[-1].offers.offers.append(offer)
         self._offers = []
+        # behind the offers: one of them may be cancelled already
+        if self._orders:
+            messages.append(pb.WorkResponse(orders=pb.Orders(orders=self._orders)))
+            self._orders = []
         # last, as nobody waits for them: an offer behind them would come a message later
         if self._receipts:
             messages.append(pb.WorkResponse(receipts=pb.Receipts(receipts=self._receipts)))

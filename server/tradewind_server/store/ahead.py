@@ -9,10 +9,9 @@ together (docs/adr/0024-fewer-round-trips.md).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import psycopg
@@ -29,6 +28,7 @@ from tradewind_server.store.statements import Row
 _ENDS_CONNECTION = ("FATAL", "PANIC")
 #: Statements that PostgreSQL keeps prepared, those used last; a plan takes some 100 kB there.
 _MOST_PREPARED = 100
+_TEXT, _BINARY = Format.TEXT, Format.BINARY
 
 
 #: A connection may have had another Ahead before.
@@ -55,6 +55,7 @@ class Ahead:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self._driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        self._reader = Transformer(self._driver)
         #: Something was not carried out: what is taken for prepared here may never have been.
         self.has_failed = False
         self._awaited: list[_Reply] = []
@@ -88,21 +89,23 @@ class Ahead:
 
     def _rows(self, reply: _Reply) -> list[Row]:
         assert reply.result is not None, "what was not carried out has raised"
-        reader = Transformer(self._driver)
-        reader.set_pgresult(reply.result)
-        return reader.load_rows(0, reply.result.ntuples, tuple)
+        self._reader.set_pgresult(reply.result)
+        return self._reader.load_rows(0, reply.result.ntuples, tuple)
 
     def _put(self, text: str, parameters: Sequence[Any] = ()) -> _Reply:
-        with self._translating(text):
-            values = [_encoded(value) for value in parameters]
-            formats = [Format.BINARY if type(value) is bytes else Format.TEXT for value in parameters]
+        values = [value.encode() if isinstance(value, str) else value for value in parameters]
+        formats = [_BINARY if isinstance(value, bytes) else _TEXT for value in parameters]
+        try:
+            _refuse_nul(parameters)
             if self._is_complete:
                 self.settle()
             if not self._awaited:
                 self._pgconn.enter_pipeline_mode()
             name = self._prepared.pop(text, b"") or self._prepare(text)
             self._prepared[text] = name
-            self._pgconn.send_query_prepared(name, values, formats, Format.BINARY)
+            self._pgconn.send_query_prepared(name, values, formats, _BINARY)
+        except psycopg.Error as error:
+            raise self._told(text, error) from error
         return self._await()
 
     def _await(self) -> _Reply:
@@ -128,7 +131,7 @@ class Ahead:
         """
         if not self._awaited:
             return
-        with self._translating("sent ahead"):
+        try:
             self._complete()
             awaited, self._awaited, self._is_complete = self._awaited, [], False
             try:
@@ -136,6 +139,8 @@ class Ahead:
             finally:
                 if awaited[-1].result is not None:
                     self._pgconn.exit_pipeline_mode()
+        except psycopg.Error as error:
+            raise self._told("sent ahead", error) from error
 
     def _complete(self) -> None:
         """Say that nothing more comes before the replies."""
@@ -179,9 +184,11 @@ class Ahead:
 
         Whoever needs what this transaction has locked waits until it ends, and may be who was to send the rest.
         """
-        with self._translating("COMMIT"):
+        try:
             self._complete()
             self._driver.wait(generators.send(self._pgconn))
+        except psycopg.Error as error:
+            raise self._told("COMMIT", error) from error
 
     def roll_back(self) -> None:
         """End a transaction of which all is settled.
@@ -192,16 +199,13 @@ class Ahead:
         self.send("ROLLBACK")
         self.settle()
 
-    @contextlib.contextmanager
-    def _translating(self, text: str) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            self.has_failed = True
-            is_lost = self._driver.closed or error.diag.severity_nonlocalized in _ENDS_CONNECTION
-            raise sa.exc.DBAPIError.instance(
-                text, None, error, psycopg.Error, dialect=self._connection.dialect, connection_invalidated=is_lost
-            ) from error
+    def _told(self, text: str, error: psycopg.Error) -> BaseException:
+        self.has_failed = True
+        is_lost = self._driver.closed or error.diag.severity_nonlocalized in _ENDS_CONNECTION
+        dialect = self._connection.dialect
+        return sa.exc.DBAPIError.instance(
+            text, None, error, psycopg.Error, dialect=dialect, connection_invalidated=is_lost
+        )
 
 
 def _receive(pgconn: PGconn, awaited: Sequence[_Reply]) -> PQGen[None]:
@@ -230,18 +234,14 @@ def _says_commit(reply: _Reply) -> bool:
     return reply.result is not None and reply.result.command_status == b"COMMIT"
 
 
-def _encoded(value: str | bytes | None) -> bytes | None:
-    """Return a parameter as it is sent.
+def _refuse_nul(parameters: Sequence[Any]) -> None:
+    """See to it that no text has a character that PostgreSQL has no place for: libpq would cut it off there.
 
     Raises:
-        psycopg.DataError: a text has a character that PostgreSQL has no place for; it would be cut off there.
+        psycopg.DataError: one has.
     """
-    if not isinstance(value, str):
-        return value
-    text = value.encode()
-    if b"\0" in text:
+    if "\0" in "".join([value for value in parameters if isinstance(value, str)]):
         raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
-    return text
 
 
 @functools.lru_cache(1024)
