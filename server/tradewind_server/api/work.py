@@ -34,6 +34,9 @@ _MOST_BYTES = 1024 * 1024
 _QUEUE_PRESSURE = 10_000
 #: Nor is that of a worker which leaves as many answers unread.
 _MOST_ANSWERS = 20_000
+#: That a result is recorded, nobody waits for: it is told so late (seconds), or with so many others, which spares
+#: server and worker a message for each step.
+_RECEIPTS_AFTER, _MANY_RECEIPTS = 0.01, 100
 
 _LEASES = Provenance("system:leases", "Accept")
 
@@ -88,6 +91,8 @@ class WorkStream:
         self._holding: dict[tuple[str, int], _Holding] = {}
         self._offers: list[pb.Offer] = []
         self._receipts: list[pb.Receipt] = []
+        self._are_receipts_due = False
+        self._receipts_timer: asyncio.TimerHandle | None = None
         self._orders: list[pb.Order] = []
         self._standbys: list[pb.Standby] = []
         self._wake = asyncio.Event()
@@ -184,6 +189,8 @@ class WorkStream:
 
     def _leave(self) -> None:
         """The stream is over: offers that were not accepted go back at once, accepted ones when their lease ends."""
+        if self._receipts_timer is not None:
+            self._receipts_timer.cancel()
         self._runtime.close_session(self._session.id)
         self._runtime.workers.close_stream(self._session.id)
         released = [(h.held, 0) for h in self._holding.values() if not h.accepted]
@@ -324,7 +331,7 @@ class WorkStream:
                 self._receipts[-1].refusal.code = grpc.StatusCode.INTERNAL.value[0]
                 self._receipts[-1].refusal.reason = "INTERNAL"
                 self._receipts[-1].refusal.message = f"The server failed; its log has the details under id {number}."
-                self._wake.set()
+                self._send_receipts()
 
         return reply
 
@@ -382,6 +389,16 @@ class WorkStream:
         if refusal is not None:
             receipt.refusal.CopyFrom(refusal_message(refusal))
         self._receipts.append(receipt)
+        if refusal is not None or len(self._receipts) >= _MANY_RECEIPTS:
+            self._send_receipts()
+        elif self._receipts_timer is None:
+            self._receipts_timer = asyncio.get_running_loop().call_later(_RECEIPTS_AFTER, self._send_receipts)
+
+    def _send_receipts(self) -> None:
+        if self._receipts_timer is not None:
+            self._receipts_timer.cancel()
+            self._receipts_timer = None
+        self._are_receipts_due = True
         self._wake.set()
 
     def _outgoing(self) -> list[pb.WorkResponse]:
@@ -400,10 +417,11 @@ class WorkStream:
         if self._orders:
             messages.append(pb.WorkResponse(orders=pb.Orders(orders=self._orders)))
             self._orders = []
-        # last, as nobody waits for them: an offer behind them would come a message later
-        if self._receipts:
+        # last: an offer behind them would come a message later
+        if self._receipts and (self._are_receipts_due or self._is_over or self._runtime.is_draining):
             messages.append(pb.WorkResponse(receipts=pb.Receipts(receipts=self._receipts)))
             self._receipts = []
+            self._are_receipts_due = False
         return messages
 
     async def _keep_leases(self) -> None:

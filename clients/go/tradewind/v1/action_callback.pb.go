@@ -1661,7 +1661,8 @@ func (x *Order) GetMessage() string {
 	return ""
 }
 
-// Receipts says what became of what the worker sent.
+// Receipts says what became of what the worker sent. That results are recorded comes some milliseconds later, for several
+// at once.
 type Receipts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. The receipts, at least one.

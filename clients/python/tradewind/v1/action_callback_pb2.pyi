@@ -822,7 +822,9 @@ Global___Order: _TypeAlias = Order  # noqa: Y015
 
 @_typing.final
 class Receipts(_message.Message):
-    """Receipts says what became of what the worker sent."""
+    """Receipts says what became of what the worker sent. That results are recorded comes some milliseconds later, for several
+    at once.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
