@@ -13,6 +13,7 @@ from tests.api.harness import Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_pb2, execution_service_pb2, payload_pb2
+from tradewind_server.api import work
 
 TWO = """
 version: '2.0'
@@ -64,6 +65,28 @@ async def test_next_action_does_not_wait_behind_the_receipt_of_the_last(served: 
         await hand.offer()
         await hand.receipt()
         assert hand.came == ["welcome", "offers", "offers", "receipts"]
+
+
+async def test_receipts_of_recorded_results_come_together(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for them; what is refused is told at once, with all that was recorded before."""
+    monkeypatch.setattr(work, "_RECEIPTS_AFTER", 3600.0)
+    await served.deploy(TWO)
+    for _ in range(3):
+        await served.start("two")
+    async with served.worker(credits_=10) as hand:
+        first = [await hand.offer() for _ in range(3)]
+        for offer in first:
+            await hand.finish(offer.token)
+            await hand.offer()
+        assert "receipts" not in hand.came
+
+        await hand.finish(b"no token")
+        receipts = [await hand.whole_receipt() for _ in range(4)]
+
+        assert [receipt.token for receipt in receipts[:3]] == [offer.token for offer in first]
+        recorded, refused_ = v1.RECEIPT_STATUS_RECORDED, v1.RECEIPT_STATUS_REFUSED
+        assert [receipt.status for receipt in receipts] == [recorded, recorded, recorded, refused_]
+        assert hand.came.count("receipts") == 1
 
 
 async def test_cancel_reaches_a_running_worker(served: Served) -> None:
