@@ -12,6 +12,8 @@ import pytest
 
 from tradewind_server import event_loop
 
+_lookups: set[asyncio.Task[Any]] = set()
+
 
 @pytest.fixture
 def answered(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
@@ -46,6 +48,22 @@ async def test_names_that_nobody_answers_hold_up_no_connection_to_an_address(
     answered.set()
     failures = await asyncio.gather(*lookups, return_exceptions=True)
     assert {type(failure) for failure in failures} == {socket.gaierror}
+
+
+def test_names_that_nobody_answers_hold_up_neither_other_work_nor_the_end(answered: threading.Event) -> None:
+    """Scripts run in threads, too, and at the end only lookups that have begun are waited for, by the process."""
+
+    async def work() -> str:
+        loop = asyncio.get_running_loop()
+        for n in range(100):
+            _lookups.add(asyncio.create_task(loop.getaddrinfo(f"slow{n}.example", 80)))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            return await asyncio.to_thread(lambda: "done")
+
+    assert event_loop.run(work()) == "done"
+    assert not answered.is_set()
+    answered.set()
 
 
 async def test_name_has_its_addresses() -> None:

@@ -122,6 +122,9 @@ class WorkStream:
                 self._wake.clear()
                 for message in self._outgoing():
                     yield message
+                # what was not due then, if it has come to an end while these were sent
+                for message in self._outgoing() if self._is_ending() else ():
+                    yield message
                 if self._ended is not None:
                     raise self._ended
                 if self._runtime.is_draining:
@@ -401,6 +404,9 @@ class WorkStream:
         self._are_receipts_due = True
         self._wake.set()
 
+    def _is_ending(self) -> bool:
+        return self._is_over or self._runtime.is_draining
+
     def _outgoing(self) -> list[pb.WorkResponse]:
         messages: list[pb.WorkResponse] = []
         messages += [pb.WorkResponse(standby=standby) for standby in self._standbys]
@@ -418,7 +424,7 @@ class WorkStream:
             messages.append(pb.WorkResponse(orders=pb.Orders(orders=self._orders)))
             self._orders = []
         # last: an offer behind them would come a message later
-        if self._receipts and (self._are_receipts_due or self._is_over or self._runtime.is_draining):
+        if self._receipts and (self._are_receipts_due or self._is_ending()):
             messages.append(pb.WorkResponse(receipts=pb.Receipts(receipts=self._receipts)))
             self._receipts = []
             self._are_receipts_due = False

@@ -88,9 +88,11 @@ class Ahead:
         return rows
 
     def _rows(self, reply: _Reply) -> list[Row]:
-        assert reply.result is not None, "what was not carried out has raised"
-        self._reader.set_pgresult(reply.result)
-        return self._reader.load_rows(0, reply.result.ntuples, tuple)
+        result = reply.result
+        assert result is not None, "what was not carried out has raised"
+        assert result.status == ExecStatus.TUPLES_OK, "as above"
+        self._reader.set_pgresult(result)
+        return self._reader.load_rows(0, result.ntuples, tuple)
 
     def _put(self, text: str, parameters: Sequence[Any] = ()) -> _Reply:
         values = [value.encode() if isinstance(value, str) else value for value in parameters]
@@ -141,6 +143,10 @@ class Ahead:
                     self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise self._told("sent ahead", error) from error
+        except BaseException:
+            # of the replies some are not read
+            self.has_failed = True
+            raise
 
     def _complete(self) -> None:
         """Say that nothing more comes before the replies."""

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 
 #: In pages of 4 KiB: from which length on the log is to begin anew, and how little of it may be left for the committer.
 _LONG, _LITTLE = 2_000, 1_000
-#: So long, in pages, the committer waits for those who read in it; if they go on, only once it has grown so much again.
-_TOO_LONG = 16_000
+#: From which length on, in pages, the committer waits for those who read in it, and how much of it may be left then. If
+#: they go on, it waits again once the log has grown by as much.
+_TOO_LONG, _SOME = 16_000, 4_000
 #: How long it waits, and how long everybody waits for a lock otherwise (milliseconds).
 _PATIENCE_MS, BUSY_MS = 100, 30_000
 
@@ -27,9 +28,10 @@ _PATIENCE_MS, BUSY_MS = 100, 30_000
 class Copying:
     """Who copies when.
 
-    Two threads copy, one at a time, and **no copying begins while all of the log is in the file already**: a commit may
-    begin the log anew then, and SQLite before 3.51.3, when this comes between its reading of the log's length and its
-    copying, notes pages as copied that are not, which loses commits; source: https://sqlite.org/wal.html#walresetbug.
+    Two threads copy, one at a time, and **beside the committer no copying begins while all of the log is in the file
+    already**: a commit may begin the log anew then, and SQLite before 3.51.3, when this comes between its reading of
+    the log's length and its copying, notes pages as copied that are not, which loses commits; source:
+    https://sqlite.org/wal.html#walresetbug.
     """
 
     def __init__(self) -> None:
@@ -48,7 +50,10 @@ class Copying:
         return self._ended
 
     def note_commit(self, ended_before: int) -> None:
-        """Note that a commit is done. If a copying ended beside it, that may have copied it, too."""
+        """Note that a commit that has written is done. If a copying ended beside it, that may have copied it, too.
+
+        Then what it wrote is copied after the next one.
+        """
         with self._state:
             if self._ended == ended_before:
                 self._is_whole = False
@@ -65,7 +70,7 @@ class Copying:
 
         What goes wrong is no reason to refuse anybody anything: `copy` will tell.
         """
-        if not (self._is_almost_whole or self._length > self._wait_from):
+        if not self._is_almost_whole:
             return
         if not self._one_at_a_time.acquire(blocking=False):
             return
@@ -73,33 +78,30 @@ class Copying:
             with contextlib.suppress(sa.exc.DBAPIError):
                 self._finish(connection)
         finally:
+            self._is_almost_whole = False
             self._one_at_a_time.release()
 
     def _finish(self, connection: sa.Connection) -> None:
-        self._is_almost_whole = False
         if self._length <= self._wait_from:
             self._copy(connection, "PASSIVE")
             return
-        self._wait_from = self._length + _TOO_LONG
+        self._wait_from = self._length + _SOME
         connection.exec_driver_sql(f"PRAGMA busy_timeout={_PATIENCE_MS}")
         try:
-            if self._copy(connection, "RESTART"):
-                self._length = 0
+            self._copy(connection, "RESTART")
         finally:
             connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_MS}")
 
-    def _copy(self, connection: sa.Connection, how: str) -> bool:
-        """Copy, and return whether it was done in full."""
-        is_busy, length, copied = connection.exec_driver_sql(f"PRAGMA wal_checkpoint({how})").one()
+    def _copy(self, connection: sa.Connection, how: str) -> None:
+        _, length, copied = connection.exec_driver_sql(f"PRAGMA wal_checkpoint({how})").one()
         if length < 0:
-            return False  # another program copies
+            return  # another program copies
         left = length - copied
         with self._state:
             self._ended += 1
             self._is_whole = left == 0
         self._length = length
         # also where nothing is left of what was there when it began: a commit beside it made the log longer
-        self._is_almost_whole = length > _LONG and left < _LITTLE
+        self._is_almost_whole = length > _LONG and left < (_SOME if length > self._wait_from else _LITTLE)
         if length <= _TOO_LONG:
             self._wait_from = _TOO_LONG
-        return not is_busy and left == 0

@@ -135,6 +135,8 @@ class Writer:
         return functools.partial(self._end_commit, transaction, self._send_commit())
 
     def _end_commit(self, transaction: Transaction, learn: Callable[[], bool]) -> Outcome:
+        copying = self._database.copying
+        ended_before = copying.ended
         try:
             is_done = learn()
         except sa.exc.DBAPIError as error:
@@ -143,16 +145,15 @@ class Writer:
             return self._resolve(transaction)
         if self._ahead is not None and self._ahead.has_failed:
             self.discard()
+        if transaction.has_written:
+            copying.note_commit(ended_before)
         return Outcome.COMMITTED if is_done else Outcome.ROLLED_BACK
 
     def _send_commit(self) -> Callable[[], bool]:
         return self._commit_here if self._ahead is None else self._ahead.commit()
 
     def _commit_here(self) -> bool:
-        copying = self._database.copying
-        ended = copying.ended
         self.dialect.sqlite.execute("COMMIT")
-        copying.note_commit(ended)
         return True
 
     def rollback(self) -> None:
@@ -230,6 +231,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the connection."""
+        self._forget_what_was_sent()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
