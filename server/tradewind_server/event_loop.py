@@ -4,8 +4,9 @@ uvloop itself resolves names, and also addresses that it connects to, in two thr
 has been given up stays: two lookups that a name server does not answer would hold up every connection, and the end of
 the server.
 
-This is so for `getaddrinfo` and `sock_connect`, through which goes all that the server connects to: where it may connect
-is judged between the two. What is given a name to connect to, as `create_connection` is, would ask uvloop's own threads.
+This is so for `getaddrinfo` and `sock_connect`, through which goes all that the server connects to: where it may
+connect is judged between the two. What is given a name to connect to, as `create_connection` is, would ask uvloop's own
+threads.
 """
 
 from __future__ import annotations
