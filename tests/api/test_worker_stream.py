@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from grpc import StatusCode
 
-from tests.api.harness import Served, read_refusal, refused, serving
+from tests.api.harness import PATIENCE, Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_pb2, execution_service_pb2, payload_pb2
-from tradewind_server.api import work
+from tradewind_server.api import caller, work
+from tradewind_server.api.access import EVERY_NAMESPACE, Identity
+from tradewind_server.errors import StreamViolation
+from tradewind_server.runtime import requests as r
 
 TWO = """
 version: '2.0'
@@ -87,6 +91,42 @@ async def test_receipts_of_recorded_results_come_together(served: Served, monkey
         recorded, refused_ = v1.RECEIPT_STATUS_RECORDED, v1.RECEIPT_STATUS_REFUSED
         assert [receipt.status for receipt in receipts] == [recorded, recorded, recorded, refused_]
         assert hand.came.count("receipts") == 1
+
+
+@pytest.mark.parametrize("end", ["drain", "violation", "half-close"])
+async def test_stream_that_ends_while_an_offer_is_sent_gives_all_receipts(served: Served, end: str) -> None:
+    """The worker would keep its result, and come back with it for a receipt."""
+    caller._identity.set(Identity("", frozenset({EVERY_NAMESPACE})))
+    runtime, said = served.server.runtime, asyncio.Queue[v1.WorkRequest | None]()
+    stream = work.WorkStream(runtime)
+
+    async def incoming() -> AsyncIterator[v1.WorkRequest]:
+        while (message := await said.get()) is not None:
+            yield message
+
+    capability = v1.ActionCapability(name="shop.do", concurrency=1)
+    await said.put(v1.WorkRequest(hello=v1.Hello(worker_id="w", actions=[capability])))
+    outgoing = stream.serve(incoming())
+    assert (await anext(outgoing)).HasField("welcome")
+    stream._acknowledge(b"token")(r.Recorded("x", 1, is_new=True))
+    stream._offers.append(v1.Offer())
+    stream._wake.set()
+    assert (await anext(outgoing)).HasField("offers")
+
+    if end == "drain":
+        runtime._draining = True
+        stream._wake.set()
+    else:
+        await said.put(v1.WorkRequest() if end == "violation" else None)
+        async with asyncio.timeout(PATIENCE):
+            await stream._wake.wait()
+    last = []
+    with contextlib.suppress(StreamViolation):
+        async for message in outgoing:
+            last.append(message.WhichOneof("message"))
+    runtime._draining = False
+
+    assert last == (["receipts", "go_away"] if end == "drain" else ["receipts"])
 
 
 async def test_cancel_reaches_a_running_worker(served: Served) -> None:
