@@ -23,7 +23,6 @@ import uvloop
 
 T = TypeVar("T")
 
-
 #: Lookups at a time. A name server that does not answer takes some ten seconds of one.
 _LOOKUPS = 32
 

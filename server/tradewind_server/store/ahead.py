@@ -29,8 +29,6 @@ _ENDS_CONNECTION = ("FATAL", "PANIC")
 #: Statements that PostgreSQL keeps prepared, those used last; a plan takes some 100 kB there.
 _MOST_PREPARED = 100
 _TEXT, _BINARY = Format.TEXT, Format.BINARY
-
-
 #: A connection may have had another Ahead before.
 _numbers = itertools.count(1)
 
