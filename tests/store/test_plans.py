@@ -203,7 +203,7 @@ def test_log_is_read_by_index_from_any_place(database: Database) -> None:
         place = log.Place(7, 3, "e", 9)
         plan = _plan(connection, lambda: log.read(database, connection, "default", place, 10))
         assert "USING INDEX events_log (namespace=? AND (xid,position)>(?,?) AND xid<?)" in plan
-        assert "USING PRIMARY KEY (execution_id=? AND revision>? AND revision<?)" in plan
+        assert "USING INDEX sqlite_autoindex_events_1 (execution_id=? AND revision>? AND revision<?)" in plan
         newest = _plan(connection, lambda: log.newest(database, connection, "default"))
         assert "USING INDEX events_log (namespace=? AND xid<?)" in newest
         assert "TEMP B-TREE" not in newest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from tradewind_server.store import action_logs, database, schema
+from tradewind_server.store import action_logs, database, reads, schema
 from tradewind_server.store.database import Database, DatabaseInUse
 
 
@@ -33,21 +35,28 @@ def _without_schema(url: str) -> sa.Engine:
     return sa.create_engine(driver, isolation_level="AUTOCOMMIT")
 
 
+@contextlib.contextmanager
+def _before(url: str, revision: str) -> Iterator[sa.Connection]:
+    """Give a database as the migration called *revision* left it."""
+    engine = _without_schema(url)
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        yield connection
+    engine.dispose()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_lines_from_before_they_had_an_order_come_first(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Those of a server of version 0.1.0 are kept, and followed from the beginning on by action and number."""
     url = f"{tmp_path}/a.db" if kind == "sqlite" else request.getfixturevalue("postgres").create("before_0002")
-    engine = _without_schema(url)
-    with engine.connect() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    with _before(url, "0001") as connection:
         for number in (2, 1):
             connection.exec_driver_sql(f"INSERT INTO action_logs VALUES ('e', 1, 1, {number}, 1, 7, 2, 'text')")
-    engine.dispose()
 
     opened = Database(url)
     try:
@@ -56,6 +65,36 @@ def test_lines_from_before_they_had_an_order_come_first(
     finally:
         opened.close()
     assert [(row.xid, row.number, row.message) for row in found.rows] == [(0, 1, "text"), (0, 2, "text")]
+
+
+def test_events_from_before_they_stood_in_their_order_are_kept(tmp_path: Path) -> None:
+    """All of them, with their values and their place in the log, and the index of the log."""
+    url = f"{tmp_path}/a.db"
+    given = [("b", 1, 8, 0, 2), ("b", 2, 8, 0, 0), ("a", 1, 7, 0, 1), ("a", 2, 9, 0, 1)]
+    with _before(url, "0007") as connection:
+        for id_, revision, xid, position, span in given:
+            connection.exec_driver_sql(
+                "INSERT INTO events VALUES (?, ?, 'default', '', 'w', 'key', 'TaskStarted', 1, 5, 'user:a', 'cause',"
+                " 'r', 3, 'task', 4, ?, ?, ?, 'trace', 1, x'7b7d')",
+                (id_, revision, xid, position, span),
+            )
+
+    opened = Database(url)
+    try:
+        with opened.reading() as (connection, _):
+            found = [row for id_ in "ab" for row in reads.history(connection, id_, 0, 10)]
+            e = schema.events.c
+            in_order = connection.execute(sa.select(e.execution_id).where(e.span > 0).order_by(e.xid)).scalars().all()
+            plan = connection.exec_driver_sql(
+                "EXPLAIN QUERY PLAN SELECT * FROM events WHERE span > 0 AND namespace = 'default' AND xid > 7"
+            ).all()
+    finally:
+        opened.close()
+    assert [(row.execution_id, row.revision, row.xid, row.task, row.body) for row in found] == [
+        ("a", 1, 7, "task", b"{}"), ("a", 2, 9, "task", b"{}"), ("b", 1, 8, "task", b"{}"), ("b", 2, 8, "task", b"{}")
+    ]  # fmt: skip
+    assert in_order == ["a", "b", "a"]
+    assert "USING INDEX events_log (namespace=? AND xid>?)" in plan[0].detail
 
 
 def test_second_server_on_a_file_is_refused(tmp_path: Path) -> None:

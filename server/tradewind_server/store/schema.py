@@ -1,6 +1,7 @@
 """The tables. Moments are whole microseconds since 1970; payloads are bytes and stand once, in their event.
 
-On SQLite the tables are kept by their keys (WITHOUT ROWID): one tree to write instead of two.
+On SQLite the tables are kept by their keys (WITHOUT ROWID): one tree to write instead of two. Not so the log, and what
+has large rows: those stand in the order in which they are written, where nothing has to be moved for them.
 """
 
 from __future__ import annotations
@@ -168,7 +169,6 @@ events = sa.Table(
     sa.Column("body", _bytes, nullable=False),
     # the order of the whole log, with one entry for each command: its events follow the first by their revisions
     _partial("events_log", "span > 0", "namespace", "xid", "position"),
-    sqlite_with_rowid=False,
 )
 
 tasks = sa.Table(
@@ -287,8 +287,7 @@ inbox = sa.Table(
     sqlite_with_rowid=False,
 )
 
-#: What is in the files of human tasks, by the event that added each; all that is said of one stands there. SQLite keeps
-#: it by number: rows this large would make a tree of keys deep.
+#: What is in the files of human tasks, by the event that added each; all that is said of one stands there.
 attachments = sa.Table(
     "attachments",
     metadata,
