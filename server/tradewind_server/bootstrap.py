@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from tradewind.v1 import (
     action_callback_pb2,
@@ -56,7 +56,7 @@ from tradewind_server.api.environments import Environments
 from tradewind_server.api.executions import Executions
 from tradewind_server.api.human_tasks import HumanTasks
 from tradewind_server.api.info import ServerInfo
-from tradewind_server.api.interceptor import ErrorInterceptor
+from tradewind_server.api.methods import Methods
 from tradewind_server.api.notifications import Notifications as Outbox
 from tradewind_server.api.pages import Pages
 from tradewind_server.api.retention import Retention
@@ -156,9 +156,11 @@ class Server:
         self._cleanup.push_async_callback(webhooks.stop)
         notifications = await self._notify(ids)
         proxy = Proxy(proxy_secret, self.runtime.clock) if proxy_secret else None
-        self._grpc = _grpc_server(settings, ids, Access(tokens.identity if tokens else None, proxy))
+        methods = Methods(ids, Access(tokens.identity if tokens else None, proxy))
+        self._grpc = _grpc_server(settings)
         self._health = health.aio.HealthServicer()
-        await self._add_services(Pages(secret), notifications)
+        await self._add_services(methods, Pages(secret), notifications)
+        self._grpc.add_generic_rpc_handlers((methods,))
         self._listen(credentials)
         await self._grpc.start()
 
@@ -175,8 +177,9 @@ class Server:
         self._cleanup.push_async_callback(notifications.stop)
         return notifications
 
-    async def _add_services(self, pages: Pages, notifications: Notifications) -> None:
-        server, runtime = self._grpc, self.runtime
+    async def _add_services(self, methods: Methods, pages: Pages, notifications: Notifications) -> None:
+        runtime = self.runtime
+        server: Any = methods  # to generated code it is one
         definition_service_pb2_grpc.add_DefinitionServiceServicer_to_server(Definitions(runtime, pages), server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(Executions(runtime, pages), server)
         environment_service_pb2_grpc.add_EnvironmentServiceServicer_to_server(Environments(runtime, pages), server)
@@ -193,7 +196,9 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]
         if self._settings.reflection:
-            reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+            told = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+            add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+            add_reflection(told, server)
         self._names = ("", *names)
         await self._say_health(is_fit=True)
         runtime.on_health = self._tell_health
@@ -235,7 +240,7 @@ class Server:
         self._stopped.set()
 
 
-def _grpc_server(settings: Settings, ids: SystemIds, access: Access) -> Any:
+def _grpc_server(settings: Settings) -> Any:
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -250,7 +255,7 @@ def _grpc_server(settings: Settings, ids: SystemIds, access: Access) -> Any:
         ("grpc.server.max_pending_requests", settings.queue_commands),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.queue_commands),
     ]
-    return grpc.aio.server(interceptors=[ErrorInterceptor(ids, access)], options=options)
+    return grpc.aio.server(options=options)
 
 
 def _check_address(listen: str) -> None:

@@ -1,0 +1,44 @@
+"""The table of all methods."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+
+from tradewind.v1 import execution_service_pb2, execution_service_pb2_grpc
+from tradewind_server.api.access import Access
+from tradewind_server.api.methods import Methods
+from tradewind_server.testing.clock import CountedIds
+
+
+@pytest.fixture
+def methods() -> Methods:
+    """A table with one service."""
+    table: Any = Methods(CountedIds(), Access(None, None))
+    servicer: Any = execution_service_pb2_grpc.ExecutionServiceServicer
+    execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(servicer(), table)
+    found: Methods = table
+    return found
+
+
+def _details(method: str) -> Any:
+    return SimpleNamespace(method=method, invocation_metadata=())
+
+
+def test_every_method_of_a_service_is_found(methods: Methods) -> None:
+    """By its full name, with what tells gRPC how to read and write its messages."""
+    service = execution_service_pb2.DESCRIPTOR.services_by_name["ExecutionService"]
+    for method in service.methods:
+        handler = methods.service(_details(f"/tradewind.v1.ExecutionService/{method.name}"))
+        assert handler is not None
+        assert handler.response_streaming == method.server_streaming
+        assert isinstance(handler.request_deserializer(b""), GetMessageClass(method.input_type))
+
+
+@pytest.mark.parametrize("name", ["/tradewind.v1.ExecutionService/Nothing", "StartExecution", "", "/a/StartExecution"])
+def test_unknown_method_is_not_found(methods: Methods, name: str) -> None:
+    """GRPC answers UNIMPLEMENTED then."""
+    assert methods.service(_details(name)) is None
