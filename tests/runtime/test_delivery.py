@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
+from tradewind_server.errors import LeaseLost, StaleAttempt
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.runtime.desk import Session
+from tradewind_server.store import reads
 from tradewind_server.store.database import Database
 from tradewind_server.store.records import Provenance, QueueRow
+from tradewind_server.store.unit_of_work import Transaction
 from tradewind_server.testing.world import World
 
 WORK = """
@@ -67,6 +73,93 @@ def test_cancel_is_not_lost_to_a_beat_of_the_same_batch(world: World, beat_first
     world.committer.step(pair)
 
     assert _verdicts(world, r.Renew(provenance=_BY, session="s", worker="w", held=[_held(row)])) == [[r.CANCEL]]
+
+
+def _result(world: World, row: QueueRow) -> r.Result:
+    return r.result_of(row, c.CompleteAction(world.clock.now(), row.action_id, {"n": 1}), "worker:w")
+
+
+def _answer(world: World, *requests: r.Request) -> object:
+    """Return what the last of *requests* is answered."""
+    outcome = world.committer.step(list(requests))
+    return next(answer for request, answer in outcome.answers if request is requests[-1])
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+def test_result_of_an_action_given_back_is_taken_until_another_worker_has_it(world: World, is_one_batch: bool) -> None:
+    """Nobody does it twice for nothing; then it is refused, and the other's is recorded."""
+    world.start("work")
+    (row,) = _claim(world, 1)
+    late = _result(world, row)
+    back = r.Release(provenance=_BY, released=[(_held(row), 0)], lost=False)
+    if is_one_batch:
+        assert isinstance(_answer(world, back, late), r.Recorded)
+        return
+    world.committer.step([back])
+    (again,) = _claim(world, 1)
+
+    assert isinstance(_answer(world, late), LeaseLost)
+    assert isinstance(_answer(world, _result(world, again)), r.Recorded)
+
+
+def test_result_of_a_worker_that_was_lost_is_of_an_earlier_attempt(world: World) -> None:
+    """It had accepted the action: the next worker, once there is one, begins another attempt."""
+    world.start("work")
+    (row,) = _claim(world, 1)
+    late = _result(world, row)
+    world.committer.step([r.Renew(provenance=_BY, session="s", worker="w", held=[_held(row)])])
+    world.clock.advance(timedelta(hours=1))
+    world.committer.step([r.Sweep(provenance=_BY, at=world.clock.now())])
+
+    assert isinstance(_answer(world, late), StaleAttempt)
+    (again,) = _claim(world, 1)
+    assert isinstance(_answer(world, late), StaleAttempt)
+    assert isinstance(_answer(world, _result(world, again)), r.Recorded)
+
+
+def test_lease_of_another_worker_is_told_after_a_beat_of_its_own(world: World) -> None:
+    """Who answers with the action's token is told by the lease, also where it has changed hands without a new offer."""
+    id_ = world.start("work")
+    (row,) = _claim(world, 1)
+    world.committer.step([r.Renew(provenance=_BY, session="s", worker="came-back", held=[_held(row)])])
+    bare = _result(world, row)
+    bare.worker = ""
+
+    assert isinstance(_answer(world, bare), r.Recorded)
+    with world.database.reading() as (connection, _):
+        (action,) = reads.actions(connection, "default", id_, [], 10, ("", 0))
+    assert action.worker == "came-back"
+
+
+def test_sqlite_is_not_asked_for_a_lease_that_the_server_has_given_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else writes there. After a beat, which may have changed it, it is read."""
+    database = Database(str(tmp_path / "a.db"))
+    world = World(database, open_world=True)
+    world.deploy(WORK)
+    world.desk.open(Session("s", "w", "default", {"my.work": 0}, room=100))
+    world.start("work")
+    world.start("work")
+    first, second = _claim(world, 2)
+    asked: list[object] = []
+    read = Transaction.queue_rows
+
+    def note(self: Transaction, locked: Iterable[Any], free: Iterable[Any] = ()) -> Any:
+        locked, free = list(locked), list(free)
+        asked.extend([*locked, *free])
+        return read(self, locked, free)
+
+    monkeypatch.setattr(Transaction, "queue_rows", note)
+    assert isinstance(_answer(world, _result(world, first)), r.Recorded)
+    assert asked == []
+
+    world.committer.step([r.Renew(provenance=_BY, session="s", worker="w", held=[_held(second)])])
+    asked.clear()
+    assert isinstance(_answer(world, _result(world, second)), r.Recorded)
+    assert asked == [(second.execution_id, second.action_id)]
+    world.close()
+    database.close()
 
 
 def test_delayed_action_does_not_block_the_ones_behind_it(world: World) -> None:

@@ -122,7 +122,7 @@ class Batch:
         self._ration = Ration(transaction, around.desk.limited, self._now_us)
         self._woken = around.desk.woken
         self._delivery = Delivery(
-            around.desk, around.settings, transaction, self._changes, self.outcome, now, self._ration
+            around.cache, around.desk, around.settings, transaction, self._changes, self.outcome, now, self._ration
         )
 
     # --- the story -------------------------------------------------------------------------------
@@ -209,6 +209,7 @@ class Batch:
         self._announce()
         for live in self._lives.values():
             self._around.cache.put(live)
+        self._delivery.committed()
         for request, id_, task in self._snapshot_of:
             outcome.answers.append((request, _answer(request, snapshot(self._lives[id_], task))))
         outcome.orders = changes.orders

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable
 
-from tradewind_server.store.records import Live
+from tradewind_server.store.records import Lease, Live, QueueRow
 
 
 class Cache:
@@ -28,6 +28,23 @@ class Cache:
         """Return at which revision those are kept that go on; what has ended may be removed from the database."""
         found = ((id_, self._entries.get(id_)) for id_ in execution_ids)
         return {id_: live.state.revision for id_, live in found if live is not None and not live.state.is_final}
+
+    def lease(self, execution_id: str, action_id: int) -> Lease | None:
+        """Return who holds an action, if that is remembered."""
+        live = self._entries.get(execution_id)
+        return live.leases.get(action_id) if live is not None else None
+
+    def note_lease(self, row: QueueRow) -> None:
+        """Remember who holds an action, if its execution is remembered."""
+        live = self._entries.get(row.execution_id)
+        if live is not None:
+            live.leases[row.action_id] = row.lease
+
+    def forget_lease(self, execution_id: str, action_id: int) -> None:
+        """Have the row in the queue read again the next time."""
+        live = self._entries.get(execution_id)
+        if live is not None:
+            live.leases.pop(action_id, None)
 
     def put(self, live: Live) -> None:
         """Keep *live*; others may have to go."""

@@ -18,10 +18,11 @@ from tradewind_server.errors import LeaseLost, StaleAttempt
 from tradewind_server.lang.values import encode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.action_limits import Ration
+from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.desk import Desk, QueueName
 from tradewind_server.settings import Settings
 from tradewind_server.store.projection import Changes
-from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Answered, Live, LogLine, QueueRow
+from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED, Answered, Lease, Live, LogLine, QueueRow
 from tradewind_server.store.statements import Row
 from tradewind_server.store.unit_of_work import Transaction
 
@@ -39,6 +40,7 @@ class Delivery:
 
     def __init__(
         self,
+        cache: Cache,
         desk: Desk,
         settings: Settings,
         transaction: Transaction,
@@ -47,6 +49,7 @@ class Delivery:
         now: datetime,
         ration: Ration,
     ) -> None:
+        self._cache = cache
         self._desk = desk
         self._settings = settings
         self._tx = transaction
@@ -55,6 +58,8 @@ class Delivery:
         self._now = now
         self._now_us = to_microseconds(now)
         self._ration = ration
+        #: What is remembered instead of read.
+        self._leases: dict[tuple[str, int], Lease] = {}
         #: As they are in the database, locked.
         self.rows: dict[tuple[str, int], QueueRow] = {}
         #: To be written although no event touched their action.
@@ -67,18 +72,33 @@ class Delivery:
     def read(self, requests: Sequence[r.Request]) -> Callable[[], None]:
         """Have what *requests* are about read and locked, after their executions; what is returned learns it."""
         results: list[tuple[str, int]] = []
+        begun: list[tuple[str, int]] = []
         others: list[tuple[str, int]] = []
         for request in requests:
-            if isinstance(request, r.Result | r.Posted):
+            if isinstance(request, r.Result):
                 results.append((request.target, request.action_id))
+            elif isinstance(request, r.Posted):
+                begun.append((request.target, request.action_id))
             elif isinstance(request, r.Renew):
                 others.extend((h.execution_id, h.action_id) for h in request.held)
             elif isinstance(request, r.Release):
                 others.extend((h.execution_id, h.action_id) for h, _ in request.released)
+        if self._tx.is_alone:
+            results = self._not_remembered(results, others)
         # what is to be stopped is only locked: a claim of this batch may still lease some of it
-        wanted = {*results, *others}
-        rows = self._tx.queue_rows([*results, *self._to_be_stopped(requests)], others)
+        wanted = {*results, *begun, *others}
+        rows = self._tx.queue_rows([*results, *begun, *self._to_be_stopped(requests)], others)
         return lambda: self.rows.update((key, row) for key, row in rows().items() if key in wanted)
+
+    def _not_remembered(
+        self, results: Sequence[tuple[str, int]], others: Sequence[tuple[str, int]]
+    ) -> list[tuple[str, int]]:
+        """Return those of *results* whose lease is not remembered, or changed in this batch, as by *others*."""
+        for key in {*results}.difference(others):
+            lease = self._cache.lease(*key)
+            if lease is not None:
+                self._leases[key] = lease
+        return [key for key in results if key not in self._leases]
 
     def _to_be_stopped(self, requests: Sequence[r.Request]) -> list[tuple[str, int]]:
         """Return what `undelivered` will lock: only what two batches lock at once they surely lock in one order."""
@@ -106,15 +126,19 @@ class Delivery:
         Raises:
             StaleAttempt, LeaseLost: it is another one.
         """
-        name = f"a{request.action_id}"
-        row = self.rows.get((request.target, request.action_id))
-        if row is None:
-            raise LeaseLost(action=name)
-        if request.attempt != row.attempt:
-            raise StaleAttempt(action=name, attempt=request.attempt, current=row.attempt)
-        if request.epoch != row.epoch:
-            raise LeaseLost(action=name)
-        return Answered(row.worker, row.worker_build, row.attempt, row.offered_at or None)
+        key = (request.target, request.action_id)
+        lease = self._leases.get(key)
+        if lease is None:
+            row = self.rows.get(key)
+            if row is None:
+                raise LeaseLost(action=f"a{request.action_id}")
+            lease = row.lease
+        holder = lease.holder
+        if request.attempt != holder.attempt:
+            raise StaleAttempt(action=f"a{request.action_id}", attempt=request.attempt, current=holder.attempt)
+        if request.epoch != lease.epoch:
+            raise LeaseLost(action=f"a{request.action_id}")
+        return holder
 
     def _lease(self, row: QueueRow, session: str, worker: str, build: str) -> None:
         row.stage, row.session, row.worker, row.worker_build = OFFERED, session, worker, build
@@ -287,4 +311,14 @@ class Delivery:
         """Return what changed of actions that go on and have a row."""
         changes = self._changes
         gone = changes.unqueued.keys() | changes.queued.keys()
+        for key in self._saved:
+            self._cache.forget_lease(*key)
         return [row for key, row in self._saved.items() if key not in gone]
+
+    def committed(self) -> None:
+        """Remember who holds what has been leased."""
+        if self._tx.is_alone:
+            for key in self._changes.unqueued:
+                self._cache.forget_lease(*key)
+            for _, row in self._outcome.offers:
+                self._cache.note_lease(row)

@@ -56,6 +56,23 @@ class Program(msgspec.Struct, frozen=True, gc=False):
     library: Library
 
 
+class Answered(NamedTuple):
+    """Who ended an action by an answer."""
+
+    worker: str
+    worker_build: str
+    attempt: int
+    #: When that was handed out, microseconds; None if it never was.
+    started_at: int | None
+
+
+class Lease(NamedTuple):
+    """Who may answer for an action, as its row in the queue says it."""
+
+    holder: Answered
+    epoch: int
+
+
 class Live(msgspec.Struct, gc=False):
     """An execution in memory: its state, and the transaction that wrote it last."""
 
@@ -72,6 +89,8 @@ class Live(msgspec.Struct, gc=False):
     trace: str = ""
     #: By task: who had done others, as entries of inboxes were written last; none where that is not known.
     did_others: dict[int, frozenset[str]] = {}
+    #: By action, where nobody else writes: what is leased, and has not been touched since.
+    leases: dict[int, Lease] = {}
 
 
 class Provenance(msgspec.Struct, frozen=True, gc=False):
@@ -116,15 +135,10 @@ class QueueRow(msgspec.Struct, gc=False):
     #: The input, when it is at hand; not a column.
     input: bytes | None = None
 
-
-class Answered(NamedTuple):
-    """Who ended an action by an answer."""
-
-    worker: str
-    worker_build: str
-    attempt: int
-    #: When that was handed out, microseconds; None if it never was.
-    started_at: int | None
+    @property
+    def lease(self) -> Lease:
+        """Return who may answer for the action."""
+        return Lease(Answered(self.worker, self.worker_build, self.attempt, self.offered_at or None), self.epoch)
 
 
 class LogLine(NamedTuple):

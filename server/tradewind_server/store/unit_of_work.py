@@ -168,6 +168,11 @@ class Transaction:
         """Return the transaction's number, by which its events are ordered among those of others."""
         return self._number()
 
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether nobody else writes to the database, so that what is remembered of it is true."""
+        return not self.dialect.is_postgresql
+
     def _ask(self, select: Select, keys: Sequence[Row]) -> Callable[[], list[Row]]:
         """Have rows read; what is returned gives them. PostgreSQL is asked several things in one round trip."""
         if self._ahead is not None and keys:
@@ -237,12 +242,12 @@ class Transaction:
         Args:
             ids: of executions.
             wait: for other servers.
-            known: revisions that this server remembers. On SQLite nobody else writes, and they are not read again.
+            known: revisions that this server remembers; where it `is_alone` they are not read again.
 
         Raises:
             sqlalchemy.exc.DBAPIError: then, *wait* was asked for and the lock timeout passed.
         """
-        if not self.dialect.is_postgresql:
+        if self.is_alone:
             revisions = dict(known or {})
             unknown = [(id_,) for id_ in set(ids) - revisions.keys()]
             rows = _select_executions.run(self.connection, self.dialect, unknown)
