@@ -20,7 +20,7 @@ TYPES: dict[str, type[e.Event]] = {cls.__name__: cls for cls in e.Event.__subcla
 def encode_event(event: e.Event) -> bytes:
     """Return the body of *event* as JSON with exact numbers."""
     body = encode(event)
-    if b"E-" in body or b"E+" in body:
+    if b"E" in body and (b"E-" in body or b"E+" in body):
         # `encode` rewrites exponents in plain values only; rare
         body = encode({name: value for name, value in msgspec.to_builtins(event, builtin_types=(Decimal,)).items()})
     return body

@@ -7,7 +7,6 @@ has then happened, and the committer runs the others again without it.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +53,6 @@ from tradewind_server.store.records import (
     Message,
     Program,
     Provenance,
-    StoredEvent,
 )
 from tradewind_server.store.unit_of_work import Lock, Locked, Transaction
 
@@ -204,8 +202,6 @@ class Batch:
     def committed(self) -> None:
         """Keep the new states, now that they are true, and complete the outcome."""
         changes, outcome = self._changes, self.outcome
-        for live in changes.touched():
-            live.xid = self._tx.xid
         self._announce()
         for live in self._lives.values():
             self._around.cache.put(live)
@@ -225,19 +221,16 @@ class Batch:
         self._around.desk.note_queued(outcome.queued)
 
     def _announce(self) -> None:
-        by_execution: dict[str, list[StoredEvent]] = collections.defaultdict(list)
-        for event in self._changes.events:
-            by_execution[event.execution_id].append(event)
-        for id_, events in by_execution.items():
-            live = self._lives[id_]
+        for id_, touched in self._changes.touched.items():
+            live, size = touched.live, touched.size_bytes
             state = live.state
-            size = sum([len(event.body) for event in events])
+            live.xid = self._tx.xid
             live.values_bytes += size
             # in memory a value takes about twice its text, and an event leaves some 500 bytes of state
             live.size_bytes = 3000 + 500 * state.revision + 2 * live.values_bytes
             ended = snapshot(live, 0) if state.is_final else None
             self.outcome.announcements.append(
-                r.Announcement(id_, live.envelope.namespace, state.revision, state.state, events, ended, size)
+                r.Announcement(id_, live.envelope.namespace, state.revision, state.state, touched.events, ended, size)
             )
 
     # --- states ----------------------------------------------------------------------------------

@@ -87,7 +87,9 @@ _NOBODY = Answered("", "", 1, None)
 _encode_detail = msgspec.json.Encoder().encode
 
 
-class _Touched(msgspec.Struct, gc=False):
+class Touched(msgspec.Struct, gc=False):
+    """What a batch changes of one execution."""
+
     live: Live
     is_new: bool
     #: The execution's own state has changed.
@@ -98,6 +100,9 @@ class _Touched(msgspec.Struct, gc=False):
     tasks: dict[int, None]
     actions: dict[int, None]
     human_tasks: dict[int, None]
+    #: Its events, and bytes of their bodies.
+    events: list[StoredEvent] = []
+    size_bytes: int = 0
 
 
 class Rows(msgspec.Struct, gc=False):
@@ -158,7 +163,8 @@ class Changes:
         self.dropped_attachments: list[tuple[str, int]] = []
         #: Whose substitutes are told as well.
         self.asked: list[Asked] = []
-        self._touched: dict[str, _Touched] = {}
+        #: By execution.
+        self.touched: dict[str, Touched] = {}
 
     @functools.cached_property
     def xid(self) -> int:
@@ -170,10 +176,6 @@ class Changes:
         """Return roughly how many rows will be written."""
         return len(self.events) * 2
 
-    def touched(self) -> list[Live]:
-        """Return the executions with new events."""
-        return [touched.live for touched in self._touched.values()]
-
     def add(self, live: Live, decision: Decision, provenance: Provenance) -> None:
         """Project the events of one decision; the last of them is the state's current revision."""
         events = decision.events
@@ -182,10 +184,10 @@ class Changes:
         envelope = live.envelope
         id_, tasks = envelope.id, live.state.tasks
         revision = live.state.revision - len(events)
-        touched = self._touched.get(id_)
+        touched = self.touched.get(id_)
         if touched is None:
-            touched = _Touched(live, not revision, False, decision.known_tasks, decision.known_actions, {}, {}, {})
-            self._touched[id_] = touched
+            touched = Touched(live, not revision, False, decision.known_tasks, decision.known_actions, {}, {}, {})
+            self.touched[id_] = touched
         at_us = to_microseconds(decision.at)
         root_id = "" if envelope.root_id == id_ else envelope.root_id
         # what all events of a decision have in common
@@ -193,16 +195,17 @@ class Changes:
         caused = (at_us, provenance.actor, provenance.cause, provenance.request_id)
         log, xid, trace, span = self.events, self.xid, provenance.trace or live.trace, len(events)
         codec = MARKED if live.state.sensitive else PLAIN
+        touched.size_bytes += sum(map(len, decision.bodies))
         for event, body in zip(events, decision.bodies, strict=True):
             revision += 1
             kind = _KINDS[type(event)]
             task_id: int = event.task if kind.has_task else 0  # type: ignore[attr-defined]
             action_id: int = event.action if kind.has_action else 0  # type: ignore[attr-defined]
             name = tasks[task_id].name if task_id else ""
-            log.append(
-                _stored((id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid,
-                         len(log), span, trace, codec, body))
-            )  # fmt: skip
+            stored = _stored((id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid,
+                              len(log), span, trace, codec, body))  # fmt: skip
+            log.append(stored)
+            touched.events.append(stored)
             span = 0
             if task_id and kind.changes_task:
                 touched.tasks[task_id] = None
@@ -226,7 +229,7 @@ class Changes:
     def rows(self) -> Rows:
         """Return the rows of state to write."""
         rows = Rows([], [], [], [], [], [], [], [])
-        for id_, touched in self._touched.items():
+        for id_, touched in self.touched.items():
             live, state = touched.live, touched.live.state
             if touched.is_new:
                 rows.new_executions.append(_new_execution(live, self.xid))
@@ -252,7 +255,7 @@ class Changes:
                 self._add_human_tasks(rows, touched)
         return rows
 
-    def _add_human_tasks(self, rows: Rows, touched: _Touched) -> None:
+    def _add_human_tasks(self, rows: Rows, touched: Touched) -> None:
         live, entries = touched.live, human_task_rows.Entries(touched.live)
         for action_id in touched.human_tasks:
             key, human_task = (live.envelope.id, action_id), live.state.human_tasks[action_id]
@@ -269,7 +272,7 @@ class Changes:
 
     def touch_human_task(self, execution_id: str, action_id: int) -> None:
         """Write the row of a human task, and its entries in inboxes."""
-        self._touched[execution_id].human_tasks[action_id] = None
+        self.touched[execution_id].human_tasks[action_id] = None
 
 
 #: Events that name a task but leave its row as it is.
@@ -482,7 +485,8 @@ def _kind(cls: type[e.Event]) -> _Kind:
 
 
 _KINDS = {cls: _kind(cls) for cls in e.Event.__subclasses__()}
-_stored = StoredEvent._make
+#: As `_make`, without looking whether there are as many values as columns.
+_stored = functools.partial(tuple.__new__, StoredEvent)
 
 
 # --- rows of state -------------------------------------------------------------------------------
