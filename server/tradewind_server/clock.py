@@ -21,6 +21,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the moment, aware, in UTC, as the database counts it."""
 
+    def microseconds(self) -> int:
+        """Return the same as it is stored: whole microseconds since 1970."""
+
     def monotonic(self) -> float:
         """Return seconds that never go back, from an arbitrary start."""
 
@@ -38,6 +41,10 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the moment, aware, in UTC."""
         return self._base + timedelta(seconds=_elapsed() - self._started)
+
+    def microseconds(self) -> int:
+        """Return the moment in microseconds since 1970."""
+        return to_microseconds(self._base) + round((_elapsed() - self._started) * 1_000_000)
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""

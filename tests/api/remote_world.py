@@ -158,7 +158,7 @@ class RemoteWorld:
         if wait.kind == pb.WAIT_KIND_MESSAGE:
             return True
         if wait.kind == pb.WAIT_KIND_TIMER:
-            return wait.until.ToMicroseconds() <= to_microseconds(self.clock.now())
+            return wait.until.ToMicroseconds() <= self.clock.microseconds()
         if wait.kind == pb.WAIT_KIND_CHILD:
             return wait.child_execution_id not in self._logs
         is_builtin = wait.action.startswith("std.")

@@ -109,7 +109,7 @@ async def test_stream_that_ends_while_an_offer_is_sent_gives_all_receipts(served
     outgoing = stream.serve(incoming())
     assert (await anext(outgoing)).HasField("welcome")
     stream._acknowledge(b"token")(r.Recorded("x", 1, is_new=True))
-    stream._offers.append(v1.Offer())
+    stream._offers.append(v1.WorkResponse(offers=v1.Offers(offers=[v1.Offer()])))
     stream._wake.set()
     assert (await anext(outgoing)).HasField("offers")
 

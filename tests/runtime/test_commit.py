@@ -14,7 +14,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import decide
 from tradewind_server.engine.state import ExecutionState
@@ -102,7 +101,7 @@ def test_newest_commit_of_each_server_is_kept_for_an_hour(database: Database) ->
     """And of one that is gone no longer, nor what a server of version 0.1.0 kept of each commit."""
     world = World(database, writer=Writer(database, "here"))
     world.deploy(WAITING)
-    at = to_microseconds(world.clock.now())
+    at = world.clock.microseconds()
     with database.connect_writer() as connection:
         connection.execute(sa.insert(schema.last_batches).values(server="gone", batch="b1", at=at))
         connection.execute(sa.insert(schema.batches).values(id="b2", server="of before", at=at))

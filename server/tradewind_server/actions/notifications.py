@@ -20,7 +20,6 @@ from tradewind_server.actions.notification_channels import Setup
 from tradewind_server.actions.notification_contacts import Contacts
 from tradewind_server.actions.notification_sender import NotificationSender, NotSent
 from tradewind_server.actions.notification_texts import Letter, written
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import Refusal
 from tradewind_server.errors.people import ChannelNotFound, NotificationNotSent
 from tradewind_server.runtime import requests as r
@@ -203,7 +202,7 @@ class Notifications:
             raise NotificationNotSent(channel=name, to=to, problem=str(problem)) from None
 
     def _now(self) -> int:
-        return to_microseconds(self._runtime.clock.now())
+        return self._runtime.clock.microseconds()
 
 
 def _tidy(work: Any) -> r.Tidy:

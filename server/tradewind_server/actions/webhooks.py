@@ -19,7 +19,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import CursorLost, FilterInvalid, Refusal
 from tradewind_server.runtime import subscriptions as r
 from tradewind_server.runtime.committer import Broken
@@ -123,7 +122,7 @@ class Webhooks:
                 self._pumps[namespace, name] = asyncio.create_task(Pump(self._runtime, self._sender, row).run())
 
     def _now(self) -> int:
-        return to_microseconds(self._runtime.clock.now())
+        return self._runtime.clock.microseconds()
 
 
 @dataclasses.dataclass(slots=True)
@@ -429,7 +428,7 @@ class Pump:
         )
 
     def _now(self) -> int:
-        return to_microseconds(self._runtime.clock.now())
+        return self._runtime.clock.microseconds()
 
 
 class _Route:

@@ -9,7 +9,6 @@ from tradewind.v1 import action_limit_service_pb2 as pb
 from tradewind.v1 import action_limit_service_pb2_grpc as service
 from tradewind_server.api import convert
 from tradewind_server.api.caller import namespace_of, provenance
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import FieldInvalid
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
@@ -35,7 +34,7 @@ class ActionLimits(service.ActionLimitServiceServicer):
             expected = "a concurrency or a rate"
             raise FieldInvalid(name="limit", expected=expected, problem="neither is given", field="limit")
         namespace, name = namespace_of(request.namespace), convert.required("limit.action", given.action)
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
         limit = Limit(namespace, name, concurrency, count, period, 0, now, caller.actor)
         await self._runtime.ask(
             r.Tidy(provenance=caller, limits=[(namespace, name)], work=lambda tx, _: limits.put(tx, limit))

@@ -71,28 +71,30 @@ class Callback(service.ActionCallbackServicer):
         remaining = context.time_remaining()
         seconds = min(wait, _MOST_WAIT_SECONDS, *([max(0.0, remaining - 0.2)] if remaining is not None else []))
         rows = await _Poll(self._runtime, session).rows(most, seconds)
-        return pb.PollActionsResponse(offers=self._fitting(rows), is_draining=session.is_held)
+        answer = pb.PollActionsResponse(is_draining=session.is_held)
+        self._add_fitting(rows, answer)
+        return answer
 
-    def _fitting(self, rows: Sequence[QueueRow]) -> list[pb.Offer]:
-        """Return the offers that one message holds; the rest goes back into the queue at once."""
+    def _add_fitting(self, rows: Sequence[QueueRow], to: pb.PollActionsResponse) -> None:
+        """Add the offers that one message holds; the rest goes back into the queue at once."""
         room = self._runtime.settings.max_message_bytes // 2
-        found: list[pb.Offer] = []
         released: list[tuple[r.Held, int]] = []
         for row in rows:
             room -= len(row.input or b"") + 1000
-            if found and room < 0:
+            if to.offers and room < 0:
                 held = r.Held(
                     execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch
                 )
                 released.append((held, 0))
                 continue
             try:
-                found.append(offers.offer(self._runtime, row))
+                data = offers.input_of(self._runtime, row)
             except Unresolved as problem:
                 self._runtime.tell(offers.undeliverable(self._runtime, row, problem))
+                continue
+            offers.add_offer(self._runtime, row, data, to)
         if released:
             self._runtime.tell(r.Release(provenance=_system("Release"), released=released, lost=False))
-        return found
 
     async def AcceptActions(self, request: pb.AcceptActionsRequest, context: Any) -> Any:
         """Turn delivery leases into work leases."""
@@ -172,7 +174,7 @@ class Callback(service.ActionCallbackServicer):
         else:
             given = await self._referenced(namespace, request.action)
         worker = "" if by_token else "outside"
-        asked = offers.result(self._runtime, namespace, worker, given, outcome)
+        asked = offers.result(self._runtime, namespace, worker, given, outcome, self._runtime.clock.now())
         if not by_token:
             asked.provenance = provenance(context, type(asked.command).__name__, request.request_id)
         try:

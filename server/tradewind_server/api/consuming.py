@@ -18,7 +18,6 @@ from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.log_watching import CHECKPOINT_SECONDS
 from tradewind_server.api.pages import Pages
 from tradewind_server.api.sight import Sight
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import (
     FieldInvalid,
     Refusal,
@@ -201,7 +200,7 @@ class ConsumeStream:
             runtime = self._runtime
             held = await runtime.read(lambda c, _: log.blocker(runtime.database, c, self._row.namespace))
             if held is not None:
-                checkpoint.lag.CopyFrom(convert.duration(to_microseconds(runtime.clock.now()) - held.since))
+                checkpoint.lag.CopyFrom(convert.duration(runtime.clock.microseconds() - held.since))
         return pb.ConsumeResponse(checkpoint=checkpoint)
 
     def _confirmed(self, place: Place) -> pb.ConsumeResponse:
@@ -265,7 +264,7 @@ class ConsumeStream:
             self._runtime.tell(self._advance(self._acknowledged))
 
     def _advance(self, place: Place) -> r.Advance:
-        row, at = self._row, to_microseconds(self._runtime.clock.now())
+        row, at = self._row, self._runtime.clock.microseconds()
         return r.Advance(
             provenance=self._caller, namespace=row.namespace, name=row.name, epoch=row.epoch, place=place, at=at
         )

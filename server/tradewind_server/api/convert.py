@@ -39,13 +39,8 @@ def value_of(payload: payload_pb2.Payload, what: str, limit: int) -> object:
         raise PayloadTooLarge(what=what, limit=limit, setting="max_payload_bytes", size=len(data), field=what)
     if payload.content_type not in ("", JSON):
         raise PayloadUnsupported(feature="another content type", value=payload.content_type, field=what)
-    for feature, found in (
-        ("encoding", payload.encoding),
-        ("key_id", payload.key_id),
-        ("external", _external(payload)),
-    ):
-        if found:
-            raise PayloadUnsupported(feature=feature, value=found, field=what)
+    if payload.encoding or payload.key_id or payload.HasField("external"):
+        _refuse_forms(payload, what)
     if not data:
         return None
     try:
@@ -55,8 +50,15 @@ def value_of(payload: payload_pb2.Payload, what: str, limit: int) -> object:
         raise PayloadInvalid(what=what, expected="JSON in UTF-8", problem=problem, field=what) from None
 
 
-def _external(payload: payload_pb2.Payload) -> str:
-    return payload.external.uri if payload.HasField("external") else ""
+def _refuse_forms(payload: payload_pb2.Payload, what: str) -> None:
+    """Refuse the forms of a payload that come with later versions."""
+    for feature, found in (
+        ("encoding", payload.encoding),
+        ("key_id", payload.key_id),
+        ("external", payload.external.uri),
+    ):
+        if found:
+            raise PayloadUnsupported(feature=feature, value=found, field=what)
 
 
 def dictionary_of(payload: payload_pb2.Payload, what: str, limit: int) -> dict[str, object]:
@@ -163,6 +165,11 @@ def raw_payload(data: bytes) -> payload_pb2.Payload:
     return payload_pb2.Payload(content_type=JSON, data=data)
 
 
+def set_payload(into: payload_pb2.Payload, data: bytes) -> None:
+    """Put JSON bytes into a part of a message as they are."""
+    into.content_type, into.data = JSON, data
+
+
 def timestamp(microseconds: int) -> timestamp_pb2.Timestamp:
     """Return a stored moment."""
     seconds, rest = divmod(microseconds, 1_000_000)
@@ -176,8 +183,15 @@ def moment(at: datetime) -> timestamp_pb2.Timestamp:
 
 def duration(microseconds: int) -> duration_pb2.Duration:
     """Return a length of time, 0 at least."""
-    seconds, rest = divmod(max(0, microseconds), 1_000_000)
-    return duration_pb2.Duration(seconds=seconds, nanos=rest * 1000)
+    made = duration_pb2.Duration()
+    set_duration(made, microseconds)
+    return made
+
+
+def set_duration(into: duration_pb2.Duration, microseconds: int) -> None:
+    """Put a length of time, 0 at least, into a part of a message."""
+    into.seconds, rest = divmod(max(0, microseconds), 1_000_000)
+    into.nanos = rest * 1000
 
 
 _ACTORS: Mapping[str, actor_pb2.ActorKind.ValueType] = {

@@ -10,7 +10,6 @@ from tradewind.v1 import environment_service_pb2_grpc as service
 from tradewind_server.api import convert
 from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.pages import Pages, fill
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import EnvironmentNotFound, FieldInvalid
 from tradewind_server.lang.values import encode
 from tradewind_server.runtime import requests as r
@@ -35,7 +34,7 @@ class Environments(service.EnvironmentServiceServicer):
             expected, problem = f"at most {_MOST_DESCRIPTION} characters", f"there are {len(given.description)}"
             raise FieldInvalid(name="description", expected=expected, problem=problem, field="environment.description")
         limit = runtime.settings.max_payload_bytes
-        now = to_microseconds(runtime.clock.now())
+        now = runtime.clock.microseconds()
         caller = provenance(context, "PutEnvironment", "")
         wanted = Environment(
             namespace_of(request.namespace),

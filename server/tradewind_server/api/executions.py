@@ -24,7 +24,6 @@ from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.sight import Sight, terms_of
 from tradewind_server.api.webhooks import count_notified
-from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
@@ -281,7 +280,7 @@ class Executions(service.ExecutionServiceServicer):
 
     async def ExplainExecution(self, request: pb.ExplainExecutionRequest, context: Any) -> Any:
         """Say what an execution waits for."""
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
         # what the other servers know of their workers is a little old, but not what this one does
         await self._runtime.workers.flush()
 

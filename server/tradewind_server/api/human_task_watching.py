@@ -10,7 +10,6 @@ from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind_server.api import convert, human_task_views
 from tradewind_server.api.caller import namespace_of, person
 from tradewind_server.api.sight import Sight
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import ServerDraining
 from tradewind_server.runtime.human_task_feed import HumanTaskFeeds, Inbox
 from tradewind_server.runtime.runtime import Runtime
@@ -75,7 +74,7 @@ class _Watch:
             after = inboxes.place_of(rows[-1])
 
     def _for_now(self, connection: Any) -> For:
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
         return human_task_views.inbox_of(connection, self._namespace, self._who, self._scope, now)
 
     def _page(self, after: inboxes.Place | None, connection: Any, dialect: Any) -> tuple[Sequence[Any], Any]:

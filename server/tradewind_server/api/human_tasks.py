@@ -17,7 +17,6 @@ from tradewind_server.api.errors import refusal_message
 from tradewind_server.api.human_task_watching import HumanTaskWatching
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.sight import Sight
-from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal
 from tradewind_server.errors.people import HumanTaskNotFound, PersonNotManager
@@ -53,7 +52,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
         full = request.view == pb.HUMAN_TASK_VIEW_FULL
         who = human_task_views.asking(request.scope)
         query = ("human tasks", namespace, request.filter, request.scope, who.user if who else "")
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
         position: tuple[Any, ...] = tuple(self._pages.position(query, request.page_token))
 
         def work(connection: Any, dialect: Any) -> pb.ListHumanTasksResponse:
@@ -75,7 +74,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
         namespace = namespace_of(request.namespace)
         terms = parse_filter(request.filter, HUMAN_TASK_FIELDS)
         who = human_task_views.asking(request.scope)
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
 
         def work(connection: Any, _: Any) -> int:
             if who is None:
@@ -105,7 +104,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
 
     async def _look(self, namespace: str, execution_id: str, action_id: int) -> tuple[human_task_pb2.HumanTask, bool]:
         """Return one, and whether the caller is a decider of whom it is not known that he has seen this."""
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
 
         def work(connection: Any, dialect: Any) -> tuple[human_task_pb2.HumanTask, bool]:
             row = human_tasks.get(connection, namespace, execution_id, action_id)
@@ -119,7 +118,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
     async def _get(
         self, namespace: str, execution_id: str, action_id: int, *, full: bool = True
     ) -> human_task_pb2.HumanTask:
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
 
         def work(connection: Any, dialect: Any) -> human_task_pb2.HumanTask:
             row = human_tasks.get(connection, namespace, execution_id, action_id)
@@ -174,7 +173,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
         starts_at, ends_at = (
             convert.microseconds_of(f"absence.{name}", getattr(given, name)) for name in ("starts_at", "ends_at")
         )
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
         if substitute == user:
             expected, problem = "somebody else than who is absent", f"it is '{user}', too"
             raise FieldInvalid(
@@ -194,7 +193,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
         size = convert.page_size_of(request.page_size)
         query = ("absences", namespace, request.user)
         position: tuple[Any, ...] = tuple(self._pages.position(query, request.page_token))
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
 
         def work(connection: Any, _: Any) -> pb.ListAbsencesResponse:
             rows = absences.page(connection, namespace, request.user, now, size + 1, position or None)
@@ -274,7 +273,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
     async def _of_row(self, request: Any, view: Any) -> Any:
         """Return what *view* makes of the row of a human task."""
         namespace, key = namespace_of(request.namespace), _parts(request.human_task_id)
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
 
         def work(connection: Any, dialect: Any) -> Any:
             row = human_tasks.get(connection, namespace, *key)

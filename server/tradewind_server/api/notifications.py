@@ -11,7 +11,6 @@ from tradewind.v1 import notification_service_pb2_grpc as service
 from tradewind_server.api import convert
 from tradewind_server.api.caller import check_notifier, namespace_of, provenance
 from tradewind_server.api.pages import Pages
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import FieldInvalid
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
@@ -63,7 +62,7 @@ class Notifications(service.NotificationServiceServicer):
         """Have dead ones sent again."""
         check_notifier()
         namespace, keys = namespace_of(request.namespace), _keys_of(request.ids)
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
 
         def work(transaction: Any, _: Any) -> int:
             transaction.has_written = True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
 from tradewind.v1 import action_callback_pb2 as pb
 from tradewind.v1 import action_pb2
 from tradewind_server.api import convert
-from tradewind_server.clock import to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
@@ -28,38 +28,45 @@ _MOST_LOG_CHARACTERS = 4096
 _END_OF_TIME = 253_402_300_800
 
 
-def offer(runtime: Runtime, row: QueueRow) -> pb.Offer:
-    """Return the offer of a leased action, its secrets in it.
+def input_of(runtime: Runtime, row: QueueRow) -> bytes:
+    """Return the input of an action as its worker gets it, with its secrets.
 
     Raises:
         Unresolved: it has a secret that this server does not have; `undeliverable` is the answer.
     """
+    return runtime.secrets.resolved(row.input or b"{}")
+
+
+def add_offer(runtime: Runtime, row: QueueRow, data: bytes, to: pb.Offers | pb.PollActionsResponse) -> bytes:
+    """Add the offer of a leased action, with its input as *data*, *to* a message, and return its token."""
     detail = _detail(row.detail)
-    now = to_microseconds(runtime.clock.now())
-    message = pb.Offer(
-        token=runtime.signer.sign(Token(row.namespace, row.execution_id, row.action_id, row.attempt, row.epoch)),
+    now = runtime.clock.microseconds()
+    token = runtime.signer.sign(Token(row.namespace, row.execution_id, row.action_id, row.attempt, row.epoch))
+    # filled in place: a message that is put into another one is copied
+    message = to.offers.add(
+        token=token,
         namespace=row.namespace,
         execution_id=row.execution_id,
         action_id=f"a{row.action_id}",
         action=row.name,
         attempt=row.attempt,
         idempotency_key=f"{row.execution_id}/a{row.action_id}",
-        input=convert.raw_payload(runtime.secrets.resolved(row.input or b"{}")),
-        delivery_left=convert.duration(row.lease_until - now),
         task=detail.task,
         workflow=detail.workflow,
         traceparent=detail.trace,
         deliveries=row.deliveries + 1,
         business_key=detail.business_key,
     )
+    convert.set_payload(message.input, data)
+    convert.set_duration(message.delivery_left, row.lease_until - now)
     message.lease_left.seconds = runtime.settings.work_lease_seconds
     if row.checkpoint is not None:
-        message.checkpoint.CopyFrom(convert.raw_payload(row.checkpoint))
+        convert.set_payload(message.checkpoint, row.checkpoint)
     if row.timeout_at:
-        message.timeout_left.CopyFrom(convert.duration(row.timeout_at - now))
+        convert.set_duration(message.timeout_left, row.timeout_at - now)
     if detail.item_index >= 0:
         message.item_index = detail.item_index
-    return message
+    return token
 
 
 def undeliverable(runtime: Runtime, row: QueueRow, problem: Unresolved) -> r.Result:
@@ -93,7 +100,7 @@ def note_beat(runtime: Runtime, held: r.Held, beat: pb.ActionBeat) -> None:
 def log_lines(runtime: Runtime, given: Sequence[action_pb2.LogLine]) -> list[LogLine]:
     """Return what is kept of the lines that a worker sends: a log never makes trouble for its action."""
     most = runtime.settings.max_action_log_lines
-    now = to_microseconds(runtime.clock.now()) if given else 0
+    now = runtime.clock.microseconds() if given else 0
     return [
         LogLine(
             line.number,
@@ -111,13 +118,14 @@ def retry_seconds(release: pb.Release) -> int:
     return min(max(0, release.retry_after.seconds), MOST_RETRY_SECONDS)
 
 
-def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome: pb.ActionResult) -> r.Result:
-    """Return the request that records what a worker answers.
+def result(
+    runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome: pb.ActionResult, at: datetime
+) -> r.Result:
+    """Return the request that records what a worker answered, which came at the moment *at*.
 
     Raises:
         Refusal: the payload cannot be taken.
     """
-    at = runtime.clock.now()
     limit = runtime.settings.max_payload_bytes
     command: c.CompleteAction | c.FailAction | c.CancelAction
     if outcome.WhichOneof("outcome") == "failure":
@@ -138,5 +146,5 @@ def result(runtime: Runtime, namespace: str, worker: str, given: r.Held, outcome
         worker=worker,
         command=runtime.secrets.masked_answer(command),
         size_bytes=500 + outcome.ByteSize(),
-        logs=log_lines(runtime, outcome.logs),
+        logs=log_lines(runtime, outcome.logs) if outcome.logs else [],
     )

@@ -9,7 +9,6 @@ from tradewind.v1 import retention_service_pb2 as pb
 from tradewind.v1 import retention_service_pb2_grpc as service
 from tradewind_server.api import convert
 from tradewind_server.api.caller import namespace_of, provenance
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import FieldInvalid
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
@@ -32,7 +31,7 @@ class Retention(service.RetentionServiceServicer):
             namespace_of(request.namespace),
             convert.name_of("rule.workflow", request.rule.workflow),
             _keep_seconds(request.rule),
-            to_microseconds(self._runtime.clock.now()),
+            self._runtime.clock.microseconds(),
             caller.actor,
         )
         await self._runtime.ask(r.Tidy(provenance=caller, work=lambda transaction, _: retention.put(transaction, rule)))

@@ -12,7 +12,6 @@ from tradewind_server.api.caller import client, namespace_of, provenance
 from tradewind_server.api.consuming import ConsumeStream
 from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.webhooks import webhook_of
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import FieldInvalid, ServerDraining, SubscriptionNotFound
 from tradewind_server.runtime import subscriptions as r
 from tradewind_server.runtime.notify import PREFIX
@@ -43,7 +42,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         """Make one."""
         given, namespace = request.subscription, namespace_of(request.namespace)
         caller = provenance(context, "CreateSubscription", request.request_id)
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
         wanted = Subscription(
             namespace,
             _name(given.name),
@@ -99,7 +98,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         self, request: Any, context: Any, command: str, name: str, changes: dict[str, Any], etag: str = ""
     ) -> Subscription:
         caller = provenance(context, command, request.request_id)
-        changes |= {"updated_at": to_microseconds(self._runtime.clock.now()), "actor": caller.actor}
+        changes |= {"updated_at": self._runtime.clock.microseconds(), "actor": caller.actor}
         namespace = namespace_of(request.namespace)
         row = await self._runtime.ask(
             r.Change(
@@ -213,7 +212,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         """Say how old the oldest event after the place is; return how many there are in the next *commands*."""
         since, count = store.behind(connection, row, commands)
         if since is not None:
-            message.lag.CopyFrom(convert.duration(to_microseconds(self._runtime.clock.now()) - since))
+            message.lag.CopyFrom(convert.duration(self._runtime.clock.microseconds() - since))
         return count
 
     def _message(self, row: Subscription) -> subscription_pb2.Subscription:
@@ -259,7 +258,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
                 name=name,
                 digest=convert.digest_of(request),
                 executions=[convert.name_of("execution_ids", id_) for id_ in request.execution_ids],
-                at=to_microseconds(self._runtime.clock.now()),
+                at=self._runtime.clock.microseconds(),
             )
         )
         assert isinstance(count, int)

@@ -89,7 +89,9 @@ class WorkStream:
         self._session = Session(runtime.ids.opaque(), "", "", {})
         self._granted = 0
         self._holding: dict[tuple[str, int], _Holding] = {}
-        self._offers: list[pb.Offer] = []
+        #: Messages with offers, and how many bytes the last of them has.
+        self._offers: list[pb.WorkResponse] = []
+        self._offers_bytes = 0
         self._receipts: list[pb.Receipt] = []
         self._are_receipts_due = False
         self._receipts_timer: asyncio.TimerHandle | None = None
@@ -304,18 +306,20 @@ class WorkStream:
 
     def _results(self, results: pb.Results) -> None:
         self._check_count(results.results)
+        at = self._runtime.clock.now()
+        session = self._session
         for outcome in results.results:
             held = self._read(outcome.token)
             if held is None:
                 continue
             self._forget(held)
             try:
-                request = offers.result(self._runtime, self._session.namespace, self._session.worker, held, outcome)
+                request = offers.result(self._runtime, session.namespace, session.worker, held, outcome, at)
             except Refusal as refusal:
                 # a refusal of one result is its receipt
                 self._add_receipt(outcome.token, pb.RECEIPT_STATUS_REFUSED, refusal)
                 continue
-            request.session = self._session.id
+            request.session = session.id
             request.reply = self._acknowledge(outcome.token)
             self._runtime.tell(request)
 
@@ -355,16 +359,24 @@ class WorkStream:
     def offer(self, row: QueueRow) -> None:
         """Send a leased action."""
         try:
-            message = offers.offer(self._runtime, row)
+            data = offers.input_of(self._runtime, row)
         except Unresolved as problem:
             self._runtime.tell(offers.undeliverable(self._runtime, row, problem))
             self._runtime.desk.give_back(self._session.id, row.name)
             self._runtime.grant(self._session.id, 0)  # others may wait for the room
             return
+        token = offers.add_offer(self._runtime, row, data, self._room_for(len(data) + 400))
         held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
-        self._holding[row.execution_id, row.action_id] = _Holding(held, row.name, message.token, self._clock())
-        self._offers.append(message)
+        self._holding[row.execution_id, row.action_id] = _Holding(held, row.name, token, self._clock())
         self._wake.set()
+
+    def _room_for(self, size: int) -> pb.Offers:
+        """Return the offers of a message that has room for one of *size* bytes."""
+        self._offers_bytes += size
+        if not self._offers or self._offers_bytes > _MOST_BYTES:
+            self._offers.append(pb.WorkResponse())
+            self._offers_bytes = size
+        return self._offers[-1].offers
 
     def order(self, execution_id: str, action_id: int, is_cancel: bool) -> None:
         """Tell the worker to stop, if it holds the action."""
@@ -411,13 +423,7 @@ class WorkStream:
         messages: list[pb.WorkResponse] = []
         messages += [pb.WorkResponse(standby=standby) for standby in self._standbys]
         self._standbys = []
-        size = _MOST_BYTES + 1
-        for offer in self._offers:
-            size += len(offer.input.data) + 400
-            if size > _MOST_BYTES:
-                messages.append(pb.WorkResponse(offers=pb.Offers()))
-                size = len(offer.input.data) + 400
-            messages[-1].offers.offers.append(offer)
+        messages += self._offers
         self._offers = []
         # behind the offers: one of them may be cancelled already
         if self._orders:

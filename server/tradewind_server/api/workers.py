@@ -11,7 +11,6 @@ from tradewind.v1 import worker_service_pb2_grpc as service
 from tradewind_server.api import convert
 from tradewind_server.api.caller import namespace_of, provenance
 from tradewind_server.api.pages import Pages, fill
-from tradewind_server.clock import to_microseconds
 from tradewind_server.errors import WorkerNotFound
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
@@ -54,7 +53,7 @@ class Workers(service.WorkerServiceServicer):
         """Take one out of service."""
         caller = provenance(context, "DrainWorker", "")
         message = convert.reason_of(request.message)
-        now = to_microseconds(self._runtime.clock.now())
+        now = self._runtime.clock.microseconds()
 
         def change(transaction: Transaction, found: Sequence[Listed]) -> None:
             programs = {each.worker.program: each.worker.namespace for each in found}
@@ -91,7 +90,7 @@ class Workers(service.WorkerServiceServicer):
     async def _up_to_date(self) -> int:
         """Have all written down that this server knows; return the time, microseconds."""
         await self._runtime.workers.flush()
-        return to_microseconds(self._runtime.clock.now())
+        return self._runtime.clock.microseconds()
 
 
 def _key(row: Listed) -> tuple[str, str, str]:

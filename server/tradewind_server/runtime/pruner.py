@@ -7,7 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tradewind_server.clock import Clock, to_microseconds
+from tradewind_server.clock import Clock
 from tradewind_server.errors import QueueFull, ServerDraining
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.tail import Read
@@ -45,7 +45,7 @@ class Pruner:
 
     async def _take_out(self) -> bool:
         """Take out what one look finds; return whether there may be more."""
-        now = to_microseconds(self._clock.now())
+        now = self._clock.microseconds()
         rules = await self._read(lambda connection, _: retention.rules(connection))
         if rules != self._rules or self._clock.monotonic() >= self._forget_at:
             self._rules, self._places = rules, {}

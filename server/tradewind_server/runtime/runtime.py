@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from tradewind_server.clock import SystemClock, to_microseconds
+from tradewind_server.clock import SystemClock
 from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
@@ -385,7 +385,7 @@ class Runtime:
         for queue, next_at in outcome.limited.items():
             name = queue[:2]
             if next_at is not None and name not in self._rested:
-                seconds = max(0, next_at - to_microseconds(self.clock.now())) / 1_000_000 + 0.001
+                seconds = max(0, next_at - self.clock.microseconds()) / 1_000_000 + 0.001
                 self._rested[name] = self._loop.call_later(seconds, self._wake_queue, queue)
 
     def _wake_queue(self, queue: QueueName) -> None:
@@ -462,7 +462,7 @@ class Runtime:
         """Fire timers when they are due."""
         while True:
             due = self._alarm.next_due()
-            now = to_microseconds(self.clock.now())
+            now = self.clock.microseconds()
             if due is None or due > now or not self._is_fit:
                 timeout = None if due is None or not self._is_fit else (due - now) / 1_000_000 + 0.001
                 with contextlib.suppress(TimeoutError):
@@ -480,7 +480,7 @@ class Runtime:
 
     async def _scan(self, late: float) -> None:
         """Read what the tables hold that memory may not: timers soon due, messages left lying, queued actions."""
-        now = to_microseconds(self.clock.now())
+        now = self.clock.microseconds()
         overdue = now - int(late * 1_000_000)
         found = await self.read(lambda connection, _: scans.look(connection, now, overdue))
         for due, execution_id, timer_id in found.timers:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tradewind_server.clock import SystemClock, to_microseconds
+from tradewind_server.clock import SystemClock
 from tradewind_server.errors import Refusal, ServerDraining
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Desk, Session
@@ -130,7 +130,7 @@ class Workers:
         self._mark(id_)
 
     def _now(self) -> int:
-        return to_microseconds(self._clock.now())
+        return self._clock.microseconds()
 
     # --- writing ---------------------------------------------------------------------------------
 

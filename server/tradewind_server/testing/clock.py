@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from tradewind_server.clock import to_microseconds
+
 
 class VirtualClock:
     """Stands still between two `advance`s."""
@@ -16,6 +18,10 @@ class VirtualClock:
     def now(self) -> datetime:
         """Return the moment it shows."""
         return self._now
+
+    def microseconds(self) -> int:
+        """Return the moment in microseconds since 1970."""
+        return to_microseconds(self._now)
 
     def monotonic(self) -> float:
         """Return the seconds since it was made."""

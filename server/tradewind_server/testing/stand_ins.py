@@ -68,7 +68,7 @@ class StandIns:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[tuple[Transaction, Changes]]:
-        transaction = self._writer.begin(self._ids.opaque(), to_microseconds(self._clock.now()))
+        transaction = self._writer.begin(self._ids.opaque(), self._clock.microseconds())
         changes = Changes(lambda: transaction.xid)
         yield transaction, changes
         transaction.write(changes, [], [])

@@ -356,7 +356,7 @@ class World:
     # --- within ----------------------------------------------------------------------------------
 
     def _collect_due(self) -> None:
-        now = to_microseconds(self.clock.now())
+        now = self.clock.microseconds()
         for execution_id, timer_id in self.alarm.pop_due(now, 1000):
             provenance = Provenance("timer:", "FireTimer")
             at = self.clock.now()
