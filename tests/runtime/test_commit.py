@@ -86,6 +86,23 @@ def test_commit_that_never_arrived_has_not_happened(lossy: tuple[World, LossyWri
     world.check_replay(id_)
 
 
+@pytest.mark.parametrize("fault", ["reply lost", "never arrived"])
+def test_commit_without_events_whose_end_is_unknown_is_found_out(lossy: tuple[World, LossyWriter], fault: str) -> None:
+    """Whatever it wrote, and whatever was committed before it."""
+    world, writer = lossy
+    world.start("wait")
+
+    writer.faults = [fault]
+    if fault == "reply lost":
+        world.deploy(WAITING.replace("wait:", "another:"))
+    else:
+        with pytest.raises(DatabaseUnavailable):
+            world.deploy(WAITING.replace("wait:", "another:"))
+        world.deploy(WAITING.replace("wait:", "another:"))
+
+    assert world.start("another")
+
+
 def test_start_whose_reply_is_lost_is_one_execution(lossy: tuple[World, LossyWriter]) -> None:
     """The same request id, sent again, gets the execution that the lost reply was about."""
     world, writer = lossy
@@ -107,7 +124,7 @@ def test_newest_commit_of_each_server_is_kept_for_an_hour(database: Database) ->
         connection.execute(sa.insert(schema.batches).values(id="b2", server="of before", at=at))
 
     world.clock.advance(timedelta(minutes=59))
-    world.start("wait")
+    world.deploy(WAITING.replace("wait:", "another:"))
     world.recover()
     assert _known_commits(database) == ["gone", "here", "of before"]
 

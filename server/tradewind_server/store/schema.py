@@ -491,7 +491,8 @@ parked = sa.Table(
     sqlite_with_rowid=False,
 )
 
-#: The newest commit of each committer of a server, by its name: after one of unknown outcome, its id tells.
+#: The newest commit of each committer of a server, by its name: after one of unknown outcome, its id tells. On SQLite
+#: only of commits without events, as these tell themselves there.
 last_batches = sa.Table(
     "last_batches",
     metadata,

@@ -162,6 +162,8 @@ class Transaction:
         self._number = number
         #: There is something to commit.
         self.has_written = False
+        #: An event of it that tells whether it is committed, by its key; None: the batch's row does.
+        self.witness: tuple[str, int] | None = None
 
     @functools.cached_property
     def xid(self) -> int:
@@ -369,9 +371,13 @@ class Transaction:
         rows = changes.rows()
         notifications = [*changes.notifications, *substitutes.rows(self.connection, changes.asked)]
         consumed = [(m.target, m.source, m.source_revision, m.kind) for m in changes.consumed]
+        own_row = [(self._writer, self.batch, self.at)]
+        if self.is_alone and changes.events:
+            # it tells as much as a row of the batch, and nobody else can have removed it when it is asked
+            self.witness, own_row = (changes.events[0].execution_id, changes.events[0].revision), []
         self._write_all(
             (
-                (_set_last_batch, [(self._writer, self.batch, self.at)]),
+                (_set_last_batch, own_row),
                 (_insert_events, changes.events),
                 (_insert_executions, rows.new_executions),
                 (_insert_tags, rows.tags),

@@ -1,7 +1,7 @@
 """A committer's connection: transactions begin and end here.
 
-The end of a commit may be unknown, when its reply is lost: then the batch's own row tells, once nobody can be carrying
-the commit out any more.
+The end of a commit may be unknown, when its reply is lost: then the batch's own row tells, or one of its events, once
+nobody can be carrying the commit out any more.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Writer:
         return lambda: int(numbered()[0][0]) + self._database.xid_offset
 
     def commit(self, transaction: Transaction) -> Outcome:
-        """Commit; a lost reply is cleared up by the batch's row before this returns.
+        """Commit; a lost reply is cleared up by what the database has before this returns.
 
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused a row, and nothing was committed.
@@ -202,7 +202,7 @@ class Writer:
         self.discard()
         if self.dialect.is_postgresql:
             self._ask_until(lambda: self._is_gone(backend) or None)
-        is_written = self._ask_until(lambda: self._is_newest(transaction.batch))
+        is_written = self._ask_until(lambda: self._is_written(transaction))
         return Outcome.COMMITTED if is_written else Outcome.ROLLED_BACK
 
     def _ask_until(self, ask: Callable[[], bool | None]) -> bool:
@@ -224,10 +224,14 @@ class Writer:
         query = f"SELECT count(*) FROM pg_stat_activity WHERE ({_BACKEND}) = (%s, %s)"
         return not self.connection.exec_driver_sql(query, backend).scalar()
 
-    def _is_newest(self, batch: str) -> bool:
-        table = schema.last_batches
-        query = sa.select(table.c.batch).where(table.c.server == self._name)
-        return self.connection.execute(query).scalar() == batch
+    def _is_written(self, transaction: Transaction) -> bool:
+        if transaction.witness is None:
+            last = schema.last_batches.c
+            newest = sa.select(last.batch).where(last.server == self._name)
+            return self.connection.execute(newest).scalar() == transaction.batch
+        e, (execution_id, revision) = schema.events.c, transaction.witness
+        number = sa.select(e.xid).where(e.execution_id == execution_id, e.revision == revision)
+        return self.connection.execute(number).scalar() == transaction.xid
 
     def close(self) -> None:
         """Close the connection."""
