@@ -141,7 +141,8 @@ class Changes:
 
     def __init__(self, number: Callable[[], int]) -> None:
         self._number = number
-        self.events: list[StoredEvent] = []
+        #: Rows of the log, as plain tuples.
+        self.events: list[Row] = []
         self.queued: dict[tuple[str, int], QueueRow] = {}
         self.unqueued: dict[tuple[str, int], None] = {}
         #: Actions that somebody may be working on and that have ended or are to end: (execution, action, is_cancel).
@@ -202,10 +203,10 @@ class Changes:
             task_id: int = event.task if kind.has_task else 0  # type: ignore[attr-defined]
             action_id: int = event.action if kind.has_action else 0  # type: ignore[attr-defined]
             name = tasks[task_id].name if task_id else ""
-            stored = _stored((id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid,
-                              len(log), span, trace, codec, body))  # fmt: skip
-            log.append(stored)
-            touched.events.append(stored)
+            row = (id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid, len(log),
+                   span, trace, codec, body)  # fmt: skip
+            log.append(row)
+            touched.events.append(_stored(row))
             span = 0
             if task_id and kind.changes_task:
                 touched.tasks[task_id] = None

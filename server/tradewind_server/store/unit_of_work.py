@@ -374,7 +374,7 @@ class Transaction:
         own_row = [(self._writer, self.batch, self.at)]
         if self.is_alone and changes.events:
             # it tells as much as a row of the batch, and nobody else can have removed it when it is asked
-            self.witness, own_row = (changes.events[0].execution_id, changes.events[0].revision), []
+            self.witness, own_row = changes.events[0][:2], []
         self._write_all(
             (
                 (_set_last_batch, own_row),
