@@ -192,8 +192,8 @@ class Changes:
         at_us = to_microseconds(decision.at)
         root_id = "" if envelope.root_id == id_ else envelope.root_id
         # what all events of a decision have in common
-        before = (envelope.namespace, root_id, envelope.workflow, envelope.business_key)
-        caused = (at_us, provenance.actor, provenance.cause, provenance.request_id)
+        namespace, workflow, business_key = envelope.namespace, envelope.workflow, envelope.business_key
+        actor, cause, request_id = provenance.actor, provenance.cause, provenance.request_id
         log, xid, trace, span = self.events, self.xid, provenance.trace or live.trace, len(events)
         codec = MARKED if live.state.sensitive else PLAIN
         touched.size_bytes += sum(map(len, decision.bodies))
@@ -203,8 +203,8 @@ class Changes:
             task_id: int = event.task if kind.has_task else 0  # type: ignore[attr-defined]
             action_id: int = event.action if kind.has_action else 0  # type: ignore[attr-defined]
             name = tasks[task_id].name if task_id else ""
-            row = (id_, revision, *before, kind.name, kind.version, *caused, task_id, name, action_id, xid, len(log),
-                   span, trace, codec, body)  # fmt: skip
+            row = (id_, revision, namespace, root_id, workflow, business_key, kind.name, kind.version, at_us, actor,
+                   cause, request_id, task_id, name, action_id, xid, len(log), span, trace, codec, body)  # fmt: skip
             log.append(row)
             touched.events.append(_stored(row))
             span = 0
