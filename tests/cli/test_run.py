@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.command_line import tradewind
+from tests.cli.command_line import SECONDS, Started, tradewind
 
 pytestmark = pytest.mark.slow
 
@@ -167,3 +170,20 @@ w:
         "Bearer secret('api.token')",
     )
     assert not {"\ufdd0", "\ufdd1"} & set(printed + repr(as_json))
+
+
+def test_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM, as from `timeout` or a job's runner: its private database goes, too."""
+    (tmp_path / "tmp").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as none:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        path = tmp_path / "file.yaml"
+        path.write_text(f"version: '2.0'\nw:\n  tasks:\n    ask: {{action: std.http url={url}}}\n")
+        environment = {"TMPDIR": str(tmp_path / "tmp"), "TRADEWIND_ALLOW_PRIVATE_ADDRESSES": "true"}
+        listener.settimeout(SECONDS)
+        with Started(["run", str(path), "--json"], none, none, none, environment) as running, listener.accept()[0]:
+            running.send_signal(signal.SIGTERM)
+            code = running.wait(SECONDS)
+
+    assert code == 128 + signal.SIGTERM
+    assert list((tmp_path / "tmp").iterdir()) == []

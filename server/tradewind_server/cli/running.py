@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ def run(
     try:
         start = _read(output, file, workflow, input, env, params, timeout)
         view = event_loop.run(_run(start))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     except Unusable as problem:
         _refuse(output, [_problem("unusable-input", str(problem), str(file))])
     except _Refused as refused:
@@ -130,6 +133,10 @@ def choose(workflows: Sequence[WorkflowSpec], file: str) -> str:
 
 
 async def _run(start: _Start) -> View:
+    # what is private to it is to go with it
+    run = asyncio.current_task()
+    assert run is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.cancel)
     # The server brings the whole house with it; the other commands start without.
     from tradewind_server.bootstrap import Server
 
