@@ -131,6 +131,26 @@ def test_lease_of_another_worker_is_told_after_a_beat_of_its_own(world: World) -
     assert action.worker == "came-back"
 
 
+def test_action_that_was_begun_while_it_was_leased_again_is_nobodys(database_url: str) -> None:
+    """The worker before has begun it after all, in the same batch: the new one's result is refused."""
+    database = Database(database_url)
+    world = World(database, open_world=True)
+    world.deploy("version: '2.0'\nwork:\n  tasks:\n    a: {action: std.mistral_http url='http://x'}\n")
+    world.desk.open(Session("s", "w", "default", {"std.mistral_http": 0}, room=100))
+    id_ = world.start("work")
+    wanted = [("std.mistral_http", "", 1)]
+    claim = r.Claim(provenance=_BY, session="s", worker="w", namespace="default", wanted=wanted)
+    ((_, row),) = world.committer.step([claim]).offers
+    begun = r.Posted(provenance=_BY, target=id_, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
+    world.committer.step([r.Release(provenance=_BY, released=[(_held(row), 0)], lost=True)])
+    ((_, again),) = world.committer.step([claim, begun]).offers
+    failed = c.FailAction(world.clock.now(), again.action_id, c.Failure("ACTION", "It broke.", "BROKE"))
+
+    assert isinstance(_answer(world, r.result_of(again, failed, "worker:w")), LeaseLost)
+    world.close()
+    database.close()
+
+
 def test_sqlite_is_not_asked_for_a_lease_that_the_server_has_given_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

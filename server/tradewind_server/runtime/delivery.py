@@ -318,7 +318,8 @@ class Delivery:
     def committed(self) -> None:
         """Remember who holds what has been leased."""
         if self._tx.is_alone:
-            for key in self._changes.unqueued:
-                self._cache.forget_lease(*key)
             for _, row in self._outcome.offers:
                 self._cache.note_lease(row)
+            # also what was leased and has ended in the same batch
+            for key in self._changes.unqueued:
+                self._cache.forget_lease(*key)
