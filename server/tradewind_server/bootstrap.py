@@ -157,10 +157,9 @@ class Server:
         notifications = await self._notify(ids)
         proxy = Proxy(proxy_secret, self.runtime.clock) if proxy_secret else None
         methods = Methods(ids, Access(tokens.identity if tokens else None, proxy))
-        self._grpc = _grpc_server(settings)
         self._health = health.aio.HealthServicer()
         await self._add_services(methods, Pages(secret), notifications)
-        self._grpc.add_generic_rpc_handlers((methods,))
+        self._grpc = _grpc_server(settings, methods)
         self._listen(credentials)
         await self._grpc.start()
 
@@ -240,7 +239,10 @@ class Server:
         self._stopped.set()
 
 
-def _grpc_server(settings: Settings) -> Any:
+def _grpc_server(settings: Settings, methods: Methods) -> Any:
+    # Above this gRPC cancels calls without a word; ours are refused with QUEUE_FULL and a reason. It counts all methods
+    # together, also those that put nothing into our queue.
+    most_pending = settings.queue_commands * methods.count
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -251,11 +253,10 @@ def _grpc_server(settings: Settings) -> Any:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.so_reuseport", 0),
-        # Above these gRPC cancels calls without a word; ours are refused with QUEUE_FULL and a reason.
-        ("grpc.server.max_pending_requests", settings.queue_commands),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.queue_commands),
+        ("grpc.server.max_pending_requests", most_pending),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * most_pending),
     ]
-    return grpc.aio.server(options=options)
+    return grpc.aio.server(handlers=[methods], options=options)
 
 
 def _check_address(listen: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
+from tests.api.harness import serving
 from tradewind.v1 import execution_service_pb2, execution_service_pb2_grpc
 from tradewind_server.api.access import Access
 from tradewind_server.api.methods import Methods
@@ -42,3 +44,13 @@ def test_every_method_of_a_service_is_found(methods: Methods) -> None:
 def test_unknown_method_is_not_found(methods: Methods, name: str) -> None:
     """GRPC answers UNIMPLEMENTED then."""
     assert methods.service(_details(name)) is None
+
+
+async def test_calls_of_several_methods_at_once_are_not_cancelled() -> None:
+    """GRPC does so, without a word, to those that wait beyond a bound: it is one for all methods together."""
+    async with serving("", queue_commands=100) as served:
+        methods = ["/tradewind.v1.ServerService/GetServerInfo", "/tradewind.v1.DefinitionService/ListDefinitions"]
+        channel: Any = served.channel
+        calls = [channel.unary_unary(method)(b"") for _ in range(90) for method in methods]
+        codes = {await call.code() for call in calls}
+    assert codes == {grpc.StatusCode.OK}

@@ -36,6 +36,11 @@ class Methods(grpc.GenericRpcHandler):
         self._access = access
         self._handlers: dict[str, Handler] = {}
 
+    @property
+    def count(self) -> int:
+        """Return how many methods there are."""
+        return len(self._handlers)
+
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Add the methods of *service*, by their names, each with what all of them need around it."""
         for name, handler in handlers.items():
