@@ -160,11 +160,6 @@ def payload(value: object) -> payload_pb2.Payload:
     return payload_pb2.Payload(content_type=JSON, data=encode(value))
 
 
-def raw_payload(data: bytes) -> payload_pb2.Payload:
-    """Return JSON bytes as they are."""
-    return payload_pb2.Payload(content_type=JSON, data=data)
-
-
 def set_payload(into: payload_pb2.Payload, data: bytes) -> None:
     """Put JSON bytes into a part of a message as they are."""
     into.content_type, into.data = JSON, data
@@ -269,7 +264,7 @@ def event(stored: StoredEvent) -> event_pb2.Event:
         task_id=f"t{stored.task_id}" if stored.task_id else "",
         task=stored.task,
         action_id=f"a{stored.action_id}" if stored.action_id else "",
-        body=raw_payload(stored.body),
+        body=payload_pb2.Payload(content_type=JSON, data=stored.body),
         workflow=stored.workflow,
         business_key=stored.business_key,
         traceparent=stored.trace,

@@ -61,7 +61,7 @@ class Environments(service.EnvironmentServiceServicer):
         if found is None:
             raise EnvironmentNotFound(name=name, field="name")
         message = _message(found)
-        message.variables.CopyFrom(convert.raw_payload(found.variables))
+        convert.set_payload(message.variables, found.variables)
         return pb.GetEnvironmentResponse(environment=message)
 
     async def ListEnvironments(self, request: pb.ListEnvironmentsRequest, context: Any) -> Any:

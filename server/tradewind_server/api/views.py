@@ -246,7 +246,7 @@ def _fill_task(message: task_pb2.Task, row: Any, detail: TaskDetail, accepted: S
     data = encode(results if detail.items_revision else results[0])
     message.result_bytes = len(data)
     if len(data) <= MOST_RESULT_BYTES:
-        message.result.CopyFrom(convert.raw_payload(data))
+        convert.set_payload(message.result, data)
 
 
 # --- actions -------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def actions(
     for row, message in zip(rows, messages, strict=True):
         checkpoint = checkpoints.get((row.execution_id, row.action_id))
         if checkpoint is not None:
-            message.checkpoint.CopyFrom(convert.raw_payload(checkpoint))
+            convert.set_payload(message.checkpoint, checkpoint)
         if (line := newest.get((row.execution_id, row.action_id))) is not None:
             message.last_log.CopyFrom(_log_line(line))
     sight.show(connection, ((message.execution_id, message) for message in messages))

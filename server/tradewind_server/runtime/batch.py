@@ -509,6 +509,7 @@ class Batch:
     def _write(self) -> None:
         self._claims.write(self._changes.freed_keys)
         self._ration.write()
+        self._delivery.forget_leases()
         self._tx.write(self._changes, self._delivery.changed(), self._delivery.logs)
 
 

@@ -311,15 +311,16 @@ class Delivery:
         """Return what changed of actions that go on and have a row."""
         changes = self._changes
         gone = changes.unqueued.keys() | changes.queued.keys()
-        for key in self._saved:
-            self._cache.forget_lease(*key)
         return [row for key, row in self._saved.items() if key not in gone]
 
+    def forget_leases(self) -> None:
+        """Remember no lease that this batch touches, however its commit ends."""
+        for key in (*self._saved, *self._changes.unqueued):
+            self._cache.forget_lease(*key)
+
     def committed(self) -> None:
-        """Remember who holds what has been leased."""
+        """Remember who holds what has been leased, unless it has ended in the same batch."""
         if self._tx.is_alone:
             for _, row in self._outcome.offers:
-                self._cache.note_lease(row)
-            # also what was leased and has ended in the same batch
-            for key in self._changes.unqueued:
-                self._cache.forget_lease(*key)
+                if (row.execution_id, row.action_id) not in self._changes.unqueued:
+                    self._cache.note_lease(row)
