@@ -106,6 +106,9 @@ class Settings:
     contacts_file: str = ""
     #: Notify people of human tasks that they are asked to do, where the definition does not say whether.
     notify_asked: bool = False
+    #: Keep the threads that take turns at Python's interpreter on one core, which the kernel chooses; they leave it
+    #: where others want it while another core has room. Linux only.
+    one_core: bool = True
     #: Seconds that a stopping server lets calls finish.
     shutdown_grace_seconds: int = 5
 

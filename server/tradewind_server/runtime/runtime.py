@@ -285,6 +285,11 @@ class Runtime:
         return self._is_fit
 
     @property
+    def committer_thread_id(self) -> int:
+        """Return the operating system's id of the thread that decides and commits, which has been started."""
+        return self._thread.native_id
+
+    @property
     def queue_length(self) -> int:
         """Return how many requests wait for the committer."""
         return self._thread.length

@@ -142,6 +142,11 @@ class CommitterThread:
         self._thread.join()
 
     @property
+    def native_id(self) -> int:
+        """Return the operating system's id of the thread, 0 before its start."""
+        return self._thread.native_id or 0
+
+    @property
     def length(self) -> int:
         """Return how many requests wait."""
         return len(self._queue)
