@@ -4,8 +4,8 @@ One thread of a process runs Python at a time. The event loop and the committer 
 of times a second, and the kernel gives each a core of its own, if it can: then each time a core has to be woken, and
 has to fetch what the other one has just written. On one core they are faster (docs/adr/0027-one-core.md).
 
-The kernel chooses the core. Where other programs want it while another core has more room, the threads go wherever
-they like for one look, and then stay where the kernel has put them.
+The kernel chooses the core. Where other programs want it while another core has more room, the threads leave it, and
+stay where the kernel has put them by the next look. It knows which cores are fast, and which share their caches.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ _LOOK_SECONDS = 1.0
 #: What begins the names of threads that go wherever they like: they read the database or carry out a script, mostly
 #: without the interpreter.
 _ROAMING = ("reader", "uvloop")
-#: How much more of its time a core must be used by others than another core, before the threads leave it. Less says
-#: nothing: programs that the server wakes, such as its workers, are put on its core by the kernel.
-_MARGIN = 0.35
+#: How much more of its time a core must be used by others than another core, before the threads leave it.
+_MARGIN = 0.15
 #: In how many looks, one after the other; a moment's load goes by.
 _LOOKS = 2
 
@@ -117,8 +116,10 @@ class OneCore:
     def __init__(self, machine: Machine, busiest: Sequence[int]) -> None:
         self._machine = machine
         self._busiest = busiest
-        #: The core; None while they go wherever they like.
+        #: The core; None while the kernel chooses one.
         self.core: int | None = None
+        #: Which it is not to choose.
+        self._crowded: int | None = None
         self._last = _Measured(0.0, {}, 0.0)
         self._crowded_looks = 0
 
@@ -126,27 +127,28 @@ class OneCore:
         """Choose a core, or see whether it still has room. To be called again and again, for new threads, too.
 
         Where the kernel does not say, or does not allow it, such as a core that has been taken from the process
-        meanwhile, the threads go wherever they like until another look.
+        meanwhile, the threads go wherever they like until the next look.
         """
         try:
-            self.core = self._chosen()
+            self._choose()
             self._place()
         except OSError:
             self.let_go()
 
     def let_go(self) -> None:
         """Let all threads go wherever they like."""
-        self.core = None
+        self.core = self._crowded = None
         with contextlib.suppress(OSError):
             self._place()
 
-    def _chosen(self) -> int | None:
+    def _choose(self) -> None:
         before, self._last = self._last, self._measure()
         if self.core is None:
-            self._crowded_looks = 0
-            return self._machine.used(self._busiest[-1])[1]
+            self.core, self._crowded_looks = self._machine.used(self._busiest[-1])[1], 0
+            return
         self._crowded_looks = self._crowded_looks + 1 if self._is_crowded(self.core, before) else 0
-        return self.core if self._crowded_looks < _LOOKS else None
+        if self._crowded_looks == _LOOKS:
+            self.core, self._crowded = None, self.core
 
     def _measure(self) -> _Measured:
         own = sum(self._machine.used(thread)[0] for thread in self._busiest)
@@ -162,7 +164,7 @@ class OneCore:
 
     def _place(self) -> None:
         anywhere = self._machine.cores
-        here = anywhere if self.core is None else {self.core}
+        here = set(anywhere) - {self._crowded} if self.core is None else {self.core}
         roaming = {thread.native_id for thread in threading.enumerate() if thread.name.startswith(_ROAMING)}
         for thread in self._machine.threads():
             self._machine.allow(thread, anywhere if thread in roaming else here)

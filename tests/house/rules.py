@@ -21,6 +21,7 @@ _room("settings")
 _room("clock")
 _room("ids")
 _room("event_loop")
+_room("one_core")
 _room("lang", "errors", "settings")
 _room("pictures", "lang")
 _room("engine", "lang")
@@ -30,7 +31,7 @@ _room("actions", "runtime")
 _room("api", "runtime")
 _room("console", "runtime")
 _room("bootstrap", "api", "actions", "console")
-_room("cli", "bootstrap", "pictures", "event_loop")
+_room("cli", "bootstrap", "pictures", "event_loop", "one_core")
 _room("testing", "bootstrap")
 
 #: Beyond the table: the form in which moments are stored is the clock's, and the store writes it.
@@ -55,6 +56,7 @@ MAX_LINES = 600
 #: Module -> why it may measure time by itself all the same.
 MEASURES_TIME = {
     "event_loop.py": "is asyncio's clock",
+    "one_core.py": "how long cores are busy; no moment of it is stored",
     "runtime/batch.py": "bounds its own CPU time; no moment of it is stored",
     "runtime/bulletin.py": "how long another server has been silent; no moment of it is stored",
     "store/writer.py": "waits for a lost backend to be gone; no moment of it is stored",

@@ -93,26 +93,39 @@ def test_own_work_and_a_moment_of_others_drive_nobody_away(machine: Machine) -> 
     kept = OneCore(machine, [threading.get_native_id()])
     kept.look()
 
-    for others in ({0: 0.05}, {0: 0.9}, {0: 0.3}, {0: 0.8, 1: 0.6, 2: 0.7}, {0: 0.8, 1: 0.6, 2: 0.7}, {}, {0: 0.9}):
+    for others in ({0: 0.1}, {0: 0.9}, {0: 0.1}, {0: 0.8, 1: 0.7, 2: 0.9}, {0: 0.8, 1: 0.7, 2: 0.9}, {}, {0: 0.9}):
         machine.pass_a_second(own=1.0 - others.get(0, 0.0), others=others)
         kept.look()
         assert kept.core == 0
 
 
-def test_threads_leave_a_core_that_others_want_for_one_look(machine: Machine) -> None:
-    """Then they stay where the kernel has put them meanwhile."""
+def test_threads_leave_a_core_that_others_want_again_and_again(machine: Machine) -> None:
+    """Each time they stay where the kernel has put them by the next look."""
     kept = OneCore(machine, [threading.get_native_id()])
     kept.look()
     cores = []
 
-    for _ in range(3):
-        machine.pass_a_second(own=0.5, others={0: 0.5, 2: 0.9})
+    for others in [{0: 0.5, 1: 0.3, 2: 0.9}] * 3 + [{0: 0.1, 1: 0.5}] * 3:
+        machine.pass_a_second(own=0.5, others=others)
         if kept.core is None:
-            machine.runs_on = 1
+            machine.runs_on = min(machine.allowed[threading.get_native_id()])
         kept.look()
-        cores.append((kept.core, machine.allowed[threading.get_native_id()]))
+        cores.append((kept.core, set(machine.allowed[threading.get_native_id()])))
 
-    assert cores == [(0, {0}), (None, (0, 1, 2)), (1, {1})]
+    assert cores == [(0, {0}), (None, {1, 2}), (1, {1}), (1, {1}), (None, {0, 2}), (0, {0})]
+
+
+def test_threads_that_are_let_go_may_go_back_to_the_core_that_they_left(machine: Machine) -> None:
+    """A server that stops leaves nothing behind."""
+    kept = OneCore(machine, [threading.get_native_id()])
+    kept.look()
+    for _ in range(2):
+        machine.pass_a_second(own=0.1, others={0: 0.9})
+        kept.look()
+
+    kept.let_go()
+
+    assert machine.allowed[threading.get_native_id()] == {0, 1, 2}
 
 
 def test_what_happened_before_a_core_was_chosen_does_not_count(machine: Machine) -> None:
@@ -139,7 +152,7 @@ def test_a_core_that_is_taken_from_the_process_is_left(machine: Machine) -> None
     machine.runs_on = 1
     kept.look()
 
-    assert left == (None, (0, 1, 2))
+    assert left == (None, {0, 1, 2})
     assert kept.core == 1
 
 
