@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from grpc import StatusCode
+from grpc.aio import EOF
 
 from tests.api.harness import Caught, Served, read_refusal, refused, serving, start
 from tradewind.v1 import action_callback_pb2 as v1
@@ -124,6 +125,42 @@ async def test_bad_payload_is_refused(served: Served) -> None:
         caught = await refuse_start(served, request, StatusCode.INVALID_ARGUMENT, "PAYLOAD_INVALID")
         assert caught.metadata["what"] == "input"
         assert caught.violations[0][0] == "input"
+
+
+#: A text that is not UTF-8 where StartExecution has its namespace, a field that is cut off, and no field at all.
+UNREADABLE = (b"\n\x01\xff", b"\n\x05abc", b"\xff\xff\xff")
+
+
+async def test_bytes_that_are_no_message_are_refused(served: Served) -> None:
+    """As one request, as the request of a stream, and as any message of a stream of them."""
+    channel: Any = served.channel
+    methods = {
+        "StartExecution": channel.unary_unary("/tradewind.v1.ExecutionService/StartExecution"),
+        "WatchExecution": channel.unary_stream("/tradewind.v1.ExecutionService/WatchExecution"),
+        "Work": channel.stream_stream("/tradewind.v1.ActionCallback/Work"),
+        "Consume": channel.stream_stream("/tradewind.v1.SubscriptionService/Consume"),
+    }
+    for name, method in methods.items():
+        for data in UNREADABLE:
+            with refused(StatusCode.INVALID_ARGUMENT, "MESSAGE_UNREADABLE") as caught:
+                call = method(iter([data]) if name in ("Work", "Consume") else data)
+                await (call if name == "StartExecution" else call.read())
+            assert caught.metadata == {"type": f"tradewind.v1.{name}Request"}
+
+
+async def test_unreadable_message_ends_a_worker_stream_that_has_begun(served: Served) -> None:
+    """The refusal says why; what it holds is treated as at any other end of the stream."""
+    channel: Any = served.channel
+    hello = v1.WorkRequest(hello=v1.Hello(worker_id="w", actions=[v1.ActionCapability(name="bench.step")]))
+    call = channel.stream_stream("/tradewind.v1.ActionCallback/Work")()
+    await call.write(hello.SerializeToString())
+    assert v1.WorkResponse.FromString(await call.read()).HasField("welcome")
+
+    await call.write(UNREADABLE[0])
+
+    with refused(StatusCode.INVALID_ARGUMENT, "MESSAGE_UNREADABLE"):
+        while await call.read() is not EOF:
+            pass
 
 
 async def test_large_payload_is_refused(served: Served) -> None:

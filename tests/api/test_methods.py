@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +17,27 @@ from tradewind_server.api.methods import Methods
 from tradewind_server.testing.clock import CountedIds
 
 
+class Echo:
+    """A servicer whose methods answer with what they are asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        method = execution_service_pb2.DESCRIPTOR.services_by_name["ExecutionService"].methods_by_name[name]
+
+        async def unary(request: Any, context: Any) -> Any:
+            return request
+
+        async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+            yield request
+
+        return stream if method.server_streaming else unary
+
+
 @pytest.fixture
 def methods() -> Methods:
     """A table with one service."""
     table: Any = Methods(CountedIds(), Access(None, None))
-    servicer: Any = execution_service_pb2_grpc.ExecutionServiceServicer
-    execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(servicer(), table)
+    servicer: Any = Echo()
+    execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(servicer, table)
     found: Methods = table
     return found
 
@@ -30,14 +46,21 @@ def _details(method: str) -> Any:
     return SimpleNamespace(method=method, invocation_metadata=())
 
 
-def test_every_method_of_a_service_is_found(methods: Methods) -> None:
-    """By its full name, with what tells gRPC how to read and write its messages."""
+async def test_every_method_of_a_service_is_found(methods: Methods) -> None:
+    """By its full name. It reads its request itself; gRPC writes what it answers."""
+    context: Any = SimpleNamespace(invocation_metadata=tuple, peer=lambda: "ipv4:127.0.0.1:5000")
     service = execution_service_pb2.DESCRIPTOR.services_by_name["ExecutionService"]
     for method in service.methods:
         handler = methods.service(_details(f"/tradewind.v1.ExecutionService/{method.name}"))
         assert handler is not None
         assert handler.response_streaming == method.server_streaming
-        assert isinstance(handler.request_deserializer(b""), GetMessageClass(method.input_type))
+        assert handler.request_deserializer is None
+        assert handler.response_serializer(GetMessageClass(method.output_type)()) == b""
+        if method.server_streaming:
+            [request] = [message async for message in handler.unary_stream(b"", context)]
+        else:
+            request = await handler.unary_unary(b"", context)
+        assert isinstance(request, GetMessageClass(method.input_type))
 
 
 @pytest.mark.parametrize("name", ["/tradewind.v1.ExecutionService/Nothing", "StartExecution", "", "/a/StartExecution"])

@@ -52,6 +52,8 @@ const (
 	ReasonPayloadUnsupported Reason = "PAYLOAD_UNSUPPORTED"
 	// ReasonPayloadTooLarge: a payload is larger than a limit.
 	ReasonPayloadTooLarge Reason = "PAYLOAD_TOO_LARGE"
+	// ReasonMessageUnreadable: the bytes of a request are no message of the type that the method takes.
+	ReasonMessageUnreadable Reason = "MESSAGE_UNREADABLE"
 	// ReasonFieldInvalid: a request field has a value outside its range.
 	ReasonFieldInvalid Reason = "FIELD_INVALID"
 	// ReasonFilterInvalid: a list filter cannot be understood.

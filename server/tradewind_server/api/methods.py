@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from tradewind_server.api.access import Access
 from tradewind_server.api.caller import admit
 from tradewind_server.api.errors import internal, status_of
-from tradewind_server.errors import Refusal
+from tradewind_server.errors import MessageUnreadable, Refusal
 from tradewind_server.ids import Ids
 from tradewind_server.runtime.committer import Broken
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 Handler = Any
 Context = Any
+#: Makes a message of bytes.
+Reader = Callable[[Any], Any]
 
 
 class Methods(grpc.GenericRpcHandler):
@@ -55,19 +58,24 @@ class Methods(grpc.GenericRpcHandler):
         return self._handlers.get(details.method)
 
     def _wrapped(self, handler: Handler, name: str) -> Handler:
-        if handler.unary_unary is not None:
-            return handler._replace(unary_unary=self._unary(handler.unary_unary, name))
-        if handler.unary_stream is not None:
-            return handler._replace(unary_stream=self._stream(handler.unary_stream, name))
+        read = _reader(handler.request_deserializer)
         if handler.stream_stream is not None:
-            return handler._replace(stream_stream=self._stream(handler.stream_stream, name))
+            # what cannot be read is raised where the method waits for a message
+            call = self._stream(handler.stream_stream, name, lambda messages: messages)
+            return handler._replace(request_deserializer=read, stream_stream=call)
+        if handler.unary_stream is not None:
+            call = self._stream(handler.unary_stream, name, read)
+            return handler._replace(request_deserializer=None, unary_stream=call)
+        if handler.unary_unary is not None:
+            call = self._unary(handler.unary_unary, name, read)
+            return handler._replace(request_deserializer=None, unary_unary=call)
         raise AssertionError(f"{name} takes a stream for one answer, which none of ours does")
 
-    def _unary(self, method: Callable[[Any, Context], Awaitable[Any]], name: str) -> Any:
+    def _unary(self, method: Callable[[Any, Context], Awaitable[Any]], name: str, read: Reader) -> Any:
         async def call(request: Any, context: Context) -> Any:
             try:
                 admit(self._access, name, context)
-                return await method(request, context)
+                return await method(read(request), context)
             except Refusal as refusal:
                 status = status_of(refusal)
             except (asyncio.CancelledError, grpc.aio.AbortError):
@@ -78,15 +86,15 @@ class Methods(grpc.GenericRpcHandler):
 
         return call
 
-    def _stream(self, method: Callable[[Any, Context], AsyncIterator[Any]], name: str) -> Any:
+    def _stream(self, method: Callable[[Any, Context], AsyncIterator[Any]], name: str, read: Reader) -> Any:
         if inspect.iscoroutinefunction(method):
             # it writes to the context instead of yielding, as grpc.health.v1.Health/Watch does
-            return self._unary(method, name)
+            return self._unary(method, name, read)
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 admit(self._access, name, context)
-                async for response in method(request, context):
+                async for response in method(read(request), context):
                     yield response
                 return
             except Refusal as refusal:
@@ -105,3 +113,18 @@ class Methods(grpc.GenericRpcHandler):
         log_id = self._ids.opaque()[:12]
         log.error("error %s in %s", log_id, method, exc_info=error)
         return internal(log_id)
+
+
+def _reader(deserialize: Any) -> Reader:
+    """Return what reads messages as *deserialize* does, which is the `FromString` of their class.
+
+    gRPC would answer UNKNOWN itself to one request that it cannot read; in a stream it raises what is raised.
+    """
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            raise MessageUnreadable(type=deserialize.__self__.DESCRIPTOR.full_name) from None
+
+    return read

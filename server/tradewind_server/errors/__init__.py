@@ -281,6 +281,17 @@ class PayloadTooLarge(Refusal):
     sentence = "Expected {what} of at most {limit} bytes ({setting}), but it has {size}."
 
 
+class MessageUnreadable(Refusal):
+    """The bytes of a request are no message of the type that the method takes."""
+
+    reason = "MESSAGE_UNREADABLE"
+    kind = Kind.INVALID
+    sentence = (
+        "Expected a message of type {type}, but its bytes cannot be read. "
+        "Make stubs from the protos of this server, and send texts in UTF-8."
+    )
+
+
 class FieldInvalid(Refusal):
     """A request field has a value outside its range."""
 

@@ -106,6 +106,9 @@ const (
 	// A payload is larger than a limit. INVALID_ARGUMENT.
 	// Metadata: what, limit, setting, size.
 	ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE ErrorReason = 25
+	// The bytes of a request are no message of the type that the method takes. INVALID_ARGUMENT.
+	// Metadata: type.
+	ErrorReason_ERROR_REASON_MESSAGE_UNREADABLE ErrorReason = 115
 	// A request field has a value outside its range. INVALID_ARGUMENT.
 	// Metadata: name, expected, problem.
 	ErrorReason_ERROR_REASON_FIELD_INVALID ErrorReason = 26
@@ -269,6 +272,7 @@ var (
 		23:  "ERROR_REASON_PAYLOAD_INVALID",
 		24:  "ERROR_REASON_PAYLOAD_UNSUPPORTED",
 		25:  "ERROR_REASON_PAYLOAD_TOO_LARGE",
+		115: "ERROR_REASON_MESSAGE_UNREADABLE",
 		26:  "ERROR_REASON_FIELD_INVALID",
 		27:  "ERROR_REASON_FILTER_INVALID",
 		28:  "ERROR_REASON_PAGE_TOKEN_INVALID",
@@ -341,6 +345,7 @@ var (
 		"ERROR_REASON_PAYLOAD_INVALID":          23,
 		"ERROR_REASON_PAYLOAD_UNSUPPORTED":      24,
 		"ERROR_REASON_PAYLOAD_TOO_LARGE":        25,
+		"ERROR_REASON_MESSAGE_UNREADABLE":       115,
 		"ERROR_REASON_FIELD_INVALID":            26,
 		"ERROR_REASON_FILTER_INVALID":           27,
 		"ERROR_REASON_PAGE_TOKEN_INVALID":       28,
@@ -419,7 +424,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xb6\x13\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xdb\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -447,7 +452,8 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_STREAM_VIOLATION\x10\x16\x12 \n" +
 	"\x1cERROR_REASON_PAYLOAD_INVALID\x10\x17\x12$\n" +
 	" ERROR_REASON_PAYLOAD_UNSUPPORTED\x10\x18\x12\"\n" +
-	"\x1eERROR_REASON_PAYLOAD_TOO_LARGE\x10\x19\x12\x1e\n" +
+	"\x1eERROR_REASON_PAYLOAD_TOO_LARGE\x10\x19\x12#\n" +
+	"\x1fERROR_REASON_MESSAGE_UNREADABLE\x10s\x12\x1e\n" +
 	"\x1aERROR_REASON_FIELD_INVALID\x10\x1a\x12\x1f\n" +
 	"\x1bERROR_REASON_FILTER_INVALID\x10\x1b\x12#\n" +
 	"\x1fERROR_REASON_PAGE_TOKEN_INVALID\x10\x1c\x12\x1f\n" +

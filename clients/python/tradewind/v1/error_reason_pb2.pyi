@@ -124,6 +124,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A payload is larger than a limit. INVALID_ARGUMENT.
     Metadata: what, limit, setting, size.
     """
+    ERROR_REASON_MESSAGE_UNREADABLE: _ErrorReason.ValueType  # 115
+    """The bytes of a request are no message of the type that the method takes. INVALID_ARGUMENT.
+    Metadata: type.
+    """
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 26
     """A request field has a value outside its range. INVALID_ARGUMENT.
     Metadata: name, expected, problem.
@@ -408,6 +412,10 @@ Metadata: feature, value.
 ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 25
 """A payload is larger than a limit. INVALID_ARGUMENT.
 Metadata: what, limit, setting, size.
+"""
+ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 115
+"""The bytes of a request are no message of the type that the method takes. INVALID_ARGUMENT.
+Metadata: type.
 """
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 26
 """A request field has a value outside its range. INVALID_ARGUMENT.
