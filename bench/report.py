@@ -124,19 +124,29 @@ def _goals(results: list[Results]) -> Iterator[str]:
     yield _table(("Database", "Workload", "Goal", "Measured", ""), rows)
     missed = sum(row[-1] == "**missed**" for row in rows)
     yield f"{len(rows) - missed} of {len(rows)} reached, {missed} missed." if missed else f"All {len(rows)} reached."
+    yield from _on_which_machine(results)
+
+
+def _on_which_machine(results: list[Results]) -> Iterator[str]:
+    """Say how fast a machine is on which a goal that can be reached in either of two ways is one and the same."""
+    goals = {measured.workload.name: measured.workload.goal for result in results for measured in result.measured}
+    made = " and ".join(f"{statistics.median(result.references.echo_calls):,.0f}" for result in results)
+    for name, goal in goals.items():
+        if goal.tasks_per_second is not None and goal.echo_ratio is not None:
+            same = goal.tasks_per_second / goal.echo_ratio
+            yield f"Both goals of `{name}` are the same at {same:,.0f} echo calls/s; this machine made {made}."
 
 
 def _judged(result: Results, measured: Measured) -> Iterator[tuple[str, ...]]:
     goal, name = measured.workload.goal, (_TITLES[result.place], f"`{measured.workload.name}`")
     rate = measured.tasks_per_second
     ratio = rate / statistics.median(result.references.echo_calls)
-    if goal.tasks_per_second is not None and goal.echo_ratio is not None:
-        reached = rate >= goal.tasks_per_second or ratio >= goal.echo_ratio
-        wanted = f"{goal.tasks_per_second:,.0f} tasks/s, or {goal.echo_ratio} × echo"
-        yield (*name, wanted, f"{rate:,.0f} tasks/s, {ratio:.2f} × echo", _word(reached))
-    elif goal.tasks_per_second is not None:
+    if goal.tasks_per_second is not None:
+        reached = rate >= goal.tasks_per_second or (goal.echo_ratio is not None and ratio >= goal.echo_ratio)
         wanted = f"{goal.tasks_per_second:,.0f} tasks/s"
-        yield (*name, wanted, f"{rate:,.0f} tasks/s", _word(rate >= goal.tasks_per_second))
+        if goal.echo_ratio is not None:
+            wanted += f", or {goal.echo_ratio} × echo"
+        yield (*name, wanted, f"{rate:,.0f} tasks/s, {ratio:.2f} × echo", _word(reached))
     if goal.hop_p50_ms is not None:
         wanted_ms, p50 = goal.hop_p50_ms[result.place], percentile(measured.hops_ms, 0.5)
         yield (*name, f"hop p50 {wanted_ms} ms", f"{p50:.2f} ms", _word(p50 <= wanted_ms))
