@@ -15,7 +15,7 @@ _DUTIES = {
     "committer": "committer",
     "reader": "readers",
     "bulletin": "bulletin",
-    "asyncio": "readers",
+    "uvloop": "readers",
 }
 
 

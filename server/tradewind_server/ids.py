@@ -32,3 +32,8 @@ class SystemIds:
     def opaque(self) -> str:
         """Return 16 random bytes in hexadecimal."""
         return secrets.token_hex(16)
+
+
+def draw(below: int) -> int:
+    """Return a number by chance, from 0 on."""
+    return secrets.randbelow(below)

@@ -106,8 +106,9 @@ class Settings:
     contacts_file: str = ""
     #: Notify people of human tasks that they are asked to do, where the definition does not say whether.
     notify_asked: bool = False
-    #: Keep the threads that take turns at Python's interpreter on one core, which the kernel chooses; they leave it
-    #: where others want it while another core has room. Linux only.
+    #: Whether `server` and `dev` keep their threads on one core while they are busy, one that the kernel chooses. Linux
+    #: only. Say no where the process may not call sched_setaffinity, as under systemd's SystemCallFilter=~@resources,
+    #: and where somebody else is to say where a running server's threads run (taskset -p).
     one_core: bool = True
     #: Seconds that a stopping server lets calls finish.
     shutdown_grace_seconds: int = 5

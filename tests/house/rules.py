@@ -56,7 +56,7 @@ MAX_LINES = 600
 #: Module -> why it may measure time by itself all the same.
 MEASURES_TIME = {
     "event_loop.py": "is asyncio's clock",
-    "one_core.py": "how long cores are busy; no moment of it is stored",
+    "one_core.py": "what part of the time threads wait for a core; no moment of it is stored",
     "runtime/batch.py": "bounds its own CPU time; no moment of it is stored",
     "runtime/bulletin.py": "how long another server has been silent; no moment of it is stored",
     "store/writer.py": "waits for a lost backend to be gone; no moment of it is stored",

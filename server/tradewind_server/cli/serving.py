@@ -88,7 +88,7 @@ def _serve(output: Output, settings: Settings, is_dev: bool) -> None:
 
 async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> None:
     # The server brings the whole house with it; the other commands start without.
-    from tradewind_server import one_core
+    from tradewind_server import ids, one_core
     from tradewind_server.bootstrap import Server, Unbindable
     from tradewind_server.store.database import DatabaseInUse, UnusableDatabase
 
@@ -101,18 +101,18 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
         raise Unusable(str(problem)) from None
     for warning in serving.warnings:
         error_console().print(Text.assemble(("warning", "bold yellow"), f" {warning}"))
-    busiest = [threading.get_native_id(), serving.runtime.committer_thread_id]
-    keeping = loop.create_task(one_core.keep(busiest)) if settings.one_core else None
+    busiest = (threading.get_native_id(), serving.runtime.committer_thread_id)
+    keeping = loop.create_task(one_core.keep(busiest, ids.draw)) if settings.one_core else None
     _announce(output, settings, serving.address, is_dev)
     stopped = asyncio.ensure_future(serving.wait_stopped())
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait((stopped, asked), return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
         raise typer.Exit(NOT_DONE)  # it ended by itself, and its log says why
-    await serving.stop()
-    stopped.cancel()
     if keeping is not None:
         keeping.cancel()
+    await serving.stop()
+    stopped.cancel()
 
 
 def _announce(output: Output, settings: Settings, address: str, is_dev: bool) -> None:

@@ -143,8 +143,9 @@ class CommitterThread:
 
     @property
     def native_id(self) -> int:
-        """Return the operating system's id of the thread, 0 before its start."""
-        return self._thread.native_id or 0
+        """Return the operating system's id of the thread, which has been started."""
+        assert self._thread.native_id is not None
+        return self._thread.native_id
 
     @property
     def length(self) -> int:
