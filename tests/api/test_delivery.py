@@ -111,6 +111,46 @@ async def test_lapsed_lease_without_safe_rerun_takes_on_error(database_url: str)
             assert hand.is_quiet()
 
 
+async def test_worker_killed_right_after_it_began_what_may_not_be_done_twice_leaves_a_failure(database_url: str) -> None:
+    """Workers accept only what takes them long: that it has not accepted does not say that it has not begun."""
+    async with serving(database_url, **SHORT) as served:
+        await served.deploy(SAFE)
+        id_ = await served.start("pay", {})
+        async with served.worker(credits_=1) as killed:
+            await killed.offer()
+        async with served.worker() as other:
+            failed = await served.until(id_, "ActionFailed")
+            assert values.from_payload(failed.body)["code"] == "LEASE_LOST"
+            assert await served.ended(id_) == ("SUCCEEDED", {"error": "sorry"})
+            assert other.is_quiet()
+
+
+async def test_offer_of_what_may_not_be_done_twice_that_is_refused_goes_to_another(database_url: str) -> None:
+    """The worker says itself that it has not begun."""
+    async with serving(database_url) as served:
+        await served.deploy(SAFE)
+        id_ = await served.start("pay", {})
+        async with served.worker(credits_=1) as full:
+            await full.send(refuse=v1.Refuse(releases=[v1.Release(token=(await full.offer()).token)]))
+            assert await full.receipt() == ("RECORDED", "")
+            async with served.worker() as other:
+                await other.finish((await other.offer()).token, 1)
+                assert await served.ended(id_) == ("SUCCEEDED", {"error": None})
+
+
+async def test_worker_that_reconnects_keeps_what_may_not_be_done_twice(database_url: str) -> None:
+    """A connection that breaks for a moment fails nothing."""
+    async with serving(database_url) as served:
+        await served.deploy(SAFE)
+        id_ = await served.start("pay", {})
+        async with served.worker(credits_=1) as hand:
+            token = (await hand.offer()).token
+        async with served.worker(credits_=1, in_flight=[token]) as again:
+            assert [verdict.keep for verdict in again.welcome.in_flight] == [True]
+            await again.finish(token, 1)
+            assert await served.ended(id_) == ("SUCCEEDED", {"error": None})
+
+
 async def test_beats_keep_a_lease(database_url: str) -> None:
     """Longer than it lasts without them; then the result is taken."""
     async with serving(database_url, delivery_lease_seconds=1, work_lease_seconds=1) as served:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -144,3 +146,52 @@ async def test_who_begins_to_wait_while_the_server_goes_down_is_woken() -> None:
     subscription = hub.subscribe("e1", end_only=True)
     assert await subscription.wait(PATIENCE)
     subscription.close()
+
+
+CALLS = """
+version: '2.0'
+calls:
+  input: [url]
+  tasks:
+    again: {action: std.http url=<% $.url %>, safe-rerun: true}
+    once: {action: std.http url=<% $.url %>, safe-rerun: false}
+"""
+
+
+async def test_built_in_actions_that_run_are_given_back_for_the_next_start(tmp_path: Path) -> None:
+    """They would wait for the end of their lease; but what may not be done twice does, and fails then."""
+    # given
+    calls: asyncio.Queue[None] = asyncio.Queue()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.put_nowait(None)  # and never answer
+        await reader.read(-1)
+        writer.close()
+
+    web = await asyncio.start_server(take, "127.0.0.1", 0)
+    url = "http://127.0.0.1:%d/" % web.sockets[0].getsockname()[1]
+    settings = Settings(
+        listen="127.0.0.1:0", database=str(tmp_path / "x.db"), allow_private_addresses=True, shutdown_grace_seconds=0
+    )
+    server = await Server.start(settings)
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        served = Served(server, channel)
+        await served.deploy(CALLS)
+        await served.executions.StartExecution(start("calls", {"url": url}))
+        for _ in range(2):
+            await asyncio.wait_for(calls.get(), PATIENCE)
+
+    # when
+    await server.stop()
+    next_server = await Server.start(settings)
+
+    # then
+    try:
+        await asyncio.wait_for(calls.get(), PATIENCE)
+    finally:
+        await next_server.stop()
+        web.close()
+    assert calls.empty()
+    with sqlite3.connect(tmp_path / "x.db") as database:
+        rows = database.execute("SELECT safe_rerun, attempt, losses, stage FROM action_queue ORDER BY safe_rerun")
+        assert rows.fetchall() == [(0, 1, 0, 1), (1, 1, 0, 0)]

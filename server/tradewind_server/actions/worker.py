@@ -41,8 +41,8 @@ class BuiltInWorker:
         self._runtime = runtime
         self._actions = {name: action for name, action in actions.items() if action.run or action.post}
         self._sessions: dict[str, Session] = {}
-        #: Key of an action -> its namespace, its lease, and what does it.
-        self._running: dict[tuple[str, int], tuple[str, r.Held, asyncio.Task[None]]] = {}
+        #: Key of an action -> its row, its lease, and what does it.
+        self._running: dict[tuple[str, int], tuple[QueueRow, r.Held, asyncio.Task[None]]] = {}
         self._beat: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -64,13 +64,20 @@ class BuiltInWorker:
         runtime.grant(session.id, _ROOM)
 
     async def stop(self) -> None:
-        """Stop; what runs is offered again when its lease ends."""
+        """Stop, and give back what runs, for another server or the next start.
+
+        What may not be done twice is left to the end of its lease, which fails it: nobody knows how far it has come.
+        """
         for session in self._sessions.values():
             self._runtime.close_session(session.id)
         tasks = [task for _, _, task in self._running.values()] + ([self._beat] if self._beat else [])
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        released = [(held, 0) for row, held, _ in self._running.values() if row.safe_rerun]
+        if released:
+            provenance = Provenance("system:leases", "ReleaseActions")
+            self._runtime.tell(r.Release(provenance=provenance, released=released, lost=False))
 
     def offer(self, row: QueueRow) -> None:
         """Do the action: at once if it only looks at its input, else in a task."""
@@ -89,7 +96,7 @@ class BuiltInWorker:
             return
         held = r.Held(execution_id=row.execution_id, action_id=row.action_id, attempt=row.attempt, epoch=row.epoch)
         task = asyncio.create_task(self._later(row, outcome))
-        self._running[row.execution_id, row.action_id] = (row.namespace, held, task)
+        self._running[row.execution_id, row.action_id] = (row, held, task)
 
     def _begin(self, row: QueueRow, given: Mapping[str, object]) -> object:
         action = self._actions[row.name]
@@ -164,7 +171,7 @@ class BuiltInWorker:
             while True:
                 await asyncio.sleep(interval)
                 for namespace, session in self._sessions.items():
-                    held = [held for owner, held, _ in self._running.values() if owner == namespace]
+                    held = [held for row, held, _ in self._running.values() if row.namespace == namespace]
                     if held:
                         self._renew(session, held)
 

@@ -36,7 +36,9 @@ class ActionCallbackStub(object):
 
     An offer that nobody accepts is offered again at the same attempt; after 10 deliveries, or 3 workers lost right after
     Accept, the action fails with the code NOT_DELIVERABLE. If a work lease lapses, the action is offered again with the
-    same idempotency key and a higher attempt; one with "safe-rerun: false" fails with the code LEASE_LOST instead.
+    same idempotency key and a higher attempt. One with "safe-rerun: false" counts as begun when it is offered: if either
+    lease lapses, it fails with the code LEASE_LOST instead. A worker that has not begun it gives it back by Refuse or
+    ReleaseActions.
 
     So delivery is at least once, and each result is recorded exactly once. A token names one attempt and one lease; it
     takes the place of a request id. The same result again is ALREADY_RECORDED; a result under a lease that is over is
@@ -97,7 +99,9 @@ class ActionCallbackServicer(object):
 
     An offer that nobody accepts is offered again at the same attempt; after 10 deliveries, or 3 workers lost right after
     Accept, the action fails with the code NOT_DELIVERABLE. If a work lease lapses, the action is offered again with the
-    same idempotency key and a higher attempt; one with "safe-rerun: false" fails with the code LEASE_LOST instead.
+    same idempotency key and a higher attempt. One with "safe-rerun: false" counts as begun when it is offered: if either
+    lease lapses, it fails with the code LEASE_LOST instead. A worker that has not begun it gives it back by Refuse or
+    ReleaseActions.
 
     So delivery is at least once, and each result is recorded exactly once. A token names one attempt and one lease; it
     takes the place of a request id. The same result again is ALREADY_RECORDED; a result under a lease that is over is
@@ -231,7 +235,9 @@ class ActionCallback(object):
 
     An offer that nobody accepts is offered again at the same attempt; after 10 deliveries, or 3 workers lost right after
     Accept, the action fails with the code NOT_DELIVERABLE. If a work lease lapses, the action is offered again with the
-    same idempotency key and a higher attempt; one with "safe-rerun: false" fails with the code LEASE_LOST instead.
+    same idempotency key and a higher attempt. One with "safe-rerun: false" counts as begun when it is offered: if either
+    lease lapses, it fails with the code LEASE_LOST instead. A worker that has not begun it gives it back by Refuse or
+    ReleaseActions.
 
     So delivery is at least once, and each result is recorded exactly once. A token names one attempt and one lease; it
     takes the place of a request id. The same result again is ALREADY_RECORDED; a result under a lease that is over is
