@@ -16,6 +16,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV): pyproject.toml constraints.txt
+	@echo "installing what is needed into .venv, which takes a minute or less"
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/pip -qq install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -38,7 +39,7 @@ month-end: $(VENV) bonus-worker ## Pay 1,000 salaries with one bulk approval, an
 # The Go compiler's cache then makes the demo's own build a matter of a second.
 .PHONY: bonus-worker
 bonus-worker:
-	@if command -v go >/dev/null; then cd examples/salary/bonus && go build -o /dev/null . ; fi
+	@if command -v go >/dev/null; then echo "building the bonus worker in Go" && cd examples/salary/bonus && go build -o /dev/null . ; fi
 
 # Three processes for two cores: tests wait for leases, pauses and programs that start for a third of their time.
 test: $(VENV) ## Run the tests (ARGS='-k join' for some of them)

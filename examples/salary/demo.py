@@ -1,6 +1,6 @@
 """The salary process, shown in three acts: an approval, a failure with its SMS, a server that is killed.
 
-On a terminal whoever sits there is the manager; otherwise the demo answers for him.
+On a terminal whoever sits there is the manager; if nobody does, the demo answers for him.
 `make demo` runs it. Everything it starts ends with it, and what it writes is in a temporary folder.
 """
 
@@ -22,6 +22,8 @@ import tradewind
 PATH = ("fetch_base", "fetch_bonus", "compare", "find_manager", "approve_bonus", "compute_total", "pay_out")
 MONTH = "2026-11"
 MOST_SECONDS = 85
+#: How long it waits for whoever sits here, who is asked three times at most.
+ANSWER_SECONDS = 20
 
 #: What somebody answers: what is said of it, and the command, to which the id of the human task is added.
 Answer = tuple[str, tuple[str, ...]]
@@ -65,9 +67,9 @@ class People:
         open_ones = self._client.people.list("all", f'execution_id = "{event.execution_id}" AND state = OFFERED')
         asked = next(iter(open_ones))
         if event.task == MANAGER and is_interactive():
-            tell("  you are mira, the manager, and are asked:")
-            self._house.ask("task", "submit", asked.id, "--user", "mira")
-            return
+            tell(f"  you are mira, the manager, and are asked; after {ANSWER_SECONDS} s the demo answers:")
+            if self._house.ask("task", "submit", asked.id, "--user", "mira", seconds=ANSWER_SECONDS):
+                return
         said, (verb, *options) = self._others.get(event.task) or self._answers.pop(0)
         tell(f"  {said}")
         self._house.tradewind("task", verb, asked.id, *options)
@@ -180,4 +182,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("\nThe demo was ended; so is all that it had started.") from None

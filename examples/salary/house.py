@@ -114,10 +114,15 @@ class House:
         for line in done.stdout.splitlines():
             tell(f"    {line}")
 
-    def ask(self, *arguments: str) -> None:
-        """Show a command, and run it: it asks whoever sits here."""
+    def ask(self, *arguments: str, seconds: float) -> bool:
+        """Show a command, and run it: it asks whoever sits here. Return whether he has answered in time."""
         tell(f"  $ tradewind {shlex.join(arguments)}")
-        subprocess.run([sys.executable, "-m", "tradewind_server.cli", *arguments], env=self._environment, check=True)
+        command = [sys.executable, "-m", "tradewind_server.cli", *arguments]
+        try:
+            return subprocess.run(command, env=self._environment, check=False, timeout=seconds).returncode == 0
+        except subprocess.TimeoutExpired:
+            tell()  # it was killed in the middle of a line
+            return False
 
     def _start(self, name: str, *command: str, piped: bool = False) -> subprocess.Popen[str]:
         with (self.folder / f"{name}.log").open("a") as log:
@@ -160,6 +165,8 @@ def open_house() -> Iterator[House]:
         try:
             house.open()
             yield house
+        except KeyboardInterrupt:
+            raise
         except BaseException:
             house.show_logs()
             raise

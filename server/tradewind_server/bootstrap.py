@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import ssl
 from collections.abc import Mapping
 from os.path import isdir, isfile
 from typing import Any
@@ -278,6 +279,7 @@ def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredenti
         Unbindable: it is neither.
     """
     if settings.tls_certificate or settings.tls_key:
+        _check_pair(settings.tls_certificate, settings.tls_key)
         try:
             with open(settings.tls_key, "rb") as key, open(settings.tls_certificate, "rb") as certificate:
                 pair = (key.read(), certificate.read())
@@ -298,6 +300,27 @@ def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredenti
         )
     warnings.append(f"Listening on {settings.listen} without TLS: everybody who reaches it can read and steer all.")
     return None
+
+
+def _check_pair(certificate: str, key: str) -> None:
+    """See that there are both, and that they belong together: gRPC would say that it cannot listen.
+
+    Raises:
+        Unbindable: they do not.
+    """
+    if not certificate or not key:
+        missing = "tls_key" if certificate else "tls_certificate"
+        raise Unbindable(f"Expected tls_certificate and tls_key, one with the other, but {missing} is not set.")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        problem = error.reason or error
+        raise Unbindable(
+            f"Expected a chain of certificates in '{certificate}' and the key of the first one in '{key}', "
+            f"both as PEM, but they cannot be used: {problem}."
+        ) from None
+    except OSError:
+        return  # whoever reads them next says which
 
 
 def _tokens(settings: Settings, warnings: list[str]) -> Tokens | None:

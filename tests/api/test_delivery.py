@@ -111,7 +111,7 @@ async def test_lapsed_lease_without_safe_rerun_takes_on_error(database_url: str)
             assert hand.is_quiet()
 
 
-async def test_worker_killed_right_after_it_began_what_may_not_be_done_twice_leaves_a_failure(database_url: str) -> None:
+async def test_worker_killed_right_after_it_began_what_may_not_be_done_twice_fails_it(database_url: str) -> None:
     """Workers accept only what takes them long: that it has not accepted does not say that it has not begun."""
     async with serving(database_url, **SHORT) as served:
         await served.deploy(SAFE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import subprocess
 from collections.abc import Sequence
@@ -214,6 +215,11 @@ async def test_tls_serves_who_trusts_it_and_nobody_else(tmp_path: Path) -> None:
         pytest.skip("openssl is not installed")
     assert await process.wait() == 0
     settings = Settings(listen="127.0.0.1:0", database="", tls_certificate=str(certificate), tls_key=str(key))
+    swapped = dataclasses.replace(settings, tls_certificate=str(key), tls_key=str(certificate))
+    with pytest.raises(Unbindable, match=r"they cannot be used: "):
+        await Server.start(swapped)
+    with pytest.raises(Unbindable, match=r"but tls_key is not set"):
+        await Server.start(dataclasses.replace(settings, tls_key=""))
     server = await Server.start(settings)
     try:
         async with aio.connect(server.address, tls=Tls(ca=certificate)) as client:

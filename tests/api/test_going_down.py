@@ -169,7 +169,7 @@ async def test_built_in_actions_that_run_are_given_back_for_the_next_start(tmp_p
         writer.close()
 
     web = await asyncio.start_server(take, "127.0.0.1", 0)
-    url = "http://127.0.0.1:%d/" % web.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{web.sockets[0].getsockname()[1]}/"
     settings = Settings(
         listen="127.0.0.1:0", database=str(tmp_path / "x.db"), allow_private_addresses=True, shutdown_grace_seconds=0
     )

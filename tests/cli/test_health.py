@@ -43,3 +43,11 @@ def test_health_of_no_server_is_that_there_is_none() -> None:
     done = tradewind("health", "--address", f"127.0.0.1:{free_port()}")
     assert (done.returncode, done.stdout) == (3, b"")
     assert b"[UNAVAILABLE]" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("watch", "e1"), ("events",)])
+def test_watching_where_no_server_answers_ends_as_other_commands_do(command: tuple[str, ...]) -> None:
+    """It waited for ever, without a word."""
+    done = tradewind(*command, "--address", f"127.0.0.1:{free_port()}")
+    assert done.returncode == 3
+    assert b"[UNAVAILABLE]" in done.stderr

@@ -80,6 +80,14 @@ def test_failure_is_exit_1_with_the_task_that_failed(tmp_path: Path) -> None:
     assert (task["state"], task["attempts"], task["error"]["kind"]) == ("FAILED", 2, "ACTION")
 
 
+def test_timeout_is_told_to_people(tmp_path: Path) -> None:
+    """Else it looks as if RUNNING were all there is to say."""
+    path = tmp_path / "file.yaml"
+    path.write_text("version: '2.0'\nw:\n  tasks:\n    t: {action: std.async_noop}\n")
+    done = tradewind("run", str(path), "--timeout", "0.5")
+    assert (done.returncode, done.stderr) == (1, b"Not finished within 0.5 s; --timeout gives it more.\n")
+
+
 def test_timeout_leaves_it_running_and_says_what_it_waits_for(tmp_path: Path) -> None:
     """Exit 1, at the timeout."""
     text = "version: '2.0'\nw:\n  tasks:\n    t: {action: std.async_noop}\n"

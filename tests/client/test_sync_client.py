@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import tradewind
 from tradewind import client, errors
+from tradewind.connection import Connection
 from tradewind.v1 import (
     action_callback_pb2,
     definition_service_pb2,
@@ -190,3 +191,9 @@ def test_rerun_wants_one_name_for_the_task(server: Server) -> None:
         server.client.rerun("e1")
     with pytest.raises(TypeError, match="task"):
         server.client.skip("e1", "t", task_id="t1")
+
+
+@pytest.mark.parametrize("address", ["a:1,b:2", "a:1, b:2,", ["a:1", "b:2"]])
+def test_addresses_are_taken_as_a_list_or_with_commas(address: str | list[str]) -> None:
+    """As the command line takes them from TRADEWIND_ADDRESS."""
+    assert Connection.of(address).addresses == ("a:1", "b:2")

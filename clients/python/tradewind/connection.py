@@ -72,12 +72,13 @@ class Connection:
         user: str = "",
         groups: Sequence[str] = (),
     ) -> Connection:
-        """Make one from what users write: one address or several, and True for TLS with the system's authorities.
+        """Make one from what users write: addresses in a list or with commas, True for TLS as the system trusts it.
 
         Raises:
             ValueError: there is no address, or one with a port that no server can have.
         """
-        addresses = (address,) if isinstance(address, str) else tuple(address)
+        given = address.split(",") if isinstance(address, str) else address
+        addresses = tuple(each.strip() for each in given if each.strip())
         if not addresses:
             raise ValueError("Expected at least one address, but got none.")
         for each in addresses:

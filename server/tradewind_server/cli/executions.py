@@ -11,7 +11,7 @@ from rich.text import Text
 from tradewind import Client, Execution, calls, values
 from tradewind_server.cli import records
 from tradewind_server.cli.given import read_object
-from tradewind_server.cli.output import state_text
+from tradewind_server.cli.output import Output, error_console, state_text
 from tradewind_server.cli.picture import event_line, execution_picture, gather, progress_text
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
 from tradewind_server.clock import SystemClock
@@ -66,7 +66,7 @@ def start(
     with session.client() as client:
         execution = client.start(workflow, given, **options)
         if wait:
-            execution = _wait(client, execution, timeout)
+            execution = _wait(session.output, client, execution, timeout)
     if wait or session.output.as_json:
         session.output.record(records.execution(execution), _line(execution))
     else:
@@ -75,10 +75,12 @@ def start(
         raise typer.Exit(NOT_DONE)
 
 
-def _wait(client: Client, execution: Execution, timeout: float | None) -> Execution:
+def _wait(output: Output, client: Client, execution: Execution, timeout: float | None) -> Execution:
     try:
         return client.wait(execution.id, timeout=timeout)
     except TimeoutError:
+        if not output.as_json:
+            error_console().print(f"Not finished within {timeout:g} s; it goes on.")
         return client.get(execution.id)
 
 

@@ -17,7 +17,7 @@ from tradewind_server import lang
 from tradewind_server.cli import records
 from tradewind_server.cli.definitions import read_sources
 from tradewind_server.cli.given import read_object
-from tradewind_server.cli.output import Output
+from tradewind_server.cli.output import Output, error_console
 from tradewind_server.cli.picture import View, execution_picture
 from tradewind_server.cli.problems import local_problem, show_problems
 from tradewind_server.cli.serving import read_settings
@@ -76,6 +76,8 @@ def run(
     except _Refused as refused:
         _refuse(output, refused.problems)
     output.record(_report(view), execution_picture(view))
+    if view.execution.state not in _OVER and not output.as_json:
+        error_console().print(f"Not finished within {timeout:g} s; --timeout gives it more.")
     if view.execution.state != "SUCCEEDED":
         raise typer.Exit(NOT_DONE)
 

@@ -46,6 +46,7 @@ def watch(
             view = _live(session, client, execution_id)
             state = view.execution.state
         else:
+            client.get(execution_id)  # a stream would wait for ever for a server that is not there
             for event in client.watch(execution_id, after_revision=after_revision):
                 session.output.record(records.event(event), event_line(event))
             state = client.get(execution_id).state
@@ -63,6 +64,7 @@ def events(
 ) -> None:
     """Follow the events of all executions, until interrupted."""
     with session.client() as client:
+        client.server_info()  # a stream would wait for ever for a server that is not there
         for update in client.watch_events(filter, cursor=cursor, from_beginning=from_beginning):
             for event in update.events:
                 line = Text.assemble(f"{event.execution_id} ", event_line(event))
