@@ -167,7 +167,7 @@ class OneCore:
             self._patience = min(2 * self._patience, _MOST_LOOKS)
 
     def _stay(self, core: int) -> None:
-        self.core = core
+        self.core, self._left = core, None
         self._looks_left = self._patience - 1 + self._draw(2 * self._patience)
 
     def _measure(self) -> _Measured:

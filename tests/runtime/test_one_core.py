@@ -35,9 +35,7 @@ class Machine:
     #: Thread -> where it may run.
     allowed: dict[int, set[int]] = dataclasses.field(default_factory=dict)
 
-    def pass_seconds(
-        self, loop: float = 0.3, committer: float = 0.6, lost: float = 0.0, core: int | None = None, seconds: int = 1
-    ) -> None:
+    def pass_seconds(self, loop: float, committer: float, lost: float, core: int | None, seconds: int) -> None:
         """Let the threads run for these parts of the time, and the committer lose a part of it to others."""
         self.at += seconds
         where = {thread: self.uses[thread].core if core is None else core for thread in self.uses}
@@ -75,10 +73,19 @@ class Kept:
         self.one_core = OneCore(self.machine, (LOOP, COMMITTER), draw)
         self.one_core.look()
 
-    def look(self, times: int = 1, **fared: float) -> set[int]:
-        """Let a second pass and look, so many times; return where the committer may run then."""
+    def look(
+        self,
+        times: int = 1,
+        *,
+        loop: float = 0.3,
+        committer: float = 0.6,
+        lost: float = 0.0,
+        core: int | None = None,
+        seconds: int = 1,
+    ) -> set[int]:
+        """Let seconds pass and look, so many times; return where the committer may run then."""
         for _ in range(times):
-            self.machine.pass_seconds(**fared)  # type: ignore[arg-type]
+            self.machine.pass_seconds(loop, committer, lost, core, seconds)
             self.one_core.look()
         return self.machine.allowed[COMMITTER]
 
@@ -180,6 +187,11 @@ def test_threads_that_somebody_else_has_moved_are_kept_where_they_are_then() -> 
     kept.look()
     assert kept.look(core=2) == {0, 1, 2}
     assert kept.look(core=2) == {2}
+
+    # nor is the core forbidden that they have left before
+    assert kept.look(2, lost=0.6) == {0, 1}
+    assert kept.look(core=1) == {1}
+    assert kept.look(core=0) == {0, 1, 2}
 
 
 def test_threads_that_are_let_go_may_go_back_to_the_core_that_they_left() -> None:

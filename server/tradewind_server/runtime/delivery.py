@@ -251,8 +251,9 @@ class Delivery:
             if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
                 verdicts.append(r.LOST)
                 continue
-            if request.lost and _may_have_begun(row):
-                # its worker may come back with it: the lease decides
+            if request.lost and (row.stage == ACCEPTED or not row.safe_rerun):
+                # its worker may come back with it: the lease decides. Workers accept only what takes them long: what is
+                # to be done once may have been begun without (ADR 28).
                 verdicts.append(r.KEEP)
                 continue
             self._requeue(row, lost=request.lost, delay=delay)
@@ -271,7 +272,7 @@ class Delivery:
         key = (row.execution_id, row.action_id)
         settings = self._settings
         accepted = row.stage == ACCEPTED
-        if lost and _may_have_begun(row) and not row.safe_rerun and not row.cancelling:
+        if lost and not row.safe_rerun and not row.cancelling:
             # The row stays as it is until the failure is recorded: were it queued meanwhile, another server, or the
             # next one after a crash, would offer the action again. The next sweep repeats a follow-up that was lost.
             failure = c.Failure("LEASE_LOST", _LEASE_LOST, "LEASE_LOST")
@@ -324,11 +325,3 @@ class Delivery:
             for _, row in self._outcome.offers:
                 if (row.execution_id, row.action_id) not in self._changes.unqueued:
                     self._cache.note_lease(row)
-
-
-def _may_have_begun(row: QueueRow) -> bool:
-    """Tell whether it is due to its worker what is to become of it.
-
-    Workers accept only what takes them long: what is to be done once may have been begun without.
-    """
-    return row.stage == ACCEPTED or not row.safe_rerun
