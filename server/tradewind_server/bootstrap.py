@@ -312,7 +312,8 @@ def _check_pair(certificate: str, key: str) -> None:
         missing = "tls_key" if certificate else "tls_certificate"
         raise Unbindable(f"Expected tls_certificate and tls_key, one with the other, but {missing} is not set.")
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+        # without a password it would ask whoever sits at the terminal for that of a locked key, which gRPC cannot use
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         problem = error.reason or error
         raise Unbindable(

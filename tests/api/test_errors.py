@@ -218,6 +218,11 @@ async def test_tls_serves_who_trusts_it_and_nobody_else(tmp_path: Path) -> None:
     swapped = dataclasses.replace(settings, tls_certificate=str(key), tls_key=str(certificate))
     with pytest.raises(Unbindable, match=r"they cannot be used: "):
         await Server.start(swapped)
+    locked = tmp_path / "locked.pem"
+    lock = ("openssl", "pkey", "-in", str(key), "-aes128", "-passout", "pass:secret", "-out", str(locked))
+    assert await (await asyncio.create_subprocess_exec(*lock)).wait() == 0
+    with pytest.raises(Unbindable, match=r"they cannot be used: "):
+        await Server.start(dataclasses.replace(settings, tls_key=str(locked)))
     with pytest.raises(Unbindable, match=r"but tls_key is not set"):
         await Server.start(dataclasses.replace(settings, tls_key=""))
     server = await Server.start(settings)
