@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 _TOOLS = Path(__file__).parent
-_MAKERS = ("api_docs.py", "diagnostics_docs.py", "settings_docs.py", "state_machine.py")
+_MAKERS = ("advice.py", "api_docs.py", "diagnostics_docs.py", "settings_docs.py", "state_machine.py")
 
 
 def main() -> int:

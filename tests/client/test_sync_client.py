@@ -135,6 +135,15 @@ def test_a_refusal_is_a_typed_error(server: Server) -> None:
     assert error.violations == (errors.Violation("execution_id", "no"),)
 
 
+def test_a_refusal_that_does_not_say_what_to_do_has_the_hint_of_its_reason() -> None:
+    """Messages leave out what is the same each time; docs/errors.md has it."""
+    message = "Expected to find execution 'e1', but there is none in this namespace."
+    error = errors.NotFound("EXECUTION_NOT_FOUND", message, code=grpc.StatusCode.NOT_FOUND)
+
+    assert error.hint == "Check the id and the namespace. Executions past their retention are gone."
+    assert errors.NotFound("MADE_UP_LATER", message, code=grpc.StatusCode.NOT_FOUND).hint == ""
+
+
 def test_a_refusal_is_not_repeated(server: Server) -> None:
     """What the server has decided is decided."""
     future = server.when(lambda: server.client.get("e2"))

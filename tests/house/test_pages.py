@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import settings_docs, state_machine
+from tools import advice, settings_docs, state_machine
 from tradewind_server.api.convert import page_size_of
 
 _PROTOS = Path(__file__).resolve().parents[2] / "protos" / "tradewind" / "v1"
@@ -27,6 +27,12 @@ def test_settings_need_a_comment() -> None:
 def test_state_machine_page_is_up_to_date() -> None:
     """Run tools/state_machine.py after a change of engine/transitions.py."""
     assert state_machine.PAGE.read_text(encoding="utf-8") == state_machine.page()
+
+
+def test_advice_of_the_client_is_up_to_date() -> None:
+    """Run tools/advice.py after a change of docs/errors.md."""
+    assert advice.MODULE.read_text(encoding="utf-8") == advice.module()
+    assert advice.advice_of("## A\n\nWhy.\n\n- Code: `X`\n- What to do: See [b](b.md).\n") == {"A": "See docs/b.md."}
 
 
 def test_protos_say_how_large_a_page_is_by_default() -> None:

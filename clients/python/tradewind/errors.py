@@ -15,6 +15,8 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from tradewind.advice import WHAT_TO_DO
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -58,11 +60,11 @@ class TradewindError(Exception):
 
     @property
     def hint(self) -> str:
-        """What to do, as the message says it; "" if it says nothing."""
-        # Messages read "Expected …, but …. What to do." Source: docs/errors.md.
+        """What to do: as the message says it, else as docs/errors.md does; "" if neither says anything."""
+        # Messages read "Expected …, but …. What to do."
         _, found, rest = self.message.partition(", but ")
         match = re.search(r"\. (?=[A-Z])", rest) if found else None
-        return rest[match.end() :] if match else _HINTS.get(self.code, "")
+        return rest[match.end() :] if match else WHAT_TO_DO.get(self.reason, _HINTS.get(self.code, ""))
 
 
 class InvalidRequest(TradewindError):
