@@ -6,21 +6,17 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.api.harness import ONE, PATIENCE, refused, start
+from tests.certificates import Authority
 from tradewind import Tls, Worker, aio, errors
 from tradewind.v1 import action_callback_pb2, action_callback_pb2_grpc, execution_service_pb2_grpc
 from tradewind.v1 import execution_service_pb2 as pb
@@ -225,43 +221,6 @@ async def test_server_does_not_start_with_an_unusable_file(tmp_path: Path, text:
 
 
 # --- certificates of clients -----------------------------------------------------------------------
-
-
-class Authority:
-    """Issues certificates."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        own = self._certificate(self._name, self._key, is_authority=True)
-        self.path = folder / f"{name}.pem"
-        self.path.write_bytes(own.public_bytes(serialization.Encoding.PEM))
-
-    def _certificate(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        builder = x509.CertificateBuilder(
-            self._name, subject, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
-        )
-        builder = builder.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Return the files of a certificate and of its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate, key_file = self._folder / f"{name}.crt", self._folder / f"{name}.key"
-        made = self._certificate(subject, key, is_authority=False)
-        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return certificate, key_file
 
 
 async def test_only_clients_with_a_certificate_get_in(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_absent_server_is_exit_3_with_a_hint() -> None:
     assert (done.returncode, error["reason"], error["hint"]) == (
         3,
         "UNAVAILABLE",
-        "Check the address, and that the server runs.",
+        "Nobody listens at 127.0.0.1:1: check the address, and that the server runs.",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
 import tradewind
-from tradewind import client, errors
+from tests.certificates import Authority
+from tradewind import Tls, client, errors
 from tradewind.connection import Connection
 from tradewind.v1 import (
     action_callback_pb2,
@@ -206,3 +208,46 @@ def test_rerun_wants_one_name_for_the_task(server: Server) -> None:
 def test_addresses_are_taken_as_a_list_or_with_commas(address: str | list[str]) -> None:
     """As the command line takes them from TRADEWIND_ADDRESS."""
     assert Connection.of(address).addresses == ("a:1", "b:2")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("tradewind.example.com", "tradewind.example.com:7233"),
+        ("127.0.0.1", "127.0.0.1:7233"),
+        ("::1", "[::1]:7233"),
+        ("[::1]", "[::1]:7233"),
+        ("[::1]:80", "[::1]:80"),
+        ("unix:/run/it", "unix:/run/it"),
+        ("dns:///a:1", "dns:///a:1"),
+    ],
+)
+def test_address_without_a_port_means_the_one_that_servers_have(given: str, meant: str) -> None:
+    """gRPC took 443, where nobody listens; what it looks up itself is passed on."""
+    assert Connection.of(given).addresses == (meant,)
+
+
+@pytest.mark.parametrize("address", ["http://a:1", "https://a", "a:1,grpc://b:2"])
+def test_url_is_no_address(address: str) -> None:
+    """It was looked up as the name of a host, for as long as the caller's patience."""
+    with pytest.raises(ValueError, match=r"Expected host:port, but got '\w+://.*'. Leave out '\w+://'"):
+        Connection.of(address)
+
+
+def test_files_of_tls_are_looked_at_before_anybody_is_called(tmp_path: Path) -> None:
+    """gRPC says of each mistake that no server answers, after the caller's patience."""
+    ours, others = Authority(tmp_path, "ours"), Authority(tmp_path, "others")
+    (certificate, key), (_, strange) = ours.issue("me"), others.issue("stranger")
+
+    assert Tls(ours.path, certificate, key).credentials()
+    for wrong, said in [
+        (Tls(ca=key), "Expected certificates of authorities as PEM"),
+        (Tls(certificate=certificate), "only one of the two"),
+        (Tls(key=key), "only one of the two"),
+        (Tls(certificate=certificate, key=strange), "KEY_VALUES_MISMATCH"),
+        (Tls(certificate=key, key=key), "cannot be used"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            wrong.credentials()
+    with pytest.raises(FileNotFoundError):
+        Tls(ca=tmp_path / "none").credentials()

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -36,7 +38,8 @@ const (
 
 // Options says how to reach the server. The zero value is a server on this machine, without TLS.
 type Options struct {
-	// Addresses are host and port of each equal server; calls go round those that answer. Default [DefaultAddress].
+	// Addresses are host and port of each equal server; calls go round those that answer. Default [DefaultAddress], whose
+	// port is also that of an address without one.
 	Addresses []string
 
 	// TLS encrypts the connection and checks the server's certificate, by its own host name at each address; nil is
@@ -147,7 +150,10 @@ const serviceConfig = `{
 
 // dial makes the connection; nothing is sent yet.
 func (o Options) dial() (*grpc.ClientConn, error) {
-	target, options := o.target()
+	target, options, err := o.target()
+	if err != nil {
+		return nil, err
+	}
 	options = append(options,
 		grpc.WithTransportCredentials(o.credentials()),
 		grpc.WithDefaultServiceConfig(serviceConfig),
@@ -167,18 +173,35 @@ func (o Options) dial() (*grpc.ClientConn, error) {
 }
 
 // target returns where to go: one address through gRPC's own lookup, several as a fixed list, each under its own name.
-func (o Options) target() (string, []grpc.DialOption) {
-	if len(o.Addresses) == 1 {
-		return o.Addresses[0], nil
-	}
+func (o Options) target() (string, []grpc.DialOption, error) {
 	var state resolver.State
-	for _, address := range o.Addresses {
+	for _, given := range o.Addresses {
+		address, err := completed(given)
+		if err != nil || len(o.Addresses) == 1 {
+			return address, nil, err
+		}
 		one := []resolver.Address{{Addr: address, ServerName: address}}
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: one})
 	}
 	list := manual.NewBuilderWithScheme("tradewind")
 	list.InitialState(state)
-	return "tradewind:///servers", []grpc.DialOption{grpc.WithResolvers(list)}
+	return "tradewind:///servers", []grpc.DialOption{grpc.WithResolvers(list)}, nil
+}
+
+// completed returns address with a port; gRPC would take 443 for one without. What gRPC looks up itself stays as it is.
+func completed(address string) (string, error) {
+	scheme, _, found := strings.Cut(address, ":")
+	if found && resolver.Get(scheme) != nil {
+		return address, nil
+	}
+	if before, _, isURL := strings.Cut(address, "://"); isURL {
+		return "", fmt.Errorf("expected host:port, but got %q: leave out %q and what follows the port", address, before+"://")
+	}
+	_, port, _ := net.SplitHostPort(DefaultAddress)
+	if _, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil || !found {
+		return net.JoinHostPort(strings.Trim(address, "[]"), port), nil
+	}
+	return address, nil
 }
 
 func (o Options) credentials() credentials.TransportCredentials {

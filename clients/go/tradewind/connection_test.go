@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -240,6 +241,32 @@ func TestMutualTLSFromFiles(t *testing.T) {
 	elsewhere.clock = &instantClock{}
 	_, err = elsewhere.Start(context.Background(), Start{Workflow: "w"})
 	equal(t, "a name that the certificate does not have", errors.Is(err, ErrUnavailable), true)
+}
+
+func TestAddressWithoutAPortMeansTheOneThatServersHave(t *testing.T) {
+	for given, meant := range map[string]string{
+		"tradewind.example.com": "tradewind.example.com:7233",
+		"127.0.0.1":             "127.0.0.1:7233",
+		"::1":                   "[::1]:7233",
+		"[::1]":                 "[::1]:7233",
+		"[::1]:80":              "[::1]:80",
+		"localhost:80":          "localhost:80",
+		"unix:/run/it":          "unix:/run/it",
+		"dns:///a:1":            "dns:///a:1",
+	} {
+		found, err := completed(given)
+		equal(t, given, found, meant)
+		equal(t, given, err, nil)
+	}
+}
+
+func TestURLIsNoAddress(t *testing.T) {
+	for _, addresses := range [][]string{{"http://a:1"}, {"a:1", "grpc://b:2"}} {
+		_, err := Connect(Options{Addresses: addresses})
+		if err == nil || !strings.Contains(err.Error(), "expected host:port") {
+			t.Errorf("%v: %v", addresses, err)
+		}
+	}
 }
 
 // writeCertificate makes one for localhost that signs itself.

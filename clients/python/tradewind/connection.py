@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from tradewind.tracing import traceparent
 
 #: Where a server listens if nobody says otherwise.
 DEFAULT_ADDRESS = "127.0.0.1:7233"
+_DEFAULT_PORT = DEFAULT_ADDRESS.rpartition(":")[2]
+#: Kinds of targets that gRPC looks up itself; they are passed on as they are.
+_GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,45 @@ class Tls:
     key: Path | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files."""
+        """Read the files.
+
+        Raises:
+            ValueError: one of them is not what it has to be. gRPC would say that no server answers.
+            OSError: one cannot be read.
+        """
+        self.context()
         read = [path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate)]
         return grpc.ssl_channel_credentials(*read)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the same for Python's own TLS.
+
+        Raises:
+            ValueError: one of the files is not what it has to be.
+            OSError: one cannot be read.
+        """
+        context = ssl.create_default_context()
+        if self.ca is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            try:
+                context.load_verify_locations(self.ca)
+            except ssl.SSLError:
+                raise ValueError(
+                    f"Expected certificates of authorities as PEM in '{self.ca}', but there is none."
+                ) from None
+        if self.certificate is None and self.key is None:
+            return context
+        if self.certificate is None or self.key is None:
+            raise ValueError("Expected the client's certificate and its key, but got only one of the two.")
+        try:
+            # without a password it would ask whoever sits at the terminal for that of a locked key
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"Expected certificates as PEM in '{self.certificate}' and the key of the first one in '{self.key}', "
+                f"but they cannot be used: {error.reason or error}."
+            ) from None
+        return context
 
 
 @dataclass(frozen=True)
@@ -75,14 +116,12 @@ class Connection:
         """Make one from what users write: addresses in a list or with commas, True for TLS as the system trusts it.
 
         Raises:
-            ValueError: there is no address, or one with a port that no server can have.
+            ValueError: there is no address, or one that no server can have.
         """
         given = address.split(",") if isinstance(address, str) else address
-        addresses = tuple(each.strip() for each in given if each.strip())
+        addresses = tuple(_completed(each.strip()) for each in given if each.strip())
         if not addresses:
             raise ValueError("Expected at least one address, but got none.")
-        for each in addresses:
-            _check_port(each)
         return cls(addresses, Tls() if tls is True else tls or None, token, namespace, patience, user, tuple(groups))
 
     @property
@@ -128,11 +167,33 @@ class Connection:
         return (*token, ("x-tradewind-user", quote(self.user)), ("x-tradewind-groups", quote(groups, safe=",")))
 
 
-def _check_port(address: str) -> None:
-    """See that gRPC takes the port as it is: of one that is too large it takes the lower 16 bits."""
+def _completed(address: str) -> str:
+    """Return *address* with a port; gRPC would take 443 for one without.
+
+    Raises:
+        ValueError: it is a URL, or has a port that no server can have.
+    """
+    scheme, found, _ = address.partition(":")
+    if found and scheme in _GRPC_SCHEMES:
+        return address
+    if url := re.match(r"(\w+)://", address):
+        raise ValueError(f"Expected host:port, but got '{address}'. Leave out '{url[0]}' and what follows the port.")
+    if _is_ipv6(address):
+        return f"[{address}]:{_DEFAULT_PORT}"
+    if not found or address.endswith("]"):
+        return f"{address}:{_DEFAULT_PORT}"
     port = address.rpartition(":")[2]
-    if port.isdecimal() and not 0 < int(port) < 65_536 and not address.endswith("]"):
+    # of one that is too large gRPC takes the lower 16 bits
+    if port.isdecimal() and not 0 < int(port) < 65_536:
         raise ValueError(f"Expected a port from 1 to 65535, but got {port} in {address}.")
+    return address
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def _look_up(address: str) -> list[str]:

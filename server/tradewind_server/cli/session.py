@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tradewind import Client, Tls, TradewindError, errors
 from tradewind.connection import DEFAULT_ADDRESS, Connection
+from tradewind_server.cli import reaching
 from tradewind_server.cli.output import Output, error_console
 
 DONE, NOT_DONE, UNUSABLE, NO_SERVER = 0, 1, 2, 3
@@ -63,8 +64,10 @@ class Session:
         """Return how the server is reached."""
         tls = self._tls()
         try:
+            if tls is not None:
+                tls.context()
             return Connection.of(
-                [part.strip() for part in self.address.split(",")],
+                self.address,
                 tls=tls,
                 token=self.token or None,
                 namespace=self.namespace,
@@ -72,7 +75,7 @@ class Session:
                 user=self.user,
                 groups=[group.strip() for group in self.groups.split(",") if group.strip()],
             )
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise Unusable(str(error)) from None
 
     def _tls(self) -> Tls | None:
@@ -100,7 +103,7 @@ def on_server(function: Callable[..., None]) -> Callable[..., None]:
     def call(as_json: bool, **given: Any) -> None:
         output = Output(as_json)
         session = Session(output, **{name: given.pop(name) for name in options if name != "as_json"})
-        with reporting(output):
+        with reporting(output, session):
             function(session, **given)
 
     options = {
@@ -152,13 +155,22 @@ def _with_options(
 
 
 @contextlib.contextmanager
-def reporting(output: Output) -> Iterator[None]:
-    """End the command with a reason, a hint and an exit code instead of a traceback."""
+def reporting(output: Output, session: Session | None = None) -> Iterator[None]:
+    """End the command with a reason, a hint and an exit code instead of a traceback.
+
+    Args:
+        output: where to.
+        session: the way to the server, if there is one.
+    """
     try:
         yield
     except TradewindError as error:
         code = NO_SERVER if isinstance(error, errors.Unavailable | errors.DeadlineExceeded) else NOT_DONE
-        _fail(output, code, error.reason, error.message, error.hint, error)
+        hint = error.hint
+        if session is not None and error.reason == "UNAVAILABLE":
+            # no server has given a reason of its own
+            hint = reaching.why(session.connection()) or hint
+        _fail(output, code, error.reason, error.message, hint, error)
     except Unusable as error:
         _fail(output, UNUSABLE, "UNUSABLE_INPUT", str(error), "")
 
