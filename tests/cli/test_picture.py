@@ -70,6 +70,27 @@ def test_tree_shows_state_duration_attempt_and_wait() -> None:
     )
 
 
+def test_failure_of_an_execution_is_told_once_beside_that_of_its_task() -> None:
+    """It stood in the first line, below the tree and in the output, too."""
+    message = "Failure caused by error in tasks: base\n  base: The ledger is locked."
+    failure = failure_pb2.Failure(code="TASK_FAILED", message=message)
+    failed = task(1, "base", "FAILED", 2.5, failure=failure_pb2.Failure(code="LOCKED", message="The ledger is locked."))
+
+    def lines(**fields: Any) -> list[str]:
+        shown = execution("FAILED", state_message=message, failure=failure, **fields)
+        return text_of(execution_picture(View(shown, (failed,), ()), BEGAN)).splitlines()
+
+    plain = [
+        "salary  FAILED  0.00 s  e1",
+        "└── ✗ base  FAILED  2.50 s  std.noop",
+        "      LOCKED: The ledger is locked.",
+        "failed: Failure caused by error in tasks: base",
+        "  base: The ledger is locked.",
+    ]
+    assert lines(output=values.to_payload({"result": message})) == plain
+    assert lines(output=values.to_payload({"sms": 7})) == [*plain, 'output: {"sms":7}']
+
+
 def test_action_at_work_shows_its_checkpoint_and_last_line() -> None:
     """Below its task; items by their index, and a line of many lines in one."""
 

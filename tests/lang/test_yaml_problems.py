@@ -78,8 +78,11 @@ def test_an_anchor_is_told_to_be_plain_text(task: str) -> None:
         ("t:\n      - action: std.noop\n", "Remove the '- ' before each name."),
         ("t: {action: a, publish: [x: 1, y: 2]}\n", "Remove the '- ' before each name."),
         ("t: {action: a, timeout: '10'}\n", "Remove the quotes."),
+        ("t: {action: a, timeout: 10m}\n", "Write it in seconds: 600."),
+        ("t: {action: a, retry: {count: 2, delay: 1 hour}}\n", "Write it in seconds: 3600."),
+        ("t: {action: a, wait-before: 0.5}\n", "Give a value of that shape."),
         ("t: {action: a, pause-before: 'true'}\n", "Remove the quotes."),
-        ("t: {action: a, timeout: 10s}\n", "Give a value of that shape."),
+        ("t: {action: a, timeout: 10s}\n", "Write it in seconds: 10."),
     ],
 )
 def test_a_value_that_is_nearly_of_the_right_shape_is_told_so(task: str, fix: str) -> None:

@@ -77,28 +77,34 @@ def gather(client: Client, execution_id: str, min_revision: int = 0, level: int 
 
 def execution_picture(view: View, now: datetime | None = None) -> RenderableType:
     """Return the tree, with the output or the reason below it."""
-    parts: list[RenderableType] = [_tree(view, now or view.execution.updated_at)]
+    execution = view.execution
+    parts: list[RenderableType] = [_tree(view, now or execution.updated_at, says_message=execution.failure is None)]
     general = [wait for wait in view.waits if not wait.task]
     parts += [Text(f"waits: {wait.detail}", "yellow") for wait in general]
-    if view.execution.failure:
-        parts.append(Text(f"failed: {view.execution.failure.message}", "red"))
-    if view.execution.output is not None:
-        parts.append(Text(f"output: {_short(view.execution.output)}"))
+    if execution.failure:
+        parts.append(Text(f"failed: {execution.failure.message}", "red"))
+    if execution.output is not None and not _is_failure(execution):
+        parts.append(Text(f"output: {_short(execution.output)}"))
     return Group(*parts)
 
 
-def _tree(view: View, now: datetime, label: str = "") -> Tree:
+def _is_failure(execution: Execution) -> bool:
+    """Tell whether the output is what a failed workflow puts out that has none of its own: why it failed."""
+    return execution.failure is not None and execution.output == {"result": execution.failure.message}
+
+
+def _tree(view: View, now: datetime, *, says_message: bool = True) -> Tree:
     execution = view.execution
     key = f" {execution.business_key}" if execution.business_key else ""
     title = Text.assemble(
-        (label or execution.workflow, "bold"),
+        (execution.workflow, "bold"),
         key,
         "  ",
         state_text(execution.state),
         f"  {_duration(execution.created_at, execution.finished_at or now)}  ",
         (execution.id, "dim"),
     )
-    if execution.state_message:
+    if execution.state_message and says_message:
         title.append(f"  {execution.state_message}", "yellow")
     tree = Tree(title, guide_style="dim")
     for task in view.tasks:

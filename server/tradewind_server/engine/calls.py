@@ -272,7 +272,7 @@ def _checked(library: Library, call: Call) -> Call:
         is_standard = call.name.startswith("std.")
         if library.open_world and not is_standard:
             return call
-        why = "" if is_standard else ", and this server leaves none to workers (unknown_actions)"
+        why = "" if is_standard else ", and no worker is waited for (unknown_actions is 'fail', as in `tradewind run`)"
         raise TaskError(f"there is no action '{call.name}'{why}")
     missing, unexpected = _unfit(signature, call.input)
     if missing or unexpected:

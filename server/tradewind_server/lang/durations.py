@@ -8,7 +8,7 @@ import re
 
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.reader import Reader, Shape
-from tradewind_server.lang.shapes import TEXT_SCHEMA, is_expression
+from tradewind_server.lang.shapes import COUNT, TEXT_SCHEMA, is_count, is_expression
 
 _PLAIN = re.compile(r"([0-9]{1,9})(?:([smhd])| (second|minute|hour|day)s?)")
 _BUSINESS = re.compile(r"([0-9]{1,6}) business (minute|hour|day)s?")
@@ -76,3 +76,15 @@ DURATION = Shape(
     _read,
     {"anyOf": [{"type": "integer", "minimum": 0}, TEXT_SCHEMA]},
 )
+
+
+def _read_seconds(reader: Reader, value: object, path: Path) -> object:
+    if is_count(value) or is_expression(value):
+        return reader.template(value, path)
+    meant = _PLAIN.fullmatch(value.strip()) if isinstance(value, str) else None
+    fix = f"Write it in seconds: {int(meant[1]) * _SECONDS[meant[2] or meant[3]]}." if meant else ""
+    return reader.wrong(path, value, SECONDS.expected, fix)
+
+
+#: As Mistral has it. Only what people are given time for is written in words.
+SECONDS = Shape("whole seconds, at least 0, or one expression", _read_seconds, COUNT.schema)

@@ -197,11 +197,11 @@ class Reader:
         """Add a problem with what is called in the text at *path*."""
         self.report(code, path, message, fix, words=(f"{name}(", name))
 
-    def wrong(self, path: Path, value: object, expected: str) -> object:
+    def wrong(self, path: Path, value: object, expected: str, fix: str = "") -> object:
         """Report that a value has not the shape it needs; returns None, as what it reads as."""
         what = f"'{path[-1]}'" if path and isinstance(path[-1], str) else f"'{path_text(path)}'"
         message = f"Expected {what} to be {expected}, but it is {described(value)}."
-        self.report("wrong-type", path, message, _fix_of_shape(value, expected))
+        self.report("wrong-type", path, message, fix or _fix_of_shape(value, expected))
         return None
 
     def table(

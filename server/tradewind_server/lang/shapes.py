@@ -46,7 +46,8 @@ def is_expression(value: object) -> bool:
     return isinstance(value, str) and is_single_expression(value)
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Tell whether it is a whole number of at least 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
@@ -72,7 +73,7 @@ TEXT_TEMPLATE = _shape("a text", is_text, _template, TEXT_SCHEMA)
 EXPRESSION = _shape("one expression", is_expression, _template, EXPRESSION_SCHEMA)
 COUNT = _shape(
     "a whole number of at least 0, or one expression",
-    lambda value: _is_count(value) or is_expression(value),
+    lambda value: is_count(value) or is_expression(value),
     _template,
     {"anyOf": [{"type": "integer", "minimum": 0}, EXPRESSION_SCHEMA]},
 )

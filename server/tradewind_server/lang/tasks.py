@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tradewind_server.lang import inline, values
 from tradewind_server.lang.documents import Path
+from tradewind_server.lang.durations import SECONDS
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.human_tasks import HUMAN_SHAPE
 from tradewind_server.lang.reader import Keyword, Reader, Schema, Shape, table_schema
@@ -65,7 +66,7 @@ def _read_retry(reader: Reader, value: object, path: Path) -> object:
 
 RETRY = {
     "count": Keyword(COUNT, required=True),
-    "delay": Keyword(COUNT, required=True),
+    "delay": Keyword(SECONDS, required=True),
     "break-on": Keyword(EXPRESSION),
     "continue-on": Keyword(EXPRESSION),
 }
@@ -159,9 +160,9 @@ _INPUT_SHAPE = Shape(
 
 _POLICIES = {
     "retry": Keyword(_RETRY_SHAPE),
-    "wait-before": Keyword(COUNT),
-    "wait-after": Keyword(COUNT),
-    "timeout": Keyword(COUNT),
+    "wait-before": Keyword(SECONDS),
+    "wait-after": Keyword(SECONDS),
+    "timeout": Keyword(SECONDS),
     "pause-before": Keyword(CONDITION),
     "concurrency": Keyword(COUNT),
     "fail-on": Keyword(CONDITION),
