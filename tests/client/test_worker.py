@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -78,6 +79,23 @@ async def test_results_keep_their_digits() -> None:
         b"2": b'["e1",0.10]',
         b"3": b"0.10",
     }
+
+
+async def test_worker_tells_its_log_when_it_is_connected(caplog: pytest.LogCaptureFixture) -> None:
+    """Who starts one sees nothing else until there is work."""
+    caplog.set_level(logging.INFO, "tradewind.worker")
+
+    async def play(stream: Stream) -> None:
+        await stream.welcome()
+        await stream.next("credits")
+
+    async with FakeServer() as server:
+        server.plays = [play]
+        async with working(server, make_worker(server)):
+            await server.until_played()
+
+    expected = "connected, and ready to do quick, threaded, coroutine, closed, broken, endless"
+    assert expected in [record.getMessage() for record in caplog.records]
 
 
 async def test_a_failure_tells_its_code_and_details(caplog: pytest.LogCaptureFixture) -> None:

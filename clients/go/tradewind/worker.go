@@ -280,6 +280,7 @@ func (r *run) takeWelcome(welcome *tradewindv1.Welcome, now time.Time) []string 
 	}
 	r.delays.reset()
 	r.worker.isDrained.Store(false) // one that still is hears so right after
+	r.log.Info("the worker is connected", "server", welcome.GetServerId())
 	return r.session.welcome(welcome, now)
 }
 

@@ -308,6 +308,7 @@ class _Run:
             for token in self._session.welcome(response.welcome, now):
                 self._stop(token)
             self._backoff.reset()
+            log.info("connected, and ready to do %s", ", ".join(self._actions))
             self.on_welcome()
         self._wake.set()
         return kind != "go_away"
