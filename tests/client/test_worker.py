@@ -82,20 +82,27 @@ async def test_results_keep_their_digits() -> None:
 
 
 async def test_worker_tells_its_log_when_it_is_connected(caplog: pytest.LogCaptureFixture) -> None:
-    """Who starts one sees nothing else until there is work."""
+    """Who starts one sees nothing else until there is work; and who has read of a break reads of its end."""
     caplog.set_level(logging.INFO, "tradewind.worker")
 
-    async def play(stream: Stream) -> None:
+    async def first(stream: Stream) -> None:
+        await stream.welcome()
+        await stream.next("credits")
+        await stream.cut()
+
+    async def second(stream: Stream) -> None:
         await stream.welcome()
         await stream.next("credits")
 
     async with FakeServer() as server:
-        server.plays = [play]
+        server.plays = [first, second]
         async with working(server, make_worker(server)):
             await server.until_played()
 
-    expected = "connected, and ready to do quick, threaded, coroutine, closed, broken, endless"
-    assert expected in [record.getMessage() for record in caplog.records]
+    connected = "connected, and ready to do quick, threaded, coroutine, closed, broken, endless"
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [each for each in told if each[1] == connected] == [("INFO", connected), ("WARNING", connected)]
+    assert told[1][1].startswith("the stream broke, next try in ")
 
 
 async def test_a_failure_tells_its_code_and_details(caplog: pytest.LogCaptureFixture) -> None:

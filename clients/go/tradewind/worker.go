@@ -127,7 +127,9 @@ type run struct {
 	life   context.Context // ends when the worker has drained, or is refused
 	finish func()
 	wake   chan struct{} // there is something to send
-	delays retryDelays   // of the goroutine that opens streams and reads them
+	// Of the goroutine that opens streams and reads them.
+	delays    retryDelays
+	hasBroken bool
 
 	mutex   sync.Mutex
 	session *session
@@ -190,6 +192,7 @@ func (r *run) streams() error {
 		var refusal *Error
 		if errors.As(err, &refusal) {
 			delay = max(delay, refusal.RetryAfter)
+			r.hasBroken = true
 			r.log.Warn("the worker's stream broke", "next try in", delay, "error", err)
 		}
 		if r.worker.client.pause(r.life, delay, err) != nil {
@@ -280,7 +283,12 @@ func (r *run) takeWelcome(welcome *tradewindv1.Welcome, now time.Time) []string 
 	}
 	r.delays.reset()
 	r.worker.isDrained.Store(false) // one that still is hears so right after
-	r.log.Info("the worker is connected", "server", welcome.GetServerId())
+	level := slog.LevelDebug
+	if r.hasBroken {
+		level = slog.LevelInfo // who has read of the break reads of its end
+	}
+	r.hasBroken = false
+	r.log.Log(r.life, level, "the worker is connected", "server", welcome.GetServerId())
 	return r.session.welcome(welcome, now)
 }
 

@@ -206,6 +206,7 @@ class _Run:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: deque[v1.ActionResult] = deque()  # by threads
         self._told = False
+        self._has_broken = False
         self._backoff = Backoff()
 
     async def until_drained(self) -> None:
@@ -258,6 +259,7 @@ class _Run:
                     raise error from None
                 asked = error.retry_after.total_seconds() if error.retry_after else 0.0
                 delay, lost = max(asked, self._backoff.delay()), is_broken(error)
+                self._has_broken = True
                 log.warning("the stream broke, next try in %.1f s: %s", delay, error.message)
             self._session.lose()
             self._end_if_idle()
@@ -308,7 +310,9 @@ class _Run:
             for token in self._session.welcome(response.welcome, now):
                 self._stop(token)
             self._backoff.reset()
-            log.info("connected, and ready to do %s", ", ".join(self._actions))
+            # who has read of a break reads of its end
+            level, self._has_broken = (logging.WARNING if self._has_broken else logging.INFO), False
+            log.log(level, "connected, and ready to do %s", ", ".join(self._actions))
             self.on_welcome()
         self._wake.set()
         return kind != "go_away"
