@@ -1,9 +1,11 @@
 package tradewind
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -229,6 +231,28 @@ func TestAReconnectListsWhatIsInHandAndSendsUnconfirmedResultsAgain(t *testing.T
 
 	equal(t, "in flight", string(hello.GetInFlight()[0])+string(hello.GetInFlight()[1]), "12")
 	equal(t, "again", string(again.GetToken())+string(again.GetResult().GetData()), "22")
+}
+
+func TestWhoReadsOfABreakReadsOfItsEnd(t *testing.T) {
+	var written bytes.Buffer
+	prepare := func(worker *Worker) {
+		worker.client.options.Logger = slog.New(slog.NewTextHandler(&written, nil))
+		worker.Handle("quick", func(context.Context, *Call) (any, error) { return 2, nil })
+	}
+	work := func(on *stage) {
+		on.welcome()
+		on.offer("quick", "1", "{}")
+		on.result()
+	}
+	working(t, clockThatSkips(100*time.Millisecond), prepare, func(on *stage) {
+		work(on)
+		on.end = unavailable
+	}, work)
+
+	lines := strings.Split(strings.TrimSpace(written.String()), "\n")
+	equal(t, "lines", len(lines), 2) // that it was connected at first is for those who debug
+	equal(t, "the break", strings.Contains(lines[0], "the worker's stream broke"), true)
+	equal(t, "its end", strings.Contains(lines[1], "the worker is connected"), true)
 }
 
 // skipping is a clock on which short waits are over at once, and long ones are those of the system.
