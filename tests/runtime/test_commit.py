@@ -78,7 +78,7 @@ def test_commit_that_never_arrived_has_not_happened(lossy: tuple[World, LossyWri
     before = world.live(id_).state.revision
 
     writer.faults = ["never arrived"]
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailable, match=r"the commit was rolled back \(never arrived\)"):
         world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7))
 
     assert world.live(id_).state.revision == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -24,6 +25,10 @@ from tradewind_server.testing.postgres import PrivatePostgres
         ("://me:secret", "cannot be read.*as %2F"),
         ("sqlite+nosuch:///{folder}/x.db", "its driver 'sqlite.nosuch' is not installed"),
         ("{folder}/file/new.db", "file/new.db.*: .*File exists|file/new.db.*: .*Not a directory"),
+        ("postgresql:///x?host=127.0.0.1:{port}&user=me&password=secret", r"psycopg:///x.host=127.*&user=me, but: .*refused"),
+        ("postgres://me:secret@127.0.0.1:{port}/x", r"postgresql\+psycopg://me:\*\*\*@127.*: .*refused"),
+        ("postgresql:///x?host=127.0.0.1&host=127.0.0.1&port=1&port=2", "its URL cannot be used: Can't mix"),
+        ("host=127.0.0.1 dbname=x password=secret", r"the keywords of libpq.*postgresql:///name\?host="),
         ("{folder}", "unable to open database file"),
         ("{folder}/file", "file is not a database"),
     ],
@@ -81,3 +86,31 @@ def test_user_of_postgresql_who_may_not_make_tables_is_told_so(postgres: Private
     # then
     with pytest.raises(UnusableDatabase, match=r"poor@.*: permission denied for schema public\.$"):
         Database(url.set(username="poor").render_as_string())
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("default_transaction_read_only = on", "cannot execute .* in a read-only transaction"),
+        ("search_path = nowhere", "no schema has been selected to create in"),
+    ],
+)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_database_that_takes_no_writes_is_told_in_one_sentence(
+    postgres: PrivatePostgres, setting: str, text: str, is_new: bool
+) -> None:
+    """As a standby does, which is what a server finds after a switch-over; not with a traceback."""
+    # given
+    name = f"no_writes_{setting[:6]}_{is_new}".lower()
+    url = postgres.create(name)
+    if not is_new:
+        Database(url).close()
+    engine = sa.create_engine(sa.make_url(postgres.dsn).set(drivername="postgresql+psycopg"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET {setting}')
+    engine.dispose()
+
+    # then
+    with pytest.raises(UnusableDatabase, match=text) as caught, contextlib.closing(Database(url)) as opened:
+        opened.installation_value("secret", "made-up")
+    assert re.search(r"\n|made-up", str(caught.value)) is None

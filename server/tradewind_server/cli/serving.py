@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import threading
 from typing import Annotated, Any
@@ -140,6 +141,7 @@ def _announce(output: Output, settings: Settings, address: str, is_dev: bool) ->
 
 
 def _without_password(database: str) -> str:
+    database = re.sub(r"([?&]\w*password=)[^&]*", r"\1***", database)
     scheme, separator, rest = database.partition("://")
     credentials, at, place = rest.rpartition("@")
     user = credentials.partition(":")[0]

@@ -172,7 +172,10 @@ class Committer:
             return self._failed(queue, error)
         if outcome is Outcome.ROLLED_BACK:
             batch.give_back()
-            return _refused(queue, DatabaseUnavailable(problem="the commit was rolled back"))
+            problem = "the commit was rolled back"
+            if self._writer.trouble:
+                problem += f" ({self._writer.trouble})"
+            return _refused(queue, DatabaseUnavailable(problem=problem))
         try:
             batch.committed()
         except Exception as error:

@@ -39,7 +39,7 @@ from tradewind_server.runtime.turns import CommitterThread
 from tradewind_server.runtime.workers import BEAT_SECONDS, Workers
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
-from tradewind_server.store.database import Database
+from tradewind_server.store.database import Database, brief
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.records import Provenance, QueueRow
 from tradewind_server.store.statements import Dialect
@@ -206,8 +206,10 @@ class Runtime:
                     await work()
                 except ServerDraining:
                     return
-                except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
+                except DatabaseUnavailable as error:
                     log.warning("%s; trying again", error)
+                except sa.exc.DBAPIError as error:
+                    log.warning("the database does not do as it should: %s; trying again", brief(error))
                 except Exception:
                     # what keeps the server going must itself keep going
                     log.exception("a repeated task failed; trying again")

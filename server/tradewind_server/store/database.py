@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -25,8 +26,11 @@ from tradewind_server.store.statements import Dialect
 
 #: Advisory lock under which PostgreSQL migrations run; an arbitrary number of ours.
 _MIGRATION_LOCK = 7233_2026
-#: SQLSTATE of a user who may not do this, such as make tables.
-_NOT_ALLOWED = "42501"
+#: SQLSTATEs of what no server can begin with: a user who may not do this, such as make tables; a database that takes no
+#: writes, such as a standby; a search_path without a schema.
+_NOT_POSSIBLE = ("42501", "25006", "3F000")
+#: How libpq's own form of an address begins.
+_KEYWORDS = re.compile(r"\s*(host|hostaddr|port|dbname|user|service)\s*=")
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
 
@@ -112,7 +116,7 @@ class Database:
         table = schema.installation
         mark = "%s" if self.is_postgresql else "?"
         insert = f"INSERT INTO installation (name, value) VALUES ({mark}, {mark}) ON CONFLICT (name) DO NOTHING"
-        with self._writer.connect() as connection:
+        with _telling_what_is_not_possible(self.url), self._writer.connect() as connection:
             connection.exec_driver_sql(insert, (name, default))
             return str(connection.execute(sa.select(table.c.value).where(table.c.name == name)).scalar_one())
 
@@ -133,6 +137,11 @@ def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:
         file = Path(folder, "tradewind.db")
         file.write_bytes(_migrated())
         return sa.URL.create("sqlite", database=str(file))
+    if _KEYWORDS.match(url):
+        raise UnusableDatabase(
+            "Expected a path of an SQLite file or a URL, such as postgresql://user:password@host/name, but got the keywords "
+            "of libpq. Put them behind a question mark: postgresql:///name?host=db1&user=me."
+        )
     if "://" not in url:
         return sa.URL.create("sqlite", database=os.path.abspath(url))
     parsed = _parse(url)
@@ -143,7 +152,8 @@ def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:
 
 def _parse(url: str) -> sa.URL:
     try:
-        parsed = sa.make_url(url)
+        # PostgreSQL's own programs take both
+        parsed = sa.make_url(re.sub("^postgres://", "postgresql://", url))
     except (sa.exc.ArgumentError, ValueError):
         # the text of neither is told: it may have a part of the password
         raise UnusableDatabase(
@@ -167,6 +177,8 @@ def _telling_why_not(url: sa.URL) -> Iterator[None]:
         problem = str(error.orig)
     except sa.exc.NoSuchModuleError:
         problem = f"its driver '{url.drivername}' is not installed"
+    except sa.exc.ArgumentError as error:
+        problem = f"its URL cannot be used: {error}"
     else:
         return
     raise _unusable(url, problem) from None
@@ -175,20 +187,36 @@ def _telling_why_not(url: sa.URL) -> Iterator[None]:
 def _unusable(url: sa.URL, problem: str) -> UnusableDatabase:
     # further lines are guesses, or the statement
     first = " ".join(problem.partition("\n")[0].split())
-    return UnusableDatabase(f"Expected to open the database {url.render_as_string()}, but: {first}.")
+    return UnusableDatabase(f"Expected to open the database {_shown(url)}, but: {first}.")
+
+
+def _shown(url: sa.URL) -> str:
+    """Return *url* without a password, wherever it stands."""
+    return url.difference_update_query([name for name in url.query if "password" in name]).render_as_string()
+
+
+def brief(error: sa.exc.DBAPIError) -> str:
+    """Return what the database said, in one line."""
+    return str(error.orig).split("\n", 1)[0]
 
 
 def _migrate_if_possible(engine: sa.Engine) -> int:
     """Migrate; what else goes wrong than this is a fault of ours, and told with all there is."""
     try:
-        return migrate(engine)
+        with _telling_what_is_not_possible(engine.url):
+            return migrate(engine)
     except CommandError:
-        problem = "it was made by a newer version, and there is no way back"
-    except sa.exc.ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", "") != _NOT_ALLOWED:
+        raise _unusable(engine.url, "it was made by a newer version, and there is no way back") from None
+
+
+@contextlib.contextmanager
+def _telling_what_is_not_possible(url: sa.URL) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") not in _NOT_POSSIBLE:
             raise
-        problem = f"{error.orig}"
-    raise _unusable(engine.url, problem) from None
+        raise _unusable(url, str(error.orig)) from None
 
 
 @functools.cache

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.store import numbers, schema
 from tradewind_server.store.ahead import Ahead, is_doubtful
-from tradewind_server.store.database import Database
+from tradewind_server.store.database import Database, brief
 from tradewind_server.store.statements import Dialect, Row
 from tradewind_server.store.unit_of_work import Transaction
 
@@ -64,6 +64,8 @@ class Writer:
         self._planned_at = 0.0
         self._next_xid = 0
         self._known_losses = database.losses
+        #: What the database said when the outcome of a commit was last unknown.
+        self.trouble = ""
 
     @property
     def connection(self) -> sa.Connection:
@@ -100,7 +102,7 @@ class Writer:
                 self._ahead.send(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
         except sa.exc.DBAPIError as error:
             self.discard()
-            raise DatabaseUnavailable(problem=_brief(error)) from error
+            raise DatabaseUnavailable(problem=brief(error)) from error
         return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._name, number)
 
     def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
@@ -142,6 +144,7 @@ class Writer:
         except sa.exc.DBAPIError as error:
             if self.dialect.is_postgresql and not is_doubtful(error):
                 raise
+            self.trouble = brief(error)
             return self._resolve(transaction)
         if self._ahead is not None and self._ahead.has_failed:
             self.discard()
@@ -239,7 +242,3 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _brief(error: sa.exc.DBAPIError) -> str:
-    return str(error.orig).split("\n", 1)[0]
