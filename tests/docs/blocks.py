@@ -9,6 +9,7 @@ from pathlib import Path
 
 #: `<!-- save: order.yaml -->`, then a block.
 _BLOCK = re.compile(r"(?:^<!-- (?P<directive>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+_HEADING = re.compile(r"^## (.*)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Block:
     value: str
     text: str
     line: int
+    #: Heading of the chapter that it stands in.
+    chapter: str
 
     def commands(self) -> Iterator[tuple[str, str]]:
         """Give each command of a console block with the output that follows it."""
@@ -37,7 +40,9 @@ def blocks(page: Path) -> list[Block]:
     for match in _BLOCK.finditer(text):
         directive, _, value = (match["directive"] or "").partition(":")
         line = text.count("\n", 0, match.start()) + 1
-        found.append(Block(match["language"], directive.strip(), value.strip(), match["text"], line))
+        headings = _HEADING.findall(text, 0, match.start())
+        chapter = headings[-1] if headings else ""
+        found.append(Block(match["language"], directive.strip(), value.strip(), match["text"], line, chapter))
     return found
 
 

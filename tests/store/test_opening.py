@@ -25,7 +25,10 @@ from tradewind_server.testing.postgres import PrivatePostgres
         ("://me:secret", "cannot be read.*as %2F"),
         ("sqlite+nosuch:///{folder}/x.db", "its driver 'sqlite.nosuch' is not installed"),
         ("{folder}/file/new.db", "file/new.db.*: .*File exists|file/new.db.*: .*Not a directory"),
-        ("postgresql:///x?host=127.0.0.1:{port}&user=me&password=secret", r"psycopg:///x.host=127.*&user=me, but: .*refused"),
+        (
+            "postgresql:///x?host=127.0.0.1:{port}&user=me&password=secret",
+            r"psycopg:///x.host=127.*&user=me, but: .*refused",
+        ),
         ("postgres://me:secret@127.0.0.1:{port}/x", r"postgresql\+psycopg://me:\*\*\*@127.*: .*refused"),
         ("postgresql:///x?host=127.0.0.1&host=127.0.0.1&port=1&port=2", "its URL cannot be used: Can't mix"),
         ("host=127.0.0.1 dbname=x password=secret", r"the keywords of libpq.*postgresql:///name\?host="),

@@ -139,8 +139,8 @@ def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:
         return sa.URL.create("sqlite", database=str(file))
     if _KEYWORDS.match(url):
         raise UnusableDatabase(
-            "Expected a path of an SQLite file or a URL, such as postgresql://user:password@host/name, but got the keywords "
-            "of libpq. Put them behind a question mark: postgresql:///name?host=db1&user=me."
+            "Expected a path of an SQLite file or a URL, such as postgresql://user:password@host/name, but got the "
+            "keywords of libpq. Put them behind a question mark: postgresql:///name?host=db1&user=me."
         )
     if "://" not in url:
         return sa.URL.create("sqlite", database=os.path.abspath(url))
