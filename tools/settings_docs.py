@@ -20,8 +20,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 _HEAD = """# Settings
 
 What a server can be told, with its default. A setting is read from its environment variable; the options of
-`tradewind server` stand above the environment. This page is made from `settings.py` by `tools/settings_docs.py`; do not
-edit it.
+`tradewind server` stand above the environment. [Operating](operating.md) has a unit for systemd. This page is made from
+`settings.py` by `tools/settings_docs.py`; do not edit it.
 
 | Setting | Environment variable | Type | Default | Meaning |
 | --- | --- | --- | --- | --- |"""

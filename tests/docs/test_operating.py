@@ -40,14 +40,14 @@ OF_READERS = ("tradewind ", "ALTER ")
 
 def unit() -> configparser.SectionProxy:
     """Return the service of the page's unit."""
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.read_string(SAVED["tradewind.service"])
     return parser["Service"]
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of the page's file of them."""
-    return dict(line.split("=", 1) for line in SAVED["tradewind.env"].splitlines())
+    """Return the variables of the page's unit."""
+    return dict(re.findall(r"^Environment=(\w+)=(.*)$", SAVED["tradewind.service"], re.M))
 
 
 @pytest.mark.slow
@@ -82,6 +82,7 @@ def test_unit_gives_the_server_what_it_needs() -> None:
     """Time to stop, its folder, and settings that there are."""
     service, variables = unit(), environment()
     settings = from_environment(variables)
+    assert variables
     assert variables.keys() <= {f"TRADEWIND_{name}".upper() for name in Settings.__slots__}
     assert float(service["TimeoutStopSec"]) > 2 * settings.shutdown_grace_seconds
     assert PurePosixPath(settings.database).parent == PurePosixPath("/var/lib", service["StateDirectory"])
