@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from tests.cli.command_line import tradewind
+from tradewind_server.store import database
 from tradewind_server.store.database import Database, DatabaseInUse, UnusableDatabase
 from tradewind_server.testing.ports import free_port
 from tradewind_server.testing.postgres import PrivatePostgres
@@ -117,3 +120,18 @@ def test_database_that_takes_no_writes_is_told_in_one_sentence(
     with pytest.raises(UnusableDatabase, match=text) as caught, contextlib.closing(Database(url)) as opened:
         opened.installation_value("secret", "made-up")
     assert re.search(r"\n|made-up", str(caught.value)) is None
+
+
+def test_pooler_of_transactions_is_told_in_one_sentence(
+    postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives each transaction another connection, where what somebody else has prepared is in the way."""
+    problem = psycopg.errors.DuplicatePreparedStatement('prepared statement "_pg3_0" already exists')
+
+    def migrate(_: sa.Engine) -> int:
+        raise sa.exc.ProgrammingError("SELECT 1", None, problem)
+
+    monkeypatch.setattr(database, "migrate", migrate)
+
+    with pytest.raises(UnusableDatabase, match=r'but: prepared statement "_pg3_0" already exists\.$'):
+        Database(postgres_url())

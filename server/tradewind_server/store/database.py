@@ -27,8 +27,9 @@ from tradewind_server.store.statements import Dialect
 #: Advisory lock under which PostgreSQL migrations run; an arbitrary number of ours.
 _MIGRATION_LOCK = 7233_2026
 #: SQLSTATEs of what no server can begin with: a user who may not do this, such as make tables; a database that takes no
-#: writes, such as a standby; a search_path without a schema.
-_NOT_POSSIBLE = ("42501", "25006", "3F000")
+#: writes, such as a standby; a search_path without a schema; a pooler that gives each transaction another connection,
+#: where the statements of others are prepared already.
+_NOT_POSSIBLE = ("42501", "25006", "3F000", "42P05")
 #: How libpq's own form of an address begins.
 _KEYWORDS = re.compile(r"\s*(host|hostaddr|port|dbname|user|service)\s*=")
 #: Connections for reads beside the committer's own.
