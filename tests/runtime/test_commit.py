@@ -86,6 +86,20 @@ def test_commit_that_never_arrived_has_not_happened(lossy: tuple[World, LossyWri
     world.check_replay(id_)
 
 
+def test_reason_of_an_earlier_rollback_is_not_told_again(lossy: tuple[World, LossyWriter]) -> None:
+    """Each time the database's own words, or none."""
+    world, writer = lossy
+    id_ = world.start("wait")
+
+    writer.faults = ["never arrived", "rolled back"]
+    for said in (r"the commit was rolled back \(never arrived\)\.", r"the commit was rolled back\."):
+        with pytest.raises(DatabaseUnavailable, match=said):
+            world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7))
+
+    assert isinstance(world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7)), r.Recorded)
+    world.check_replay(id_)
+
+
 @pytest.mark.parametrize("fault", ["reply lost", "never arrived"])
 def test_commit_without_events_whose_end_is_unknown_is_found_out(lossy: tuple[World, LossyWriter], fault: str) -> None:
     """Whatever it wrote, and whatever was committed before it."""

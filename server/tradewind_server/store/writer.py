@@ -64,7 +64,7 @@ class Writer:
         self._planned_at = 0.0
         self._next_xid = 0
         self._known_losses = database.losses
-        #: What the database said when the outcome of a commit was last unknown.
+        #: What the database said if the outcome of the newest commit was unknown.
         self.trouble = ""
 
     @property
@@ -139,6 +139,7 @@ class Writer:
     def _end_commit(self, transaction: Transaction, learn: Callable[[], bool]) -> Outcome:
         copying = self._database.copying
         ended_before = copying.ended
+        self.trouble = ""
         try:
             is_done = learn()
         except sa.exc.DBAPIError as error:
