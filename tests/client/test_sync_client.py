@@ -227,10 +227,30 @@ def test_address_without_a_port_means_the_one_that_servers_have(given: str, mean
     assert Connection.of(given).addresses == (meant,)
 
 
-@pytest.mark.parametrize("address", ["http://a:1", "https://a", "a:1,grpc://b:2"])
+@pytest.mark.parametrize("port", ["0", "65536", "", "abc", "1/path", "9" * 5000])
+def test_port_that_no_server_can_have_is_refused(port: str) -> None:
+    """Of one that is too large gRPC takes the lower 16 bits."""
+    with pytest.raises(ValueError, match="Expected a port from 1 to 65535, but got"):
+        Connection.of(f"a:1,b:{port}")
+
+
+def test_address_without_a_host_is_refused() -> None:
+    """Of a server that listens everywhere it is not one to call."""
+    with pytest.raises(ValueError, match="but got no host in :7233"):
+        Connection.of(":7233")
+
+
+def test_address_that_cannot_be_looked_up_is_left_out_if_there_are_others() -> None:
+    """A call goes to a server that answers; if none can be looked up gRPC says so."""
+    long = "a" * 64
+    assert Connection.of(f"{long}:1,127.0.0.1:2,a..b:3").target == "ipv4:127.0.0.1:2"
+    assert Connection.of(f"{long}:1,a..b:3").target == f"{long}:1"
+
+
+@pytest.mark.parametrize("address", ["http://a:1", "https://a", "a:1,grpc+tls://b:2"])
 def test_url_is_no_address(address: str) -> None:
     """It was looked up as the name of a host, for as long as the caller's patience."""
-    with pytest.raises(ValueError, match=r"Expected host:port, but got '\w+://.*'. Leave out '\w+://'"):
+    with pytest.raises(ValueError, match=r"Expected host:port, but got '[\w+]+://.*'. Leave out '[\w+]+://'"):
         Connection.of(address)
 
 
@@ -249,5 +269,9 @@ def test_files_of_tls_are_looked_at_before_anybody_is_called(tmp_path: Path) -> 
     ]:
         with pytest.raises(ValueError, match=said):
             wrong.credentials()
-    with pytest.raises(FileNotFoundError):
-        Tls(ca=tmp_path / "none").credentials()
+    for nowhere in (Tls(ca=tmp_path / "none"), Tls(certificate=tmp_path / "none", key=key)):
+        with pytest.raises(FileNotFoundError, match="/none"):
+            nowhere.credentials()
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(ours.path.read_bytes() + b"-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n")
+    assert Tls(ca=bundle).credentials(), "gRPC takes those that are whole"

@@ -93,15 +93,24 @@ async def test_worker_tells_its_log_when_it_is_connected(caplog: pytest.LogCaptu
     async def second(stream: Stream) -> None:
         await stream.welcome()
         await stream.next("credits")
+        await stream.go_away()
+
+    async def third(stream: Stream) -> None:
+        await stream.welcome()
+        await stream.next("credits")
 
     async with FakeServer() as server:
-        server.plays = [first, second]
+        server.plays = [first, second, third]
         async with working(server, make_worker(server)):
             await server.until_played()
 
     connected = "connected, and ready to do quick, threaded, coroutine, closed, broken, endless"
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert [each for each in told if each[1] == connected] == [("INFO", connected), ("WARNING", connected)]
+    assert [each for each in told if each[1] == connected] == [
+        ("INFO", connected),
+        ("WARNING", connected),
+        ("INFO", connected),
+    ]
     assert told[1][1].startswith("the stream broke, next try in ")
 
 

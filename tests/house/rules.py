@@ -61,6 +61,7 @@ MEASURES_TIME = {
     "runtime/bulletin.py": "how long another server has been silent; no moment of it is stored",
     "store/writer.py": "waits for a lost backend to be gone; no moment of it is stored",
     "cli/listing.py": "turns ages that the user gives into moments, not in a server",
+    "cli/reaching.py": "looks for so long, at the user's terminal, not in a server",
     "cli/running.py": "waits at the user's terminal, not in a server",
     "cli/watching.py": "shows ages at the user's terminal, not in a server",
 }

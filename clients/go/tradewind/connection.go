@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -198,8 +199,13 @@ func completed(address string) (string, error) {
 		return "", fmt.Errorf("expected host:port, but got %q: leave out %q and what follows the port", address, before+"://")
 	}
 	_, port, _ := net.SplitHostPort(DefaultAddress)
-	if _, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil || !found {
-		return net.JoinHostPort(strings.Trim(address, "[]"), port), nil
+	bare := strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
+	if _, err := netip.ParseAddr(bare); err == nil || !found && address != "" {
+		return net.JoinHostPort(bare, port), nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if number, _ := strconv.Atoi(port); err != nil || host == "" || number < 1 || number > 65_535 {
+		return "", fmt.Errorf("expected host:port with a port from 1 to 65535, but got %q", address)
 	}
 	return address, nil
 }

@@ -260,8 +260,8 @@ func TestAddressWithoutAPortMeansTheOneThatServersHave(t *testing.T) {
 	}
 }
 
-func TestURLIsNoAddress(t *testing.T) {
-	for _, addresses := range [][]string{{"http://a:1"}, {"a:1", "grpc://b:2"}} {
+func TestAddressThatNoServerCanHaveIsRefused(t *testing.T) {
+	for _, addresses := range [][]string{{"http://a:1"}, {"a:1", "grpc+tls://b:2"}, {"a:0", "b:1"}, {"a:65536"}, {"a:"}, {":7233"}, {""}} {
 		_, err := Connect(Options{Addresses: addresses})
 		if err == nil || !strings.Contains(err.Error(), "expected host:port") {
 			t.Errorf("%v: %v", addresses, err)

@@ -285,7 +285,7 @@ func (r *run) takeWelcome(welcome *tradewindv1.Welcome, now time.Time) []string 
 	r.worker.isDrained.Store(false) // one that still is hears so right after
 	level := slog.LevelDebug
 	if r.hasBroken {
-		level = slog.LevelInfo // who has read of the break reads of its end
+		level = slog.LevelWarn // who has read of the break reads of its end
 	}
 	r.hasBroken = false
 	r.log.Log(r.life, level, "the worker is connected", "server", welcome.GetServerId())

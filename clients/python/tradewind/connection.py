@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import socket
 import ssl
@@ -44,39 +45,38 @@ class Tls:
             ValueError: one of them is not what it has to be. gRPC would say that no server answers.
             OSError: one cannot be read.
         """
-        self.context()
-        read = [path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate)]
-        return grpc.ssl_channel_credentials(*read)
+        ca, key, certificate = (path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate))
+        if ca is not None and b"CERTIFICATE-----" not in ca:
+            raise ValueError(f"Expected certificates of authorities as PEM in '{self.ca}', but there is none.")
+        if (key is None) is not (certificate is None):
+            raise ValueError("Expected the client's certificate and its key, but got only one of the two.")
+        self._load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        return grpc.ssl_channel_credentials(ca, key, certificate)
 
     def context(self) -> ssl.SSLContext:
-        """Return the same for Python's own TLS.
+        """Return about the same for Python's own TLS: without files, it is Python's authorities that are trusted.
 
         Raises:
             ValueError: one of the files is not what it has to be.
             OSError: one cannot be read.
         """
-        context = ssl.create_default_context()
-        if self.ca is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            try:
-                context.load_verify_locations(self.ca)
-            except ssl.SSLError:
-                raise ValueError(
-                    f"Expected certificates of authorities as PEM in '{self.ca}', but there is none."
-                ) from None
-        if self.certificate is None and self.key is None:
-            return context
+        # as gRPC does, trust a certificate that is named, whoever has issued it
+        context = ssl.create_default_context(cafile=self.ca or os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._load_pair(context)
+        return context
+
+    def _load_pair(self, context: ssl.SSLContext) -> None:
         if self.certificate is None or self.key is None:
-            raise ValueError("Expected the client's certificate and its key, but got only one of the two.")
+            return
         try:
             # without a password it would ask whoever sits at the terminal for that of a locked key
             context.load_cert_chain(self.certificate, self.key, password="")
         except ssl.SSLError as error:
             raise ValueError(
                 f"Expected certificates as PEM in '{self.certificate}' and the key of the first one in '{self.key}', "
-                f"but they cannot be used: {error.reason or error}."
+                f"but they cannot be used: {error.reason or 'one is no PEM, or the key has a password'}."
             ) from None
-        return context
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,16 @@ class Connection:
 
     @property
     def target(self) -> str:
-        """The gRPC target; several addresses are looked up now, as gRPC takes numbers only in a list."""
+        """The gRPC target; several addresses are looked up now, as gRPC takes numbers only in a list.
+
+        Those that cannot be looked up are left out, if there are others.
+        """
         if len(self.addresses) == 1:
             return self.addresses[0]
         numbers = [number for address in self.addresses for number in _look_up(address)]
+        if not numbers:
+            # gRPC says so when it looks
+            return self.addresses[0]
         return ("ipv6:" if ":" in numbers[0].rsplit(":", 1)[0] else "ipv4:") + ",".join(numbers)
 
     @property
@@ -173,20 +179,33 @@ def _completed(address: str) -> str:
     Raises:
         ValueError: it is a URL, or has a port that no server can have.
     """
-    scheme, found, _ = address.partition(":")
-    if found and scheme in _GRPC_SCHEMES:
+    if _is_for_grpc(address):
         return address
-    if url := re.match(r"(\w+)://", address):
+    if url := re.match(r"[\w.+-]+://", address):
         raise ValueError(f"Expected host:port, but got '{address}'. Leave out '{url[0]}' and what follows the port.")
     if _is_ipv6(address):
         return f"[{address}]:{_DEFAULT_PORT}"
-    if not found or address.endswith("]"):
+    if ":" not in address or address.endswith("]"):
         return f"{address}:{_DEFAULT_PORT}"
-    port = address.rpartition(":")[2]
+    host, _, port = address.rpartition(":")
     # of one that is too large gRPC takes the lower 16 bits
-    if port.isdecimal() and not 0 < int(port) < 65_536:
-        raise ValueError(f"Expected a port from 1 to 65535, but got {port} in {address}.")
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+        raise ValueError(f"Expected a port from 1 to 65535, but got {port[:20]} in {address[:200]}.")
+    if not host:
+        raise ValueError(f"Expected host:port, but got no host in {address}.")
     return address
+
+
+def _is_for_grpc(address: str) -> bool:
+    return address.partition(":")[0] in _GRPC_SCHEMES
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Return the parts of an address of a connection; None for one that gRPC looks up itself."""
+    if _is_for_grpc(address):
+        return None
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -197,10 +216,16 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _look_up(address: str) -> list[str]:
-    host, _, port = address.rpartition(":")
+    parts = host_and_port(address)
+    if parts is None:
+        return []
+    host, port = parts
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        ipaddress.ip_address(host)
     except ValueError:
-        found = socket.getaddrinfo(host, int(port), family=socket.AF_INET, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return []
         return sorted({f"{entry[4][0]}:{port}" for entry in found})
     return [address]

@@ -39,7 +39,7 @@ def main() -> None:
         # In a container: the kernel keeps from process 1 what it has no handler for. `server` has its own, but takes
         # seconds to load.
         signal.signal(signal.SIGTERM, _end)
-    if sys.argv[1:2] != ["server"]:
+    if sys.argv[1:2] not in (["server"], ["dev"]):
         # gRPC writes to the terminal what a command says in its own words
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     application(sys.argv[1:])()

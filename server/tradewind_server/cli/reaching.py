@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
+import time
 
-from tradewind.connection import Connection, Tls
+from tradewind.connection import Connection, Tls, host_and_port
 
-_SECONDS = 2.0
+#: For all addresses, but for the time that looking names up takes.
+_SECONDS = 4.0
+#: How OpenSSL says that what came is no TLS.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 #: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 _OTHER_NAME = (62, 64)
 _ASKS_FOR_OURS = (
@@ -19,20 +22,22 @@ _ASKS_FOR_OURS = (
 
 def why(connection: Connection) -> str:
     """Return what is in the way of the first address at which something is, "" if nothing is seen to be."""
-    found = (_what_is_wrong(address, connection.tls) for address in connection.addresses)
-    return next(filter(None, found), "")
+    end = time.monotonic() + _SECONDS
+    for address in connection.addresses:
+        left = end - time.monotonic()
+        parts = host_and_port(address)
+        found = _what_is_wrong(parts, left, address, connection.tls) if parts is not None and left > 0 else ""
+        if found:
+            return found
+    return ""
 
 
-def _what_is_wrong(address: str, tls: Tls | None) -> str:
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        return ""
-    host = host.strip("[]")
+def _what_is_wrong(parts: tuple[str, int], seconds: float, address: str, tls: Tls | None) -> str:
     try:
-        with socket.create_connection((host, int(port)), _SECONDS) as plain:
-            return _about_tls(plain, host, address, tls)
-    except socket.gaierror:
-        return f"There is no host '{host}': check the address."
+        with socket.create_connection(parts, seconds) as plain:
+            return _about_tls(plain, parts[0], address, tls)
+    except (socket.gaierror, UnicodeError):
+        return f"There is no host '{parts[0]}': check the address."
     except ConnectionRefusedError:
         return f"Nobody listens at {address}: check the address, and that the server runs."
     except TimeoutError:
@@ -58,9 +63,18 @@ def _about_tls(plain: socket.socket, host: str, address: str, tls: Tls | None) -
             "--tls-ca names the PEM file of the authority that has issued it."
         )
     except ssl.SSLError as error:
-        return f"The server at {address} does not seem to speak TLS ({error.reason}): leave the options --tls-… out."
+        if error.reason in _NO_TLS:
+            return (
+                f"The server at {address} does not seem to speak TLS ({error.reason}): leave the options --tls-… out."
+            )
+        return f"The server at {address} refuses this TLS ({error.reason})." if _is_alert(error) else ""
     except (OSError, ValueError):
         return ""
+
+
+def _is_alert(error: ssl.SSLError) -> bool:
+    """Tell whether it is a word of the other side in TLS."""
+    return "ALERT" in (error.reason or "")
 
 
 def _goes_on(secure: ssl.SSLSocket) -> bool:
@@ -76,6 +90,10 @@ def _goes_on(secure: ssl.SSLSocket) -> bool:
 def _speaks_tls(plain: socket.socket) -> bool:
     anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
-    with contextlib.suppress(OSError), anybody.wrap_socket(plain):
-        return True
-    return False
+    try:
+        with anybody.wrap_socket(plain):
+            return True
+    except ssl.SSLError as error:
+        return _is_alert(error)
+    except OSError:
+        return False

@@ -141,7 +141,7 @@ def _announce(output: Output, settings: Settings, address: str, is_dev: bool) ->
 
 
 def _without_password(database: str) -> str:
-    database = re.sub(r"([?&]\w*password=)[^&]*", r"\1***", database)
+    database = re.sub(r"([?&]\w*password=)[^&]*", r"\1***", database, flags=re.IGNORECASE)
     scheme, separator, rest = database.partition("://")
     credentials, at, place = rest.rpartition("@")
     user = credentials.partition(":")[0]

@@ -65,7 +65,7 @@ class Session:
         tls = self._tls()
         try:
             if tls is not None:
-                tls.context()
+                tls.credentials()
             return Connection.of(
                 self.address,
                 tls=tls,
@@ -77,6 +77,12 @@ class Session:
             )
         except (ValueError, OSError) as error:
             raise Unusable(str(error)) from None
+
+    def what_is_in_the_way(self) -> str:
+        """Return why no server is reached, "" if that is not seen."""
+        with contextlib.suppress(Unusable):
+            return reaching.why(self.connection())
+        return ""
 
     def _tls(self) -> Tls | None:
         if not (self.tls_ca or self.tls_certificate or self.tls_key):
@@ -169,7 +175,7 @@ def reporting(output: Output, session: Session | None = None) -> Iterator[None]:
         hint = error.hint
         if session is not None and error.reason == "UNAVAILABLE":
             # no server has given a reason of its own
-            hint = reaching.why(session.connection()) or hint
+            hint = session.what_is_in_the_way() or hint
         _fail(output, code, error.reason, error.message, hint, error)
     except Unusable as error:
         _fail(output, UNUSABLE, "UNUSABLE_INPUT", str(error), "")

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from tradewind_server.store.database import Database
+from tradewind_server.store.database import Database, brief
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Bulletin:
                     with self._database.connect_reader() as connection:
                         work(connection)
                 except sa.exc.DBAPIError as error:
-                    log.warning("news between servers are interrupted: %s", str(error.orig).split("\n", 1)[0])
+                    log.warning("news between servers are interrupted: %s", brief(error))
                     with self._condition:
                         self._condition.wait_for(lambda: self._stopping, 1.0)
 

@@ -17,6 +17,7 @@ from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.batch import Batch, Spoiled, Surroundings
+from tradewind_server.store.database import brief
 from tradewind_server.store.unit_of_work import Transaction
 from tradewind_server.store.writer import Outcome, Writer
 
@@ -204,8 +205,7 @@ class Committer:
                     request.deferred_since = self._clock.monotonic()
                 return r.Outcome(deferred=list(queue))
             self._writer.discard()
-            problem = str(error.orig).split("\n", 1)[0]
-            return _refused(queue, DatabaseUnavailable(problem=problem))
+            return _refused(queue, DatabaseUnavailable(problem=brief(error)))
         if len(queue) == 1:
             raise Spoiled(queue[0], error) from error
         # a row that the database will not take

@@ -208,7 +208,7 @@ class Runtime:
                     return
                 except DatabaseUnavailable as error:
                     log.warning("%s; trying again", error)
-                except sa.exc.DBAPIError as error:
+                except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
                     log.warning("the database does not do as it should: %s; trying again", brief(error))
                 except Exception:
                     # what keeps the server going must itself keep going
@@ -265,7 +265,7 @@ class Runtime:
             # with the context of the call, which says who asks
             return await self._loop.run_in_executor(self._readers, contextvars.copy_context().run, work)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise DatabaseUnavailable(problem=str(error.orig).split("\n", 1)[0]) from error
+            raise DatabaseUnavailable(problem=brief(error)) from error
 
     @property
     def is_draining(self) -> bool:

@@ -30,8 +30,8 @@ _MIGRATION_LOCK = 7233_2026
 #: writes, such as a standby; a search_path without a schema; a pooler that gives each transaction another connection,
 #: where the statements of others are prepared already.
 _NOT_POSSIBLE = ("42501", "25006", "3F000", "42P05")
-#: How libpq's own form of an address begins.
-_KEYWORDS = re.compile(r"\s*(host|hostaddr|port|dbname|user|service)\s*=")
+#: How libpq's own form of an address begins, and a URL that lacks a slash: neither is a path, and may have a password.
+_NO_PATH = re.compile(r"\s*\w+\s*=|postgres\w*(\+\w+)?:(?!//)", re.IGNORECASE)
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
 
@@ -138,10 +138,10 @@ def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:
         file = Path(folder, "tradewind.db")
         file.write_bytes(_migrated())
         return sa.URL.create("sqlite", database=str(file))
-    if _KEYWORDS.match(url):
+    if _NO_PATH.match(url):
         raise UnusableDatabase(
-            "Expected a path of an SQLite file or a URL, such as postgresql://user:password@host/name, but got the "
-            "keywords of libpq. Put them behind a question mark: postgresql:///name?host=db1&user=me."
+            "Expected a path of an SQLite file, or a URL such as postgresql://user:password@host/name, but got neither."
+            " Keywords of libpq go behind a question mark: postgresql:///name?host=db1&user=me."
         )
     if "://" not in url:
         return sa.URL.create("sqlite", database=os.path.abspath(url))
@@ -193,7 +193,7 @@ def _unusable(url: sa.URL, problem: str) -> UnusableDatabase:
 
 def _shown(url: sa.URL) -> str:
     """Return *url* without a password, wherever it stands."""
-    return url.difference_update_query([name for name in url.query if "password" in name]).render_as_string()
+    return url.difference_update_query([name for name in url.query if "password" in name.lower()]).render_as_string()
 
 
 def brief(error: sa.exc.DBAPIError) -> str:
