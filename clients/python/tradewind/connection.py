@@ -190,7 +190,7 @@ def _completed(address: str) -> str:
     host, _, port = address.rpartition(":")
     # of one that is too large gRPC takes the lower 16 bits
     if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
-        raise ValueError(f"Expected a port from 1 to 65535, but got {port[:20]} in {address[:200]}.")
+        raise ValueError(f"Expected a port from 1 to 65535, but got {port[:20] or 'none'} in {address[:200]}.")
     if not host:
         raise ValueError(f"Expected host:port, but got no host in {address}.")
     return address
