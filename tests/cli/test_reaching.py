@@ -185,9 +185,23 @@ async def test_nobody_listens() -> None:
     )
 
 
-async def test_host_that_does_not_exist() -> None:
-    """The name is told."""
-    assert await hint("no-such-host.invalid:7233") == "There is no host 'no-such-host.invalid': check the address."
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "There is no host 'there': check the address."),
+        (TimeoutError(), "Nothing answers at there:1: check the address, and what is in between, such as a firewall."),
+        (OSError(113, "No route to host"), "there:1 cannot be reached: No route to host."),
+    ],
+)
+def test_what_the_network_says(monkeypatch: pytest.MonkeyPatch, problem: OSError, said: str) -> None:
+    """Of names that nobody knows, and of hosts that are not there; made up, as a test asks no name server."""
+
+    def fail(address: tuple[str, int], timeout: float) -> socket.socket:
+        assert (address, 0 < timeout <= 4) == (("there", 1), True)
+        raise problem
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    assert reaching.why(Connection.of("there:1")) == said
 
 
 async def test_nothing_is_seen_to_be_wrong(place: Place) -> None:
