@@ -9,7 +9,7 @@ import time
 from tradewind.connection import Connection, Tls, host_and_port
 
 #: For all addresses, but for the time that looking names up takes.
-_SECONDS = 4.0
+_SECONDS = 2.0
 #: How OpenSSL says that what came is no TLS.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 #: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
