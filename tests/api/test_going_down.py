@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -192,6 +193,6 @@ async def test_built_in_actions_that_run_are_given_back_for_the_next_start(tmp_p
         await next_server.stop()
         web.close()
     assert calls.empty()
-    with sqlite3.connect(tmp_path / "x.db") as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as database:
         rows = database.execute("SELECT safe_rerun, attempt, losses, stage FROM action_queue ORDER BY safe_rerun")
         assert rows.fetchall() == [(0, 1, 0, 1), (1, 1, 0, 0)]

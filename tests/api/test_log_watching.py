@@ -255,7 +255,10 @@ async def test_cursor_from_before_a_restore_is_refused_if_it_was_lost(tmp_path: 
         with reading(served, from_beginning=True) as reader:
             await reader.until("ExecutionSucceeded")
             early = reader.cursor
-            with sqlite3.connect(original) as source, sqlite3.connect(backup) as copy:
+            with (
+                contextlib.closing(sqlite3.connect(original)) as source,
+                contextlib.closing(sqlite3.connect(backup)) as copy,
+            ):
                 source.backup(copy)
             await run(served)
             await reader.until("ExecutionSucceeded", 2)
@@ -274,7 +277,7 @@ async def test_cursor_is_refused_if_another_event_took_its_place_after_a_restore
         await run(served)
         with reading(served, from_beginning=True) as reader:
             await reader.until("ExecutionSucceeded")
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         # as when the same step was taken again, later
         connection.execute("UPDATE events SET at = at + 1000000 WHERE xid = (SELECT max(xid) FROM events)")
     async with echoing(str(path)) as restored:

@@ -19,6 +19,10 @@ _OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", _RETRY_MILLISECONDS) for whic
 _PORTS = range(10_000, 32_768)
 #: How often is looked whether the process still runs.
 _LOOK_SECONDS = 0.5
+#: Called to see whether anybody answers, if only that there is no such method. To ask gRPC for the channel's state
+#: instead would leave a thread that still looks at it when it is closed, and may end with a traceback.
+_ANY_METHOD = "/grpc.health.v1.Health/Check"
+_NOBODY_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Process(Protocol):
@@ -45,11 +49,12 @@ def wait_until_it_listens(address: str, process: Process, seconds: float) -> boo
     """Return whether the gRPC server at *address*, run by *process*, takes connections within *seconds*."""
     end = time.monotonic() + seconds
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:
-        ready = grpc.channel_ready_future(channel)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_ANY_METHOD)
         while process.poll() is None and time.monotonic() < end:
             try:
-                ready.result(timeout=_LOOK_SECONDS)
-            except grpc.FutureTimeoutError:
-                continue
+                call(b"", timeout=_LOOK_SECONDS, wait_for_ready=True)
+            except grpc.RpcError as error:
+                if error.code() in _NOBODY_THERE:
+                    continue
             return True
     return False
