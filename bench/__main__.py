@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import language, large, machine, parts, report, two_servers, workload
+from bench import language, large, machine, parts, report, starts, two_servers, workload
 from bench.measure import Bench, Results
 from bench.places import open_place
 from bench.processes import Broken
 
 #: What is measured beside the workloads.
-_SECTIONS = ("expressions", "definition", "items")
+_SECTIONS = ("expressions", "definition", "items", "starts")
 _DATABASES = {"sqlite": ["sqlite"], "postgresql": ["postgresql"], "both": ["sqlite", "postgresql"]}
 
 
@@ -35,6 +35,7 @@ def main() -> int:
             language.expressions(0.01 if asked.quick else 0.2) if "expressions" in sections else [],
             language.definition(500 if asked.quick else 5_000) if "definition" in sections else None,
             [_items(name, asked.quick) for name in databases] if "items" in sections else [],
+            starts.measure(databases, 1 if asked.quick else 9) if "starts" in sections else None,
         )
     except Broken as problem:
         sys.stderr.write(f"{problem}\n")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.places import Place
-from bench.processes import Client, Server, Worker
+from bench.processes import Client, Server, Worker, peak_bytes
 
 _DEFINITION = """
 version: '2.0'
@@ -42,12 +41,6 @@ def measure(place: Place, items: int) -> Large:
     with Server(url, place.folder) as server, Worker(server.address, False), Client(server.address) as client:
         client.ask(deploy=_DEFINITION)
         client.ask(**{**order, "input": {"numbers": [1]}, "output": {"count": 1}})
-        before, size = _peak_bytes(server.pid), place.size(url)
+        before, size = peak_bytes(server.pid), place.size(url)
         answer = client.ask(**order, input={"numbers": list(range(items))})
-        return Large(place.name, items, answer["seconds"], before, _peak_bytes(server.pid), place.size(url) - size)
-
-
-def _peak_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(kilobytes) * 1024
+        return Large(place.name, items, answer["seconds"], before, peak_bytes(server.pid), place.size(url) - size)

@@ -32,6 +32,22 @@ def module(name: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, **options)
 
 
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process has."""
+    return _memory_bytes(pid, "VmRSS")
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process ever had."""
+    return _memory_bytes(pid, "VmHWM")
+
+
+def _memory_bytes(pid: int, name: str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:"))
+    return int(kilobytes) * 1024
+
+
 @contextlib.contextmanager
 def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     """Kill *process* at the end, if it has not ended by itself."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bench.language import Cost, Definition
 from bench.large import Large
 from bench.measure import Measured, References, Results, Run, percentile
+from bench.starts import Starting, Starts
 
 _TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 _DUTIES = ("event loop", "committer", "readers", "gRPC", "bulletin")
@@ -21,6 +22,7 @@ class Further:
     expressions: list[Cost]
     definition: Definition | None
     items: list[Large]
+    starts: Starting | None
 
 
 def page(facts: list[tuple[str, str]], results: list[Results], further: Further, is_quick: bool) -> str:
@@ -33,6 +35,7 @@ def page(facts: list[tuple[str, str]], results: list[Results], further: Further,
     parts += _expressions(further.expressions)
     parts += _definition(further.definition)
     parts += _items(further.items)
+    parts += _starts(further.starts)
     return "\n\n".join(parts) + "\n"
 
 
@@ -273,6 +276,23 @@ def _large(each: Large) -> tuple[str, ...]:
 
 def _range(rates: list[float]) -> str:
     return f"{min(rates):,.0f} to {max(rates):,.0f}"
+
+
+def _starts(measured: Starting | None) -> Iterator[str]:
+    if measured is None:
+        return
+    yield "## Starting"
+    yield (
+        "Seconds from the start of the server's process until a call is answered, on an empty database and again after "
+        "a kill, and the memory of the process then. `tradewind run` of one task that does nothing, which brings a "
+        f"server of its own, takes {measured.run_seconds:.2f} s in all."
+    )
+    yield _table(("Database", "first", "again", "memory, MB"), [_start(each) for each in measured.servers])
+
+
+def _start(each: Starts) -> tuple[str, ...]:
+    memory = f"{each.memory_bytes / 1e6:.0f}"
+    return (_TITLES[each.place], f"{each.first_seconds:.2f}", f"{each.again_seconds:.2f}", memory)
 
 
 def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

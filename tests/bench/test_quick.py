@@ -33,6 +33,7 @@ def _run(here: Path, temporary: Path, page: Path, *arguments: str) -> subprocess
         ("expressions", ["| YAQL, a variable: `$.order.total` |", "| Jinja, a variable: `_.order.total` |"]),
         ("definition", ["500 tasks, "]),
         ("items", ["with-items over 1,000 numbers", "| SQLite | "]),
+        ("starts", ["## Starting", "| SQLite | "]),
     ],
 )
 def test_quick_run_measures_and_writes_its_page_only(tmp_path: Path, name: str, shown: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -45,3 +46,23 @@ def test_command_stops_when_told_while_it_starts_as_first_process_of_a_container
         f"os.getpid = lambda: {pid}; entry.application = lambda _: lambda: os.kill(me, signal.SIGTERM); entry.main()"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == code
+
+
+def test_server_that_starts_again_loads_no_library_that_it_may_never_use(tmp_path: Path) -> None:
+    """They are a third of all that there is to load: for web requests, SSH, PostgreSQL, holidays and migrations."""
+    script = """
+import asyncio, sys
+from tradewind_server.bootstrap import Server
+from tradewind_server.settings import Settings
+async def once():
+    server = await Server.start(Settings(listen="127.0.0.1:0", database=sys.argv[1]))
+    await server.stop()
+asyncio.run(once())
+print(*sorted(sys.modules))
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "x.db")]
+    rare = {"aiohttp", "alembic", "asyncssh", "holidays", "psycopg"}
+    first, again = (
+        rare & {*subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()} for _ in range(2)
+    )
+    assert (first, again) == ({"alembic"}, set())

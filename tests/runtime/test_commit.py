@@ -24,10 +24,9 @@ from tradewind_server.runtime.batch import Batch
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.settings import Settings
 from tradewind_server.store import schema, unit_of_work
-from tradewind_server.store.ahead import is_doubtful
 from tradewind_server.store.database import Database
 from tradewind_server.store.records import Provenance
-from tradewind_server.store.writer import Writer
+from tradewind_server.store.writer import Writer, is_doubtful
 from tradewind_server.testing.lossy import LossyWriter
 from tradewind_server.testing.world import World
 

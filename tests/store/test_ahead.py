@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from tradewind_server.store import ahead as module
-from tradewind_server.store.ahead import Ahead, is_doubtful
+from tradewind_server.store.ahead import Ahead
 from tradewind_server.store.database import Database
+from tradewind_server.store.writer import is_doubtful
 from tradewind_server.testing.postgres import PrivatePostgres
 
 #: More than a connection takes at once, in both directions.

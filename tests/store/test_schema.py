@@ -12,6 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from tradewind_server.store import action_logs, database, reads, schema
 from tradewind_server.store.database import Database, DatabaseInUse
@@ -134,3 +135,9 @@ def test_server_that_ended_in_the_middle_of_a_migration_starts_the_next_time(
     engine.dispose()
 
     Database(url).close()
+
+
+def test_newest_migration_is_the_one_that_alembic_goes_to() -> None:
+    """Alembic is not asked for it at each start."""
+    folder = Path(database.__file__).parent / "migrations"
+    assert database.newest_revision() == ScriptDirectory(str(folder)).get_current_head()

@@ -11,12 +11,17 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-
-import aiohttp
-from aiohttp.abc import AbstractResolver
-from aiohttp.connector import AddrInfoType
+from typing import TYPE_CHECKING
 
 from tradewind_server.actions.outcome import ActionError
+from tradewind_server.on_demand import OnDemand
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver
+    from aiohttp.connector import AddrInfoType
+else:
+    aiohttp = OnDemand("aiohttp")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -12,17 +12,23 @@ import dataclasses
 import ssl
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-import aiohttp
 import yarl
-from aiohttp.abc import AbstractResolver
 
 from tradewind_server.actions.egress import AddressRefused, EgressPolicy, connection_failure
 from tradewind_server.actions.files import Files, tls_of
 from tradewind_server.actions.outcome import ActionError, Caller, readable
 from tradewind_server.actions.parameters import Input, bad, flag, text, timed_out, timeout
 from tradewind_server.lang.values import ValueProblem, decode, encode, to_text
+from tradewind_server.on_demand import OnDemand
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver
+else:
+    aiohttp = OnDemand("aiohttp")
 
 #: Longest response, bytes after decompression; Mistral's own limit.
 MAX_RESPONSE_BYTES = 5 * 1024 * 1024

@@ -10,8 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from tradewind_server.actions.egress import AddressRefused, EgressPolicy
 from tradewind_server.actions.email import EmailAction
@@ -23,8 +22,14 @@ from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender,
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import Ids
 from tradewind_server.lang.values import ValueProblem, decode, encode
+from tradewind_server.on_demand import OnDemand
 from tradewind_server.runtime.secrets import Secrets, Unresolved
 from tradewind_server.store.webhooks import Webhook
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = OnDemand("aiohttp")
 
 _log = logging.getLogger(__name__)
 _MOST_ANSWER_BYTES = 64 * 1024

@@ -11,8 +11,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
-
-import asyncssh
+from typing import TYPE_CHECKING
 
 from tradewind_server.actions.egress import EgressPolicy, connection_failure
 from tradewind_server.actions.files import Files
@@ -28,6 +27,12 @@ from tradewind_server.actions.parameters import (
     timed_out,
     timeout,
 )
+from tradewind_server.on_demand import OnDemand
+
+if TYPE_CHECKING:
+    import asyncssh
+else:
+    asyncssh = OnDemand("asyncssh")
 
 #: Most bytes that one command may write, standard output and standard error together.
 MAX_OUTPUT_BYTES = 1024 * 1024

@@ -17,19 +17,24 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import aiohttp
-from aiohttp.abc import AbstractResolver
 
 from tradewind_server.actions.egress import AddressRefused, EgressPolicy
 from tradewind_server.clock import SystemClock, from_microseconds
 from tradewind_server.lang.references import reference
 from tradewind_server.lang.values import decode, encode
+from tradewind_server.on_demand import OnDemand
 from tradewind_server.runtime.secrets import Secrets, Unresolved
 from tradewind_server.store.event_filter import states
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.webhooks import Webhook
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver
+else:
+    aiohttp = OnDemand("aiohttp")
 
 _CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 #: A receiver that asks for more time than this is tried again all the same.

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tradewind_server import __version__
+from tradewind_server import __version__, garbage
 
 #: Command -> its room.
 COMMANDS = {
@@ -35,6 +35,7 @@ GROUPS = {
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
+    garbage.search_rarely()
     if os.getpid() == 1:
         # In a container: the kernel keeps from process 1 what it has no handler for. `server` has its own, but takes
         # seconds to load.

@@ -17,15 +17,19 @@ import re
 import zoneinfo
 from collections.abc import Container, Mapping
 from datetime import date
-from typing import Any
-
-import holidays
+from typing import TYPE_CHECKING, Any
 
 from tradewind_server.engine.calendars import STANDARD, Calendar, Hours
 from tradewind_server.lang.configuration import Unusable, read_file
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import TEXT
+from tradewind_server.on_demand import OnDemand
+
+if TYPE_CHECKING:
+    import holidays
+else:
+    holidays = OnDemand("holidays")
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SPAN = re.compile(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")

@@ -6,8 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
-import functools
-import gc
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterable
@@ -15,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from tradewind_server import garbage
 from tradewind_server.clock import SystemClock
 from tradewind_server.errors import DatabaseUnavailable, QueueFull, ServerDraining
 from tradewind_server.ids import Ids
@@ -65,19 +64,6 @@ _COPY_SECONDS = 0.25
 #: How long a thread keeps the interpreter's lock from one that waits for it. A millisecond would add one to a hop's
 #: p99, and a fifth of one cost some 5 % of the server's processor time in switching.
 _SWITCH_SECONDS = 0.0005
-
-
-@functools.cache
-def _search_less_for_garbage() -> None:
-    """Search rarely, and not through what has been loaded.
-
-    That stays; what is made is mostly freed by counting. At Python's own thresholds the cached states would be walked
-    thousands of times an hour. Once in a process: if each server froze what there is when it starts, what is left of
-    those that have stopped would stay for ever, 0.6 MB each and more (tests start thousands).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 class Link(Protocol):
@@ -163,7 +149,8 @@ class Runtime:
             await self.correct_clock()
             self._repeat(_CLOCK_SECONDS, self.correct_clock)
         sys.setswitchinterval(_SWITCH_SECONDS)
-        _search_less_for_garbage()
+        garbage.search_rarely()
+        garbage.leave_out_what_is_loaded()
         self._thread.start()
         await self.limits.refresh()
         await self.workers.refresh()

@@ -253,8 +253,3 @@ def _numbered(text: str) -> bytes:
     """Return *text* with the parameters in PostgreSQL's own form; the driver would look for them each time."""
     first, *others = text.split("%s")
     return "".join([first, *(f"${n}{part}" for n, part in enumerate(others, 1))]).encode()
-
-
-def is_doubtful(error: sa.exc.DBAPIError) -> bool:
-    """Return whether a commit that ended so may have come to be; else PostgreSQL itself said that it has not."""
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None

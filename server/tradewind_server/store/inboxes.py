@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from tradewind_server.store import schema
 from tradewind_server.store.filters import Term
@@ -181,7 +180,7 @@ def _first_of_each(for_: For, entries: sa.Select[Any], limit: int) -> sa.Subquer
     """Return so many of *entries* of each principal, each human task once although several of his groups are asked."""
     parts = []
     for principals, narrow in _kinds(for_):
-        names = sa.func.unnest(sa.cast(principals, ARRAY(sa.Text))).table_valued("name").render_derived()
+        names = sa.func.unnest(sa.cast(principals, sa.ARRAY(sa.Text))).table_valued("name").render_derived()
         own = narrow(entries).where(_i.c.principal == names.c.name)
         first = own.order_by(*_PLACE).limit(limit).lateral()
         parts.append(sa.select(*(first.c[column.name] for column in _PLACE)).join_from(names, first, sa.true()))

@@ -13,15 +13,18 @@ import dataclasses
 import enum
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from tradewind_server.store import human_task_rows, schema, substitutes, worker_schema
-from tradewind_server.store.ahead import Ahead
 from tradewind_server.store.database import Database
 from tradewind_server.store.projection import ACTION_CHANGES, PROGRESS, TASK_CHANGES, TURN, Changes
 from tradewind_server.store.records import Claim, Message, QueueRow
 from tradewind_server.store.statements import Dialect, Row, Select, Write, delete, insert, merged, update
+
+if TYPE_CHECKING:
+    from tradewind_server.store.ahead import Ahead
 
 
 class Lock(enum.Enum):

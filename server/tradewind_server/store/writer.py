@@ -11,15 +11,21 @@ import enum
 import functools
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.on_demand import OnDemand
 from tradewind_server.store import numbers, schema
-from tradewind_server.store.ahead import Ahead, is_doubtful
 from tradewind_server.store.database import Database, brief
 from tradewind_server.store.statements import Dialect, Row
 from tradewind_server.store.unit_of_work import Transaction
+
+if TYPE_CHECKING:
+    from tradewind_server.store import ahead
+else:
+    ahead = OnDemand("tradewind_server.store.ahead")
 
 #: The committer finds everything by keys. PostgreSQL would plan its long statements each time, which takes it longer
 #: than to carry them out; and a plan that is kept must not be one for tables that were small when it was made.
@@ -38,6 +44,11 @@ _PATIENCE = (
 )
 #: Who carries out what is sent. A process of the same number may be another one, as after a restart of PostgreSQL.
 _BACKEND = "pid, (extract(epoch FROM backend_start) * 1000000)::bigint"
+
+
+def is_doubtful(error: sa.exc.DBAPIError) -> bool:
+    """Return whether a commit that ended so may have come to be; else PostgreSQL itself said that it has not."""
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) is None
 
 
 class Outcome(enum.Enum):
@@ -59,7 +70,7 @@ class Writer:
         self._database = database
         self._name = name
         self._connection: sa.Connection | None = None
-        self._ahead: Ahead | None = None
+        self._ahead: ahead.Ahead | None = None
         self._backend: Row = ()
         self._planned_at = 0.0
         self._next_xid = 0
@@ -79,7 +90,7 @@ class Writer:
         self._connection = self._database.connect_writer()
         self.dialect = Dialect(self._connection)
         if self.dialect.is_postgresql:
-            self._ahead = Ahead(self._connection)
+            self._ahead = ahead.Ahead(self._connection)
             self._connection.exec_driver_sql(_PLAN_ONCE + _PATIENCE)
             query = f"SELECT {_BACKEND} FROM pg_stat_activity WHERE pid = pg_backend_pid()"
             self._backend = tuple(self._connection.exec_driver_sql(query).one())
@@ -111,17 +122,17 @@ class Writer:
         self._next_xid += 1
         return functools.partial(int, self._next_xid)
 
-    def _begin_ahead(self, ahead: Ahead) -> Callable[[], int]:
+    def _begin_ahead(self, sender: ahead.Ahead) -> Callable[[], int]:
         """Begin, and have the transaction numbered.
 
         PostgreSQL numbers only those transactions that ask or write. This one asks before it locks anything: `lock`
         compares the number with that of each row's last writer.
         """
         if time.monotonic() - self._planned_at > _PLANS_SECONDS:
-            ahead.send("DISCARD PLANS")
+            sender.send("DISCARD PLANS")
             self._planned_at = time.monotonic()
-        ahead.send("BEGIN")
-        numbered = ahead.send("SELECT pg_current_xact_id()::text::bigint")
+        sender.send("BEGIN")
+        numbered = sender.send("SELECT pg_current_xact_id()::text::bigint")
         return lambda: int(numbered()[0][0]) + self._database.xid_offset
 
     def commit(self, transaction: Transaction) -> Outcome:
