@@ -37,6 +37,22 @@ async def test_watch_goes_on_after_the_last_revision() -> None:
         assert [request.after_revision for request in server.watch_requests] == [0, 2]
 
 
+@pytest.mark.parametrize("breaks", [1, 2])
+async def test_who_watches_reads_of_a_break_and_of_its_end(caplog: pytest.LogCaptureFixture, breaks: int) -> None:
+    """Once each, however often it is tried meanwhile: without a word nobody knows whether something is still to come."""
+    async with FakeServer() as server:
+        broken: list[v1.WatchExecutionResponse | grpc.StatusCode] = [grpc.StatusCode.UNAVAILABLE]
+        server.watches = [[message(1), grpc.StatusCode.UNAVAILABLE], *[broken] * (breaks - 1), [message(2), message(4)]]
+        server.watches += [[message(3), message(4)]]
+
+        assert await revisions(server) == [1, 2, 3, 4]
+
+    assert [record.getMessage().partition(":")[0] for record in caplog.records if record.name == "tradewind.watch"] == [
+        "the watch broke, and goes on when a server is there again",
+        "the watch goes on",
+    ]
+
+
 async def test_watch_drops_what_it_has_seen_and_asks_again_for_what_is_missing() -> None:
     """A repeated event is not shown twice, and a gap is never passed on."""
     async with FakeServer() as server:

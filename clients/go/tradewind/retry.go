@@ -3,6 +3,7 @@ package tradewind
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -44,9 +45,28 @@ func wait(ctx context.Context, clock clock, delay time.Duration) error {
 
 // retryDelays gives delays that double up to a bound, each drawn at random between half and all of it: clients that lost
 // the same server do not come back at the same moment.
-type retryDelays struct{ next time.Duration }
+type retryDelays struct {
+	next time.Duration
+	// log is where a watch says that it broke, and that it goes on.
+	log    *slog.Logger
+	isTold bool
+}
 
-func (d *retryDelays) reset() { d.next = 0 }
+func (d *retryDelays) reset() {
+	d.next = 0
+	if d.isTold {
+		d.isTold = false
+		d.log.Warn("the watch goes on")
+	}
+}
+
+// tell logs, once until it goes on, that a watch broke: for who waits for it, that nothing comes means something.
+func (d *retryDelays) tell(watch string, err error) {
+	if !d.isTold {
+		d.isTold = true
+		d.log.Warn("the watch broke, and goes on when a server is there again", "watch", watch, "error", err)
+	}
+}
 
 func (d *retryDelays) delay() time.Duration {
 	if d.next == 0 {

@@ -76,18 +76,20 @@ func follow[Request, Response, Told any](
 	at place[Request, Response, Told],
 	yield func(*Told, error) bool,
 ) {
-	var delays retryDelays
+	delays := retryDelays{log: c.options.Logger}
 	for {
 		err := followOnce(ctx, open, at, &delays, yield)
 		if errors.Is(err, errEnough) || errors.Is(err, errEnded) && at.ends() {
 			return
 		}
 		delay, again := delays.before(err, forever)
+		if again {
+			delays.tell(at.String(), err)
+		}
 		if errors.Is(err, errGap) || errors.Is(err, errEnded) {
 			delay, again = delays.delay(), true
 		}
 		if again {
-			c.options.Logger.Debug("the watch broke", "watch", at.String(), "error", err)
 			err = c.pause(ctx, delay, err)
 		}
 		if err != nil {

@@ -1,9 +1,12 @@
 package tradewind
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -49,6 +52,23 @@ func TestAWatchDropsWhatItHasSeenAndAsksAgainForWhatIsMissing(t *testing.T) {
 
 	equal(t, "seen", fmt.Sprint(seen), "[1 2 3 4]")
 	equal(t, "asked", fmt.Sprint(asked), "[0 2 2]")
+}
+
+func TestWhoWatchesReadsOfABreakAndOfItsEnd(t *testing.T) {
+	var written bytes.Buffer
+	server := &fakeServer{watches: [][]any{{events(1), unavailable}, {unavailable}, {events(2), events(3, 4)}}}
+	client := serve(t, server, &instantClock{})
+	client.options.Logger = slog.New(slog.NewTextHandler(&written, nil))
+	for _, err := range client.Watch(context.Background(), "e1", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	lines := strings.Split(strings.TrimSpace(written.String()), "\n")
+	equal(t, "lines", len(lines), 2) // however often it was tried meanwhile
+	equal(t, "the break", strings.Contains(lines[0], "the watch broke"), true)
+	equal(t, "its end", strings.Contains(lines[1], "the watch goes on"), true)
 }
 
 func TestAWatchEndsWithTheRefusal(t *testing.T) {

@@ -524,6 +524,8 @@ class Client:
         delay = delay_before_retry(error, backoff, left)
         if delay is None:
             raise error from None
+        if end is None:
+            backoff.tell(error)
         await self._sleep(delay, is_broken(error))
 
     async def _pages(self, call: Callable[[str], Call[Page[T]]]) -> AsyncIterator[T]:

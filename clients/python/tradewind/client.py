@@ -506,6 +506,8 @@ class Client:
         delay = delay_before_retry(error, backoff, left)
         if delay is None:
             raise error from None
+        if end is None:
+            backoff.tell(error)
         self._sleep(delay, is_broken(error))
 
     def _pages(self, call: Callable[[str], Call[Page[T]]]) -> Iterator[T]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 
 import grpc
 
 from tradewind.errors import Exhausted, TradewindError, Unavailable
+
+log = logging.getLogger("tradewind.watch")
 
 #: First and longest delay in seconds.
 FIRST, LONGEST = 0.1, 5.0
@@ -24,10 +27,20 @@ class Backoff:
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
         self._next = FIRST
+        self._is_told = False
 
     def reset(self) -> None:
         """Begin again with the first delay, after a success."""
         self._next = FIRST
+        if self._is_told:
+            self._is_told = False
+            log.warning("the watch goes on")
+
+    def tell(self, error: TradewindError) -> None:
+        """Log, once until it goes on, that a watch broke: for who waits for it, that nothing comes means something."""
+        if not self._is_told:
+            self._is_told = True
+            log.warning("the watch broke, and goes on when a server is there again: %s", error.message)
 
     def delay(self) -> float:
         """Return the next delay in seconds."""
