@@ -39,7 +39,7 @@ async def test_watch_goes_on_after_the_last_revision() -> None:
 
 @pytest.mark.parametrize("breaks", [1, 2])
 async def test_who_watches_reads_of_a_break_and_of_its_end(caplog: pytest.LogCaptureFixture, breaks: int) -> None:
-    """Once each, however often it is tried meanwhile: without a word nobody knows whether something is still to come."""
+    """Once each, however often it is tried: without a word nobody knows whether something is still to come."""
     async with FakeServer() as server:
         broken: list[v1.WatchExecutionResponse | grpc.StatusCode] = [grpc.StatusCode.UNAVAILABLE]
         server.watches = [[message(1), grpc.StatusCode.UNAVAILABLE], *[broken] * (breaks - 1), [message(2), message(4)]]
