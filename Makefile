@@ -9,7 +9,7 @@ CASES ?= tests/conformance/cases
 # Tests and the demo start hundreds of processes: they start in half the time if compiled modules are kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo month-end test go lint types protos protos-check release verify bench conformance chaos check-watch clean
+.PHONY: help demo month-end test go lint types protos protos-check release pages verify bench conformance chaos check-watch clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -70,8 +70,11 @@ release: $(VENV) ## At a new version: keep what it promises as what later ones m
 	@.venv/bin/buf build -o protos/baseline.binpb
 	@$(PY) tools/golden.py
 
+pages: $(VENV) ## Write the pages that are made from protos, settings, errors and state tables
+	@$(PY) -m tools.pages
+
 verify: $(VENV) protos-check ## Compare everything that is made from something else
-	@if [ -f tools/verify.py ]; then $(PY) tools/verify.py; fi
+	@$(PY) -m tools.pages --check
 
 bench: $(VENV) ## Measure, and write bench/results.md
 	@$(PY) -m bench $(ARGS)

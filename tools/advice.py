@@ -1,11 +1,7 @@
-"""Make the Python client's table of what to do about each error from docs/errors.md, or compare it.
-
-`python tools/advice.py` writes it; `--check` writes nothing and exits 1 if it differs.
-"""
+"""Make the Python client's table of what to do about each error from docs/errors.md (`make pages`)."""
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -50,20 +46,3 @@ def _entry(reason: str, advice: str) -> str:
 def _formatted(text: str) -> str:
     ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", MODULE.name, "-"]
     return subprocess.run(ruff, input=text, capture_output=True, text=True, check=True, cwd=_ROOT).stdout
-
-
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare with the committed module, write nothing")
-    if not parser.parse_args().check:
-        MODULE.write_text(module(), encoding="utf-8")
-        return 0
-    if MODULE.exists() and MODULE.read_text(encoding="utf-8") == module():
-        return 0
-    sys.stderr.write("clients/python/tradewind/advice.py differs from docs/errors.md: run tools/advice.py\n")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

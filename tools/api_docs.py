@@ -1,9 +1,7 @@
-"""Make docs/api.md from the comments of the protos; with --check, compare instead and say what to run."""
+"""Make docs/api.md from the comments of the protos (`make pages`)."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,18 +35,9 @@ What errors look like, and what each reason asks you to do: [errors](errors.md).
 Path_ = tuple[int, ...]
 
 
-def main() -> int:
-    """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    is_check = parser.parse_args().check
-    page = render(load())
-    if not is_check:
-        PAGE.write_text(page)
-    elif page != PAGE.read_text():
-        sys.stderr.write("docs/api.md is not as the protos' comments say. Run: python tools/api_docs.py\n")
-        return 1
-    return 0
+def page() -> str:
+    """Return the page."""
+    return render(load())
 
 
 def load() -> list[FileDescriptorProto]:
@@ -169,7 +158,3 @@ def _link(name: str) -> str:
         return f"`{name.removeprefix('.')}`"
     short = name.removeprefix(PACKAGE)
     return f"[{short}](#{short.lower()})"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,12 @@
 """Fill docs/diagnostics.md in: what each code is, and what `tradewind check` says to its example.
 
 The page is written by hand but for two things in each section: the line below the heading, from the table of codes,
-and the `text` block, which is the output for the `yaml` block above it. `python tools/diagnostics_docs.py` writes
-them; `--check` writes nothing and exits 1 if something differs.
+and the `text` block, which is the output for the `yaml` block above it (`make pages`).
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from pathlib import Path
 
 from tradewind_server.cli.problems import picture
@@ -24,8 +21,13 @@ _SECTION = re.compile(r"^### (?P<code>[\w-]+)\n\n(?P<about>[^\n]*)\n(?P<body>.*?
 _EXAMPLE = re.compile(r"```yaml\n(?P<example>.*?)```\n\n```text\n.*?```", re.S)
 
 
-def page(text: str) -> str:
+def page() -> str:
     """Return the page with everything filled in."""
+    return filled(PAGE.read_text(encoding="utf-8"))
+
+
+def filled(text: str) -> str:
+    """Return *text* as a page with everything filled in."""
     return _SECTION.sub(lambda match: f"### {match['code']}\n\n{_about(match['code'])}\n{_filled(match['body'])}", text)
 
 
@@ -55,23 +57,3 @@ def _filled(body: str) -> str:
 def _said(example: str) -> str:
     lines = Lines(example)
     return "".join(f"{picture(problem, lines).plain}\n" for problem in problems(example))
-
-
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare with the committed page, write nothing")
-    is_check = parser.parse_args().check
-    old = PAGE.read_text(encoding="utf-8")
-    new = page(old)
-    if not is_check:
-        PAGE.write_text(new, encoding="utf-8")
-        return 0
-    if old == new:
-        return 0
-    sys.stderr.write("docs/diagnostics.md differs from what check says: run tools/diagnostics_docs.py\n")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

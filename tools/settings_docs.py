@@ -1,14 +1,9 @@
-"""Make docs/settings.md from the comments of settings.py, or compare it.
-
-`python tools/settings_docs.py` writes it; `--check` writes nothing and exits 1 if it differs.
-"""
+"""Make docs/settings.md from the comments of settings.py (`make pages`)."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,20 +61,3 @@ def _shown(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return f"`{default}`" if default != "" else "empty"
-
-
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare with the committed page, write nothing")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write("docs/settings.md differs from settings.py: run tools/settings_docs.py\n")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,7 @@
-"""Make docs/state_machine.md from the tables of engine/transitions.py, or compare it.
-
-`python tools/state_machine.py` writes it; `--check` writes nothing and exits 1 if it differs.
-"""
+"""Make docs/state_machine.md from the tables of engine/transitions.py (`make pages`)."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -58,20 +53,3 @@ def _section(title: str, table: Mapping[State, frozenset[State]], words: Mapping
         word = f" {words[state]} |" if words else ""
         yield f"| {state} |{word} {after or 'nothing else'} |"
     yield ""
-
-
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare with the committed page, write nothing")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write("docs/state_machine.md differs from engine/transitions.py: run tools/state_machine.py\n")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

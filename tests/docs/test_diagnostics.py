@@ -37,8 +37,8 @@ def test_an_example_has_exactly_the_problem_of_its_section(code: str) -> None:
 
 
 def test_the_page_shows_what_a_check_says_and_where() -> None:
-    """The place is in the block below each example: line, column, caret. Run tools/diagnostics_docs.py."""
-    assert diagnostics_docs.page(_TEXT) == _TEXT
+    """The place is in the block below each example: line, column, caret. Run `make pages`."""
+    assert diagnostics_docs.filled(_TEXT) == _TEXT
     shown = [block for block in blocks(diagnostics_docs.PAGE) if block.language == "text"]
     assert len(shown) == len(CODES) - len(_WITHOUT)
     assert all(block.text.startswith("example.yaml:") for block in shown)

@@ -14,7 +14,7 @@ _PROTOS = Path(__file__).resolve().parents[2] / "protos" / "tradewind" / "v1"
 
 
 def test_settings_page_is_up_to_date() -> None:
-    """Run tools/settings_docs.py after a change of settings.py."""
+    """Run `make pages` after a change of settings.py."""
     assert settings_docs.PAGE.read_text(encoding="utf-8") == settings_docs.page()
 
 
@@ -25,12 +25,12 @@ def test_settings_need_a_comment() -> None:
 
 
 def test_state_machine_page_is_up_to_date() -> None:
-    """Run tools/state_machine.py after a change of engine/transitions.py."""
+    """Run `make pages` after a change of engine/transitions.py."""
     assert state_machine.PAGE.read_text(encoding="utf-8") == state_machine.page()
 
 
 def test_advice_of_the_client_is_up_to_date() -> None:
-    """Run tools/advice.py after a change of docs/errors.md."""
+    """Run `make pages` after a change of docs/errors.md."""
     assert advice.MODULE.read_text(encoding="utf-8") == advice.module()
     assert advice.advice_of("## A\n\nWhy.\n\n- Code: `X`\n- What to do: See [b](b.md).\n") == {"A": "See docs/b.md."}
 
