@@ -16,9 +16,13 @@ from tradewind_server.testing.postgres import PrivatePostgres
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("postgresql://tradewind:secret@127.0.0.1:{port}/{name}", "postgresql://tradewind@127.0.0.1:{port}/{name}"),
+        ("postgresql://tradewind:secret@127.0.0.1:{port}/{name}", "postgresql://tradewind:***@127.0.0.1:{port}/{name}"),
         (
             "postgresql://tradewind@/{name}?host=127.0.0.1&password=secret&port={port}",
+            "postgresql://tradewind@/{name}?host=127.0.0.1&password=***&port={port}",
+        ),
+        (
+            "postgresql://tradewind@/{name}?host=127.0.0.1&pass%77ord=secret&port={port}",
             "postgresql://tradewind@/{name}?host=127.0.0.1&password=***&port={port}",
         ),
     ],

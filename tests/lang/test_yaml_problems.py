@@ -83,6 +83,13 @@ def test_an_anchor_is_told_to_be_plain_text(task: str) -> None:
         ("t: {action: a, wait-before: 0.5}\n", "Give a value of that shape."),
         ("t: {action: a, pause-before: 'true'}\n", "Remove the quotes."),
         ("t: {action: a, timeout: 10s}\n", "Write it in seconds: 10."),
+        ("t: {action: a, timeout: 5min}\n", "Write it in seconds: 300."),
+        ("t: {action: a, wait-after: 2 Weeks}\n", "Write it in seconds: 1209600."),
+        ("t: {action: a, timeout: 10 ms}\n", "Give a value of that shape."),
+        (
+            "t: {human: {title: t, users: u, due: 2 weeks}}\n",
+            "Write 1209600, which are seconds, or a text of those forms.",
+        ),
     ],
 )
 def test_a_value_that_is_nearly_of_the_right_shape_is_told_so(task: str, fix: str) -> None:

@@ -38,7 +38,10 @@ from tradewind_server.testing.postgres import PrivatePostgres
         ("password=secret host=127.0.0.1 dbname=x", "got neither"),
         ("SSLMODE=require password=secret", "got neither"),
         ("postgresql:/me:secret@127.0.0.1/x", "got neither"),
-        ("postgresql://me@127.0.0.1:{port}/x?sslpassword=secret&PASSWORD=secret", "me@127.*/x, but: "),
+        (
+            "postgresql://me@127.0.0.1:{port}/x?sslpassword=secret&PASSWORD=secret",
+            r"me@127.*/x\?PASSWORD=\*\*\*&sslpassword=\*\*\*, but: ",
+        ),
         ("{folder}", "unable to open database file"),
         ("{folder}/file", "file is not a database"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import signal
 import threading
 from typing import Annotated, Any
@@ -91,7 +90,7 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
     # The server brings the whole house with it; the other commands start without.
     from tradewind_server import ids, one_core
     from tradewind_server.bootstrap import Server, Unbindable
-    from tradewind_server.store.database import DatabaseInUse, UnusableDatabase
+    from tradewind_server.store.database import DatabaseInUse, UnusableDatabase, shown
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -104,7 +103,7 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
         error_console().print(Text.assemble(("warning", "bold yellow"), f" {warning}"))
     busiest = (threading.get_native_id(), serving.runtime.committer_thread_id)
     keeping = loop.create_task(one_core.keep(busiest, ids.draw)) if settings.one_core else None
-    _announce(output, settings, serving.address, is_dev)
+    _announce(output, serving.address, shown(settings.database) or "a temporary file", is_dev)
     stopped = asyncio.ensure_future(serving.wait_stopped())
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait((stopped, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -116,17 +115,16 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
     stopped.cancel()
 
 
-def _announce(output: Output, settings: Settings, address: str, is_dev: bool) -> None:
-    shown = _without_password(settings.database or "a temporary file")
-    facts = {"version": __version__, "address": address, "database": shown}
+def _announce(output: Output, address: str, database: str, is_dev: bool) -> None:
+    facts = {"version": __version__, "address": address, "database": database}
     if not is_dev:
-        output.record(facts, f"Tradewind {__version__} serves gRPC on {address}, database {shown}")
+        output.record(facts, f"Tradewind {__version__} serves gRPC on {address}, database {database}")
         return
     lines = [
         f"Tradewind {__version__}, for development",
         "",
         f"  gRPC      {address}",
-        f"  database  {shown}",
+        f"  database  {database}",
         "",
         "Next, in another terminal:",
         "",
@@ -138,11 +136,3 @@ def _announce(output: Output, settings: Settings, address: str, is_dev: bool) ->
         "Ctrl-C stops it; what runs goes on at the next start.",
     ]
     output.record(facts, "\n".join(lines))
-
-
-def _without_password(database: str) -> str:
-    database = re.sub(r"([?&]\w*password=)[^&]*", r"\1***", database, flags=re.IGNORECASE)
-    scheme, separator, rest = database.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    user = credentials.partition(":")[0]
-    return f"{scheme}{separator}{user}{at}{place}" if at else database

@@ -15,6 +15,11 @@ _BUSINESS = re.compile(r"([0-9]{1,6}) business (minute|hour|day)s?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
+#: How people write what they mean, also where it is not taken.
+_MEANT = re.compile(r"([0-9]{1,9})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)", re.IGNORECASE)
+_MEANT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
 class Unit(enum.Enum):
     """What a duration counts."""
 
@@ -67,7 +72,15 @@ def is_duration(value: object) -> bool:
 def _read(reader: Reader, value: object, path: Path) -> object:
     if is_expression(value) or is_duration(value):
         return reader.template(value, path)
-    return reader.wrong(path, value, DURATION.expected)
+    meant = _meant_seconds(value)
+    fix = "" if meant is None else f"Write {meant}, which are seconds, or a text of those forms."
+    return reader.wrong(path, value, DURATION.expected, fix)
+
+
+def _meant_seconds(value: object) -> int | None:
+    """Return the seconds that a text such as '5 min' means; None if that is not known."""
+    meant = _MEANT.fullmatch(value.strip()) if isinstance(value, str) else None
+    return int(meant[1]) * _MEANT_SECONDS[meant[2][0].lower()] if meant else None
 
 
 DURATION = Shape(
@@ -81,8 +94,8 @@ DURATION = Shape(
 def _read_seconds(reader: Reader, value: object, path: Path) -> object:
     if is_count(value) or is_expression(value):
         return reader.template(value, path)
-    meant = _PLAIN.fullmatch(value.strip()) if isinstance(value, str) else None
-    fix = f"Write it in seconds: {int(meant[1]) * _SECONDS[meant[2] or meant[3]]}." if meant else ""
+    meant = _meant_seconds(value)
+    fix = "" if meant is None else f"Write it in seconds: {meant}."
     return reader.wrong(path, value, SECONDS.expected, fix)
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -33,6 +34,7 @@ _MIGRATION_LOCK = 7233_2026
 _NOT_POSSIBLE = ("42501", "25006", "3F000", "42P05")
 #: How libpq's own form of an address begins, and a URL that lacks a slash: neither is a path, and may have a password.
 _NO_PATH = re.compile(r"\s*\w+\s*=|postgres\w*(\+\w+)?:(?!//)", re.IGNORECASE)
+_MASK = "***"  # SQLAlchemy's own, too
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
@@ -193,9 +195,14 @@ def _unusable(url: sa.URL, problem: str) -> UnusableDatabase:
     return UnusableDatabase(f"Expected to open the database {_shown(url)}, but: {first}.")
 
 
+def shown(database: str) -> str:
+    """Return the URL of a database without a password, wherever it stands; a path as it is."""
+    return _shown(sa.make_url(database)) if "://" in database else database
+
+
 def _shown(url: sa.URL) -> str:
-    """Return *url* without a password, wherever it stands."""
-    return url.difference_update_query([name for name in url.query if "password" in name.lower()]).render_as_string()
+    passwords = {name: _MASK for name in url.query if "password" in name.lower()}
+    return url.update_query_dict(passwords).render_as_string().replace(quote(_MASK), _MASK)
 
 
 def brief(error: sa.exc.DBAPIError) -> str:
