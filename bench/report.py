@@ -284,8 +284,8 @@ def _starts(measured: Starting | None) -> Iterator[str]:
     yield "## Starting"
     yield (
         "Seconds from the start of the server's process until a call is answered, on an empty database and again after "
-        "a kill, and the memory of the process then. `tradewind run` of one task that does nothing, which brings a "
-        f"server of its own, takes {measured.run_seconds:.2f} s in all."
+        "a kill, and the memory of the process after that. `tradewind run` of one task that does nothing, which brings "
+        f"a server of its own, takes {measured.run_seconds:.2f} s in all."
     )
     yield _table(("Database", "first", "again", "memory, MB"), [_start(each) for each in measured.servers])
 

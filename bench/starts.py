@@ -23,7 +23,7 @@ class Starts:
     first_seconds: float
     #: After a kill.
     again_seconds: float
-    #: Of the server's process, when it has answered.
+    #: Of the server's process, when it has answered after a kill.
     memory_bytes: int
 
 
@@ -55,7 +55,8 @@ def _server(place: Place, rounds: int) -> Starts:
             begin = time.monotonic()
             with server:
                 seconds.append(time.monotonic() - begin)
-                memory.append(resident_bytes(server.pid))
+                if seconds is again:
+                    memory.append(resident_bytes(server.pid))
     return Starts(place.name, statistics.median(first), statistics.median(again), round(statistics.median(memory)))
 
 

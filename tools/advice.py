@@ -13,7 +13,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 PAGE = _ROOT / "docs" / "errors.md"
 MODULE = _ROOT / "clients" / "python" / "tradewind" / "advice.py"
 
-_HEAD = '''"""What to do about each reason for which a server refuses. Made from docs/errors.md by tools/advice.py."""
+_HEAD = '''"""What to do about each reason for which a server refuses. Made from docs/errors.md by `make pages`."""
 
 from __future__ import annotations
 

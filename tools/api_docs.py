@@ -26,7 +26,7 @@ _MESSAGE, _ENUM, _SERVICE, _MEMBER = 4, 5, 6, 2
 
 HEAD = """# The API
 
-Package `tradewind.v1`. This page is made from the comments in `protos/` by `tools/api_docs.py`; do not edit it.
+Package `tradewind.v1`. This page is made from the comments in `protos/` by `make pages`; do not edit it.
 
 What errors look like, and what each reason asks you to do: [errors](errors.md). How to watch:
 [watching](watching.md). How to write a worker: [workers](workers.md).

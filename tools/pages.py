@@ -32,7 +32,7 @@ def main() -> int:
     differing = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in differing:
         if is_check:
-            sys.stderr.write(f"{path.relative_to(_ROOT)} is not as what it is made from: run `make pages`\n")
+            sys.stderr.write(f"{path.relative_to(_ROOT)} differs from what it is made from: run `make pages`\n")
         else:
             path.write_text(made[path], encoding="utf-8")
     return 1 if is_check and differing else 0

@@ -16,7 +16,7 @@ _HEAD = """# Settings
 
 What a server can be told, with its default. A setting is read from its environment variable; the options of
 `tradewind server` stand above the environment. [Operating](operating.md) has a unit for systemd. This page is made from
-`settings.py` by `tools/settings_docs.py`; do not edit it.
+`settings.py` by `make pages`; do not edit it.
 
 | Setting | Environment variable | Type | Default | Meaning |
 | --- | --- | --- | --- | --- |"""

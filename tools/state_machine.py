@@ -17,7 +17,7 @@ State = TypeVar("State", bound=StrEnum)
 _HEAD = """# States
 
 What an execution, a task and an action can be, and which changes there are. This page is made from
-`engine/transitions.py` by `tools/state_machine.py`; do not edit it. After every scenario of the tests each state change
+`engine/transitions.py` by `make pages`; do not edit it. After every scenario of the tests each state change
 in the log is looked up in these tables.
 
 Expressions such as `<% task(x).state %>` show the words of the language, which are Mistral's; the API, the command line

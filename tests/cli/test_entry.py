@@ -66,3 +66,18 @@ print(*sorted(sys.modules))
         rare & {*subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()} for _ in range(2)
     )
     assert (first, again) == ({"alembic"}, set())
+
+
+def test_what_is_loaded_is_not_searched_for_garbage() -> None:
+    """That takes a fifth of the time in which a server starts."""
+    script = """
+import gc, sys
+from tradewind_server import garbage
+from tradewind_server.cli import entry
+entry.application = lambda _: lambda: print(gc.get_threshold()[0], gc.get_freeze_count())
+entry.main()
+garbage.leave_out_what_is_loaded()
+print(gc.get_freeze_count() > 10_000)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "50000 0\nTrue\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,3 +45,22 @@ def test_waiting_for_a_server_starts_no_thread_that_may_end_with_a_traceback(mon
 def test_server_that_ended_is_not_waited_for() -> None:
     """It will not listen any more."""
     assert not wait_until_it_listens("127.0.0.1:9", _Ended(), SECONDS)
+
+
+def test_server_that_listens_late_is_waited_for() -> None:
+    """No answer within one look is no answer."""
+    # given
+    server = grpc.server(ThreadPoolExecutor(1))
+    with socket.socket() as silent:  # takes connections, and never says a word
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert not wait_until_it_listens(address, _Running(), 1.0)
+
+    # when
+    server.add_insecure_port(address)
+    server.start()
+
+    # then
+    assert wait_until_it_listens(address, _Running(), SECONDS)
+    server.stop(None)

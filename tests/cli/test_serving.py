@@ -23,7 +23,7 @@ from tradewind_server.testing.postgres import PrivatePostgres
         ),
         (
             "postgresql://tradewind@/{name}?host=127.0.0.1&pass%77ord=secret&port={port}",
-            "postgresql://tradewind@/{name}?host=127.0.0.1&password=***&port={port}",
+            "postgresql://tradewind@/{name}?host=127.0.0.1&pass%77ord=***&port={port}",
         ),
     ],
 )

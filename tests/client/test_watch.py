@@ -37,20 +37,52 @@ async def test_watch_goes_on_after_the_last_revision() -> None:
         assert [request.after_revision for request in server.watch_requests] == [0, 2]
 
 
-@pytest.mark.parametrize("breaks", [1, 2])
-async def test_who_watches_reads_of_a_break_and_of_its_end(caplog: pytest.LogCaptureFixture, breaks: int) -> None:
+#: Breaks and goes on at once, leaves something out, and then has no server for three tries.
+_UNREST: list[list[v1.WatchExecutionResponse | grpc.StatusCode]] = [
+    [message(1), grpc.StatusCode.UNAVAILABLE],
+    [message(2), grpc.StatusCode.UNAVAILABLE],
+    [message(4)],
+    *[[grpc.StatusCode.UNAVAILABLE]] * 3,
+    [message(3), message(4)],
+]
+_SAID = ["nothing is heard from a server, and tried again until it is", "the server is heard from again"]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged of streams, without the reasons."""
+    return [each.getMessage().partition(":")[0] for each in caplog.records if each.name == "tradewind.streams"]
+
+
+async def test_who_watches_reads_that_nothing_comes_and_that_it_does_again(caplog: pytest.LogCaptureFixture) -> None:
     """Once each, however often it is tried: without a word nobody knows whether something is still to come."""
     async with FakeServer() as server:
-        broken: list[v1.WatchExecutionResponse | grpc.StatusCode] = [grpc.StatusCode.UNAVAILABLE]
-        server.watches = [[message(1), grpc.StatusCode.UNAVAILABLE], *[broken] * (breaks - 1), [message(2), message(4)]]
-        server.watches += [[message(3), message(4)]]
-
+        server.watches = [*_UNREST]
         assert await revisions(server) == [1, 2, 3, 4]
+    assert said(caplog) == _SAID
 
-    assert [record.getMessage().partition(":")[0] for record in caplog.records if record.name == "tradewind.watch"] == [
-        "the watch broke, and goes on when a server is there again",
-        "the watch goes on",
-    ]
+
+async def test_who_watches_with_the_sync_client_reads_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """It has the same words at the same moments."""
+
+    def watch(connection: tradewind.Connection) -> list[int]:
+        with tradewind.Client(connection) as client:
+            return [event.revision for event in client.watch("e1")]
+
+    async with FakeServer() as server:
+        server.watches = [*_UNREST]
+        assert await asyncio.to_thread(watch, server.connection) == [1, 2, 3, 4]
+    assert said(caplog) == _SAID
+
+
+async def test_call_that_is_made_again_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It has an end, and then raises what is wrong."""
+    nobody = tradewind.Connection(addresses=("127.0.0.1:9",), patience=1.0)
+    async with aio.Client(nobody) as client:
+        with pytest.raises(errors.Unavailable):
+            await client.server_info()
+    with tradewind.Client(nobody) as sync_client, pytest.raises(errors.Unavailable):
+        await asyncio.to_thread(sync_client.server_info)
+    assert said(caplog) == []
 
 
 async def test_watch_drops_what_it_has_seen_and_asks_again_for_what_is_missing() -> None:

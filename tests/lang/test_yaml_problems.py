@@ -85,7 +85,11 @@ def test_an_anchor_is_told_to_be_plain_text(task: str) -> None:
         ("t: {action: a, timeout: 10s}\n", "Write it in seconds: 10."),
         ("t: {action: a, timeout: 5min}\n", "Write it in seconds: 300."),
         ("t: {action: a, wait-after: 2 Weeks}\n", "Write it in seconds: 1209600."),
+        ("t: {action: a, timeout: 3 hrs}\n", "Write it in seconds: 10800."),
+        ("t: {action: a, timeout: 1d}\n", "Write it in seconds: 86400."),
         ("t: {action: a, timeout: 10 ms}\n", "Give a value of that shape."),
+        ("t: {action: a, timeout: 10 M}\n", "Give a value of that shape."),
+        ("t: {human: {title: t, users: u, due: 5 Days}}\n", "Write '5 days'."),
         (
             "t: {human: {title: t, users: u, due: 2 weeks}}\n",
             "Write 1209600, which are seconds, or a text of those forms.",

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from tests.cli.command_line import tradewind
 from tradewind_server.store import database
-from tradewind_server.store.database import Database, DatabaseInUse, UnusableDatabase
+from tradewind_server.store.database import Database, DatabaseInUse, UnusableDatabase, shown
 from tradewind_server.testing.ports import free_port
 from tradewind_server.testing.postgres import PrivatePostgres
 
@@ -142,3 +142,33 @@ def test_pooler_of_transactions_is_told_in_one_sentence(
 
     with pytest.raises(UnusableDatabase, match=r'but: prepared statement "_pg3_0" already exists\.$'):
         Database(postgres_url())
+
+
+@pytest.mark.parametrize(
+    ("database", "text"),
+    [
+        ("a@b.db", "a@b.db"),
+        ("", ""),
+        ("postgres://u:secret@h/db", "postgres://u:***@h/db"),
+        ("postgresql://u:secret@secret@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:sec?ret@h/db", "postgresql://u:***@h/db"),
+        ("postgresql:///db?host=/var/run/p&user=u", "postgresql:///db?host=/var/run/p&user=u"),
+        (
+            "postgresql://h/db?PASSWORD=secret&x=1&sslp%61ssword=secret",
+            "postgresql://h/db?PASSWORD=***&x=1&sslp%61ssword=***",
+        ),
+    ],
+)
+def test_database_is_shown_as_it_was_written_without_its_password(database: str, text: str) -> None:
+    assert shown(database) == text
+
+
+def test_schema_with_two_newest_migrations_is_refused(tmp_path: Path) -> None:
+    """Whichever of them comes first: one is of a version that this one does not know."""
+    path = str(tmp_path / "a.db")
+    opened = Database(path)
+    with opened.connect_writer() as connection:
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('9999')")
+    opened.close()
+    with pytest.raises(UnusableDatabase, match="newer version"):
+        Database(path)

@@ -47,24 +47,28 @@ func wait(ctx context.Context, clock clock, delay time.Duration) error {
 // the same server do not come back at the same moment.
 type retryDelays struct {
 	next time.Duration
-	// log is where a watch says that it broke, and that it goes on.
-	log    *slog.Logger
-	isTold bool
+	// log is where a stream says that nothing comes.
+	log *slog.Logger
+	// failures are the tries of a stream that gave nothing, one after the other.
+	failures int
 }
+
+// toldFailures is how many make it worth a word: a stream that breaks and goes on at once has cost nobody anything.
+const toldFailures = 2
 
 func (d *retryDelays) reset() {
 	d.next = 0
-	if d.isTold {
-		d.isTold = false
-		d.log.Warn("the watch goes on")
+	if d.failures >= toldFailures {
+		d.log.Warn("the server is heard from again")
 	}
+	d.failures = 0
 }
 
-// tell logs, once until it goes on, that a watch broke: for who waits for it, that nothing comes means something.
-func (d *retryDelays) tell(watch string, err error) {
-	if !d.isTold {
-		d.isTold = true
-		d.log.Warn("the watch broke, and goes on when a server is there again", "watch", watch, "error", err)
+// tell logs, once until something comes again, that nothing comes: else that could mean that nothing happens.
+func (d *retryDelays) tell(stream string, err error) {
+	d.failures++
+	if d.failures == toldFailures {
+		d.log.Warn("nothing is heard from a server, and tried again until it is", "stream", stream, "error", err)
 	}
 }
 

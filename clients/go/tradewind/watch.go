@@ -87,6 +87,7 @@ func follow[Request, Response, Told any](
 			delays.tell(at.String(), err)
 		}
 		if errors.Is(err, errGap) || errors.Is(err, errEnded) {
+			c.options.Logger.Debug("the stream is opened again", "stream", at.String(), "reason", err)
 			delay, again = delays.delay(), true
 		}
 		if again {

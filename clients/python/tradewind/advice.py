@@ -1,4 +1,4 @@
-"""What to do about each reason for which a server refuses. Made from docs/errors.md by tools/advice.py."""
+"""What to do about each reason for which a server refuses. Made from docs/errors.md by `make pages`."""
 
 from __future__ import annotations
 

@@ -481,11 +481,10 @@ class Client:
             # Read ahead, which the credit bounds: of a write to a stream that the server has just ended, gRPC says
             # INTERNAL instead of why it did.
             arrived: asyncio.Queue[LogUpdate | None] = asyncio.Queue()
-            reader = asyncio.create_task(_read_ahead(stream, position, arrived))
+            reader = asyncio.create_task(_read_ahead(stream, position, arrived, backoff))
             try:
                 await _write(stream, position.request())
                 while (update := await arrived.get()) is not None:
-                    backoff.reset()
                     yield update
                     acknowledgement = position.acknowledge(update)
                     if not reader.done():
@@ -570,10 +569,13 @@ async def _write(stream: Any, message: Any) -> None:
         await stream.write(message)
 
 
-async def _read_ahead(stream: Any, position: Consumption, arrived: asyncio.Queue[LogUpdate | None]) -> None:
+async def _read_ahead(
+    stream: Any, position: Consumption, arrived: asyncio.Queue[LogUpdate | None], backoff: Backoff
+) -> None:
     """Put what comes into *arrived*, and None at the end."""
     try:
         async for response in stream:
+            backoff.reset()
             update = position.receive(response)
             if update is not None:
                 arrived.put_nowait(update)

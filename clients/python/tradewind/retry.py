@@ -10,12 +10,15 @@ import grpc
 
 from tradewind.errors import Exhausted, TradewindError, Unavailable
 
-log = logging.getLogger("tradewind.watch")
+log = logging.getLogger("tradewind.streams")
 
 #: First and longest delay in seconds.
 FIRST, LONGEST = 0.1, 5.0
 #: A server that is killed while it answers, and some proxies, cancel the streams of a connection that they drop.
 _BROKEN = (grpc.StatusCode.UNAVAILABLE.name, grpc.StatusCode.CANCELLED.name)
+
+
+_TOLD_FAILURES = 2
 
 
 class Backoff:
@@ -27,20 +30,24 @@ class Backoff:
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
         self._next = FIRST
-        self._is_told = False
+        #: Tries of a stream that gave nothing, one after the other.
+        self._failures = 0
 
     def reset(self) -> None:
         """Begin again with the first delay, after a success."""
         self._next = FIRST
-        if self._is_told:
-            self._is_told = False
-            log.warning("the watch goes on")
+        if self._failures >= _TOLD_FAILURES:
+            log.warning("the server is heard from again")
+        self._failures = 0
 
     def tell(self, error: TradewindError) -> None:
-        """Log, once until it goes on, that a watch broke: for who waits for it, that nothing comes means something."""
-        if not self._is_told:
-            self._is_told = True
-            log.warning("the watch broke, and goes on when a server is there again: %s", error.message)
+        """Log, once until something comes again, that nothing comes: else that could mean that nothing happens.
+
+        Not if the next try succeeds: a stream that breaks and goes on at once has cost nobody anything.
+        """
+        self._failures += 1
+        if self._failures == _TOLD_FAILURES:
+            log.warning("nothing is heard from a server, and tried again until it is: %s", error.message)
 
     def delay(self) -> float:
         """Return the next delay in seconds."""

@@ -13,10 +13,8 @@ from tradewind_server.lang.shapes import COUNT, TEXT_SCHEMA, is_count, is_expres
 _PLAIN = re.compile(r"([0-9]{1,9})(?:([smhd])| (second|minute|hour|day)s?)")
 _BUSINESS = re.compile(r"([0-9]{1,6}) business (minute|hour|day)s?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-
-
 #: How people write what they mean, also where it is not taken.
-_MEANT = re.compile(r"([0-9]{1,9})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)", re.IGNORECASE)
+_MEANT = re.compile(r"([0-9]{1,6})\s*([smhdw]|(?i:secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?))")
 _MEANT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -74,6 +72,8 @@ def _read(reader: Reader, value: object, path: Path) -> object:
         return reader.template(value, path)
     meant = _meant_seconds(value)
     fix = "" if meant is None else f"Write {meant}, which are seconds, or a text of those forms."
+    if isinstance(value, str) and is_duration(plain := value.strip().lower()):
+        fix = f"Write '{plain}'."
     return reader.wrong(path, value, DURATION.expected, fix)
 
 

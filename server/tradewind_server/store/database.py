@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -34,7 +34,8 @@ _MIGRATION_LOCK = 7233_2026
 _NOT_POSSIBLE = ("42501", "25006", "3F000", "42P05")
 #: How libpq's own form of an address begins, and a URL that lacks a slash: neither is a path, and may have a password.
 _NO_PATH = re.compile(r"\s*\w+\s*=|postgres\w*(\+\w+)?:(?!//)", re.IGNORECASE)
-_MASK = "***"  # SQLAlchemy's own, too
+#: One behind the question mark of a URL: mark, name and value.
+_PARAMETER = re.compile(r"([?&]([^=&]*)=)([^&]*)")
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
@@ -192,17 +193,22 @@ def _telling_why_not(url: sa.URL) -> Iterator[None]:
 def _unusable(url: sa.URL, problem: str) -> UnusableDatabase:
     # further lines are guesses, or the statement
     first = " ".join(problem.partition("\n")[0].split())
-    return UnusableDatabase(f"Expected to open the database {_shown(url)}, but: {first}.")
+    return UnusableDatabase(
+        f"Expected to open the database {shown(url.render_as_string(hide_password=False))}, but: {first}."
+    )
 
 
 def shown(database: str) -> str:
-    """Return the URL of a database without a password, wherever it stands; a path as it is."""
-    return _shown(sa.make_url(database)) if "://" in database else database
+    """Return the URL of a database without a password, wherever it stands, and else as it was written; or its path."""
+    database = _PARAMETER.sub(lambda found: found[1] + ("***" if _is_secret(found[2]) else found[3]), database)
+    scheme, separator, rest = database.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{place}"
 
 
-def _shown(url: sa.URL) -> str:
-    passwords = {name: _MASK for name in url.query if "password" in name.lower()}
-    return url.update_query_dict(passwords).render_as_string().replace(quote(_MASK), _MASK)
+def _is_secret(name: str) -> bool:
+    return "passw" in unquote(name).lower()
 
 
 def brief(error: sa.exc.DBAPIError) -> str:
@@ -313,7 +319,7 @@ def migrate(engine: sa.Engine) -> int:
 
 def _upgrade(connection: sa.Connection) -> None:
     """Run the migrations that are not done yet, all or none: no server could go on with half of one."""
-    if _revision(connection) == newest_revision():
+    if _revisions(connection) == [newest_revision()]:
         return
     connection.exec_driver_sql("BEGIN")
     try:
@@ -324,11 +330,11 @@ def _upgrade(connection: sa.Connection) -> None:
     connection.exec_driver_sql("COMMIT")
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def _revisions(connection: sa.Connection) -> list[str]:
     """Return the last migration that was done, as Alembic notes it: to ask Alembic takes longer than the rest here."""
     if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return []
+    return list(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
 
 
 @functools.cache
