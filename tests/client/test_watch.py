@@ -42,7 +42,9 @@ _UNREST: list[list[v1.WatchExecutionResponse | grpc.StatusCode]] = [
     [message(1), grpc.StatusCode.UNAVAILABLE],
     [message(2), grpc.StatusCode.UNAVAILABLE],
     [message(4)],
-    *[[grpc.StatusCode.UNAVAILABLE]] * 3,
+    [grpc.StatusCode.UNAVAILABLE],
+    [grpc.StatusCode.UNAVAILABLE],
+    [grpc.StatusCode.UNAVAILABLE],
     [message(3), message(4)],
 ]
 _SAID = ["nothing is heard from a server, and tried again until it is", "the server is heard from again"]
