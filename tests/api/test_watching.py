@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 import grpc
+import pytest
 from grpc import StatusCode
 
-from tests.api.harness import Served, refused, serving
+from tests.api.harness import PATIENCE, Served, refused, serving
 from tradewind.v1 import event_pb2, execution_service_pb2
+from tradewind.v1 import execution_service_pb2 as pb
+from tradewind_server.api import action_log_watching, log_watching, watching
 
 MANY = """
 version: '2.0'
@@ -43,6 +46,32 @@ async def test_watch_resumes_after_a_cut_without_gap(served: Served) -> None:
     assert revisions(seen) == list(range(1, len(seen) + 1))
     assert seen[-1].type == "ExecutionSucceeded"
     assert await served.follow(id_) == seen
+
+
+async def test_stream_with_nothing_to_show_says_at_once_that_somebody_is_there(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who lost a server learned of the next one with the first checkpoint, a quarter of a minute later."""
+    # given
+    for module in (watching, log_watching, action_log_watching):
+        name = "_CHECKPOINT_SECONDS" if module is watching else "CHECKPOINT_SECONDS"
+        monkeypatch.setattr(module, name, 3600.0)
+    id_ = await served.start()
+    revision = revisions((await served.watch(id_).read()).events)[-1]
+    newest = await served.executions.WatchEvents(pb.WatchEventsRequest()).read()
+
+    # when
+    streams = (
+        served.executions.WatchExecution(pb.WatchExecutionRequest(execution_id=id_, after_revision=revision)),
+        served.executions.WatchEvents(pb.WatchEventsRequest(cursor=newest.cursor, filter="type = Nothing")),
+        served.executions.WatchActionLogs(pb.WatchActionLogsRequest(execution_id=id_)),
+    )
+    first = [await asyncio.wait_for(stream.read(), PATIENCE) for stream in streams]
+
+    # then
+    assert [message.HasField("checkpoint") for message in first] == [True, True, True]
+    for stream in streams:
+        stream.cancel()
 
 
 async def test_watch_ends_after_the_final_event(served: Served) -> None:

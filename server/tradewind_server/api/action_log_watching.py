@@ -48,7 +48,7 @@ class ActionLogWatching:
         action_id = convert.number_of("action_id", request.action_id, "a") if request.action_id else 0
         of = (await runtime.read(lambda connection, _: _execution(connection, request, action_id)), action_id)
         place = cursors.log_place(self._pages, of, request.cursor)
-        clock, due, pause = runtime.clock, runtime.clock.monotonic() + CHECKPOINT_SECONDS, _HELD_SECONDS
+        clock, due, pause = runtime.clock, runtime.clock.monotonic(), _HELD_SECONDS
         with runtime.log_followers.one_of(of[0]) as woken:
             while True:
                 if runtime.is_draining:

@@ -54,7 +54,8 @@ class LogWatching:
             elif request.WhichOneof("start") is None:
                 # else one who is cut off before the first event could not resume
                 yield await watch.checkpoint(place, is_held=follower.is_held)
-            async for message in watch.follow(follower, place):
+            is_silent = request.WhichOneof("start") in ("cursor", "from_beginning")
+            async for message in watch.follow(follower, place, is_silent=is_silent):
                 yield message
         finally:
             follower.close()
@@ -123,14 +124,16 @@ class _Watch:
 
     # --- following -------------------------------------------------------------------------------
 
-    async def follow(self, follower: Follower, place: Place) -> AsyncIterator[pb.WatchEventsResponse]:
-        """Yield what follows *place*, for ever.
+    async def follow(
+        self, follower: Follower, place: Place, *, is_silent: bool
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Yield what follows *place*, for ever; at once a checkpoint, if that is nothing yet and all *is_silent*.
 
         Raises:
             ServerDraining: the server goes down.
         """
         clock = self._runtime.clock
-        told, due = place, clock.monotonic() + CHECKPOINT_SECONDS
+        told, due = place, clock.monotonic() + (0.0 if is_silent else CHECKPOINT_SECONDS)
         while True:
             if self._runtime.is_draining:
                 raise ServerDraining

@@ -61,7 +61,7 @@ class Watching:
                     yield message
             if await self._is_over(id_, revision, request):
                 return
-            async for message in self._follow(subscription, revision):
+            async for message in self._follow(subscription, revision, is_silent=not request.with_snapshot):
                 yield message
         finally:
             subscription.close()
@@ -72,9 +72,13 @@ class Watching:
             raise RevisionAhead(execution=id_, revision=revision, newest=row.revision, field="after_revision")
         return row.state in _FINAL_STATES and revision == row.revision
 
-    async def _follow(self, subscription: Subscription, revision: int) -> AsyncIterator[pb.WatchExecutionResponse]:
+    async def _follow(
+        self, subscription: Subscription, revision: int, *, is_silent: bool
+    ) -> AsyncIterator[pb.WatchExecutionResponse]:
         id_, subscription.revision = subscription.execution_id, revision
         must_look = True
+        # who opens a stream that has nothing to show learns at once that somebody is there
+        patience = 0.0 if is_silent else _CHECKPOINT_SECONDS
         while True:
             events = subscription.take()
             if not events and (must_look or subscription.has_missed):
@@ -86,10 +90,11 @@ class Watching:
             for message in _messages(await self._sight.seen(events)):
                 yield message
             if events:
-                subscription.revision = events[-1].revision
+                subscription.revision, patience = events[-1].revision, _CHECKPOINT_SECONDS
                 if any(event.type in _FINAL for event in events) and await self._ended(id_, subscription.revision):
                     return
-            elif not await subscription.wait(_CHECKPOINT_SECONDS):
+            elif not await subscription.wait(patience):
+                patience = _CHECKPOINT_SECONDS
                 now = convert.moment(self._runtime.clock.now())
                 yield pb.WatchExecutionResponse(revision=subscription.revision, checkpoint=pb.Checkpoint(at=now))
             elif self._runtime.is_draining:

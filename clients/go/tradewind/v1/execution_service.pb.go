@@ -2680,7 +2680,8 @@ type WatchExecutionResponse struct {
 	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The state as of that revision; only in the first messages of a watch with snapshot.
 	Snapshot *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// Present if nothing happened for a while (15 s by default), to show that the stream is alive.
+	// Present if nothing happened for a while (15 s by default), and at once in a stream that begins with nothing to show, to
+	// show that the stream is alive.
 	Checkpoint *Checkpoint `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// Whether what was put together, or one snapshot, goes on in the next message because it is too large for one.
 	Continued     bool `protobuf:"varint,5,opt,name=continued,proto3" json:"continued,omitempty"`
@@ -3020,8 +3021,8 @@ type WatchEventsResponse struct {
 	Snapshot []*Execution `protobuf:"bytes,3,rep,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// Whether the snapshot goes on in the next response. The cursor is empty until it is complete.
 	Continued bool `protobuf:"varint,4,opt,name=continued,proto3" json:"continued,omitempty"`
-	// Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is, and at the start
-	// of a watch from now on.
+	// Present if nothing was sent for a while (15 s), and at once in a stream that begins with nothing to show, to show that
+	// the stream is alive and how far it is.
 	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// How many events were left out since later ones replace them; 0 unless coalesce was asked for.
 	Coalesced     int64 `protobuf:"varint,6,opt,name=coalesced,proto3" json:"coalesced,omitempty"`
@@ -3183,7 +3184,8 @@ type WatchActionLogsResponse struct {
 	// Place right after the last line, or where the stream is. Opaque; it goes with any server, and with no other execution
 	// or action.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is.
+	// Present if nothing was sent for a while (15 s), and at once in a stream that begins with nothing to show, to show that
+	// the stream is alive and how far it is.
 	Checkpoint    *Checkpoint `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

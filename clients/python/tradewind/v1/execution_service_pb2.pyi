@@ -1318,7 +1318,9 @@ class WatchExecutionResponse(_message.Message):
 
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
-        """Present if nothing happened for a while (15 s by default), to show that the stream is alive."""
+        """Present if nothing happened for a while (15 s by default), and at once in a stream that begins with nothing to show, to
+        show that the stream is alive.
+        """
 
     def __init__(
         self,
@@ -1484,8 +1486,8 @@ class WatchEventsResponse(_message.Message):
 
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
-        """Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is, and at the start
-        of a watch from now on.
+        """Present if nothing was sent for a while (15 s), and at once in a stream that begins with nothing to show, to show that
+        the stream is alive and how far it is.
         """
 
     def __init__(
@@ -1561,7 +1563,9 @@ class WatchActionLogsResponse(_message.Message):
 
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
-        """Present if nothing was sent for a while (15 s), to show that the stream is alive and how far it is."""
+        """Present if nothing was sent for a while (15 s), and at once in a stream that begins with nothing to show, to show that
+        the stream is alive and how far it is.
+        """
 
     def __init__(
         self,
