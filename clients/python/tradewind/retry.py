@@ -18,6 +18,7 @@ FIRST, LONGEST = 0.1, 5.0
 _BROKEN = (grpc.StatusCode.UNAVAILABLE.name, grpc.StatusCode.CANCELLED.name)
 
 
+#: How many tries that gave nothing are worth a word.
 _TOLD_FAILURES = 2
 
 

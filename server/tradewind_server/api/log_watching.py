@@ -127,7 +127,7 @@ class _Watch:
     async def follow(
         self, follower: Follower, place: Place, *, is_silent: bool
     ) -> AsyncIterator[pb.WatchEventsResponse]:
-        """Yield what follows *place*, for ever; at once a checkpoint, if that is nothing yet and all *is_silent*.
+        """Yield what follows *place*, for ever; if that is nothing yet, and the stream *is_silent*, a checkpoint.
 
         Raises:
             ServerDraining: the server goes down.
