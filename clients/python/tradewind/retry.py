@@ -16,8 +16,6 @@ log = logging.getLogger("tradewind.streams")
 FIRST, LONGEST = 0.1, 5.0
 #: A server that is killed while it answers, and some proxies, cancel the streams of a connection that they drop.
 _BROKEN = (grpc.StatusCode.UNAVAILABLE.name, grpc.StatusCode.CANCELLED.name)
-
-
 #: How many tries that gave nothing are worth a word.
 _TOLD_FAILURES = 2
 
