@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tradewind_server import garbage
 from tradewind_server.event_loop import EventLoop
 from tradewind_server.store import schema
 from tradewind_server.store.database import Database
@@ -68,7 +69,7 @@ def pytest_collection_finish() -> None:
     """Search for garbage as rarely as a server does, in processes without one, too."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    garbage.search_rarely()
 
 
 #: The file system in memory that Linux has, and what must be free there: more than all databases of a run take.

@@ -88,12 +88,14 @@ def room_of(where: str) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Return (module, name) of every import; the name is "" for `import module`."""
+    """Return (module, name) of every import, those on demand too; the name is "" for `import module`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (((node.module or ""), alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "OnDemand":
+            yield from ((module.value, "") for module in node.args if isinstance(module, ast.Constant))
 
 
 def import_faults(where: str, text: str) -> list[str]:

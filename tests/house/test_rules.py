@@ -38,6 +38,7 @@ def test_rule_holds_everywhere(rule: Rule) -> None:
         (rules.import_faults, "engine/tasks.py", "from tradewind_server.store import schema"),
         (rules.import_faults, "engine/tasks.py", "from tradewind_server import store"),
         (rules.import_faults, "engine/tasks.py", "import tradewind_server.clock"),
+        (rules.import_faults, "store/writer.py", "runtime = OnDemand('tradewind_server.runtime.batch')"),
         (rules.import_faults, "engine/tasks.py", "import sqlalchemy as sa"),
         (rules.import_faults, "lang/checking.py", "import logging"),
         (rules.import_faults, "store/loading.py", "from tradewind_server.clock import SystemClock"),
@@ -78,6 +79,7 @@ def test_rule_finds_a_planted_fault(rule: Rule, where: str, text: str) -> None:
     [
         (rules.import_faults, "engine/tasks.py", "from tradewind_server.lang import specs\nimport hashlib"),
         (rules.import_faults, "store/loading.py", "from tradewind_server.clock import to_microseconds"),
+        (rules.import_faults, "store/writer.py", "ahead = OnDemand('tradewind_server.store.ahead')"),
         (rules.import_faults, "cli/running.py", "import tradewind\nfrom tradewind_server.bootstrap import serve"),
         (rules.import_faults, "cli/testing.py", "def f():\n    from tradewind_server.testing import cases"),
         (
