@@ -95,7 +95,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             yield from (((node.module or ""), alias.name) for alias in node.names)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "OnDemand":
-            yield from ((module.value, "") for module in node.args if isinstance(module, ast.Constant))
+            yield from ((ast.literal_eval(module), "") for module in node.args)
 
 
 def import_faults(where: str, text: str) -> list[str]:
