@@ -109,15 +109,18 @@ def _inputs(spec: Spec) -> bytes:
     return encode([[i.name, i.required, i.default] for i in spec.input])
 
 
+#: Made once: each batch with a start asks, and building the query takes longer than the answer.
+_REVISION = sa.select(schema.registry.c.revision).where(schema.registry.c.namespace == sa.bindparam("namespace"))
+
+
 def _registry_revision(connection: sa.Connection, namespace: str, *, lock: bool) -> int:
-    table = schema.registry
-    query = sa.select(table.c.revision).where(table.c.namespace == namespace)
+    query = _REVISION
     if lock and connection.dialect.name == "postgresql":
         connection.exec_driver_sql(
             "INSERT INTO registry (namespace, revision) VALUES (%s, 0) ON CONFLICT (namespace) DO NOTHING", (namespace,)
         )
         query = query.with_for_update()
-    return int(connection.execute(query).scalar() or 0)
+    return int(connection.execute(query, {"namespace": namespace}).scalar() or 0)
 
 
 def registry_revision(connection: sa.Connection, namespace: str) -> int:
