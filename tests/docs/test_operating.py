@@ -21,6 +21,7 @@ SAVED = {block.value: block.text for block in blocks(PAGE) if block.directive ==
 #: Sentences of PostgreSQL, SQLite and gRPC, tried by hand.
 OF_OTHERS = [
     "File descriptor limit reached",
+    "attempt to write a readonly database",
     "database disk image is malformed",
     "too many connections",
     "too many clients",

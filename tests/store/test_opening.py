@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.cli.command_line import tradewind
-from tradewind_server.store import database
+from tradewind_server.store import database, schema
 from tradewind_server.store.database import Database, DatabaseInUse, UnusableDatabase, shown
 from tradewind_server.testing.ports import free_port
 from tradewind_server.testing.postgres import PrivatePostgres
@@ -172,3 +174,74 @@ def test_schema_with_two_newest_migrations_is_refused(tmp_path: Path) -> None:
     opened.close()
     with pytest.raises(UnusableDatabase, match="newer version"):
         Database(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("DELETE FROM alembic_version", r"but: it has a table '\w+' already, and no word in alembic_version"),
+        ("DROP TABLE alembic_version", r"but: it has a table '\w+' already, .*Restore all of a backup"),
+        ("UPDATE alembic_version SET version_num = '3f2a9c'", "but: its table alembic_version is another program's"),
+        ("INSERT INTO alembic_version VALUES ('3f2a9c')", "another program's.* a database or schema of its own"),
+    ],
+)
+@pytest.mark.parametrize("database_name", ["sqlite", "postgresql"])
+def test_database_in_which_nothing_says_whose_tables_it_has_is_told_in_one_sentence(
+    postgres: PrivatePostgres, tmp_path: Path, database_name: str, statement: str, text: str
+) -> None:
+    """Another program's, or one that was not restored whole; it was a traceback, or a newer version of Tradewind."""
+    # given
+    number = zlib.crc32(statement.encode())
+    url = f"sqlite:///{tmp_path}/a.db" if database_name == "sqlite" else postgres.create(f"whose_{number}")
+    opened = Database(url)
+    with opened.connect_writer() as connection:
+        connection.exec_driver_sql(statement)
+    opened.close()
+
+    # then
+    with pytest.raises(UnusableDatabase, match=text):
+        Database(url)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_file_that_takes_no_writes_is_told_in_one_sentence(tmp_path: Path, is_new: bool) -> None:
+    """As one of another user, or on a disk that is mounted to be read; it was a traceback."""
+    # given
+    url = f"sqlite:///{tmp_path}/a.db"
+    Database(url).close()
+    if is_new:
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            schema.metadata.drop_all(connection)
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+        engine.dispose()
+
+    def forbid(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA query_only = ON")
+
+    # then
+    sa.event.listen(sa.Engine, "connect", forbid)
+    try:
+        with (
+            pytest.raises(UnusableDatabase, match=r"a\.db, but: attempt to write a readonly database\.$"),
+            contextlib.closing(Database(url)) as opened,
+        ):
+            opened.installation_value("secret", "made-up")
+    finally:
+        sa.event.remove(sa.Engine, "connect", forbid)
+
+
+def test_search_path_with_the_schema_of_another_program_is_told_in_one_sentence(postgres: PrivatePostgres) -> None:
+    """What PostgreSQL finds there is not ours, though the own schema comes first; it was a traceback."""
+    # given
+    url = postgres.create("two_schemas")
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA own; CREATE TABLE alembic_version (version_num text)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('3f2a9c')")
+        connection.exec_driver_sql('ALTER DATABASE "two_schemas" SET search_path = own, public')
+    engine.dispose()
+
+    # then
+    with pytest.raises(UnusableDatabase, match="its table alembic_version is another program's"):
+        Database(url)

@@ -32,10 +32,18 @@ _MIGRATION_LOCK = 7233_2026
 #: writes, such as a standby; a search_path without a schema; a pooler that gives each transaction another connection,
 #: where the statements of others are prepared already.
 _NOT_POSSIBLE = ("42501", "25006", "3F000", "42P05")
+#: The same of SQLite: a file or disk that takes no writes, has no room, or fails.
+_NOT_POSSIBLE_ON_SQLITE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT)
 #: How libpq's own form of an address begins, and a URL that lacks a slash: neither is a path, and may have a password.
 _NO_PATH = re.compile(r"\s*\w+\s*=|postgres\w*(\+\w+)?:(?!//)", re.IGNORECASE)
 #: One behind the question mark of a URL: mark, name and value.
 _PARAMETER = re.compile(r"([?&]([^=&]*)=)([^&]*)")
+_NEWER = "it was made by a newer version, and there is no way back"
+_TAKEN = (
+    "it has a table '{table}' already, and no word in alembic_version of what made it. "
+    "Restore all of a backup, or give Tradewind a database or schema of its own"
+)
+_OF_OTHERS = "its table alembic_version is another program's. Give Tradewind a database or schema of its own"
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
@@ -222,7 +230,7 @@ def _migrate_if_possible(engine: sa.Engine) -> int:
         with _telling_what_is_not_possible(engine.url):
             return migrate(engine)
     except migrating.CommandError:
-        raise _unusable(engine.url, "it was made by a newer version, and there is no way back") from None
+        raise _unusable(engine.url, _NEWER) from None
 
 
 @contextlib.contextmanager
@@ -230,9 +238,16 @@ def _telling_what_is_not_possible(url: sa.URL) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "sqlstate", "") not in _NOT_POSSIBLE:
+        if not _is_not_possible(error.orig):
             raise
         raise _unusable(url, str(error.orig)) from None
+
+
+def _is_not_possible(error: BaseException | None) -> bool:
+    if isinstance(error, sqlite3.Error):
+        # the higher bits say more of where it happened
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_POSSIBLE_ON_SQLITE
+    return getattr(error, "sqlstate", "") in _NOT_POSSIBLE
 
 
 @functools.cache
@@ -319,8 +334,14 @@ def migrate(engine: sa.Engine) -> int:
 
 def _upgrade(connection: sa.Connection) -> None:
     """Run the migrations that are not done yet, all or none: no server could go on with half of one."""
-    if _revisions(connection) == [newest_revision()]:
+    inspector = sa.inspect(connection)
+    done = _revisions(inspector, connection)
+    if done == [newest_revision()]:
         return
+    if not done and (taken := schema.metadata.tables.keys() & inspector.get_table_names()):
+        raise _unusable(connection.engine.url, _TAKEN.format(table=min(taken)))
+    if not all(map(_is_ours, done)):
+        raise _unusable(connection.engine.url, _OF_OTHERS)
     connection.exec_driver_sql("BEGIN")
     try:
         migrating.upgrade(connection)
@@ -330,11 +351,16 @@ def _upgrade(connection: sa.Connection) -> None:
     connection.exec_driver_sql("COMMIT")
 
 
-def _revisions(connection: sa.Connection) -> list[str]:
+def _revisions(inspector: sa.Inspector, connection: sa.Connection) -> list[str]:
     """Return the last migration that was done, as Alembic notes it: to ask Alembic takes longer than the rest here."""
-    if not sa.inspect(connection).has_table("alembic_version"):
+    if not inspector.has_table("alembic_version"):
         return []
     return list(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars())
+
+
+def _is_ours(revision: str) -> bool:
+    """Tell whether a migration is one of Tradewind's, of this version or a newer one: they are numbered."""
+    return len(revision) == len(newest_revision()) and revision.isdecimal()
 
 
 @functools.cache
