@@ -10,7 +10,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -96,6 +96,7 @@ class Client:
         self.connection = connection or Connection()
         self._channel = channel or open_channel(self.connection)
         self._stubs = stubs(self._channel)
+        self._is_closed = False
         self._sleep: Callable[[float, bool], Awaitable[None]] = functools.partial(pause, self._channel)
 
     async def __aenter__(self) -> Self:
@@ -107,7 +108,8 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; calls in flight end with an error."""
+        """Close the channel; calls in flight, and later ones, end with `Closed`."""
+        self._is_closed = True
         await self._channel.close()
 
     @property
@@ -476,49 +478,69 @@ class Client:
             OutOfRange: CURSOR_LOST; rewind the subscription.
         """
         position, backoff = Consumption(self.namespace, name, consumer, credit, cursor), Backoff()
-        while True:
-            stream = self._stubs["SubscriptionService"].Consume(metadata=self.connection.metadata)
-            # Read ahead, which the credit bounds: of a write to a stream that the server has just ended, gRPC says
-            # INTERNAL instead of why it did.
-            arrived: asyncio.Queue[LogUpdate | None] = asyncio.Queue()
-            reader = asyncio.create_task(_read_ahead(stream, position, arrived, backoff))
-            try:
-                await _write(stream, position.request())
-                while (update := await arrived.get()) is not None:
-                    yield update
-                    acknowledgement = position.acknowledge(update)
-                    if not reader.done():
-                        await _write(stream, acknowledgement)
-                await reader
-                await self._sleep(backoff.delay(), False)
-            except grpc.RpcError as broken:
-                error = errors.from_rpc_error(broken)
-                if isinstance(error, errors.ServerFailed) and not error.metadata:
-                    error = position.ended(await self.subscription(name))
-                position.note(error)
-                await self._wait_to_repeat(error, backoff, None)
-            finally:
-                stream.cancel()
-                reader.cancel()
-                await asyncio.gather(reader, return_exceptions=True)
+        with self._told_if_closed():
+            while True:
+                stream = self._stubs["SubscriptionService"].Consume(metadata=self.connection.metadata)
+                # Read ahead, which the credit bounds: of a write to a stream that the server has just ended, gRPC says
+                # INTERNAL instead of why it did.
+                arrived: asyncio.Queue[LogUpdate | None] = asyncio.Queue()
+                reader = asyncio.create_task(_read_ahead(stream, position, arrived, backoff))
+                try:
+                    await _write(stream, position.request())
+                    while (update := await arrived.get()) is not None:
+                        yield update
+                        acknowledgement = position.acknowledge(update)
+                        if not reader.done():
+                            await _write(stream, acknowledgement)
+                    await reader
+                    await self._sleep(backoff.delay(), False)
+                except grpc.RpcError as broken:
+                    error = errors.from_rpc_error(broken)
+                    if isinstance(error, errors.ServerFailed) and not error.metadata:
+                        error = position.ended(await self.subscription(name))
+                    position.note(error)
+                    await self._wait_to_repeat(error, backoff, None)
+                finally:
+                    stream.cancel()
+                    reader.cancel()
+                    await asyncio.gather(reader, return_exceptions=True)
 
     # --- sending
+
+    @contextlib.contextmanager
+    def _told_if_closed(self) -> Iterator[None]:
+        """Raise `Closed` where gRPC has words of its own for a call of a closed channel."""
+        try:
+            yield
+        except aio.UsageError:
+            if not self._is_closed:
+                raise
+            raise errors.Closed from None
+        except asyncio.CancelledError:
+            # gRPC's, unless somebody cancels the task in which this is
+            task = asyncio.current_task()
+            if not self._is_closed or task is None or task.cancelling():
+                raise
+            raise errors.Closed from None
 
     async def _send(self, call: Call[T]) -> T:
         method = getattr(self._stubs[call.service], call.method)
         now = time.monotonic()
         end, give_up = now + call.deadline, now + min(call.deadline, self.connection.patience)
         backoff = Backoff()
-        while True:
-            began = time.monotonic()
-            try:
-                left = max(0.001, end - began)
-                return call.read(await method(call.request, timeout=left, metadata=self.connection.metadata))
-            except grpc.RpcError as error:
-                give_up += in_hand(time.monotonic() - began)
-                await self._wait_to_repeat(errors.from_rpc_error(error), backoff, min(end, give_up))
+        with self._told_if_closed():
+            while True:
+                began = time.monotonic()
+                try:
+                    left = max(0.001, end - began)
+                    return call.read(await method(call.request, timeout=left, metadata=self.connection.metadata))
+                except grpc.RpcError as error:
+                    give_up += in_hand(time.monotonic() - began)
+                    await self._wait_to_repeat(errors.from_rpc_error(error), backoff, min(end, give_up))
 
     async def _wait_to_repeat(self, error: errors.TradewindError, backoff: Backoff, end: float | None) -> None:
+        if self._is_closed:
+            raise errors.Closed from None
         left = math.inf if end is None else end - time.monotonic()
         delay = delay_before_retry(error, backoff, left)
         if delay is None:
@@ -539,28 +561,29 @@ class Client:
 
     async def _follow(self, watch: Following[T], end: float | None) -> AsyncIterator[T]:
         backoff = Backoff()
-        while True:
-            left = None if end is None else max(0.001, end - time.monotonic())
-            method = getattr(self._stubs[watch.service], watch.method)
-            stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
-            try:
-                async for response in stream:
-                    backoff.reset()
-                    update = watch.receive(response)
-                    if update is not None:
-                        yield update
-                if watch.ends:
-                    return
-                await self._sleep(backoff.delay(), False)
-            except GapFound:
-                await self._sleep(backoff.delay(), False)
-            except grpc.RpcError as broken:
-                error = errors.from_rpc_error(broken)
-                if isinstance(error, errors.DeadlineExceeded) and end is not None:
-                    raise TimeoutError("The execution has not ended in time; it goes on.") from None
-                await self._wait_to_repeat(error, backoff, None)
-            finally:
-                stream.cancel()
+        with self._told_if_closed():
+            while True:
+                left = None if end is None else max(0.001, end - time.monotonic())
+                method = getattr(self._stubs[watch.service], watch.method)
+                stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
+                try:
+                    async for response in stream:
+                        backoff.reset()
+                        update = watch.receive(response)
+                        if update is not None:
+                            yield update
+                    if watch.ends:
+                        return
+                    await self._sleep(backoff.delay(), False)
+                except GapFound:
+                    await self._sleep(backoff.delay(), False)
+                except grpc.RpcError as broken:
+                    error = errors.from_rpc_error(broken)
+                    if isinstance(error, errors.DeadlineExceeded) and end is not None:
+                        raise TimeoutError("The execution has not ended in time; it goes on.") from None
+                    await self._wait_to_repeat(error, backoff, None)
+                finally:
+                    stream.cancel()
 
 
 async def _write(stream: Any, message: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import time
@@ -100,7 +101,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the channel; calls in flight end with an error."""
+        """Close the channel; calls in flight, and later ones, end with `Closed`."""
         self._pause.close()
 
     @property
@@ -464,44 +465,58 @@ class Client:
             OutOfRange: CURSOR_LOST; rewind the subscription.
         """
         position, backoff = Consumption(self.namespace, name, consumer, credit, cursor), Backoff()
-        while True:
-            requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-            requests.put(position.request())
-            method = self._stubs["SubscriptionService"].Consume
-            stream = method(iter(requests.get, None), metadata=self.connection.metadata)
-            try:
-                for response in stream:
-                    backoff.reset()
-                    update = position.receive(response)
-                    if update is not None:
-                        yield update
-                        requests.put(position.acknowledge(update))
-                self._sleep(backoff.delay(), False)
-            except grpc.RpcError as broken:
-                error = errors.from_rpc_error(broken)
-                position.note(error)
-                self._wait_to_repeat(error, backoff, None)
-            finally:
-                requests.put(None)
-                stream.cancel()
+        with self._told_if_closed():
+            while True:
+                requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+                requests.put(position.request())
+                method = self._stubs["SubscriptionService"].Consume
+                stream = method(iter(requests.get, None), metadata=self.connection.metadata)
+                try:
+                    for response in stream:
+                        backoff.reset()
+                        update = position.receive(response)
+                        if update is not None:
+                            yield update
+                            requests.put(position.acknowledge(update))
+                    self._sleep(backoff.delay(), False)
+                except grpc.RpcError as broken:
+                    error = errors.from_rpc_error(broken)
+                    position.note(error)
+                    self._wait_to_repeat(error, backoff, None)
+                finally:
+                    requests.put(None)
+                    stream.cancel()
 
     # --- sending
+
+    @contextlib.contextmanager
+    def _told_if_closed(self) -> Iterator[None]:
+        """Raise `Closed` where gRPC has words of its own for a call of a closed channel."""
+        try:
+            yield
+        except ValueError:
+            if not self._pause.is_closed:
+                raise
+            raise errors.Closed from None
 
     def _send(self, call: Call[T]) -> T:
         method = getattr(self._stubs[call.service], call.method)
         now = time.monotonic()
         end, give_up = now + call.deadline, now + min(call.deadline, self.connection.patience)
         backoff = Backoff()
-        while True:
-            began = time.monotonic()
-            try:
-                left = max(0.001, end - began)
-                return call.read(method(call.request, timeout=left, metadata=self.connection.metadata))
-            except grpc.RpcError as error:
-                give_up += in_hand(time.monotonic() - began)
-                self._wait_to_repeat(errors.from_rpc_error(error), backoff, min(end, give_up))
+        with self._told_if_closed():
+            while True:
+                began = time.monotonic()
+                try:
+                    left = max(0.001, end - began)
+                    return call.read(method(call.request, timeout=left, metadata=self.connection.metadata))
+                except grpc.RpcError as error:
+                    give_up += in_hand(time.monotonic() - began)
+                    self._wait_to_repeat(errors.from_rpc_error(error), backoff, min(end, give_up))
 
     def _wait_to_repeat(self, error: errors.TradewindError, backoff: Backoff, end: float | None) -> None:
+        if self._pause.is_closed:
+            raise errors.Closed from None
         left = math.inf if end is None else end - time.monotonic()
         delay = delay_before_retry(error, backoff, left)
         if delay is None:
@@ -521,28 +536,29 @@ class Client:
 
     def _follow(self, watch: Following[T], end: float | None) -> Iterator[T]:
         backoff = Backoff()
-        while True:
-            left = None if end is None else max(0.001, end - time.monotonic())
-            method = getattr(self._stubs[watch.service], watch.method)
-            stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
-            try:
-                for response in stream:
-                    backoff.reset()
-                    update = watch.receive(response)
-                    if update is not None:
-                        yield update
-                if watch.ends:
-                    return
-                self._sleep(backoff.delay(), False)
-            except GapFound:
-                self._sleep(backoff.delay(), False)
-            except grpc.RpcError as broken:
-                error = errors.from_rpc_error(broken)
-                if isinstance(error, errors.DeadlineExceeded) and end is not None:
-                    raise TimeoutError("The execution has not ended in time; it goes on.") from None
-                self._wait_to_repeat(error, backoff, None)
-            finally:
-                stream.cancel()
+        with self._told_if_closed():
+            while True:
+                left = None if end is None else max(0.001, end - time.monotonic())
+                method = getattr(self._stubs[watch.service], watch.method)
+                stream = method(watch.request(), timeout=left, metadata=self.connection.metadata)
+                try:
+                    for response in stream:
+                        backoff.reset()
+                        update = watch.receive(response)
+                        if update is not None:
+                            yield update
+                    if watch.ends:
+                        return
+                    self._sleep(backoff.delay(), False)
+                except GapFound:
+                    self._sleep(backoff.delay(), False)
+                except grpc.RpcError as broken:
+                    error = errors.from_rpc_error(broken)
+                    if isinstance(error, errors.DeadlineExceeded) and end is not None:
+                        raise TimeoutError("The execution has not ended in time; it goes on.") from None
+                    self._wait_to_repeat(error, backoff, None)
+                finally:
+                    stream.cancel()
 
 
 def open_channel(connection: Connection) -> grpc.Channel:

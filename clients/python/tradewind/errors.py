@@ -111,6 +111,14 @@ class ServerFailed(TradewindError):
     """The server failed in a way it does not declare; its log has the details under metadata["log_id"]."""
 
 
+class Closed(TradewindError):
+    """The client was closed, before the call or during it; whether a call had an effect then is not known."""
+
+    def __init__(self) -> None:
+        message = "Expected an open client, but it has been closed. Connect anew."
+        super().__init__(grpc.StatusCode.CANCELLED.name, message, code=grpc.StatusCode.CANCELLED)
+
+
 _CLASSES: dict[grpc.StatusCode, type[TradewindError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: NotFound,

@@ -58,6 +58,11 @@ class SyncPause:
         #: Until when gRPC's thread may still look, on the monotonic clock.
         self._looks_until = 0.0
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the channel is closed, or about to be."""
+        return self._is_closed.is_set()
+
     def __call__(self, seconds: float, broken: bool) -> None:
         """Wait *seconds*, or until a connection that is *broken*, or breaks meanwhile, is there again.
 
