@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from tradewind_server.on_demand import OnDemand
+from tradewind_server.on_demand import OnDemand, loaded
 
 
 @pytest.fixture
@@ -36,3 +38,22 @@ def test_missing_module_is_told_when_it_is_used(folder: Path) -> None:
     module = OnDemand("loaded_never")
     with pytest.raises(ModuleNotFoundError, match="loaded_never"):
         _ = module.anything
+
+
+async def test_event_loop_goes_on_while_a_module_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first web request of a server stopped everything else for a fifth of a second."""
+    # given
+    goes_on = threading.Event()
+    monkeypatch.setattr(threading, "goes_on", goes_on, raising=False)
+    (folder / "loaded_slowly.py").write_text("import threading\nwent_on = threading.goes_on.wait(10)\n")
+    module = OnDemand("loaded_slowly")
+
+    # when
+    waiting = [asyncio.ensure_future(loaded(module)) for _ in range(2)]
+    asyncio.get_running_loop().call_soon(goes_on.set)
+    await asyncio.gather(*waiting)
+    await loaded(sys)
+
+    # then
+    assert module.went_on
+    assert sys.modules.pop("loaded_slowly").went_on

@@ -22,7 +22,7 @@ from tradewind_server.actions.files import Files, tls_of
 from tradewind_server.actions.outcome import ActionError, Caller, readable
 from tradewind_server.actions.parameters import Input, bad, flag, text, timed_out, timeout
 from tradewind_server.lang.values import ValueProblem, decode, encode, to_text
-from tradewind_server.on_demand import OnDemand
+from tradewind_server.on_demand import OnDemand, loaded
 
 if TYPE_CHECKING:
     import aiohttp
@@ -81,6 +81,7 @@ class HttpAction:
                 200 to 306; then the details are what would have been the result.
         """
         request = _read(given, self._files)
+        await loaded(aiohttp)
         try:
             result = await self._send(request)
         except TimeoutError:

@@ -22,7 +22,7 @@ from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender,
 from tradewind_server.clock import SystemClock
 from tradewind_server.ids import Ids
 from tradewind_server.lang.values import ValueProblem, decode, encode
-from tradewind_server.on_demand import OnDemand
+from tradewind_server.on_demand import OnDemand, loaded
 from tradewind_server.runtime.secrets import Secrets, Unresolved
 from tradewind_server.store.webhooks import Webhook
 
@@ -127,6 +127,7 @@ class NotificationSender:
         }
         headers = {name: with_secrets(self._secrets, value) for name, value in channel.headers.items()}
         headers |= {"Idempotency-Key": letter.id, **trace_header(letter.trace, headers)}
+        await loaded(aiohttp)
         try:
             body: aiohttp.FormData | bytes
             if channel.form is not None:

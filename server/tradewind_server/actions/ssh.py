@@ -27,7 +27,7 @@ from tradewind_server.actions.parameters import (
     timed_out,
     timeout,
 )
-from tradewind_server.on_demand import OnDemand
+from tradewind_server.on_demand import OnDemand, loaded
 
 if TYPE_CHECKING:
     import asyncssh
@@ -102,6 +102,7 @@ class SshAction:
         Raises:
             ActionError: the input is wrong, a host cannot be entered in time, or the command fails there.
         """
+        await loaded(asyncssh)
         seconds, logins, task = timeout(given), self._logins(given), _task(given)
         try:
             async with asyncio.timeout(seconds):

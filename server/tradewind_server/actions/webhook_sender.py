@@ -24,7 +24,7 @@ from tradewind_server.actions.egress import AddressRefused, EgressPolicy
 from tradewind_server.clock import SystemClock, from_microseconds
 from tradewind_server.lang.references import reference
 from tradewind_server.lang.values import decode, encode
-from tradewind_server.on_demand import OnDemand
+from tradewind_server.on_demand import OnDemand, loaded
 from tradewind_server.runtime.secrets import Secrets, Unresolved
 from tradewind_server.store.event_filter import states
 from tradewind_server.store.records import StoredEvent
@@ -82,6 +82,7 @@ class WebhookSender:
         Raises:
             NotDelivered: the receiver did not answer with 2xx in time.
         """
+        await loaded(aiohttp)
         try:
             headers = trace_header(trace, webhook.headers) | self._headers(webhook, id_, content_type, body)
             timeout = aiohttp.ClientTimeout(total=webhook.timeout_us / 1_000_000)
