@@ -115,6 +115,18 @@ async def test_namespaces_do_not_see_each_other(served: Served) -> None:
     assert [execution.id for execution in listed.executions] == [id_]
 
 
+async def test_definition_that_is_not_there_is_told_with_its_workflow_namespace_if_that_has_a_name(
+    served: Served,
+) -> None:
+    """It was sought "in workflow namespace ''"."""
+    with refused(StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND") as caught:
+        await served.start("nothing")
+    assert caught.message.startswith("Expected to find workflow 'nothing', but there is none. Deploy it first")
+    with refused(StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND") as caught:
+        await served.start("nothing", workflow_namespace="north")
+    assert caught.message.startswith("Expected to find workflow 'nothing' in workflow namespace 'north', but")
+
+
 async def test_undeclared_fault_is_internal_without_its_text(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

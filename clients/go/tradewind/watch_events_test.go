@@ -1,9 +1,11 @@
 package tradewind
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +68,23 @@ func cursorsAsked(server *fakeServer) string {
 		cursors = append(cursors, fmt.Sprintf("%q", request.GetCursor()))
 	}
 	return strings.Join(cursors, " ")
+}
+
+func TestAStreamThatEndsWellIsNotTold(t *testing.T) {
+	var written bytes.Buffer
+	server := &fakeServer{logs: [][]any{
+		{told("c1", "a/1")}, {}, {}, {}, // as those of servers that go down, one after the other
+		{told("c2", "a/2"), refusal(t, codes.OutOfRange, "CURSOR_LOST")},
+	}}
+	client := serve(t, server, &instantClock{})
+	client.options.Logger = slog.New(slog.NewTextHandler(&written, nil))
+	var last error
+	for _, err := range client.WatchEvents(context.Background(), "") {
+		last = err
+	}
+
+	equal(t, "ended by the refusal", errors.Is(last, ReasonCursorLost), true)
+	equal(t, "the log", written.String(), "")
 }
 
 func TestALogGoesOnAfterTheLastCursorHoweverTheStreamEnds(t *testing.T) {

@@ -41,7 +41,10 @@ class Refusal(Exception):
     def __init__(self, *, field: str = "", **facts: object) -> None:
         self.facts = {name: str(value) for name, value in facts.items()}
         self.field = field
-        super().__init__(self.sentence.format(**self.facts))
+        super().__init__(self._template().format(**self.facts))
+
+    def _template(self) -> str:
+        return self.sentence
 
 
 # --- definitions ---------------------------------------------------------------------------------
@@ -64,6 +67,12 @@ class DefinitionNotFound(Refusal):
         "Expected to find {what} '{name}' in workflow namespace '{workflow_namespace}', but there is none. "
         "Deploy it first, or list what is there."
     )
+
+    def _template(self) -> str:
+        if self.facts["workflow_namespace"]:
+            return self.sentence
+        # the one without a name is where nearly all are
+        return self.sentence.replace(" in workflow namespace '{workflow_namespace}'", "")
 
 
 class EnvironmentNotFound(Refusal):
