@@ -58,6 +58,7 @@ from tradewind_server.api.executions import Executions
 from tradewind_server.api.human_tasks import HumanTasks
 from tradewind_server.api.info import ServerInfo
 from tradewind_server.api.methods import Methods
+from tradewind_server.api.metrics import PATH, Metrics
 from tradewind_server.api.notifications import Notifications as Outbox
 from tradewind_server.api.pages import Pages
 from tradewind_server.api.retention import Retention
@@ -111,6 +112,8 @@ class Server:
         self._cleanup = contextlib.AsyncExitStack()
         #: Where it listens, host:port.
         self.address = ""
+        #: Where its metrics are, as a URL, or "".
+        self.metrics = ""
         #: What an operator should know.
         self.warnings: list[str] = []
 
@@ -135,6 +138,7 @@ class Server:
         settings = self._settings
         _check_address(settings.listen)
         credentials = _credentials(settings, self.warnings)
+        metrics_tls = _metrics_tls(settings, self.warnings)
         tokens, proxy_secret = _tokens(settings, self.warnings), _proxy_secret(settings)
         self.warnings += _doubts(settings)
         ids = SystemIds()
@@ -157,11 +161,12 @@ class Server:
         self._cleanup.push_async_callback(webhooks.stop)
         notifications = await self._notify(ids)
         proxy = Proxy(proxy_secret, self.runtime.clock) if proxy_secret else None
-        methods = Methods(ids, Access(tokens.identity if tokens else None, proxy))
+        methods = Methods(ids, Access(tokens.identity if tokens else None, proxy), self.runtime.meters)
         self._health = health.aio.HealthServicer()
         await self._add_services(methods, Pages(secret), notifications)
         self._grpc = _grpc_server(settings, methods)
         self._listen(credentials)
+        await self._serve_metrics(metrics_tls)
         await self._grpc.start()
 
     async def _notify(self, ids: SystemIds) -> Notifications:
@@ -226,6 +231,19 @@ class Server:
         if not port:
             raise Unbindable(f"Expected to listen on {listen}, but it is taken or no address of this machine.")
         self.address = f"{host}:{port}"
+
+    async def _serve_metrics(self, tls: ssl.SSLContext | None) -> None:
+        listen = self._settings.metrics_listen
+        if not listen:
+            return
+        host, _, port = listen.rpartition(":")
+        metrics = Metrics(self.runtime)
+        try:
+            found = await metrics.start(host.strip("[]"), int(port), tls)
+        except OSError as error:
+            raise Unbindable(f"Expected to serve metrics on {listen}, but {error.strerror or error}.") from None
+        self._cleanup.push_async_callback(metrics.stop)
+        self.metrics = f"{'https' if tls else 'http'}://{host}:{found}{PATH}"
 
     async def wait_stopped(self) -> None:
         """Wait until `stop` has been called and is done."""
@@ -299,6 +317,34 @@ def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredenti
             "listen on 127.0.0.1, or say --insecure to go without."
         )
     warnings.append(f"Listening on {settings.listen} without TLS: everybody who reaches it can read and steer all.")
+    return None
+
+
+def _metrics_tls(settings: Settings, warnings: list[str]) -> ssl.SSLContext | None:
+    """Return the TLS of metrics, which is that of the calls; None for plain HTTP, where that is safe or was asked for.
+
+    Raises:
+        Unbindable: it is neither, or the address is none. The files of TLS have been looked at.
+    """
+    listen = settings.metrics_listen
+    if not listen:
+        return None
+    if listen.startswith("unix:"):
+        raise Unbindable(f"Expected host:port to serve metrics on, such as 127.0.0.1:9464, but got '{listen}'.")
+    _check_address(listen)
+    if settings.tls_certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca or None)
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        context.verify_mode = ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE
+        return context
+    if is_loopback(listen):
+        return None
+    if not settings.insecure:
+        raise Unbindable(
+            f"Expected TLS to serve metrics on {listen}, which others can reach. Set tls_certificate and tls_key, "
+            "use 127.0.0.1, or say --insecure to go without."
+        )
+    warnings.append(f"Metrics on {listen} are without TLS: everybody who reaches it reads names and numbers.")
     return None
 
 

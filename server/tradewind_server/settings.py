@@ -30,6 +30,8 @@ class Settings:
     proxy_secret_file: str = ""
     #: Serve without TLS on an address other than loopback.
     insecure: bool = False
+    #: Where Prometheus finds /metrics, host:port; "" means nowhere. Anything but loopback needs TLS or `insecure`.
+    metrics_listen: str = ""
     #: Serve reflection.
     reflection: bool = True
     #: What becomes of an action that is neither built in nor written in YAML: "wait" for a worker, or "fail" at once,

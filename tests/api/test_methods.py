@@ -14,6 +14,7 @@ from tests.api.harness import serving
 from tradewind.v1 import execution_service_pb2, execution_service_pb2_grpc
 from tradewind_server.api.access import Access
 from tradewind_server.api.methods import Methods
+from tradewind_server.runtime.meters import Meters
 from tradewind_server.testing.clock import CountedIds
 
 
@@ -35,7 +36,7 @@ class Echo:
 @pytest.fixture
 def methods() -> Methods:
     """A table with one service."""
-    table: Any = Methods(CountedIds(), Access(None, None))
+    table: Any = Methods(CountedIds(), Access(None, None), Meters())
     servicer: Any = Echo()
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(servicer, table)
     found: Methods = table

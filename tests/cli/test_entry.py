@@ -61,7 +61,7 @@ asyncio.run(once())
 print(*sorted(sys.modules))
 """
     command = [sys.executable, "-c", script, str(tmp_path / "x.db")]
-    rare = {"aiohttp", "alembic", "asyncssh", "holidays", "psycopg"}
+    rare = {"aiohttp", "alembic", "asyncssh", "holidays", "prometheus_client", "psycopg"}
     first, again = (
         rare & {*subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()} for _ in range(2)
     )

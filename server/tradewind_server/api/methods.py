@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from tradewind_server.api.access import Access
@@ -18,8 +19,11 @@ from tradewind_server.api.errors import internal, status_of
 from tradewind_server.errors import MessageUnreadable, Refusal
 from tradewind_server.ids import Ids
 from tradewind_server.runtime.committer import Broken
+from tradewind_server.runtime.meters import Calls, Meters
 
 log = logging.getLogger(__name__)
+
+_KINDS = {(False, False): "unary", (False, True): "server_stream", (True, True): "bidi_stream"}
 
 Handler = Any
 Context = Any
@@ -34,9 +38,10 @@ class Methods(grpc.GenericRpcHandler):
     that one call took a fifth longer with our 84 than with one. A method of a table costs a look into it.
     """
 
-    def __init__(self, ids: Ids, access: Access) -> None:
+    def __init__(self, ids: Ids, access: Access, meters: Meters) -> None:
         self._ids = ids
         self._access = access
+        self._meters = meters
         self._handlers: dict[str, Handler] = {}
 
     @property
@@ -59,51 +64,58 @@ class Methods(grpc.GenericRpcHandler):
 
     def _wrapped(self, handler: Handler, name: str) -> Handler:
         read = _reader(handler.request_deserializer)
+        calls = self._meters.of_method(name, _KINDS[handler.request_streaming, handler.response_streaming])
         if handler.stream_stream is not None:
             # what cannot be read is raised where the method waits for a message
-            call = self._stream(handler.stream_stream, name, lambda messages: messages)
+            call = self._stream(handler.stream_stream, calls, lambda messages: messages)
             return handler._replace(request_deserializer=read, stream_stream=call)
         if handler.unary_stream is not None:
-            call = self._stream(handler.unary_stream, name, read)
+            call = self._stream(handler.unary_stream, calls, read)
             return handler._replace(request_deserializer=None, unary_stream=call)
         if handler.unary_unary is not None:
-            call = self._unary(handler.unary_unary, name, read)
+            call = self._unary(handler.unary_unary, calls, read)
             return handler._replace(request_deserializer=None, unary_unary=call)
         raise AssertionError(f"{name} takes a stream for one answer, which none of ours does")
 
-    def _unary(self, method: Callable[[Any, Context], Awaitable[Any]], name: str, read: Reader) -> Any:
+    def _unary(self, method: Callable[[Any, Context], Awaitable[Any]], calls: Calls, read: Reader) -> Any:
         async def call(request: Any, context: Context) -> Any:
-            try:
-                admit(self._access, name, context)
-                return await method(read(request), context)
-            except Refusal as refusal:
-                status = status_of(refusal)
-            except (asyncio.CancelledError, grpc.aio.AbortError):
-                raise
-            except Exception as error:
-                status = self._report(error, name)
-            return await context.abort_with_status(rpc_status.to_status(status))
+            with _Counted(calls) as counted:
+                try:
+                    admit(self._access, calls.method, context)
+                    return await method(read(request), context)
+                except Refusal as refusal:
+                    status = status_of(refusal)
+                except grpc.aio.AbortError:
+                    counted.code = context.code()
+                    raise
+                except Exception as error:
+                    status = self._report(error, calls.method)
+                counted.code = status.code
+                return await context.abort_with_status(rpc_status.to_status(status))
 
         return call
 
-    def _stream(self, method: Callable[[Any, Context], AsyncIterator[Any]], name: str, read: Reader) -> Any:
+    def _stream(self, method: Callable[[Any, Context], AsyncIterator[Any]], calls: Calls, read: Reader) -> Any:
         if inspect.iscoroutinefunction(method):
             # it writes to the context instead of yielding, as grpc.health.v1.Health/Watch does
-            return self._unary(method, name, read)
+            return self._unary(method, calls, read)
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            try:
-                admit(self._access, name, context)
-                async for response in method(read(request), context):
-                    yield response
-                return
-            except Refusal as refusal:
-                status = status_of(refusal)
-            except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
-                raise
-            except Exception as error:
-                status = self._report(error, name)
-            await context.abort_with_status(rpc_status.to_status(status))
+            with _Counted(calls) as counted:
+                try:
+                    admit(self._access, calls.method, context)
+                    async for response in method(read(request), context):
+                        yield response
+                    return
+                except Refusal as refusal:
+                    status = status_of(refusal)
+                except grpc.aio.AbortError:
+                    counted.code = context.code()
+                    raise
+                except Exception as error:
+                    status = self._report(error, calls.method)
+                counted.code = status.code
+                await context.abort_with_status(rpc_status.to_status(status))
 
         return call
 
@@ -113,6 +125,27 @@ class Methods(grpc.GenericRpcHandler):
         log_id = self._ids.opaque()[:12]
         log.error("error %s in %s", log_id, method, exc_info=error)
         return internal(log_id)
+
+
+class _Counted:
+    """One call, from its beginning to its end."""
+
+    __slots__ = ("_began", "_calls", "_now", "code")
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._now = asyncio.get_running_loop().time
+        #: gRPC's, unless the call ends without one of ours: its caller is gone, or it was ended by gRPC itself.
+        self.code = code_pb2.OK
+
+    def __enter__(self) -> _Counted:
+        self._calls.started += 1
+        self._began = self._now()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        code = code_pb2.CANCELLED if kind is not None and self.code == code_pb2.OK else self.code
+        self._calls.end(code_pb2.Code.Name(code), self._now() - self._began)
 
 
 def _reader(deserialize: Any) -> Reader:

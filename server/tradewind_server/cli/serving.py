@@ -40,6 +40,9 @@ def server(
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Serve without TLS on an address other than loopback.")
     ] = None,
+    metrics_listen: Annotated[
+        str | None, typer.Option("--metrics", help="Host and port of /metrics for Prometheus; default nowhere.")
+    ] = None,
     allow_private_addresses: AllowPrivate = None,
 ) -> None:
     """Run a server. Every setting is also a variable TRADEWIND_...; options win."""
@@ -49,6 +52,7 @@ def server(
         tls_certificate=tls_certificate,
         tls_key=tls_key,
         insecure=insecure,
+        metrics_listen=metrics_listen,
         allow_private_addresses=allow_private_addresses,
     )
     _serve(output, settings, is_dev=False)
@@ -104,6 +108,8 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
     busiest = (threading.get_native_id(), serving.runtime.committer_thread_id)
     keeping = loop.create_task(one_core.keep(busiest, ids.draw)) if settings.one_core else None
     _announce(output, serving.address, shown(settings.database) or "a temporary file", is_dev)
+    if serving.metrics:
+        logging.getLogger(__name__).info("metrics are at %s", serving.metrics)
     stopped = asyncio.ensure_future(serving.wait_stopped())
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait((stopped, asked), return_when=asyncio.FIRST_COMPLETED)

@@ -127,7 +127,7 @@ class Committer:
         return Broken(number)
 
     def _run(self, queue: Sequence[r.Request], *, wait: bool) -> UnderWay:
-        now = self._clock.now()
+        now, began = self._clock.now(), self._clock.monotonic()
         try:
             timeout = _LOCK_TIMEOUT_MS if wait else 0
             transaction = self._writer.begin(self._ids.opaque(), to_microseconds(now), lock_timeout_ms=timeout)
@@ -136,7 +136,7 @@ class Committer:
         batch = Batch(self._around, transaction, queue, now)
         try:
             batch.run(wait=wait)
-            return self._send(batch, transaction, queue, wait=wait)
+            return self._send(batch, transaction, queue, began, wait=wait)
         except Spoiled:
             self._undo(batch)
             raise
@@ -150,7 +150,9 @@ class Committer:
                 return _ended(queue, self._each_alone(queue, wait=wait))
             return _ended(queue, self._failed(queue, error))
 
-    def _send(self, batch: Batch, transaction: Transaction, queue: Sequence[r.Request], *, wait: bool) -> UnderWay:
+    def _send(
+        self, batch: Batch, transaction: Transaction, queue: Sequence[r.Request], began: float, *, wait: bool
+    ) -> UnderWay:
         if not transaction.has_written:
             # a look that found nothing costs no commit
             self._writer.rollback()
@@ -159,9 +161,11 @@ class Committer:
         learn = self._writer.begin_commit(transaction)
         # what is decided before this is committed must not overtake what it leaves in a queue
         self._around.desk.note_queued(batch.outcome.queued)
-        return UnderWay(queue, lambda: self._end(batch, learn, queue, wait=wait))
+        return UnderWay(queue, lambda: self._end(batch, learn, queue, began, wait=wait))
 
-    def _end(self, batch: Batch, learn: Callable[[], Outcome], queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
+    def _end(
+        self, batch: Batch, learn: Callable[[], Outcome], queue: Sequence[r.Request], began: float, *, wait: bool
+    ) -> r.Outcome:
         try:
             outcome = learn()
         except sa.exc.DBAPIError as error:
@@ -183,6 +187,7 @@ class Committer:
             # a fault of ours, too, but all of it has happened: what is remembered may not be true
             batch.give_back()
             return self._failed(queue, error)
+        batch.outcome.commit_seconds.append(self._clock.monotonic() - began)
         return batch.outcome
 
     def _failed(self, queue: Sequence[r.Request], error: Exception) -> r.Outcome:
@@ -230,7 +235,7 @@ def _refused(queue: Sequence[r.Request], refusal: DatabaseUnavailable) -> r.Outc
 
 def _merge(into: r.Outcome, other: r.Outcome) -> None:
     for name in ("answers", "deferred", "announcements", "offers", "orders", "timers", "ended_timers", "targets",
-                 "follow_ups", "blocked"):  # fmt: skip
+                 "follow_ups", "blocked", "commit_seconds"):  # fmt: skip
         getattr(into, name).extend(getattr(other, name))
     into.queued |= other.queued
     into.emptied |= other.emptied

@@ -325,5 +325,7 @@ class Outcome(msgspec.Struct):
     limited: dict[tuple[str, str, str], int | None] = {}
     #: Number of commands decided, for figures.
     commands: int = 0
+    #: How long it took from its first decision until it was committed, for figures; of several batches each.
+    commit_seconds: list[float] = []
     #: Internal follow-ups of this batch, to be queued at once.
     follow_ups: list[Request] = []

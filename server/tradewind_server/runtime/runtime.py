@@ -28,6 +28,7 @@ from tradewind_server.runtime.consumers import Consumers
 from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.log_followers import LogFollowers
+from tradewind_server.runtime.meters import Meters
 from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.sensitive import Sensitive
@@ -131,6 +132,7 @@ class Runtime:
         self._obeying: asyncio.Task[None] | None = None
         self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
         self._draining = False
+        self.meters = Meters()
         self.commands = 0
         #: How many there were when SQLite's log was last copied back.
         self._copied_commands = 0
@@ -349,6 +351,7 @@ class Runtime:
 
     def _deliver(self, outcome: r.Outcome) -> None:
         self.commands += outcome.commands
+        self.meters.note(outcome.commit_seconds, outcome.announcements)
         for request, answer in outcome.answers:
             if request.reply is not None:
                 request.reply(answer)

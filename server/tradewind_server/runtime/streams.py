@@ -17,6 +17,11 @@ class Streams:
         self._settings = settings
         self._by_client: collections.Counter[str] = collections.Counter()
 
+    @property
+    def count(self) -> int:
+        """Return how many are open."""
+        return self._by_client.total()
+
     @contextlib.contextmanager
     def one_of(self, client: str) -> Iterator[None]:
         """Have one more of *client* for a while.
@@ -24,7 +29,7 @@ class Streams:
         Raises:
             StreamsExhausted: it, or all together, have as many as may be.
         """
-        settings, total = self._settings, self._by_client.total()
+        settings, total = self._settings, self.count
         if total >= settings.max_streams:
             raise StreamsExhausted(count=total, setting="max_streams")
         if self._by_client[client] >= settings.max_client_streams:
