@@ -78,9 +78,11 @@ async def test_page_counts_what_a_server_has_done_and_what_is_open(database_url:
             await served.get("00000000-0000-7000-8000-000000000000")
 
         # when
-        found = await scraped(served.server)
+        async with served.worker("shop.other"):
+            found = await scraped(served.server)
 
     # then
+    assert found.of("tradewind_worker_sessions", namespace="default") == 1
     here = {"namespace": "default"}
     assert found.of("tradewind_executions_ended_total", **here, workflow="one", state="SUCCEEDED") == 1
     assert found.of("tradewind_executions_ended_total", **here, workflow="fails", state="FAILED") == 1

@@ -58,7 +58,8 @@ class BuiltInWorker:
 
     def _open(self, namespace: str) -> None:
         runtime, limits = self._runtime, dict.fromkeys(self._actions, 0)
-        session = Session(runtime.ids.opaque(), f"{WORKER}@{runtime.server_id}", namespace, limits, build=__version__)
+        name = f"{WORKER}@{runtime.server_id}"
+        session = Session(runtime.ids.opaque(), name, namespace, limits, build=__version__, is_built_in=True)
         self._sessions[namespace] = session
         runtime.open_session(session, self)
         runtime.grant(session.id, _ROOM)

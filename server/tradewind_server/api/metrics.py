@@ -134,7 +134,8 @@ class _Page:
         yield _counter("tradewind_database_losses", text, {(): runtime.database.losses})
         yield _gauge("tradewind_queue_requests", "Requests that wait for a transaction.", {(): runtime.queue_length})
         yield _gauge("tradewind_watch_streams", "Streams of watchers that are open.", {(): runtime.streams.count})
-        yield _gauge("tradewind_worker_sessions", "Workers that are connected here.", {(): runtime.desk.count})
+        connected = {(namespace,): count for namespace, count in runtime.desk.connected().items()}
+        yield _gauge("tradewind_worker_sessions", "Workers that are connected here.", connected, "namespace")
 
     def _calls(self) -> Iterator[Metric]:
         """Count the calls, by the names that libraries of gRPC have for this."""

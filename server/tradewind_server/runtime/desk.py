@@ -30,6 +30,8 @@ class Session:
     build: str = ""
     #: Id of its process, or "".
     instance: str = ""
+    #: It is the server itself, with its built-in actions.
+    is_built_in: bool = False
     #: It takes nothing new, by its own word; by an operator's.
     is_going: bool = False
     is_held: bool = False
@@ -247,6 +249,12 @@ class Desk:
             free = sum(session.free(queue[1]) > 0 for session in serving)
             leaving = sum(queue in session.queues() for session in self._leaving.values())
             return Staff(len(serving), free, leaving)
+
+    def connected(self) -> collections.Counter[str]:
+        """Return how many sessions of each namespace are open, without the server's own."""
+        with self._lock:
+            sessions = (*self._sessions.values(), *self._leaving.values())
+            return collections.Counter(session.namespace for session in sessions if not session.is_built_in)
 
     @property
     def count(self) -> int:
