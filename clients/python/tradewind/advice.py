@@ -23,7 +23,9 @@ WHAT_TO_DO: Mapping[str, str] = {
     "INPUT_MISSING": "Give the named inputs, or declare defaults for them in the workflow.",
     "INPUT_UNEXPECTED": "Leave the named inputs out, or declare them in the workflow.",
     "PARAMETER_INVALID": "Correct the start parameter as the message says.",
-    "START_FAILED": "Correct the expression in the workflow, or the input or environment that it reads.",
+    "START_FAILED": (
+        "Correct the expression in the workflow, or the input or environment that it reads. `evaluate_env: false` among"
+    ),
     "EXECUTION_EXISTS": (
         "If it is the same piece of work, use the execution named in the metadata; otherwise choose"
         " another external id."

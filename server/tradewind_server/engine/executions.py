@@ -114,8 +114,10 @@ def _evaluated_env(d: Decision, command: c.StartExecution, params: dict[str, obj
         # a sub-workflow sees the root's environment, which has been evaluated
         return env
     scope = Scope(({"__env": env},), _EnvFacts(env))
+    # what cannot be parsed fails as it is evaluated
+    template = compile_template(env, report=lambda path, problem: None)
     try:
-        return dictionary(compile_template(env), scope, "env")
+        return dictionary(template, scope, "env")
     except TASK_ERRORS as error:
         raise StartFailed(workflow=d.spec.name, what="env", problem=error) from None
 
