@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.test_workflow_tests import load, play, problems
+from tradewind_server.lang.specs import WorkflowSpec
+from tradewind_server.runtime import batch
 
 HIRE = """
 version: '2.0'
@@ -191,3 +194,87 @@ cases:
         "same": (),
         "other": ("output.token: expected \"secret('api.key')\", got \"secret('api.token')\"",),
     }
+
+
+LATE = """
+version: '2.0'
+lingers:
+  tasks:
+    a: {action: x.a, wait-after: 10}
+repeats:
+  tasks:
+    a: {action: x.a, retry: {count: 1, delay: 10}}
+follows:
+  tasks:
+    a: {workflow: elsewhere, on-success: b}
+    b: {action: std.noop, wait-before: 10}
+outside:
+  tasks:
+    a: {action: std.async_noop, wait-after: 10}
+"""
+
+
+def test_what_follows_an_answer_counts_from_the_answer(tmp_path: Path) -> None:
+    """It counted from the call: a delay after a slow answer was over before that came."""
+    tests = """
+workflow: lingers
+cases:
+  lingers:
+    mocks: {x.a: {result: 1, after: 8s}}
+    steps:
+      - advance: 17s
+      - expect: {tasks: {a: DELAYED}}
+      - advance: 1s
+    then: {tasks: {a: SUCCEEDED}}
+  repeats:
+    workflow: repeats
+    mocks: {x.a: {failure: {message: f}, after: 8s}}
+    steps:
+      - advance: 17s
+      - expect: {tasks: {a: DELAYED}}
+      - advance: 1s
+    then: {tasks: {a: RUNNING}}
+  follows:
+    workflow: follows
+    mocks: {elsewhere: {result: {n: 1}, after: 8s}}
+    steps:
+      - advance: 17s
+      - expect: {tasks: {b: DELAYED}}
+      - advance: 1s
+    then: {tasks: {b: SUCCEEDED}}
+  outside:
+    workflow: outside
+    mocks: {std.async_noop: {result: 1, after: 8s}}
+    steps:
+      - advance: 17s
+      - expect: {tasks: {a: DELAYED}}
+      - advance: 1s
+    then: {tasks: {a: SUCCEEDED}}
+"""
+    assert play(tmp_path, LATE, tests) == dict.fromkeys(("lingers", "repeats", "follows", "outside"), ())
+
+
+def test_fault_of_the_engine_fails_its_case_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended all of them with a traceback."""
+    tests = """
+workflow: lingers
+cases:
+  breaks:
+    then: {state: RUNNING}
+  goes on:
+    workflow: outside
+    then: {state: RUNNING}
+"""
+    decide = batch.decide
+
+    def broken(spec: WorkflowSpec, *others: Any) -> Any:
+        if spec.name == "lingers":
+            raise ZeroDivisionError
+        return decide(spec, *others)
+
+    monkeypatch.setattr(batch, "decide", broken)
+    found = play(tmp_path, LATE, tests)
+
+    assert found["goes on"] == ()
+    [told] = found["breaks"]
+    assert told.startswith("start: the engine is at fault, not the workflow: see the log, error 0")

@@ -14,6 +14,7 @@ from pathlib import Path
 from tradewind_server import lang
 from tradewind_server.errors import Refusal
 from tradewind_server.lang.problems import Problem
+from tradewind_server.runtime.committer import Broken
 from tradewind_server.store.database import Database
 from tradewind_server.store.schema import metadata
 from tradewind_server.store.writer import Writer
@@ -205,6 +206,8 @@ def _attempt(stage: Stage[World], step: dict[str, object]) -> tuple[str, ...]:
         return (str(failed),)
     except Refusal as refusal:
         return (f"refused, {refusal.reason}: {refusal}",)
+    except Broken as broken:
+        return (f"the engine is at fault, not the workflow: see the log, error {broken}",)
     # of a task with many items one call says enough
     calls = {call.task: call for call in reversed(stage.world.unanswered)}
     return tuple(

@@ -404,7 +404,7 @@ class World:
                 self._calls[stored.execution_id, event.action] = call
             elif (answer := mocks.answer(call)) is not None and not answer.hold:
                 # nobody is offered it: its answer comes from outside
-                self._reply(_result(call.execution_id, event.action, 0, 0, self._said(event.action, answer)), answer)
+                self._reply((call.execution_id, event.action, 0, 0), answer)
 
     def _note_child(self, call: Call, event: e.ActionScheduled, answer: Answer | None) -> None:
         if answer is None and call.name not in self._absent:
@@ -413,8 +413,7 @@ class World:
         if answer is None:
             self.unanswered.append(call)
         elif not answer.hold:
-            command = self._said(event.action, answer)
-            self._at(answer.after, lambda: self.stand_ins.answer(event.child, command))
+            self._at(answer.after, lambda: self.stand_ins.answer(event.child, self._said(event.action, answer)))
 
     def _claim_targeted(self, outcome: r.Outcome) -> None:
         """A mock answers whichever worker is meant."""
@@ -431,9 +430,7 @@ class World:
         if answer is None or answer.hold:
             self.held[row.execution_id, row.action_id] = row
             return
-        self._reply(
-            _result(row.execution_id, row.action_id, row.attempt, row.epoch, self._said(row.action_id, answer)), answer
-        )
+        self._reply((row.execution_id, row.action_id, row.attempt, row.epoch), answer)
         self.desk.settled("built-in", row.name)
         self.desk.grant("built-in", 1)
 
@@ -443,8 +440,9 @@ class World:
             return c.FailAction(at, action, answer.failure)
         return c.CompleteAction(at, action, answer.result)
 
-    def _reply(self, result: r.Result, answer: Answer) -> None:
-        self._at(answer.after, lambda: [result])
+    def _reply(self, lease: tuple[str, int, int, int], answer: Answer) -> None:
+        # what it says is made when it is said: the moment goes with it
+        self._at(answer.after, lambda: [_result(*lease, self._said(lease[1], answer))])
 
     def _at(self, seconds: float, requests: Callable[[], list[r.Request]]) -> None:
         due = to_microseconds(self.clock.now() + timedelta(seconds=seconds))
