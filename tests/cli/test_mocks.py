@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_workflow_tests import load, play, problems
+from tradewind_server.engine import decide
 from tradewind_server.lang.specs import WorkflowSpec
 from tradewind_server.runtime import batch
 
@@ -265,8 +266,6 @@ cases:
     workflow: outside
     then: {state: RUNNING}
 """
-    decide = batch.decide
-
     def broken(spec: WorkflowSpec, *others: Any) -> Any:
         if spec.name == "lingers":
             raise ZeroDivisionError
