@@ -266,6 +266,7 @@ cases:
     workflow: outside
     then: {state: RUNNING}
 """
+
     def broken(spec: WorkflowSpec, *others: Any) -> Any:
         if spec.name == "lingers":
             raise ZeroDivisionError

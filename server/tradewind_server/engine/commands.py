@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from tradewind_server.engine.attachment import Attachment
+from tradewind_server.engine.semantics import CURRENT
 from tradewind_server.engine.state import ExecutionState
 
 
@@ -41,7 +42,7 @@ class StartExecution(msgspec.Struct, frozen=True, gc=False):
     spill_input: bool = False
     #: Sub-workflow started while its parent is paused.
     paused: bool = False
-    semantics_version: int = 1
+    semantics_version: int = CURRENT
     #: Who started the root execution, "" for nobody known.
     initiator: str = ""
     #: Sub-workflow: that of the task which starts it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 
 from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
@@ -15,6 +16,7 @@ class Graph:
         self.successors = {name: frozenset(_targets(task)) for name, task in spec.tasks.items()}
         self.order = {name: n for n, name in enumerate(spec.tasks)}
         self._reach: dict[tuple[str, str], frozenset[str]] = {}
+        self._repeated: dict[str, frozenset[str]] = {}
 
     def reach(self, origin: str, avoiding: str = "") -> frozenset[str]:
         """Return the tasks that can follow *origin*, itself not included unless a loop leads to it.
@@ -25,6 +27,27 @@ class Graph:
         if key not in self._reach:
             self._reach[key] = self._walk(origin, avoiding)
         return self._reach[key]
+
+    def repeated(self, avoiding: str) -> frozenset[str]:
+        """Return the tasks that a loop leads to again and again, on paths that do not go on from *avoiding*."""
+        if avoiding not in self._repeated:
+            self._repeated[avoiding] = self._left_over(avoiding)
+        return self._repeated[avoiding]
+
+    def _left_over(self, avoiding: str) -> frozenset[str]:
+        """Take away whatever nothing leads to, until nothing is left but loops and what follows them."""
+        successors = {**self.successors, avoiding: frozenset()}
+        inbound = collections.Counter(target for targets in successors.values() for target in targets)
+        todo = [name for name in successors if not inbound[name]]
+        left = set(successors)
+        while todo:
+            name = todo.pop()
+            left.remove(name)
+            for target in successors[name]:
+                inbound[target] -= 1
+                if not inbound[target]:
+                    todo.append(target)
+        return frozenset(left)
 
     def _walk(self, origin: str, avoiding: str) -> frozenset[str]:
         found: set[str] = set()

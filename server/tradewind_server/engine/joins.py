@@ -1,9 +1,10 @@
 """Joins: when a task that waits for several branches starts.
 
-A join collects arrivals by the name of the task that chose it. It fires once per generation (R6). A generation ends
-when an arrival comes round again: from a task that itself descends from the firing, or from a name that has arrived
-already. A branch that is merely late is noted and changes nothing. In a new generation, a branch that cannot come again
-counts as it did before, so that a loop through one branch does not wait for the others for ever.
+A join collects arrivals by the name of the task that chose it. It fires once per generation (R6). A new generation
+begins when an arrival comes round again: from a task that itself descends from the firing or, where a loop leads to the
+join without passing through it, from a name that has arrived already. A branch that is merely late is noted in its own
+generation and changes nothing. In a new generation, a branch that cannot come again counts as it did before, so that a
+loop through one branch does not wait for the others for ever.
 
 A branch is impossible when neither it nor anything on a way to it is open. `all` fails on the first impossible branch,
 `one` and N when too few are left. Source: `mistral/workflow/direct_workflow.py`.
@@ -16,6 +17,7 @@ from tradewind_server.engine import tasks
 from tradewind_server.engine.contexts import merge
 from tradewind_server.engine.decision import COMMANDS, Decision, Target
 from tradewind_server.engine.graph import graph_of
+from tradewind_server.engine.semantics import knows_rounds_by_descent
 from tradewind_server.engine.state import Task, TaskState
 
 
@@ -51,11 +53,28 @@ def _current(d: Decision, name: str, parent: Task) -> tuple[Task, bool]:
     if known is None:
         return _open(d, name, 1), True
     join = d.state.tasks[known]
-    generation = join.rounds[name]
-    comes_round = join.fired and (
-        parent.rounds.get(name, 0) >= generation or join.arrived.get(parent.name, parent.id) != parent.id
-    )
-    return (_open(d, name, generation + 1), True) if comes_round else (join, False)
+    generation, passed = join.rounds[name], parent.rounds.get(name, 0)
+    comes_round = join.fired and (passed >= generation or _comes_again(d, join, parent))
+    if comes_round:
+        return _open(d, name, generation + 1), True
+    if passed + 1 < generation and not _loops_past(d, join, parent):
+        return _earlier(d, name, passed + 1), False
+    return join, False
+
+
+def _comes_again(d: Decision, join: Task, parent: Task) -> bool:
+    return join.arrived.get(parent.name, parent.id) != parent.id and _loops_past(d, join, parent)
+
+
+def _loops_past(d: Decision, join: Task, parent: Task) -> bool:
+    """Tell whether a loop leads to the branch without passing through the join: of which round it is does not show."""
+    return not knows_rounds_by_descent(d.state) or parent.name in graph_of(d.spec).repeated(join.name)
+
+
+def _earlier(d: Decision, name: str, generation: int) -> Task:
+    """Return the join's task of a generation that has fired."""
+    tasks_ = reversed(d.state.tasks.values())
+    return next(task for task in tasks_ if task.name == name and task.rounds[name] == generation)
 
 
 def _open(d: Decision, name: str, generation: int) -> Task:

@@ -20,6 +20,7 @@ from tradewind_server.clock import from_microseconds, to_microseconds
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import decide, evolve
 from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.semantics import CURRENT
 from tradewind_server.engine.state import Action, ActionState
 from tradewind_server.errors import (
     ActionNotFound,
@@ -302,6 +303,7 @@ class Batch:
             command = c.StartExecution(
                 request.at, request.target, request.namespace, request.workflow, request.workflow_namespace,
                 request.input, self._env(request), request.params, initiator=_user(request.provenance),
+                semantics_version=envelope.semantics_version,
             )  # fmt: skip
             self._begin(envelope, spec, command, request.provenance)
         except Refusal:
@@ -329,7 +331,7 @@ class Batch:
             connection, request.namespace, request.workflow_namespace, revision, request.workflow
         )
         envelope = Envelope(
-            request.target, request.namespace, request.workflow, request.workflow_namespace, version, revision, 1,
+            request.target, request.namespace, request.workflow, request.workflow_namespace, version, revision, CURRENT,
             request.target, "", 0, 0, request.external_id, request.business_key, request.tags, request.description,
             request.provenance.actor, request.at,
         )  # fmt: skip
