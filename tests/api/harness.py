@@ -114,11 +114,13 @@ class Served:
         return state, values.from_payload(execution.output)
 
     @contextlib.asynccontextmanager
-    async def worker(self, *names: str, credits_: int = 100, in_flight: Sequence[bytes] = ()) -> AsyncIterator[Hand]:
+    async def worker(
+        self, *names: str, credits_: int = 100, in_flight: Sequence[bytes] = (), concurrency: int = 0
+    ) -> AsyncIterator[Hand]:
         """Open a Work stream that serves *names* (default: shop.do)."""
         hand = Hand(self.callback.Work())
         try:
-            await hand.open(names or ("shop.do",), in_flight)
+            await hand.open(names or ("shop.do",), in_flight, concurrency=concurrency)
             if credits_:
                 await hand.grant(credits_)
             yield hand
@@ -157,12 +159,15 @@ class Hand:
         self.welcome = action_callback_pb2.Welcome()
         self.worker_id = f"hand{next(_numbers)}"
 
-    async def open(self, names: Sequence[str], in_flight: Sequence[bytes], namespace: str = "") -> None:
+    async def open(
+        self, names: Sequence[str], in_flight: Sequence[bytes], namespace: str = "", concurrency: int = 0
+    ) -> None:
         """Say Hello, and wait for Welcome."""
         hello = action_callback_pb2.Hello(
             namespace=namespace, worker_id=self.worker_id, build="b7", in_flight=in_flight
         )
-        hello.actions.extend(action_callback_pb2.ActionCapability(name=name) for name in names)
+        for name in names:
+            hello.actions.add(name=name, concurrency=concurrency)
         await self.send(hello=hello)
         self._reader = asyncio.create_task(self._read())
         self.welcome = await self._next("welcome")

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from tests.api.harness import PATIENCE, Served, read_refusal, refused, serving
@@ -18,6 +20,8 @@ from tradewind_server.api import caller, work
 from tradewind_server.api.access import EVERY_NAMESPACE, Identity
 from tradewind_server.errors import StreamViolation
 from tradewind_server.runtime import requests as r
+from tradewind_server.store import schema
+from tradewind_server.store.records import ACCEPTED, OFFERED, QUEUED
 
 TWO = """
 version: '2.0'
@@ -341,3 +345,113 @@ async def test_checkpoint_that_is_none_ends_the_stream(data: bytes, reason: str)
         async with served.worker() as other:
             await other.finish((await other.offer()).token, 1)
             assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})
+
+
+async def stage_of(served: Served, id_: str) -> int:
+    """Return the stage of the one action that an execution has in the queue."""
+    query = sa.select(schema.queue.c.stage).where(schema.queue.c.execution_id == id_)
+    stage: int = await served.server.runtime.read(lambda connection, _: connection.execute(query).scalar_one())
+    return stage
+
+
+async def until_stage(served: Served, id_: str, stage: int) -> None:
+    """Wait until the action is queued, offered or accepted."""
+    async with asyncio.timeout(PATIENCE):
+        while await stage_of(served, id_) != stage:
+            await asyncio.sleep(0)
+
+
+async def test_accept_of_a_stream_that_breaks_is_kept(database_url: str) -> None:
+    """It was forgotten, if it was younger than half the delivery lease: what may not be done twice failed."""
+    async with serving(database_url, delivery_lease_seconds=3600) as served:
+        id_ = await served.start()
+        async with served.worker(credits_=1) as hand:
+            offer = await hand.offer()
+            await hand.accept(offer.token)
+            await hand.finish(b"no token")
+            await hand.receipt()  # so the accept has been read
+            assert await stage_of(served, id_) == OFFERED
+        await until_stage(served, id_, ACCEPTED)
+
+
+async def test_worker_that_comes_back_keeps_an_offer_that_it_had_not_accepted(served: Served) -> None:
+    """It was told to stop, though nobody else had got it, and threw away what it had done."""
+    id_ = await served.start()
+    async with served.worker(credits_=1) as hand:
+        offer = await hand.offer()
+    await until_stage(served, id_, QUEUED)
+    async with served.worker(in_flight=[offer.token], credits_=10) as again:
+        assert [verdict.keep for verdict in again.welcome.in_flight] == [True]
+        await again.finish(offer.token, 5)
+        assert await again.receipt() == ("RECORDED", "")
+        assert again.is_quiet()
+    assert await served.ended(id_) == ("SUCCEEDED", {"r": 5})
+
+
+async def test_worker_that_comes_back_does_not_get_what_another_one_has_got_since(served: Served) -> None:
+    """Its result would be refused."""
+    await served.start()
+    async with served.worker(credits_=1) as hand:
+        offer = await hand.offer()
+    async with served.worker(credits_=1) as other:
+        await other.offer()
+        async with served.worker(in_flight=[offer.token], credits_=0) as again:
+            assert [verdict.keep for verdict in again.welcome.in_flight] == [False]
+
+
+async def test_worker_that_comes_back_has_no_more_at_once_than_it_says(served: Served) -> None:
+    """What it still had in hand was not counted: a printer got a second page."""
+    for _ in range(2):
+        await served.start()
+    async with served.worker(credits_=5, concurrency=1) as first:
+        offer = await first.offer()
+        await first.accept(offer.token)
+        await first.finish(b"no token")
+        await first.receipt()
+    async with served.worker(credits_=5, concurrency=1, in_flight=[offer.token]) as again:
+        assert [verdict.keep for verdict in again.welcome.in_flight] == [True]
+        await again.finish(b"no token")
+        await again.receipt()
+        assert again.is_quiet()
+        await again.finish(offer.token)
+        await again.receipt()
+        await again.grant(1)
+        assert (await again.offer()).execution_id != offer.execution_id
+
+
+@pytest.mark.parametrize("wait", [Duration(), Duration(nanos=1_000_000)])
+async def test_poll_that_waits_for_next_to_nothing_gets_what_is_there(served: Served, wait: Duration) -> None:
+    """It never got anything: the answer came after the wait, and went back."""
+    id_ = await served.start()
+    actions = [v1.ActionCapability(name="shop.do")]
+    request = v1.PollActionsRequest(worker_id="w", actions=actions, wait=wait)
+    [offer] = (await served.callback.PollActions(request)).offers
+    assert (offer.execution_id, offer.deliveries) == (id_, 1)
+    assert not (await served.callback.PollActions(request)).offers
+
+
+async def test_result_that_comes_while_the_server_goes_down_is_recorded_and_told(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream ended ten milliseconds after the word of it, and the work was done again."""
+    monkeypatch.setattr(work, "_FAREWELL_SECONDS", 3600.0)
+    await served.start()
+    async with served.worker(credits_=10) as hand:
+        offer = await hand.offer()
+        served.server.runtime.drain()
+        assert (await hand._next("go_away")).grace.seconds == 3600
+        await hand.finish(offer.token, 5)
+        assert await hand.receipt() == ("RECORDED", "")
+        # nothing more is expected of it
+        assert await hand.ended() is None
+
+
+async def test_result_before_the_end_of_the_workers_side_gets_its_receipt(served: Served) -> None:
+    """The stream ended without, and the worker kept its result for the next one."""
+    await served.start()
+    async with served.worker(credits_=1) as hand:
+        offer = await hand.offer()
+        await hand.finish(offer.token, 5)
+        await hand.done_writing()
+        assert await hand.receipt() == ("RECORDED", "")
+        assert await hand.ended() is None

@@ -244,7 +244,8 @@ class _Poll:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
             except TimeoutError:
-                return []
+                # what is there already has been asked for, however short the wait is
+                await self._runtime.claimed(self._session.id)
             return self._rows
         finally:
             self._runtime.close_session(self._session.id)

@@ -38,6 +38,10 @@ _MOST_ANSWERS = 20_000
 #: server and worker a message for each step.
 _RECEIPTS_AFTER, _MANY_RECEIPTS = 0.01, 100
 
+#: How long a stream with something in hand stays open when the server goes down: for results that are on their way.
+#: A worker goes on with the rest at the next server; to wait for that would hold up the restart.
+_FAREWELL_SECONDS = 0.5
+
 _LEASES = Provenance("system:leases", "Accept")
 
 
@@ -100,6 +104,10 @@ class WorkStream:
         self._wake = asyncio.Event()
         self._ended: Exception | None = None
         self._is_over = False
+        #: Results that have no receipt yet.
+        self._unanswered = 0
+        #: When the stream ends at the latest, on the monotonic clock: the server goes down.
+        self._stays_until: float | None = None
         self._clock = runtime.clock.monotonic
 
     async def serve(self, incoming: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkResponse]:
@@ -129,10 +137,9 @@ class WorkStream:
                     yield message
                 if self._ended is not None:
                     raise self._ended
-                if self._runtime.is_draining:
-                    yield pb.WorkResponse(go_away=pb.GoAway(message="The server is shutting down."))
-                    return
-                if self._is_over and not self._wake.is_set():
+                if self._runtime.is_draining and self._stays_until is None:
+                    yield self._go_away()
+                if self._is_done() and not self._wake.is_set():
                     return
         finally:
             for task in tasks:
@@ -140,6 +147,21 @@ class WorkStream:
             self._leave()
 
     # --- the beginning and the end ---------------------------------------------------------------
+
+    def _go_away(self) -> pb.WorkResponse:
+        self._stays_until = self._clock() + _FAREWELL_SECONDS
+        self._runtime.desk.drain(self._session.id)
+        asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, self._wake.set)
+        message = pb.WorkResponse(go_away=pb.GoAway(message="The server is shutting down."))
+        convert.set_duration(message.go_away.grace, int(_FAREWELL_SECONDS * 1_000_000))
+        return message
+
+    def _is_done(self) -> bool:
+        """Tell whether nothing is to be sent any more, and no result to come that is waited for."""
+        if self._stays_until is not None and self._clock() >= self._stays_until:
+            return True
+        is_last = self._is_over or (self._stays_until is not None and not self._holding)
+        return is_last and not self._unanswered
 
     async def _greet(self, first: pb.WorkRequest) -> pb.Welcome:
         if first.WhichOneof("message") != "hello":
@@ -178,26 +200,33 @@ class WorkStream:
                 found.append(pb.InFlightVerdict(token=token, keep=False, refusal=refusal_message(refusal)))
         if not readable:
             return found
-        verdicts = await self._runtime.ask(self._renewal([held for _, held in readable]), reserved=True)
+        asked = self._renewal([held for _, held in readable], returning=True)
+        verdicts = await self._runtime.ask(asked, reserved=True)
         assert isinstance(verdicts, list)
         for (token, held), verdict in zip(readable, verdicts, strict=True):
             message = pb.InFlightVerdict(token=token, keep=verdict != r.LOST)
             if verdict == r.LOST:
                 message.refusal.CopyFrom(refusal_message(LeaseLost(action=f"a{held.action_id}")))
             else:
-                holding = _Holding(held, "", token, self._clock(), accepted=True, written=True)
+                holding = _Holding(held, held.name, token, self._clock(), accepted=True, written=True)
                 self._holding[held.execution_id, held.action_id] = holding
+                self._session.held[held.name] += 1
                 if verdict == r.CANCEL:
                     self._add_order(token, pb.ORDER_KIND_CANCEL)
             found.append(message)
         return found
 
     def _leave(self) -> None:
-        """The stream is over: offers that were not accepted go back at once, accepted ones when their lease ends."""
+        """The stream is over: offers that were not accepted go back at once, accepted ones when their lease ends.
+
+        Their work lease: an Accept that has not been written yet is now.
+        """
         if self._receipts_timer is not None:
             self._receipts_timer.cancel()
         self._runtime.close_session(self._session.id)
         self._runtime.workers.close_stream(self._session.id)
+        if accepted := [h.held for h in self._holding.values() if h.accepted and not h.written]:
+            self._runtime.tell(self._renewal(accepted))
         released = [(h.held, 0) for h in self._holding.values() if not h.accepted]
         if released and not self._runtime.is_draining:
             self._runtime.tell(r.Release(provenance=_LEASES, released=released, lost=True))
@@ -301,8 +330,9 @@ class WorkStream:
         request.reply = reply
         self._runtime.tell(request)
 
-    def _renewal(self, renewed: list[r.Held]) -> r.Renew:
-        return r.Renew(provenance=_LEASES, session=self._session.id, worker=self._session.worker, held=renewed)
+    def _renewal(self, renewed: list[r.Held], *, returning: bool = False) -> r.Renew:
+        session = self._session
+        return r.Renew(provenance=_LEASES, session=session.id, worker=session.worker, held=renewed, returning=returning)
 
     def _results(self, results: pb.Results) -> None:
         self._check_count(results.results)
@@ -324,7 +354,10 @@ class WorkStream:
             self._runtime.tell(request)
 
     def _acknowledge(self, token: bytes) -> Callable[[object], None]:
+        self._unanswered += 1
+
         def reply(answer: object) -> None:
+            self._unanswered -= 1
             if isinstance(answer, r.Recorded):
                 is_new = answer.is_new
                 self._add_receipt(token, pb.RECEIPT_STATUS_RECORDED if is_new else pb.RECEIPT_STATUS_ALREADY_RECORDED)
@@ -404,7 +437,7 @@ class WorkStream:
         if refusal is not None:
             receipt.refusal.CopyFrom(refusal_message(refusal))
         self._receipts.append(receipt)
-        if refusal is not None or len(self._receipts) >= _MANY_RECEIPTS:
+        if refusal is not None or len(self._receipts) >= _MANY_RECEIPTS or self._is_ending():
             self._send_receipts()
         elif self._receipts_timer is None:
             self._receipts_timer = asyncio.get_running_loop().call_later(_RECEIPTS_AFTER, self._send_receipts)

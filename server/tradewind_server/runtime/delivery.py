@@ -223,9 +223,13 @@ class Delivery:
         for held in request.held:
             key = (held.execution_id, held.action_id)
             row = self.rows.get(key)
-            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch) or row.stage == QUEUED:
+            if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch):
                 verdicts.append(r.LOST)
                 continue
+            if row.stage == QUEUED and (not request.returning or self._is_touched(row)):
+                verdicts.append(r.LOST)
+                continue
+            held.name = row.name
             if row.stage == ACCEPTED:
                 # it survived a whole beat: whatever kills workers right after Accept, it was not this action
                 row.losses = 0

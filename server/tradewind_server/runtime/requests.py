@@ -141,6 +141,8 @@ class Held(msgspec.Struct, kw_only=True):
     progress: str = ""
     checkpoint: bytes | None = None
     logs: Sequence[LogLine] = ()
+    #: Of the action; noted when the lease is found.
+    name: str = ""
 
 
 class Renew(Request, kw_only=True):
@@ -149,6 +151,8 @@ class Renew(Request, kw_only=True):
     session: str
     worker: str
     held: Sequence[Held]
+    #: It comes back, and may have again what went into the queue as its connection broke, if nobody has got it since.
+    returning: bool = False
 
 
 class Release(Request, kw_only=True):

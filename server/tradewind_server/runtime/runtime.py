@@ -124,7 +124,8 @@ class Runtime:
         committers = [Committer(writer, around, clock, ids) for writer in self._writers]
         self._thread = CommitterThread(committers, self._publish, settings)
         self._links: dict[str, Link] = {}
-        self._claiming: set[str] = set()
+        #: Session -> what is done when its claim has been answered.
+        self._claiming: dict[str, asyncio.Future[None]] = {}
         self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
@@ -318,6 +319,11 @@ class Runtime:
         if self._bulletin is not None:
             self._bulletin.tell_of_rules()
 
+    async def claimed(self, session_id: str) -> None:
+        """Wait until nothing is asked for on behalf of a session: what it was given has been handed over then."""
+        if (claim := self._claiming.get(session_id)) is not None:
+            await asyncio.wait((claim,))
+
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
         self.desk.grant(session_id, more)
@@ -330,7 +336,7 @@ class Runtime:
         for session, wanted in self.desk.wants():
             if session.id in self._claiming:
                 continue
-            self._claiming.add(session.id)
+            self._claiming[session.id] = self._loop.create_future()
             request = r.Claim(
                 provenance=Provenance("system:claims", "ClaimActions"),
                 session=session.id,
@@ -339,7 +345,7 @@ class Runtime:
                 namespace=session.namespace,
                 wanted=wanted,
             )
-            request.reply = lambda _, id_=session.id: self._claiming.discard(id_)
+            request.reply = lambda _, id_=session.id: self._claiming.pop(id_).set_result(None)
             self.tell(request)
 
     # --- what comes back -------------------------------------------------------------------------

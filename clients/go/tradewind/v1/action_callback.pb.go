@@ -472,13 +472,15 @@ type Hello struct {
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Required. Name of the worker, stable over restarts, at most 255 characters, e.g. "payroll-1".
 	WorkerId string `protobuf:"bytes,2,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	// Required. Id of this process, new at each start and the same after each reconnect, best a UUID.
+	// Optional. Id of this process, new at each start and the same after each reconnect, best a UUID: so that several
+	// processes of one worker are told apart, and a drain is of one of them.
 	Instance string `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
 	// Optional. Version of the worker's program, for people.
 	Build string `protobuf:"bytes,4,opt,name=build,proto3" json:"build,omitempty"`
 	// Required. What it can do, 1 to 1000 names.
 	Actions []*ActionCapability `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
-	// Optional. Tokens of the actions that this instance still works on, after a reconnect, at most max_credits.
+	// Optional. Tokens of the actions that this instance still works on, after a reconnect, at most max_credits; also of
+	// offers that it had not accepted yet. It gets their work lease, if nobody else has got them since.
 	InFlight      [][]byte `protobuf:"bytes,6,rep,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -668,7 +670,8 @@ func (x *Credits) GetGranted() uint64 {
 	return 0
 }
 
-// Accept says that the worker has started. Needed only if the result does not come within half the delivery window.
+// Accept says that the worker has started. Needed only if the result does not come within half the delivery window:
+// only then, or when the stream ends, is the work lease written, which a killed server has not done before.
 type Accept struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Tokens of the offers, 1 to 1000.
@@ -1246,7 +1249,7 @@ type InFlightVerdict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. The token.
 	Token []byte `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// Output only. True: go on, the lease is renewed. False: stop, the result will not be recorded.
+	// Output only. True: go on, the lease is renewed. False: stop, somebody else has it or may get it.
 	Keep bool `protobuf:"varint,2,opt,name=keep,proto3" json:"keep,omitempty"`
 	// Output only. Why to stop; absent if keep is true.
 	Refusal       *Refusal `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
@@ -1779,7 +1782,7 @@ type GoAway struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. A sentence for people.
 	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
-	// Output only. How long the stream stays open for results.
+	// Output only. How long the stream stays open for results that are on their way, if the worker has anything in hand.
 	Grace         *durationpb.Duration `protobuf:"bytes,2,opt,name=grace,proto3" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1900,8 +1903,8 @@ type PollActionsRequest struct {
 	Actions []*ActionCapability `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
 	// Optional. Most offers in the answer, 1 to 256; default 1.
 	MaxActions uint32 `protobuf:"varint,6,opt,name=max_actions,json=maxActions,proto3" json:"max_actions,omitempty"`
-	// Optional. How long to wait for the first offer, 0 to 60 s; default 20 s. The call's own deadline should be a
-	// little later.
+	// Optional. How long to wait for the first offer, 0 to 60 s; default 20 s. With 0 the answer has what is there. The
+	// call's own deadline should be a little later.
 	Wait          *durationpb.Duration `protobuf:"bytes,7,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

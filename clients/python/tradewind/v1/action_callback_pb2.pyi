@@ -214,7 +214,9 @@ class Hello(_message.Message):
     worker_id: _builtins.str
     """Required. Name of the worker, stable over restarts, at most 255 characters, e.g. "payroll-1"."""
     instance: _builtins.str
-    """Required. Id of this process, new at each start and the same after each reconnect, best a UUID."""
+    """Optional. Id of this process, new at each start and the same after each reconnect, best a UUID: so that several
+    processes of one worker are told apart, and a drain is of one of them.
+    """
     build: _builtins.str
     """Optional. Version of the worker's program, for people."""
     @_builtins.property
@@ -223,7 +225,9 @@ class Hello(_message.Message):
 
     @_builtins.property
     def in_flight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Optional. Tokens of the actions that this instance still works on, after a reconnect, at most max_credits."""
+        """Optional. Tokens of the actions that this instance still works on, after a reconnect, at most max_credits; also of
+        offers that it had not accepted yet. It gets their work lease, if nobody else has got them since.
+        """
 
     def __init__(
         self,
@@ -323,7 +327,9 @@ Global___Credits: _TypeAlias = Credits  # noqa: Y015
 
 @_typing.final
 class Accept(_message.Message):
-    """Accept says that the worker has started. Needed only if the result does not come within half the delivery window."""
+    """Accept says that the worker has started. Needed only if the result does not come within half the delivery window:
+    only then, or when the stream ends, is the work lease written, which a killed server has not done before.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -618,7 +624,7 @@ class InFlightVerdict(_message.Message):
     token: _builtins.bytes
     """Output only. The token."""
     keep: _builtins.bool
-    """Output only. True: go on, the lease is renewed. False: stop, the result will not be recorded."""
+    """Output only. True: go on, the lease is renewed. False: stop, somebody else has it or may get it."""
     @_builtins.property
     def refusal(self) -> _failure_pb2.Refusal:
         """Output only. Why to stop; absent if keep is true."""
@@ -894,7 +900,7 @@ class GoAway(_message.Message):
     """Output only. A sentence for people."""
     @_builtins.property
     def grace(self) -> _duration_pb2.Duration:
-        """Output only. How long the stream stays open for results."""
+        """Output only. How long the stream stays open for results that are on their way, if the worker has anything in hand."""
 
     def __init__(
         self,
@@ -967,8 +973,8 @@ class PollActionsRequest(_message.Message):
 
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """Optional. How long to wait for the first offer, 0 to 60 s; default 20 s. The call's own deadline should be a
-        little later.
+        """Optional. How long to wait for the first offer, 0 to 60 s; default 20 s. With 0 the answer has what is there. The
+        call's own deadline should be a little later.
         """
 
     def __init__(

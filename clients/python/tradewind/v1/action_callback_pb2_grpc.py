@@ -111,7 +111,8 @@ class ActionCallbackServicer(object):
     def Work(self, request_iterator, context):
         """Work carries offers to a worker and results back, many in each message. The worker sends Hello first and grants
         credits; the server answers Welcome before anything else. When the stream breaks, the worker opens another one and
-        lists the tokens it still works on in Hello.
+        lists the tokens it still works on in Hello. A server that goes down says GoAway and ends the stream with OK, as it
+        does when the worker has ended its side: only a worker that wants no more takes that for the end.
 
         Errors: STREAM_VIOLATION (a message out of turn, or beyond a limit), FIELD_INVALID, STREAMS_EXHAUSTED,
         SERVER_DRAINING. An error of one token is a Receipt and does not end the stream.

@@ -53,7 +53,8 @@ class ActionCallbackStub:
     Work: _grpc.StreamStreamMultiCallable[_action_callback_pb2.WorkRequest, _action_callback_pb2.WorkResponse]
     """Work carries offers to a worker and results back, many in each message. The worker sends Hello first and grants
     credits; the server answers Welcome before anything else. When the stream breaks, the worker opens another one and
-    lists the tokens it still works on in Hello.
+    lists the tokens it still works on in Hello. A server that goes down says GoAway and ends the stream with OK, as it
+    does when the worker has ended its side: only a worker that wants no more takes that for the end.
 
     Errors: STREAM_VIOLATION (a message out of turn, or beyond a limit), FIELD_INVALID, STREAMS_EXHAUSTED,
     SERVER_DRAINING. An error of one token is a Receipt and does not end the stream.
@@ -118,7 +119,8 @@ class ActionCallbackAsyncStub(ActionCallbackStub):
     Work: _aio.StreamStreamMultiCallable[_action_callback_pb2.WorkRequest, _action_callback_pb2.WorkResponse]  # type: ignore[assignment]
     """Work carries offers to a worker and results back, many in each message. The worker sends Hello first and grants
     credits; the server answers Welcome before anything else. When the stream breaks, the worker opens another one and
-    lists the tokens it still works on in Hello.
+    lists the tokens it still works on in Hello. A server that goes down says GoAway and ends the stream with OK, as it
+    does when the worker has ended its side: only a worker that wants no more takes that for the end.
 
     Errors: STREAM_VIOLATION (a message out of turn, or beyond a limit), FIELD_INVALID, STREAMS_EXHAUSTED,
     SERVER_DRAINING. An error of one token is a Receipt and does not end the stream.
@@ -186,7 +188,8 @@ class ActionCallbackServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_action_callback_pb2.WorkResponse], _abc.AsyncIterator[_action_callback_pb2.WorkResponse]]:
         """Work carries offers to a worker and results back, many in each message. The worker sends Hello first and grants
         credits; the server answers Welcome before anything else. When the stream breaks, the worker opens another one and
-        lists the tokens it still works on in Hello.
+        lists the tokens it still works on in Hello. A server that goes down says GoAway and ends the stream with OK, as it
+        does when the worker has ended its side: only a worker that wants no more takes that for the end.
 
         Errors: STREAM_VIOLATION (a message out of turn, or beyond a limit), FIELD_INVALID, STREAMS_EXHAUSTED,
         SERVER_DRAINING. An error of one token is a Receipt and does not end the stream.
