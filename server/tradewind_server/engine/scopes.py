@@ -12,6 +12,7 @@ from datetime import datetime
 
 from tradewind_server.engine.contexts import Context
 from tradewind_server.engine.policies import TaskError
+from tradewind_server.engine.semantics import tasks_show_the_own_end
 from tradewind_server.engine.state import Execution, Task, TaskState
 from tradewind_server.engine.words import EXECUTION_WORDS, TASK_WORDS
 from tradewind_server.lang.expressions import Scope
@@ -86,8 +87,13 @@ class StateFacts:
         """
         if execution_id is not None and execution_id != self.state.id:
             raise TaskError("tasks() can only read the tasks of its own execution")
-        found = (task_fact(self.state, task) for task in self.state.tasks.values())
+        found = map(self._fact, self.state.tasks.values())
         return [fact for fact in found if state is None or fact["state"] == state]
+
+    def _fact(self, task: Task) -> dict[str, object]:
+        if task is self.current and tasks_show_the_own_end(self.state):
+            return task_fact(self.state, task, self.outcome, self.reason)
+        return task_fact(self.state, task)
 
     def executions(
         self,

@@ -10,10 +10,16 @@ from tradewind_server.engine.state import Execution
 
 #: Of new executions.
 #:
-#: 2: a join knows by a branch's descent of which round it is; in 1, also by whether its task has come before.
+#: 2: a join knows by a branch's descent of which round it is; in 1, also by whether its task has come before. What a
+#: task publishes and its guards see it as it ends by `tasks()`, too; in 1 they see it run.
 CURRENT = 2
 
 
 def knows_rounds_by_descent(state: Execution) -> bool:
     """Tell whether a branch that comes to a join twice, without a loop, is of one round."""
+    return state.semantics_version >= 2
+
+
+def tasks_show_the_own_end(state: Execution) -> bool:
+    """Tell whether `tasks()` has the task that asks as `task()` has it while it ends."""
     return state.semantics_version >= 2
