@@ -14,14 +14,14 @@ from tradewind_server.engine import human_tasks, resolvers
 from tradewind_server.engine.contexts import EMPTY, Context
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library
-from tradewind_server.engine.policies import TaskError, dictionary, whole_number
+from tradewind_server.engine.policies import TaskError, dictionary, holds, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.state import Action, ActionState, Execution, Task, TaskState
 from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.shapes import MOST_PRIORITY, is_priority
 from tradewind_server.lang.specs import AdhocActionSpec, HumanSpec, InputSpec, TaskSpec, WorkflowSpec
 from tradewind_server.lang.standard_actions import Signature
-from tradewind_server.lang.values import is_truthy, to_text
+from tradewind_server.lang.values import to_text
 
 #: Longest chain of ad-hoc actions; a cycle ends here as the task's error.
 MAX_WRAPPERS = 20
@@ -140,7 +140,7 @@ def _schedule_one(
             kind or call.kind,
             call.wrappers,
             call.asynchronous,
-            spec.safe_rerun is None or is_truthy(spec.safe_rerun.evaluate(scope)),
+            holds(spec.safe_rerun, scope, "safe-rerun", d.state, default=True),
             _target(d, spec, call, scope),
             whole_number(spec.timeout, scope, "timeout"),
             child_id(d.state.id, action, d.at) if call.kind == "workflow" else "",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tradewind_server.engine.semantics import conditions_are_booleans
+from tradewind_server.engine.state import Execution
 from tradewind_server.lang.expressions import ExpressionError, Scope, Template
+from tradewind_server.lang.values import is_truthy
 
 
 class TaskError(Exception):
@@ -44,6 +47,19 @@ def truth(template: Template | None, scope: Scope, what: str) -> bool:
     if not isinstance(value, bool):
         raise TaskError(f"{what} must be true or false, but is {type(value).__name__} {value!r:.40}")
     return value
+
+
+def holds(template: Template | None, scope: Scope, what: str, state: Execution, *, default: bool) -> bool:
+    """Return whether a condition holds; *default* when *template* is None.
+
+    Raises:
+        TaskError: its value is neither true nor false.
+    """
+    if template is None:
+        return default
+    if conditions_are_booleans(state):
+        return truth(template, scope, what)
+    return is_truthy(template.evaluate(scope))
 
 
 def dictionary(template: Template | None, scope: Scope, what: str) -> dict[str, object]:

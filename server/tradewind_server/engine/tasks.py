@@ -14,8 +14,9 @@ import msgspec
 from tradewind_server.engine import calls
 from tradewind_server.engine import events as e
 from tradewind_server.engine.decision import COMMANDS, Decision, Target
-from tradewind_server.engine.policies import TASK_ERRORS, dictionary, truth, whole_number
+from tradewind_server.engine.policies import TASK_ERRORS, dictionary, holds, truth, whole_number
 from tradewind_server.engine.scopes import task_scope
+from tradewind_server.engine.semantics import fail_on_is_a_failure
 from tradewind_server.engine.state import Action, ActionState, ExecutionState, Task, TaskState
 from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.specs import OnClause, TaskSpec
@@ -216,10 +217,15 @@ def conclude(d: Decision, task: Task, outcome: TaskState, reason: str, may_retry
         scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome, reason)
         published, globals_ = _publish(spec, outcome, scope)
         after = _outbound_scope(scope, published, globals_)
-        if outcome is TaskState.SUCCEEDED and spec.fail_on is not None and is_truthy(spec.fail_on.evaluate(after)):
+        if outcome is TaskState.SUCCEEDED and holds(spec.fail_on, after, "fail-on", d.state, default=False):
             outcome, reason = TaskState.FAILED, "Failed by fail-on."
             scope = task_scope(d.spec, d.state, d.at, task.context, task, {}, outcome, reason)
             after = _outbound_scope(scope, published, globals_)
+            if fail_on_is_a_failure(d.state):
+                # what it has published stays, as in Mistral, and what failures publish comes on top
+                also, also_globals = _publish(spec, outcome, after)
+                published, globals_ = {**published, **also}, {**globals_, **also_globals}
+                after = _outbound_scope(scope, published, globals_)
         if may_retry and spec.retry is not None and _retry(d, task, spec, outcome, after):
             return
         targets, handled = _targets(spec, outcome, after)
@@ -273,7 +279,7 @@ def _fail_execution(d: Decision, task: Task, reason: str) -> None:
 
 def _drops_result(d: Decision, task: Task, spec: TaskSpec, scope: Scope) -> bool:
     """Tell whether keep-result says so; what a sub-workflow gave stays with it in any case."""
-    if spec.keep_result is None or is_truthy(spec.keep_result.evaluate(scope)):
+    if holds(spec.keep_result, scope, "keep-result", d.state, default=True):
         return False
     return not any(d.state.actions[a].kind == "workflow" for a in task.accepted.values())
 
