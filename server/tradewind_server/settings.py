@@ -51,6 +51,8 @@ class Settings:
     max_execution_bytes: int = 64 * 1024 * 1024
     #: Most tasks of one execution, each round of a loop a new one: a loop without end ends here, as a failure.
     max_execution_tasks: int = 100_000
+    #: How deep executions may be nested: a workflow that calls itself without end fails at this depth.
+    max_execution_depth: int = 100
     #: Most commands in one batch.
     batch_commands: int = 256
     #: Most rows that one batch produces before it is cut.

@@ -73,3 +73,29 @@ def test_a_human_task_that_would_begin_with_too_many_files_fails() -> None:
                 stage.step({"attach": {**of, "name": f"{n}.txt"}})
             stage.step({"submit": {**of, "outcome": "done"}})
         stage.step({"expect": {"tasks": {"check": "FAILED", "tell": "SUCCEEDED"}, "people": {"check": None}}})
+
+
+def test_workflow_that_calls_itself_without_end_fails() -> None:
+    """It made one more execution after the other, for ever."""
+    definition = """
+version: '2.0'
+w:
+  tasks:
+    a: {workflow: w}
+"""
+    settings = Settings(max_execution_depth=3, batch_decide_ms=10_000)
+    with contextlib.closing(Database("")) as database, contextlib.closing(World(database, settings=settings)) as world:
+        world.deploy(definition)
+        id_ = world.start("w")
+        below = [id_]
+        while children := [action.child for action in world.state(below[-1]).actions.values() if action.child]:
+            if not world.exists(children[0]):
+                break
+            below += children
+        states = [world.state(each) for each in below]
+
+        assert [(state.depth, str(state.state)) for state in states] == [(n, "FAILED") for n in range(4)]
+        told = "Executions are nested 3 deep, which is all that they may be (max_execution_depth)."
+        assert told in (states[0].message or "")
+        for each in below:
+            world.check_replay(each)

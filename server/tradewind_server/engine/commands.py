@@ -49,6 +49,8 @@ class StartExecution(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     #: Sub-workflow: the names that are sensitive in its parent.
     sensitive: Sequence[str] = ()
+    #: How many executions are above it.
+    depth: int = 0
 
 
 class PauseExecution(msgspec.Struct, frozen=True, gc=False):

@@ -38,6 +38,8 @@ class ExecutionStarted(Event, frozen=True, gc=False):
     priority: int = 0
     #: Names whose values only those may see who have a right to.
     sensitive: list[str] = []
+    #: How many executions are above it.
+    depth: int = 0
 
 
 class ExecutionPaused(Event, frozen=True, gc=False):

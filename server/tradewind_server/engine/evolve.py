@@ -52,6 +52,7 @@ def create(event: e.ExecutionStarted, at: datetime) -> Execution:
         initiator=event.initiator,
         priority=event.priority,
         sensitive=event.sensitive,
+        depth=event.depth,
     )
 
 

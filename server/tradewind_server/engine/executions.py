@@ -46,6 +46,7 @@ def start(d: Decision, command: c.StartExecution) -> None:
         command.initiator,
         _priority(command, params),
         _sensitive(d, command),
+        command.depth,
     )
     _check_params(spec, params)
     if spec.vars is not None:

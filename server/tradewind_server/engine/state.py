@@ -363,6 +363,8 @@ class Execution(msgspec.Struct, gc=False):
     priority: int = 0
     #: Names whose values only those may see who have a right to.
     sensitive: Sequence[str] = ()
+    #: How many executions are above it.
+    depth: int = 0
     message: str | None = None
     #: Set while it is FAILED.
     failure: Cause | None = None

@@ -480,18 +480,27 @@ class Batch:
         command = c.StartExecution(
             at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
             message.source, body["action"], True, False, body["semantics_version"], body.get("initiator", ""),
-            body.get("priority", 0), body.get("sensitive", ()),
+            body.get("priority", 0), body.get("sensitive", ()), body.get("depth", 1),
         )  # fmt: skip
+        most = self._around.settings.max_execution_depth
+        if command.depth > most:
+            problem = f"Executions are nested {most} deep, which is all that they may be (max_execution_depth)."
+            self._refuse_child(message, body["action"], problem)
+            return
         try:
             if spec is None:
                 raise DefinitionNotFound(what="workflow", name=name, workflow_namespace=workflow_namespace)
             cause = Provenance(f"parent:{message.source}", "StartExecution", trace=body.get("trace", ""))
             self._begin(envelope, spec, command, cause)
         except Refusal as refusal:
-            told = encode({"action": body["action"], "output": None, "message": str(refusal)})
-            self._changes.messages.append(
-                Message(message.source, message.target, 0, "failed", namespace, self._now_us, told)
-            )
+            self._refuse_child(message, body["action"], str(refusal))
+
+    def _refuse_child(self, start: Message, action: int, problem: str) -> None:
+        """Let the action fail that was to start a sub-workflow."""
+        told = encode({"action": action, "output": None, "message": problem})
+        self._changes.messages.append(
+            Message(start.source, start.target, 0, "failed", start.namespace, self._now_us, told)
+        )
 
     def _hear(self, live: Live, message: Message, at: datetime) -> None:
         command = command_of(message, at, self._around.settings)

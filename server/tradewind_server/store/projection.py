@@ -309,6 +309,7 @@ def _schedule(
                 "env": live.state.env,
                 "semantics_version": envelope.semantics_version,
                 "initiator": live.state.initiator,
+                "depth": live.state.depth + 1,
                 "priority": event.priority,
                 "trace": provenance.trace or live.trace,
                 **({"sensitive": list(live.state.sensitive)} if live.state.sensitive else {}),
