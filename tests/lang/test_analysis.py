@@ -273,6 +273,65 @@ def test_two_branches_that_publish_the_same(left: str, right: str, told: list[tu
     assert _told(_FORK % (left, right)) == told
 
 
+_DEPENDS = "the branch wins that publishes it more often, or else the one later in the text"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [
+        (
+            "b1: {publish: {k: 1}, on-success: b2}\n    b2: {publish: {k: 2}, on-success: j}\n"
+            "    c: {publish: {k: 3}, on-success: j}\n    j: {join: all}",
+            "the branch that ends with 'b2' wins, for it publishes 'k' more often",
+        ),
+        (
+            "b: {publish: {k: 1}, on-success: j}\n    c: {publish: {k: 3}, on-success: d}\n    d: {on-success: j}\n"
+            "    j: {join: 2}",
+            "the branch that ends with 'd' wins, for it comes later in the text",
+        ),
+        (  # both orders decide: 'c' is later than 'b', and oftener than 'd'
+            "a: {publish: {k: 0}, on-success: [b, c, d]}\n    b: {publish: {k: 1}, on-success: j}\n"
+            "    c: {publish: {k: 3}, on-success: j}\n    d: {on-success: j}\n    j: {join: all}",
+            "the branch that ends with 'c' wins",
+        ),
+        (  # it is not known how often the loop goes round
+            "b: {publish: {k: 1}, on-success: [j, {b: <% task().id = '1' %>}]}\n"
+            "    s: {on-success: b}\n    c: {publish: {k: 3}, on-success: j}\n    j: {join: all}",
+            _DEPENDS,
+        ),
+        (  # nor whether the failure comes, that publishes nothing
+            "b: {publish: {k: 1}, on-complete: b2}\n    b2: {publish: {k: 2}, on-success: j}\n"
+            "    c: {publish: {k: 3}, on-success: j}\n    j: {join: all}",
+            _DEPENDS,
+        ),
+        (  # nor who comes first
+            "b: {publish: {k: 1}, on-success: j}\n    c: {publish: {k: 2}, on-success: j}\n"
+            "    d: {on-success: j}\n    j: {join: 2}",
+            _DEPENDS,
+        ),
+        (
+            "b: {publish: {k: {x: 1}}, on-success: j}\n    c: {publish: {k: {y: 1}}, on-success: j}\n"
+            "    j: {join: all}",
+            "dictionaries are merged key by key, and for keys in both "
+            "the branch that ends with 'c' wins, for it comes later in the text",
+        ),
+        (
+            "b: {publish: {k: <% task().result %>}, on-success: j}\n    c: {publish: {k: {y: 1}}, on-success: j}\n"
+            "    j: {join: all}",
+            "the branch that ends with 'c' wins, for it comes later in the text; two dictionaries are merged",
+        ),
+        (
+            "b: {publish: {k: <% task().result %>}, on-success: j}\n    c: {publish: {k: [1]}, on-success: j}\n"
+            "    j: {join: all}",
+            "the branch that ends with 'c' wins, for it comes later in the text",
+        ),
+    ],
+)
+def test_who_wins_at_a_join_is_said_as_it_is(tasks: str, told: str) -> None:
+    fixes = [problem.fix for problem in _check(f"    {tasks}\n").problems if problem.code == "join-conflict"]
+    assert fixes == [f"Publish under different names; here {told}."]
+
+
 def test_branches_that_publish_the_same_constant_agree() -> None:
     tasks = """\
     l: {action: a, publish: {done: true}, on-success: j}

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from tradewind_server.lang.analysis.flow import Edge, Flow
 from tradewind_server.lang.analysis.publishing import Published, branch_publishing
 from tradewind_server.lang.analysis.subjects import Workflow, names_in
+from tradewind_server.lang.analysis.winners import Count, Winners
 from tradewind_server.lang.expressions import Template
 from tradewind_server.lang.specs import TaskSpec
 
@@ -196,11 +197,20 @@ class _Sites:
     tasks: list[str]
     by_task: dict[str, Published]
     by_variable: dict[str, int]
+    #: All that is published under the name of a variable.
+    values: dict[str, list[Template]]
 
     def gain(self, edge: Edge) -> int:
         """Return what the source of an edge publishes on its way."""
         own = self.by_task.get(edge.source)
         return own.after(edge.keyword) if own is not None else 0
+
+    def count(self, variable: str, edge: Edge) -> Count:
+        """Return how often the source of an edge publishes a variable on its way: once at most."""
+        own, bits = self.by_task.get(edge.source), self.by_variable[variable]
+        return (
+            Count(bool(own.always_after(edge.keyword) & bits), bool(own.after(edge.keyword) & bits)) if own else Count()
+        )
 
 
 def _sites(workflow: Workflow) -> _Sites:
@@ -212,10 +222,12 @@ def _sites(workflow: Workflow) -> _Sites:
                 assert isinstance(source, dict)
                 value = parts.get(name) or Template.constant(source[name])
                 values.setdefault(name, {}).setdefault(task.name, []).append((outcome, value))
-    sites = _Sites([], {}, {})
+    sites = _Sites([], {}, {}, {})
     for variable, tasks in values.items():
-        if len(tasks) < 2 or _is_same_everywhere([value for found in tasks.values() for _, value in found]):
+        everything = [value for found in tasks.values() for _, value in found]
+        if len(tasks) < 2 or _is_same_everywhere(everything):
             continue
+        sites.values[variable] = everything
         for name, found in tasks.items():
             bit = 1 << len(sites.tasks)
             sites.tasks.append(name)
@@ -238,6 +250,7 @@ def _check_conflicts(workflow: Workflow, flow: Flow, impossible: set[str]) -> No
     seen = dict(flow.carried(sites.gain))
     murky = flow.behind({*flow.uncertain, *workflow.gaps.publishes})
     left = _MOST_COMPARISONS
+    winners = Winners(workflow, flow)
     for name, task in workflow.spec.tasks.items():
         if not _waits_for_several(task) or name in impossible or name not in flow.reachable or name in murky:
             continue
@@ -252,7 +265,8 @@ def _check_conflicts(workflow: Workflow, flow: Flow, impossible: set[str]) -> No
             pair = _rivals([branch & bits for branch in branches])
             if pair is not None:
                 one, other = (sites.tasks[(bits & -bits).bit_length() - 1] for bits in pair)
-                _report_conflict(workflow, name, variable, one, other)
+                told = winners.told(name, variable, functools.partial(sites.count, variable), sites.values[variable])
+                _report_conflict(workflow, name, variable, (one, other), told)
 
 
 def _rivals(branches: list[int]) -> tuple[int, int] | None:
@@ -267,8 +281,8 @@ def _rivals(branches: list[int]) -> tuple[int, int] | None:
     return None
 
 
-def _report_conflict(workflow: Workflow, join: str, variable: str, first: str, second: str) -> None:
-    one, other = sorted((first, second), key=list(workflow.spec.tasks).index)
+def _report_conflict(workflow: Workflow, join: str, variable: str, tasks: tuple[str, str], told: str) -> None:
+    one, other = sorted(tasks, key=list(workflow.spec.tasks).index)
     message = f"Expected '{variable}' from one branch of the join '{join}', but '{one}' and '{other}' both publish it."
-    fix = "Publish under different names; here the branch that comes later in the text wins."
+    fix = f"Publish under different names; here {told}."
     workflow.reader.report("join-conflict", (*workflow.task_path(join), "join"), message, fix)

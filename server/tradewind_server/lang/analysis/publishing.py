@@ -36,6 +36,11 @@ class Published:
         }
         return parts.get(keyword, self.success | self.error | self.skip)
 
+    def always_after(self, keyword: str) -> int:
+        """Return what a clause of the task sees at any rate, unless somebody skipped the task."""
+        parts = {"on-success": self.success, "on-error": self.error, "on-skip": self.skip, "requires": self.success}
+        return parts.get(keyword, self.success & self.error)
+
 
 def branch_publishing(task: TaskSpec) -> Iterator[tuple[str, Template]]:
     """Give what a task publishes to its branch, with the outcome: success, error, skip or complete."""
