@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
-from jinja2.filters import FILTERS, make_attrgetter
+from jinja2.filters import FILTERS, _GroupTuple, make_attrgetter
 from jinja2.lexer import Lexer, Token
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -46,6 +46,8 @@ _METHODS: Mapping[type, frozenset[str]] = {
     tuple: frozenset({"count", "index"}),
     dict: frozenset({"get", "items", "keys", "values"}),
 }
+#: What else can be read: of the groups that `groupby` makes, which are tuples, their two parts.
+_FIELDS: Mapping[type, frozenset[str]] = {_GroupTuple: frozenset({"grouper", "list"})}
 _RUNTIME = (LoopContext, Macro, Cycler, Joiner, Namespace)
 _ROOT_METHODS = frozenset({"get", "items", "keys", "values"})
 
@@ -82,7 +84,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Allow what reads, of the types that can be met."""
         if isinstance(obj, _RUNTIME):
             return super().is_safe_attribute(obj, attr, value)
-        return attr in _METHODS.get(type(obj), ())
+        return attr in _METHODS.get(type(obj), ()) or attr in _FIELDS.get(type(obj), ())
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Read `obj.attribute`; of `_` only the methods of a dictionary and the variables."""
