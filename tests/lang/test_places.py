@@ -104,6 +104,50 @@ def test_what_is_meant_is_told_where_it_stands(code: str, tasks: str) -> None:
     _assert_told_at_marks(code, _HEAD + tasks)
 
 
+_BARE_WORDS = [
+    "<% $.state = ¦state %>",
+    "<% task(a).state = ¦state %>",
+    "<% task(state).state = ¦state %>",
+    "<% 'state' = $.state %> <% $.n.where(state = 1) and ¦state != $.state %> state",
+    "<% $.get(state) %> <% ¦state = ¦n %>",
+    "{{ _.state == ¦state }}",
+    "{{ 'state' ~ _['state'] ~ ¦state }}",
+    "{% for state in _.n %}{{ state }}{% endfor %}{{ ¦state }}",
+    "{% for state in ¦state %}{{ state }}{% else %}{{ state }}{% endfor %}",
+    "{% macro f(state) %}{{ state }}{% endmacro %}{{ f(state=1) ~ ¦state }}",
+    "{% with state = 1 %}{{ state }}{% endwith %}{{ _.n == ¦state }}",
+]
+
+
+@pytest.mark.parametrize("way", [*_WAYS_TO_WRITE, "plain"])
+@pytest.mark.parametrize("expression", _BARE_WORDS)
+def test_a_bare_name_is_told_where_it_is_bare(expression: str, way: str) -> None:
+    written = _WAYS_TO_WRITE.get(way, "a TEXT").replace("TEXT", expression)
+    more = "version: '2.0'\nw:\n  input: [state, n]\n  tasks:\n    a:\n      publish:\n"
+    _assert_told_at_marks("bare-name", f"{more}        a: {written}\n")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "{action: std.echo output=<% task(a).n = ¦n %>}",
+        "{on-success: [{noop: <% $.n = ¦n %>}]}",
+        "{action: std.noop, retry: count=<% $.n = ¦n %> delay=1}",
+        "{with-items: 'i in <% list($.n = ¦n) %>', action: std.noop}",
+        "{with-items: ['i in <% list($.n = ¦n) %>'], action: std.noop}",
+        "{on-success: [fail(msg=<% $.n = ¦n %>)]}",
+    ],
+)
+def test_a_bare_name_in_a_part_of_a_text_is_told_where_it_is_bare(task: str) -> None:
+    _assert_told_at_marks("bare-name", f"version: '2.0'\nw:\n  input: [n]\n  tasks:\n    a: {task}\n")
+
+
+@pytest.mark.parametrize("items", ["¦n in <% $.n %>", "[¦n in <% $.n %>]"])
+def test_a_loop_variable_that_hides_what_it_goes_through_is_told_where_it_stands(items: str) -> None:
+    text = "version: '2.0'\nw:\n  input: [n]\n  tasks:\n    a:\n      action: std.noop\n"
+    _assert_told_at_marks("shadowed-name", f"{text}      with-items: {items}\n")
+
+
 def test_an_unknown_task_of_task_defaults_is_told_there_and_once() -> None:
     more = "version: '2.0'\nw:\n  task-defaults:\n    on-error: [t, ¦nowhere]\n"
     _assert_told_at_marks(

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from tradewind_server.lang.documents import Document, Path
 from tradewind_server.lang.expressions import ExpressionSyntaxError, Template, compile_template, delimiters
+from tradewind_server.lang.expressions.bare_places import bare_offset
 from tradewind_server.lang.expressions.effort import MAX_EFFORT, Effort
 from tradewind_server.lang.positions import inside
 from tradewind_server.lang.problems import CODES, Code, Problem, Problems, Severity, path_text, shortened
@@ -163,7 +164,10 @@ class Reader:
         around = self.value(path[:-1]) if path and path not in self._document.value_marks else None
         if not isinstance(around, str):
             return self.value(path), 0
-        start = _find_word(around, (f"{path[-1]}=",)) + len(f"{path[-1]}=")
+        found = _find_word(around, (f"{path[-1]}=",))
+        if found < 0:  # the one item of a list that is written as a text
+            return around, 0
+        start = found + len(f"{path[-1]}=")
         return around, start + (around[start : start + 1] in ("'", '"'))
 
     def problem(
@@ -188,6 +192,17 @@ class Reader:
     def report_name(self, code: str, path: Path, name: str, message: str, fix: str = "") -> None:
         """Add a problem with a name in the text at *path*."""
         self.report(code, path, message, fix, words=(f"$.{name}", f"_.{name}", name))
+
+    def report_within(self, code: str, path: Path, source: str, word: str, message: str, fix: str = "") -> None:
+        """Add a problem with a bare word of an expression in *source*, which stands in the text at *path*."""
+        offset = bare_offset(source, word) if not self.problems.is_full(CODES[code].severity) else 0
+        (text, start), key = self._text(path), path[-1] if path else ""
+        if isinstance(text, str) and source in text:
+            self.report(code, path, message, fix, offset=text.find(source) + offset - start)
+        elif isinstance(key, str) and source in key:
+            self.report(code, path, message, fix, at_value=False, offset=key.find(source) + offset)
+        else:  # it was written in other quotes
+            self.report_name(code, path, word, message, fix)
 
     def report_parameter(self, code: str, path: Path, key: str, message: str, fix: str = "") -> None:
         """Add a problem with an inline parameter in the text at *path*."""

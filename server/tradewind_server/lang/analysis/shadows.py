@@ -35,7 +35,8 @@ def check_workflow(workflow: Workflow) -> None:
         for index, (name, _) in enumerate(task.with_items):
             if name in inputs:
                 message = f"Expected a name of its own: the loop variable '{name}' hides the input '{name}'."
-                workflow.reader.report_name("shadowed-name", (*path, "with-items", index), name, message, "Rename it.")
+                place = (*path, "with-items", index)
+                workflow.reader.report("shadowed-name", place, message, "Rename it.", words=(name,))
         for place, template in _publishing(task, path):
             for name in inputs.intersection(names_in(template)):
                 # A task that reads what it replaces goes on with the same thing: n: <% $.n + 1 %>.

@@ -212,4 +212,4 @@ def _check_bare(
     what = f"the text '{name}' itself" if is_yaql else "nothing"
     fix = f"Write '{sign}.{name}'." if is_variable else f"Write '{sign}.…' to read a variable."
     message = f"Expected '{sign}.' before the name of a variable; '{name}' alone is {what}."
-    workflow.reader.report_name("bare-name", path, name, message, fix)
+    workflow.reader.report_within("bare-name", path, str(text.source), name, message, fix)

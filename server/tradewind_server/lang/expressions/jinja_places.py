@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 import jinja2
+from jinja2 import nodes
 from jinja2.lexer import TokenStream
 from jinja2.parser import Parser
 
@@ -65,13 +66,21 @@ def syntax_error(text: str, problem: Exception) -> ExpressionSyntaxError:
     return ExpressionSyntaxError(_AT.sub("", message[:1].lower() + message[1:]), lambda: _offset(text))
 
 
+def parse_placed(text: str) -> nodes.Template:
+    """Parse a text, which can be parsed, with the offset of each node for its line."""
+    return _parsed(_Tokens(text))
+
+
+def _parsed(tokens: _Tokens) -> nodes.Template:
+    parser = Parser(sandbox(), "")
+    parser.stream = TokenStream(sandbox().lexer.wrap(_told_by_place(tokens)), None, None)
+    return parser.parse()
+
+
 def _offset(text: str) -> int:
     tokens = _Tokens(text)
-    parser = Parser(sandbox(), "")
-    lexed = sandbox().lexer.wrap(_told_by_place(tokens))
     try:
-        parser.stream = TokenStream(lexed, None, None)
-        parser.parse()
+        _parsed(tokens)
     except jinja2.TemplateSyntaxError as problem:
         message = str(problem.message)
         if "end of template" not in message:

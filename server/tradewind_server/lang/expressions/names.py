@@ -57,9 +57,20 @@ class Names:
 
 def of_yaql(ast: face.Ast, text: str) -> Names:
     """Collect the names of the YAQL expression *text*."""
+    read, asked, bare = _of_yaql(ast)
+    return Names(frozenset(read - asked), frozenset(bare), unknown_in_yaql(ast, text))
+
+
+def bare_in_yaql(ast: face.Ast) -> list[str]:
+    """Return the bare words of an expression, each as often as it is there."""
+    return _of_yaql(ast)[2]
+
+
+def _of_yaql(ast: face.Ast) -> tuple[set[str], set[str], list[str]]:
+    """Return what is read, what is asked about, and the bare words."""
     read: set[str] = set()
     asked: set[str] = set()
-    bare = {ast.value} if _is_word(ast) else set()
+    bare = [ast.value] if _is_word(ast) else []
     pending = [ast]
     while pending:
         node = pending.pop()
@@ -75,11 +86,11 @@ def of_yaql(ast: face.Ast, text: str) -> Names:
             pending += node.args if node.name in _EAGER else ()
         elif kind is face.AstBinary:
             if node.operator in _COMPARISONS:
-                bare |= {operand.value for operand in node.args if _is_word(operand)}
+                bare += [operand.value for operand in node.args if _is_word(operand)]
             pending += node.args[:1] if node.operator in ("->", "?.") else node.args
         else:
             pending += face.children(node)
-    return Names(frozenset(read - asked), frozenset(bare), unknown_in_yaql(ast, text))
+    return read, asked, bare
 
 
 def _of_step(node: face.Ast, read: set[str], asked: set[str]) -> list[face.Ast]:

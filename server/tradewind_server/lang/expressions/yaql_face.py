@@ -120,6 +120,34 @@ def parse(text: str) -> Ast:
         raise ExpressionSyntaxError("the expression is nested too deeply") from None
 
 
+class Word(str):
+    """A bare word that knows its offset."""
+
+    offset: int
+
+
+class _PlacedTokens:
+    """A lexer whose bare words know their offset."""
+
+    def __init__(self, lexer: Any) -> None:
+        self._lexer = lexer
+        self.input = lexer.input
+
+    def token(self) -> Any:
+        """Return the next token, None behind the last."""
+        token = self._lexer.token()
+        if token is not None and token.type == "KEYWORD_STRING":
+            token.value = Word(token.value)
+            token.value.offset = token.lexpos
+        return token
+
+
+def parse_placed(text: str) -> Ast:
+    """Parse an expression that can be parsed once more, for the places of its bare words, which are `Word`s."""
+    engine = _engine()
+    return copy.copy(engine.parser).parse(text, lexer=_PlacedTokens(engine.lexer.clone()))
+
+
 def _offset(pattern: re.Pattern[str], text: str) -> int:
     found = pattern.search(text)
     return found.start() if found is not None else 0
