@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+import jinja2
+
 from tradewind_server.lang import numbers
 from tradewind_server.lang.expressions.problems import Refused
 from tradewind_server.lang.values import MAX_DEPTH
@@ -90,6 +92,8 @@ def _plain_mapping(value: Mapping[object, object], budget: Budget, depth: int) -
 
 
 def _plain_other(value: object, budget: Budget, depth: int) -> object:
+    if type(value) is jinja2.Undefined:  # of an `if` without `else`; every other one is strict, and fails
+        return None
     if isinstance(value, float):
         return numbers.from_float(value)
     if isinstance(value, str):  # marked-up text of Jinja
