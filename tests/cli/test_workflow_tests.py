@@ -527,6 +527,28 @@ def test_mistake_is_found_at_its_line(tmp_path: Path, tests: str, code: str, lin
     assert (code, line) in problems(tmp_path, tests)
 
 
+def test_value_that_yaml_reads_otherwise_is_warned_of(tmp_path: Path) -> None:
+    """`no` and 00100 are told with their places; a flag may be written so, and nothing is kept from running."""
+    tests = """\
+mocks: {shop.price: {result: no}}
+cases:
+  a:
+    input: {x: 00100}
+    steps: [rerun: {task: call, reset: no}]
+    then: {output: {y: false}}
+"""
+    suite = load(tmp_path, CALL, tests)
+    assert suite.problems == ()
+    assert [(each.code, each.severity, each.line, each.column) for each in suite.warnings] == [
+        ("yaml-boolean", "warning", 1, 30),
+        ("yaml-integer", "warning", 4, 16),
+    ]
+    assert [each.message for each in suite.warnings] == [
+        "Expected YAML, but 'no' is read as false.",
+        "Expected YAML, but '00100' is read as the number 64.",
+    ]
+
+
 def test_mistake_in_the_definition_is_one_here_too(tmp_path: Path) -> None:
     """A case of a definition that cannot be deployed says nothing."""
     tests = "cases: {a: {then: {state: SUCCEEDED}}}"
@@ -627,6 +649,18 @@ def test_exit_code_tells_how_it_went(tmp_path: Path, tests: str, options: tuple[
     done = tradewind("test", write(tmp_path, tests), *options)
     assert done.returncode == code, done
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_warning_is_shown_and_fails_nothing(tmp_path: Path) -> None:
+    """In the text with its line, in JSON with the fields that `tradewind check` has."""
+    path = write(tmp_path, PASSES.replace("result: 1", "result: no"))
+    done = tradewind("test", path)
+    assert done.returncode == 0
+    assert f"{path}:1:30: warning: Expected YAML, but 'no' is read as false. [yaml-boolean]" in done.stdout.decode()
+    assert "1 passed" in done.stdout.decode()
+    [problem] = json.loads(tradewind("test", path, "--json").stdout)["problems"]
+    assert (problem["code"], problem["severity"], problem["line"]) == ("yaml-boolean", "warning", 1)
 
 
 @pytest.mark.slow

@@ -42,12 +42,17 @@ def show_problems(output: Output, problems: Sequence[lang.Problem], sources: Seq
     if output.as_json:
         output.json({"problems": [local_problem(problem) for problem in problems]})
         return
-    lines = {source.file_name: Lines(source.text) for source in sources}
+    show_pictures(output, problems, sources)
+    output.text(_summary(problems, len(sources)))
+
+
+def show_pictures(output: Output, problems: Sequence[lang.Problem], sources: Sequence[lang.Source]) -> None:
+    """Write all problems with the line that each is in."""
+    lines = {source.file_name: Lines(source.text) for source in sources} if problems else {}
     width = min(output.console.width, _WIDTH)
     for problem in problems:
         # Unwrapped: a wrapped line would part the caret from its sign, and nothing could be searched for.
         output.console.print(picture(problem, lines.get(problem.file), width), soft_wrap=True)
-    output.text(_summary(problems, len(sources)))
 
 
 def picture(problem: lang.Problem, lines: Lines | None, width: int = _WIDTH) -> Text:

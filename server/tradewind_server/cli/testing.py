@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tradewind_server.cli import records
 from tradewind_server.cli.output import Output
-from tradewind_server.cli.problems import show_problems
+from tradewind_server.cli.problems import local_problem, show_pictures, show_problems
 from tradewind_server.cli.session import NOT_DONE, UNUSABLE, Unusable, alone
 from tradewind_server.pictures.labels import printable
 
@@ -47,14 +47,17 @@ def run_cases(
     except cases.Unreadable as problem:
         raise Unusable(str(problem)) from None
     if suite.problems:
-        show_problems(output, suite.problems, suite.sources)
+        show_problems(output, (*suite.problems, *suite.warnings), suite.sources)
         raise typer.Exit(UNUSABLE)
     report = cases.run(suite, select)
     if not report.results:
         raise Unusable(f"Expected a case with '{select}' in its name, but there is none.")
     if junit:
         _write(junit, _xml(report))
-    output.record(_record(report), _text(report))
+    if not output.as_json:
+        show_pictures(output, suite.warnings, suite.sources)
+    problems = [local_problem(warning) for warning in suite.warnings]
+    output.record({**_record(report), "problems": problems}, _text(report))
     missed = all_branches and not all(covered.is_complete for _, covered in report.coverage)
     if missed or not all(result.passed for result in report.results):
         raise typer.Exit(NOT_DONE)

@@ -43,6 +43,8 @@ class Suite:
     subjects: tuple[Subject, ...]
     #: Errors: nothing can be run before they are mended.
     problems: tuple[Problem, ...]
+    #: Of the files of tests: values that YAML reads otherwise than they look.
+    warnings: tuple[Problem, ...]
     #: Every file that was read, for showing problems.
     sources: tuple[lang.Source, ...]
 
@@ -98,7 +100,8 @@ def load(paths: Sequence[Path]) -> Suite:
         errors = [problem for problem in subject.checked.problems if problem.severity == "error"]
         problems += errors or misfits(subject)
         subjects.append(subject)
-    return Suite(tuple(subjects), tuple(dict.fromkeys(problems)), tuple(sources.values()))
+    warnings = tuple(warning for subject in subjects for warning in subject.tests.warnings)
+    return Suite(tuple(subjects), tuple(dict.fromkeys(problems)), warnings, tuple(sources.values()))
 
 
 def _find(path: Path) -> list[Path]:

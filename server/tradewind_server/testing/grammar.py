@@ -30,7 +30,7 @@ from tradewind_server.engine.calendars import Calendar
 from tradewind_server.engine.state import FINAL_EXECUTION_STATES
 from tradewind_server.lang import TEST_SUFFIX, Problem, Source, documents
 from tradewind_server.lang.documents import Path
-from tradewind_server.lang.problems import Problems, did_you_mean
+from tradewind_server.lang.problems import CODES, Problems, Severity, did_you_mean, path_text
 from tradewind_server.lang.reader import Keyword, Reader, Shape
 from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXT_OR_TEXTS
 from tradewind_server.runtime.calendars import CALENDARS
@@ -69,19 +69,22 @@ class TestFile:
     #: (mock, place, what it answers), those of a sequence one by one.
     answers: tuple[tuple[str, Path, Fields], ...]
     reader: Reader
+    #: Values that YAML reads otherwise than they look.
+    warnings: tuple[Problem, ...]
 
 
 def read_scenario(source: Source) -> tuple[Fields, tuple[Problem, ...]]:
     """Return a scenario and what is wrong with it."""
-    value, _, problems = _read(source, SCENARIO, "a scenario")
-    return value, problems.in_order()
+    value, _, found = _read(source, SCENARIO, "a scenario")
+    # A surprising value shows itself: it is compared with what comes out.
+    return value, tuple(problem for problem in found if problem.severity == "error")
 
 
 def read_tests(path: FilePath, text: str, problems: list[Problem]) -> TestFile | None:
     """Return what a file of tests says, or None after adding to *problems*."""
     value, reader, found = _read(Source(str(path), text), TESTS, "a file of tests")
-    problems += found.in_order()
-    if found.in_order() or reader is None:
+    if reader is None or any(problem.severity == "error" for problem in found):
+        problems += found
         return None
     names = value.get("definitions", [path.name.removesuffix(TEST_SUFFIX) + ".yaml"])
     cases = []
@@ -92,7 +95,7 @@ def read_tests(path: FilePath, text: str, problems: list[Problem]) -> TestFile |
         mocked |= {mock: ("cases", name, "mocks", mock) for mock in case.get("mocks") or {}}
         answers += _answers(("cases", name, "mocks"), case.get("mocks") or {})
     definitions = tuple(path.parent / each for each in ([names] if isinstance(names, str) else names))
-    return TestFile(path, definitions, tuple(cases), value["calendars"], mocked, tuple(answers), reader)
+    return TestFile(path, definitions, tuple(cases), value["calendars"], mocked, tuple(answers), reader, found)
 
 
 def _answers(path: Path, mocks: Fields) -> Iterator[tuple[str, Path, Fields]]:
@@ -118,26 +121,34 @@ def _case(name: str, line: int, case: Fields, common: Fields) -> Case:
     return Case(name, line, workflow, start, mocks, case.get("steps") or [], case["then"])
 
 
-def _read(source: Source, keywords: Mapping[str, Keyword], what: str) -> tuple[Fields, Reader | None, Problems]:
+def _read(
+    source: Source, keywords: Mapping[str, Keyword], what: str
+) -> tuple[Fields, Reader | None, tuple[Problem, ...]]:
     problems = Problems()
     loaded, broken = documents.load(source.text)
-    # A surprising value shows itself: it is compared with what comes out.
-    broken = [problem for problem in broken if problem.code not in ("yaml-boolean", "yaml-integer")]
     for problem in broken:
-        message = f"Expected YAML, but {problem.message}."
-        place = problem.place
-        problems.add(Problem(problem.code, "error", source.file_name, place.line, place.column, "", message))
+        problems.add(_from_yaml(problem, source.file_name))
     if len(loaded) != 1:
         if not broken:
             message = f"Expected one YAML document, but there are {len(loaded)}."
             problems.add(Problem("document-type", "error", source.file_name, 1, 1, "", message))
-        return {}, None, problems
+        return {}, None, problems.in_order()
     reader = Reader(source.file_name, loaded[0], problems)
     value = loaded[0].value
     read = reader.table(value, (), keywords, what)
+    reader.withdraw_boolean_words()
     if not isinstance(value, dict):
-        return {}, reader, problems
-    return {**value, "calendars": read.get("calendars", {})}, reader, problems
+        return {}, reader, problems.in_order()
+    return {**value, "calendars": read.get("calendars", {})}, reader, problems.in_order()
+
+
+def _from_yaml(problem: documents.YamlProblem, file: str) -> Problem:
+    """Return a problem of the text: an error, but for values that `tradewind check` warns of, too."""
+    is_odd = problem.code in ("yaml-boolean", "yaml-integer")
+    path, fix = (path_text(problem.path), CODES[problem.code].fix) if is_odd else ("", "")
+    message, place = f"Expected YAML, but {problem.message}.", problem.place
+    severity: Severity = "warning" if is_odd else "error"
+    return Problem(problem.code, severity, file, place.line, place.column, path, message, fix)
 
 
 def seconds(duration: str) -> int:
