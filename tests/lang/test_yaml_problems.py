@@ -42,6 +42,10 @@ _BROKEN = [
     ('      publish: {a: "c:¦\\dir"}\n', "Write '\\\\' for a backslash, or put the text in single quotes."),
     ('      publish:\n        a: "x" ¦+ y\n', "Put the whole text in quotes."),
     ("      publish: {a: b}¦}\n", "Remove the '}': nothing is open here."),
+    (
+        '      with-items:\n        - c in [ {"k": [1]¦}, null ]\n',
+        "Put the whole text in quotes: ': ' begins a mapping.",
+    ),
     ("      publish:\n        a: <% $.x %>¦: 1\n", QUOTE_EXPRESSION),
     ("      publish: {a: {¦{ _.x }}}\n", QUOTE_EXPRESSION),
     ("    ¦\tu: {action: a}\n", "Indent with blanks: YAML takes no tabs."),
@@ -58,6 +62,26 @@ def test_a_slip_is_told_where_it_is_with_what_to_do(marked: str, fix: str, reade
 
     assert (problem.code, problem.fix) == ("yaml-syntax", fix)
     assert (problem.line, problem.column) == (place.line, place.column)
+
+
+@pytest.mark.parametrize("reader", ["", "# &a"], ids=["libyaml", "PyYAML"])
+@pytest.mark.parametrize(
+    ("written", "is_too_deep"),
+    [
+        ("[" * 95 + "1" + "]" * 95, False),
+        ("[" * 96 + "1" + "]" * 96, True),
+        ("[" * 97 + "1" + "]" * 97, True),
+        ("[" * 5_000, True),
+    ],
+)
+def test_what_is_nested_too_deep_is_told_where_the_limit_is_met(written: str, is_too_deep: bool, reader: str) -> None:
+    """It is the list, or the value, within 96 lists and five mappings."""
+    text = f"version: '2.0'\nw:\n  tasks:\n    t:\n      publish:\n        a: {written} {reader}\n"
+
+    told = [(each.line, each.column, each.message, each.fix) for each in check([Source("f.yaml", text)]).problems]
+
+    message = "Expected YAML of a definition, but it is nested deeper than 100 levels."
+    assert told == [(6, 12 + 96, message, "Nest it less deeply.")] * is_too_deep
 
 
 @pytest.mark.parametrize("task", ["&a {action¦: b}\n", "&a\n      action¦: b\n"])

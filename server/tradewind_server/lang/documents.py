@@ -62,6 +62,8 @@ class Document:
         return self.lines.place(marks[path].index) if path in marks else Place(1, 1)
 
 
+_DEEPER = f"it is nested deeper than {MAX_DEPTH} levels"
+_NEST_LESS = "Nest it less deeply."
 #: What a definition must not hold, or should not, though every reader of YAML takes it.
 TOLD_ONLY = frozenset({"duplicate-key", "boolean-key", "yaml-boolean", "yaml-integer"})
 #: After these a part of the text has no value.
@@ -106,9 +108,12 @@ def load(text: str) -> tuple[list[Document], list[YamlProblem]]:
     except yaml.YAMLError as problem:
         found = syntax_problem(problem, text, lines)
         return [], [YamlProblem(found.message, found.place, fix=found.fix)]
-    except (RecursionError, ValueError) as problem:
-        message = "it is nested too deeply" if isinstance(problem, RecursionError) else "it holds a broken value"
-        return [], [YamlProblem(message, Place(1, 1))]
+    except _TooDeep as problem:
+        return [], [YamlProblem(_DEEPER, lines.place(problem.index), fix=_NEST_LESS)]
+    except RecursionError:  # the slower reader, of brackets within indented lines
+        return [], [YamlProblem(_DEEPER, Place(1, 1), fix=_NEST_LESS)]
+    except ValueError:
+        return [], [YamlProblem("it holds a broken value", Place(1, 1))]
     documents = [_Builder(problems, lines).build(node) for node in nodes]
     return documents, problems
 
@@ -131,29 +136,36 @@ def parse(text: str) -> Value:
 def _compose(text: str) -> list[yaml.Node]:
     if _ANCHOR_OR_ALIAS.search(text) is None:
         try:
-            _refuse_depth(text)
+            _refuse_depth(text, yaml.CSafeLoader)
             return list(_nodes(text, yaml.CSafeLoader))
         except yaml.YAMLError:
             if not any(sign in text for sign in "&*@"):
                 raise
+    _refuse_depth(text, _TextLoader)
     return list(_nodes(text, _TextLoader))
 
 
 _BLOCK_PREFIX = re.compile(rf"^[ ?-]{{{MAX_DEPTH}}}", re.MULTILINE)
 
 
-def _refuse_depth(text: str) -> None:
-    """Raise RecursionError for deep nesting: libyaml's composer recurses in C until the process dies.
+class _TooDeep(Exception):
+    def __init__(self, index: int) -> None:
+        #: Of the first sign of what is too deep.
+        self.index = index
+
+
+def _refuse_depth(text: str, loader_class: type[yaml.CSafeLoader] | type[yaml.SafeLoader]) -> None:
+    """Raise _TooDeep for deep nesting: libyaml's composer recurses in C until the process dies.
 
     Reading the events costs as much as composing, so it is done only where signs allow such a depth.
     """
     if text.count("[") + text.count("{") <= MAX_DEPTH and _BLOCK_PREFIX.search(text) is None:
         return
     depth = 0
-    for event in yaml.parse(text, yaml.CSafeLoader):
+    for event in yaml.parse(text, loader_class):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH + 1:
-            raise RecursionError
+            raise _TooDeep(event.start_mark.index if event.start_mark is not None else 0)
 
 
 def _nodes(text: str, loader_class: type[yaml.CSafeLoader] | type[yaml.SafeLoader]) -> Iterator[yaml.Node]:
@@ -184,7 +196,7 @@ class _Builder:
     def _value(self, node: yaml.Node, path: Path) -> Value:
         self._value_marks[path] = node.start_mark
         if len(path) > MAX_DEPTH:
-            self._report(node, path, f"it is nested deeper than {MAX_DEPTH} levels", "yaml-syntax")
+            self._report(node, path, _DEEPER, "yaml-syntax", _NEST_LESS)
             return None
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, path)

@@ -78,7 +78,10 @@ def _fix_of_structure(said: str, before: str, sign: str, start: Place | None) ->
     if _COMMA.search(said) and start is not None:
         return f"Close what is open from line {start.line}, column {start.column} on, or put a text in quotes."
     if _KEY.search(said):
-        if sign in ("]", "}"):
+        opening = {"]": "[", "}": "{"}.get(sign)
+        if opening is not None and before.count(opening) > before.count(sign):  # a text as it was meant
+            return "Put the whole text in quotes: ': ' begins a mapping."
+        if opening is not None:
             return f"Remove the '{sign}': nothing is open here."
         return "Put the whole text in quotes." if before.strip() else "Indent it like the lines that it belongs to."
     return ""
