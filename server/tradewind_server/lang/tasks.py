@@ -78,14 +78,18 @@ def _read_with_items(reader: Reader, value: object, path: Path) -> object:
         return None if pair is None else (pair,)
     if not isinstance(value, list) or not value:
         return reader.wrong(path, value, "'variable in <% list %>', or a list of such texts")
-    report_repeats(reader, path, value)
-    pairs = []
+    repeats = report_repeats(reader, path, value)
+    pairs: dict[str, Template] = {}
     for index, item in enumerate(value):
-        if isinstance(item, str):
-            pairs.append(_read_items(reader, item, (*path, index)))
-        else:
+        if not isinstance(item, str):
             reader.wrong((*path, index), item, "a text like 'variable in <% list %>'")
-    return tuple(pair for pair in pairs if pair is not None)
+            continue
+        pair = _read_items(reader, item, (*path, index))
+        if pair is not None and pair[0] in pairs and index not in repeats:
+            message = f"Expected a variable of its own for each list, but '{pair[0]}' is there twice."
+            reader.report("with-items", (*path, index), message, "Rename one: a variable goes through one list only.")
+        pairs |= {} if pair is None else dict([pair])
+    return tuple(pairs.items())
 
 
 def _read_items(reader: Reader, text: str, path: Path) -> tuple[str, Template] | None:
