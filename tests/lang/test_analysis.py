@@ -380,6 +380,20 @@ def test_a_failure_that_leaves_a_trace_is_not_hidden(more: str) -> None:
     assert _told(f"    t: {{action: a, on-success: u, {more}}}\n    u: {{action: a}}\n", "  input: [n]\n") == []
 
 
+@pytest.mark.parametrize(
+    ("clause", "more", "is_told"),
+    [
+        ("{publish: {branch: {e: 1}}}", "", True),
+        ("{publish: {global: {e: 1}}}", "", True),
+        ("{publish: {branch: {e: 1}}, next: noop}", "", False),
+        ("{publish: {branch: {e: 1}}}", "  output-on-error: {e: <% $.e %>}\n", False),
+    ],
+)
+def test_a_failure_that_is_published_only_is_told_to_be_unhandled(clause: str, more: str, is_told: bool) -> None:
+    tasks = f"    t: {{action: a, on-error: {clause}}}\n"
+    assert _told(tasks, more) == [("unhandled-failure", 4)] * is_told
+
+
 # --- what is called ------------------------------------------------------------------------------
 
 

@@ -180,6 +180,7 @@ CODES: dict[str, Code] = {
     "impossible-join": Code("warning", "A join waits for branches that never all come."),
     "join-conflict": Code("warning", "Two branches publish the same variable before their join."),
     "hidden-failure": Code("hint", "A failure of a task is dropped without a trace."),
+    "unhandled-failure": Code("hint", "An 'on-error' publishes and leads nowhere, and so handles nothing."),
     "all-failures-hidden": Code("warning", "task-defaults drop every failure of the workflow."),
     "too-many-expressions": Code(
         "error",

@@ -23,6 +23,7 @@ def check(workflow: Workflow, flow: Flow) -> None:
                 _check_clause(workflow, path, keyword, clause)
     _check_reachable(workflow, flow)
     _check_hidden(workflow)
+    _check_unhandled(workflow)
     _check_default_publish(workflow)
 
 
@@ -80,6 +81,20 @@ def _check_hidden(workflow: Workflow) -> None:
             )
             fix = "Publish something with 'publish-on-error', or lead to a task."
             workflow.reader.report("hidden-failure", path, message, fix, at_value=False)
+
+
+def _check_unhandled(workflow: Workflow) -> None:
+    """Report what publishes after a failure as if that was handled; `output-on-error` may read what it publishes."""
+    if workflow.spec.output_on_error is not None:
+        return
+    for task in workflow.spec.tasks.values():
+        path, clause = (*workflow.task_path(task.name), "on-error"), task.on_error
+        is_written = workflow.reader.has(path) and not workflow.gaps.may_act(task.name)
+        if is_written and clause is not None and not clause.next and list(published(clause)):
+            message = (
+                f"Expected 'on-error' of '{task.name}' to lead somewhere, but it only publishes: the workflow fails."
+            )
+            workflow.reader.report("unhandled-failure", path, message, "Add 'next: noop', or a task.", at_value=False)
 
 
 def _with_default_clause(workflow: Workflow) -> Iterator[TaskSpec]:
