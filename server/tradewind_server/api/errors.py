@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import TypeAlias
+from urllib.parse import quote
 
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tradewind.v1 import failure_pb2
-from tradewind_server.errors import DefinitionInvalid, Kind, Refusal
+from tradewind_server.errors import DefinitionInvalid, Kind, Refusal, without_middle
 from tradewind_server.errors.people import DecisionInvalid
 from tradewind_server.lang import Problem
 
@@ -30,9 +33,31 @@ CODES: dict[Kind, int] = {
 #: When to come back, seconds, for what passes by itself.
 RETRY_SECONDS = {Kind.EXHAUSTED: 1, Kind.UNAVAILABLE: 1}
 
+#: Bytes that a status may take as sent. Java's clients take 8 KiB of headers by default, and fail the whole connection
+#: at more; the rest is for the headers that gRPC adds.
+_MOST_BYTES = 7 * 1024
 
-#: Details travel in trailers, of which clients take 8 KiB; ErrorInfo and the sentence need room too.
-_MOST_VIOLATION_BYTES = 4_096
+#: Half for the sentence and its facts where there are many violations to tell.
+_MOST_BYTES_BESIDE_VIOLATIONS = _MOST_BYTES // 2
+
+#: Characters that one variable part may have, largest first; with the last one everything fits.
+_LENGTHS = (_MOST_BYTES, 1024, 512, 256, 128, 64, 32)
+
+#: The same inside a message, of which there may be a thousand in an answer.
+_MOST_INSIDE = 512
+
+#: What HTTP/2 counts for each header beside its name and value.
+_HEADER_BYTES = 32
+
+#: Violations that are looked at: of the shortest ones no more have room.
+_MOST_VIOLATIONS = 200
+
+#: Bytes that say which field a violation is and how long, and by which the lengths around all of them may grow.
+_BYTES_BEFORE_EACH, _BYTES_AROUND = 4, 8
+
+_SENT_AS_IT_IS = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+_Violation: TypeAlias = error_details_pb2.BadRequest.FieldViolation
 
 
 class DefinitionProblems(DefinitionInvalid):
@@ -49,72 +74,95 @@ class DefinitionProblems(DefinitionInvalid):
 
 
 def status_of(refusal: Refusal) -> status_pb2.Status:
-    """Return *refusal* as `google.rpc.Status` with ErrorInfo and what else fits."""
-    details = [_packed(error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=refusal.facts))]
-    violations = _violations(refusal)
-    if violations:
-        details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+    """Return *refusal* as `google.rpc.Status` with ErrorInfo and what else fits.
+
+    It is no larger than clients take: long facts are then without their middle, and the last violations are left out.
+    """
+    first, *others = _violations(refusal) or [None]
+    most = _MOST_BYTES_BESIDE_VIOLATIONS if others else _MOST_BYTES
+    statuses = (_status(refusal, length, first) for length in _LENGTHS)
+    status = next(status for status in statuses if size_as_sent(status) <= most)
+    return _with_violations(status, others) if others else status
+
+
+def size_as_sent(status: status_pb2.Status) -> int:
+    """Return the bytes of headers that *status* takes: its text percent-encoded, its details in base64."""
+    values = {
+        "grpc-status": len(str(status.code)),
+        "grpc-message": len(quote(status.message, safe=_SENT_AS_IT_IS)),
+        "grpc-status-details-bin": -(-status.ByteSize() * 4 // 3),
+    }
+    return sum(len(name) + size + _HEADER_BYTES for name, size in values.items())
+
+
+def _status(refusal: Refusal, length: int, violation: _Violation | None) -> status_pb2.Status:
+    """Return *refusal* with parts of *length* characters at most, and with one of its violations."""
+    facts, sentence = refusal.shortened(length)
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=facts)]
+    if violation is not None:
+        details.append(error_details_pb2.BadRequest(field_violations=[_shortened(violation, length, sentence)]))
     if refusal.kind is Kind.WRONG_STATE:
-        violation = error_details_pb2.PreconditionFailure.Violation(
-            type=refusal.reason, subject=refusal.facts.get("execution", ""), description=str(refusal)
+        failed = error_details_pb2.PreconditionFailure.Violation(
+            type=refusal.reason, subject=facts.get("execution", ""), description=sentence
         )
-        details.append(_packed(error_details_pb2.PreconditionFailure(violations=[violation])))
+        details.append(error_details_pb2.PreconditionFailure(violations=[failed]))
     if refusal.kind in (Kind.NOT_FOUND, Kind.EXISTS):
-        what, name = next(iter(refusal.facts.items()), ("", ""))
-        info = error_details_pb2.ResourceInfo(resource_type=what, resource_name=name, description=str(refusal))
-        details.append(_packed(info))
+        what, name = next(iter(facts.items()), ("", ""))
+        details.append(error_details_pb2.ResourceInfo(resource_type=what, resource_name=name, description=sentence))
     if refusal.kind in RETRY_SECONDS:
         delay = duration_pb2.Duration(seconds=RETRY_SECONDS[refusal.kind])
-        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if refusal.kind is Kind.EXHAUSTED:
-        quota = error_details_pb2.QuotaFailure.Violation(
-            subject=refusal.facts.get("setting", ""), description=str(refusal)
-        )
-        details.append(_packed(error_details_pb2.QuotaFailure(violations=[quota])))
-    return status_pb2.Status(code=CODES[refusal.kind], message=str(refusal), details=details)
+        quota = error_details_pb2.QuotaFailure.Violation(subject=facts.get("setting", ""), description=sentence)
+        details.append(error_details_pb2.QuotaFailure(violations=[quota]))
+    return status_pb2.Status(code=CODES[refusal.kind], message=sentence, details=map(_packed, details))
 
 
-def _violations(refusal: Refusal) -> list[error_details_pb2.BadRequest.FieldViolation]:
+def _violations(refusal: Refusal) -> list[_Violation]:
+    """Return the violations; one whose description is empty says what the refusal says."""
     if isinstance(refusal, DefinitionProblems):
-        return list(_first_that_fit(map(_violation, refusal.problems)))
+        return [_violation(problem) for problem in refusal.problems[:_MOST_VIOLATIONS]]
     if isinstance(refusal, DecisionInvalid):
         return [
-            error_details_pb2.BadRequest.FieldViolation(
-                field=f"data.{path}" if path else "data", description=what, reason=refusal.reason
-            )
-            for path, what in refusal.faults
+            _Violation(field=f"data.{path}" if path else "data", description=what, reason=refusal.reason)
+            for path, what in refusal.faults[:_MOST_VIOLATIONS]
         ]
-    if refusal.field:
-        return [
-            error_details_pb2.BadRequest.FieldViolation(
-                field=refusal.field, description=str(refusal), reason=refusal.reason
-            )
-        ]
-    return []
+    return [_Violation(field=refusal.field, reason=refusal.reason)] if refusal.field else []
 
 
-def _violation(problem: Problem) -> error_details_pb2.BadRequest.FieldViolation:
-    return error_details_pb2.BadRequest.FieldViolation(
+def _violation(problem: Problem) -> _Violation:
+    return _Violation(
         field=f"{problem.file}:{problem.line}:{problem.column} {problem.path}",
         description=f"{problem.message} {problem.fix}".strip(),
         reason=problem.code,
     )
 
 
-def _first_that_fit(
-    violations: Iterable[error_details_pb2.BadRequest.FieldViolation],
-) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
-    left = _MOST_VIOLATION_BYTES
-    for violation in violations:
-        left -= violation.ByteSize()
+def _shortened(violation: _Violation, length: int, sentence: str) -> _Violation:
+    return _Violation(
+        field=without_middle(violation.field, length),
+        description=without_middle(violation.description, length) or sentence,
+        reason=violation.reason,
+    )
+
+
+def _with_violations(status: status_pb2.Status, others: Iterable[_Violation]) -> status_pb2.Status:
+    """Return *status*, whose second detail holds a violation, with as many of *others* as there is room for."""
+    bad = error_details_pb2.BadRequest()
+    status.details[1].Unpack(bad)
+    left = (_MOST_BYTES - size_as_sent(status)) * 3 // 4 - _BYTES_AROUND
+    for violation in others:
+        left -= violation.ByteSize() + _BYTES_BEFORE_EACH
         if left < 0:
-            return
-        yield violation
+            break
+        bad.field_violations.append(violation)
+    status.details[1].Pack(bad)
+    return status
 
 
-def _packed(message: object) -> any_pb2.Any:
+def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
-    packed.Pack(message)  # type: ignore[arg-type]
+    packed.Pack(message)
     return packed
 
 
@@ -127,11 +175,12 @@ def internal(log_id: str) -> status_pb2.Status:
 
 def refusal_message(refusal: Refusal) -> failure_pb2.Refusal:
     """Return *refusal* as it stands inside a message, where there is no status."""
+    facts, sentence = refusal.shortened(_MOST_INSIDE)
     message = failure_pb2.Refusal(
         code=CODES[refusal.kind],
         reason=refusal.reason,
-        message=str(refusal),
-        metadata=refusal.facts,
+        message=sentence,
+        metadata=facts,
         field=refusal.field,
     )
     if refusal.kind in RETRY_SECONDS:

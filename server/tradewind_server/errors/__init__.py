@@ -43,8 +43,21 @@ class Refusal(Exception):
         self.field = field
         super().__init__(self._template().format(**self.facts))
 
+    def shortened(self, most: int) -> tuple[dict[str, str], str]:
+        """Return the facts, what is longer than *most* characters without its middle, and the sentence with them."""
+        facts = {name: without_middle(value, most) for name, value in self.facts.items()}
+        return facts, self._template().format(**facts)
+
     def _template(self) -> str:
         return self.sentence
+
+
+def without_middle(text: str, most: int) -> str:
+    """Return *text*, or its beginning and end with "…" between, *most* characters together."""
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    return f"{text[: most - tail - 3]} … {text[-tail:]}"
 
 
 # --- definitions ---------------------------------------------------------------------------------
