@@ -15,7 +15,7 @@ from grpc import StatusCode
 from tests.api.harness import PATIENCE, Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
-from tradewind.v1 import execution_pb2, execution_service_pb2, payload_pb2
+from tradewind.v1 import execution_pb2, execution_service_pb2, payload_pb2, subscription_service_pb2_grpc
 from tradewind_server.api import caller, work
 from tradewind_server.api.access import EVERY_NAMESPACE, Identity
 from tradewind_server.errors import StreamViolation
@@ -38,6 +38,15 @@ async def cancel(served: Served, id_: str) -> str:
     request = execution_service_pb2.CancelExecutionRequest(execution_id=id_)
     answer = await served.executions.CancelExecution(request)
     return execution_pb2.ExecutionState.Name(answer.execution.state).removeprefix("EXECUTION_STATE_")
+
+
+async def test_stream_answers_before_anything_is_sent(served: Served) -> None:
+    """A client in Rust waits for the headers before it sends its first message: its call never came back."""
+    stubs: Any = subscription_service_pb2_grpc.SubscriptionServiceStub(served.channel)
+    for stream in (served.callback.Work(), stubs.Consume()):
+        async with asyncio.timeout(PATIENCE):
+            assert await stream.initial_metadata() is not None
+        stream.cancel()
 
 
 async def test_no_more_offers_than_credits(served: Served) -> None:

@@ -67,7 +67,7 @@ class Methods(grpc.GenericRpcHandler):
         calls = self._meters.of_method(name, _KINDS[handler.request_streaming, handler.response_streaming])
         if handler.stream_stream is not None:
             # what cannot be read is raised where the method waits for a message
-            call = self._stream(handler.stream_stream, calls, lambda messages: messages)
+            call = self._stream(handler.stream_stream, calls, lambda messages: messages, headers_first=True)
             return handler._replace(request_deserializer=read, stream_stream=call)
         if handler.unary_stream is not None:
             call = self._stream(handler.unary_stream, calls, read)
@@ -95,7 +95,14 @@ class Methods(grpc.GenericRpcHandler):
 
         return call
 
-    def _stream(self, method: Callable[[Any, Context], AsyncIterator[Any]], calls: Calls, read: Reader) -> Any:
+    def _stream(
+        self,
+        method: Callable[[Any, Context], AsyncIterator[Any]],
+        calls: Calls,
+        read: Reader,
+        *,
+        headers_first: bool = False,
+    ) -> Any:
         if inspect.iscoroutinefunction(method):
             # it writes to the context instead of yielding, as grpc.health.v1.Health/Watch does
             return self._unary(method, calls, read)
@@ -104,6 +111,9 @@ class Methods(grpc.GenericRpcHandler):
             with _Counted(calls) as counted:
                 try:
                     admit(self._access, calls.method, context)
+                    if headers_first:
+                        # callers in Rust wait for them before they send their first message
+                        await context.send_initial_metadata(())
                     async for response in method(read(request), context):
                         yield response
                     return
