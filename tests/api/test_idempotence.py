@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from grpc import StatusCode
 
 from tests.api.harness import Served, refused, serving, start
 from tradewind import values
-from tradewind.v1 import action_callback_pb2, execution_service_pb2
+from tradewind.v1 import action_callback_pb2, execution_pb2, execution_service_pb2
 
 KEY = execution_service_pb2.BusinessKeyPolicy.BUSINESS_KEY_POLICY_USE_EXISTING
 
 
 async def test_request_id_twice_gives_first_answer(served: Served) -> None:
-    """A repeat, after the commit of the first, is told that it is one."""
+    """That it was there before is said of neither: a caller whose first answer was lost has made it."""
     first = await served.executions.StartExecution(start(request_id="r1"))
     second = await served.executions.StartExecution(start(request_id="r1"))
-    assert (first.existing, second.existing) == (False, True)
+    assert (first.existing, second.existing) == (False, False)
     assert second.execution.id == first.execution.id
 
 
@@ -35,7 +36,7 @@ async def test_request_id_twice_at_once_starts_once(served: Served) -> None:
     requests = [start(request_id="r1") for _ in range(20)]
     answer = await served.executions.StartExecutions(execution_service_pb2.StartExecutionsRequest(requests=requests))
     assert len({result.started.execution.id for result in answer.results}) == 1
-    assert sum(not result.started.existing for result in answer.results) == 1
+    assert not any(result.started.existing for result in answer.results)
 
 
 async def test_refused_request_id_twice_at_once_is_refused_twice(served: Served) -> None:
@@ -53,7 +54,7 @@ async def test_request_id_on_two_servers_starts_once(postgres_url: Callable[[], 
         calls = [s.executions.StartExecution(start(request_id=f"r{n}")) for n in range(20) for s in (a, b)]
         answers = await asyncio.gather(*calls)
         assert len({answer.execution.id for answer in answers}) == 20
-        assert sum(not answer.existing for answer in answers) == 20
+        assert not any(answer.existing for answer in answers)
 
 
 async def test_many_starts_beyond_one_batch_keep_their_claims(served: Served) -> None:
@@ -79,7 +80,8 @@ async def test_request_id_answered_by_external_id_repeats_that_answer(served: Se
     """The request id belongs to the execution that answered, not to one that was never started."""
     id_ = await served.start(external_id="order-1")
     for _ in range(2):
-        assert await served.start(external_id="order-1", request_id="r1") == id_
+        answer = await served.executions.StartExecution(start(external_id="order-1", request_id="r1"))
+        assert (answer.execution.id, answer.existing) == (id_, True)
 
 
 async def test_business_key_in_use_is_refused_each_time(served: Served) -> None:
@@ -130,6 +132,45 @@ async def test_cancel_twice_with_one_request_id_answers_twice(served: Served) ->
     again = await served.executions.CancelExecution(request)
     assert first.execution.id == again.execution.id == id_
     assert sum(event.type == "ExecutionCancelled" for event in await served.follow(id_)) == 1
+
+
+async def test_pause_repeated_after_a_resume_shows_the_execution_as_it_is_now(served: Served) -> None:
+    """And pauses nothing."""
+    id_ = await served.start()
+    request = execution_service_pb2.PauseExecutionRequest(execution_id=id_, request_id="p1")
+    first = (await served.executions.PauseExecution(request)).execution
+    await served.executions.ResumeExecution(execution_service_pb2.ResumeExecutionRequest(execution_id=id_))
+    again = (await served.executions.PauseExecution(request)).execution
+    now = await served.get(id_)
+    assert again.id == first.id
+    assert first.state == execution_pb2.EXECUTION_STATE_PAUSED
+    assert (again.state, again.revision) == (execution_pb2.EXECUTION_STATE_RUNNING, now.revision)
+
+
+@pytest.mark.parametrize("which", [{"task_id": "t1"}, {"task_name": "t"}])
+@pytest.mark.parametrize("method", ["RerunTask", "SkipTask"])
+async def test_repeated_rerun_or_skip_names_its_task_too(served: Served, method: str, which: dict[str, str]) -> None:
+    """It was missing in the second answer."""
+    id_ = await served.start()
+    async with served.worker() as hand:
+        await hand.fail((await hand.offer()).token, "X")
+        await served.follow(id_)
+    request = getattr(execution_service_pb2, f"{method}Request")(execution_id=id_, request_id="r1", **which)
+    call = getattr(served.executions, method)
+    first, again = await call(request), await call(request)
+    assert (first.task.id, again.task.id) == ("t1", "t1")
+    assert again.task.attempt == first.task.attempt
+
+
+async def test_start_and_wait_repeated_waits_for_the_same_execution(served: Served) -> None:
+    """Also when it has ended meanwhile."""
+    request = execution_service_pb2.StartAndWaitRequest(start=start(request_id="r1"))
+    async with served.worker() as hand:
+        call = asyncio.ensure_future(served.executions.StartAndWait(request))
+        await hand.finish((await hand.offer()).token)
+        first = await call
+    again = await served.executions.StartAndWait(request)
+    assert (again.execution.id, again.finished, again.existing) == (first.execution.id, True, False)
 
 
 async def test_asynchronous_action_completed_twice_is_already_recorded(served: Served) -> None:

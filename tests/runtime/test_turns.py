@@ -293,7 +293,7 @@ def test_retry_of_a_large_start_is_answered_while_the_first_is_under_way(server:
     outcome, _ = server.turns.step([])
 
     assert outcome is not None
-    assert outcome.answers == [(second, r.Started(None, first.target, existing=True))]
+    assert outcome.answers == [(second, r.Started(None, first.target, existing=False))]
 
 
 def test_server_goes_on_after_a_fault_of_its_own_at_the_end_of_a_commit(

@@ -87,10 +87,10 @@ class Executions(service.ExecutionServiceServicer):
         subscription = self._watching.follow(id_)
         try:
             started = await self._start(request.start, context, id_)
-            if started.existing:
+            if started.execution_id != id_:
                 subscription.close()
                 subscription = self._watching.follow(started.execution_id)
-            execution = await self._watching.wait(subscription, seconds, is_new=not started.existing)
+            execution = await self._watching.wait(subscription, seconds, is_new=started.execution_id == id_)
         finally:
             subscription.close()
         finished = execution.state in watching.FINAL

@@ -295,10 +295,10 @@ class Batch:
 
     def _start(self, request: r.Start) -> object:
         try:
-            existing = self._claims.settle(request)
-            if existing:
-                self._claims.point_to(request, existing)
-                return r.Started(None, existing, existing=True)
+            found, was_there = self._claims.settle(request)
+            if found:
+                self._claims.point_to(request, found)
+                return r.Started(None, found, existing=was_there)
             envelope, spec = self._envelope(request)
             command = c.StartExecution(
                 request.at, request.target, request.namespace, request.workflow, request.workflow_namespace,
@@ -359,7 +359,7 @@ class Batch:
         try:
             if self._claims.is_repeated(request):
                 self._claims.drop(request)
-                return snapshot(live, 0)
+                return snapshot(live, _task_of(live, request))
             command, task_id = self._completed(live, request)
             self._claims.check_revival(request)
             self._decide(live, command, request.provenance)
@@ -378,11 +378,9 @@ class Batch:
         if isinstance(command, c.StopExecution):
             return msgspec.structs.replace(command, undelivered=self._delivery.undelivered(request.target)), 0
         if isinstance(command, c.RerunTask | c.SkipTask):
-            id_ = command.task
-            if request.task_name:
-                id_ = live.state.latest.get(request.task_name, 0)
-            if id_ not in live.state.tasks:
-                raise TaskNotFound(task=request.task_name or f"t{id_}", execution=live.state.id, field="task")
+            id_ = _task_of(live, request)
+            if not id_:
+                raise TaskNotFound(task=request.task_name or f"t{command.task}", execution=live.state.id, field="task")
             return msgspec.structs.replace(command, task=id_), id_
         return command, 0
 
@@ -526,6 +524,15 @@ class Batch:
 
 def _answer(request: r.Request, picture: r.Snapshot) -> object:
     return r.Started(picture, picture.envelope.id, existing=False) if isinstance(request, r.Start) else picture
+
+
+def _task_of(live: Live, request: r.Command) -> int:
+    """Return the task that a rerun or skip is about, 0 for none."""
+    command = request.command
+    if not isinstance(command, c.RerunTask | c.SkipTask):
+        return 0
+    id_ = live.state.latest.get(request.task_name, 0) if request.task_name else command.task
+    return id_ if id_ in live.state.tasks else 0
 
 
 def _user(provenance: Provenance) -> str:

@@ -16,6 +16,8 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.store.records import Claim
 from tradewind_server.store.unit_of_work import ClaimKey, Transaction, business_claim, claim_key
 
+#: Revision in the claim of a start's request id: it made the execution, or found one that was there before.
+_MADE, _BEFORE = 1, 0
 _CHANGED, _UNCHANGED = "changed", "unchanged"
 
 
@@ -74,15 +76,15 @@ class Claims:
         if request.business_key:
             wanted.append(("business", business_claim(request.workflow, request.business_key), 0))
         return [
-            Claim(request.namespace, kind, key, request.target, request.digest, 1, until)
+            Claim(request.namespace, kind, key, request.target, request.digest, _MADE, until)
             for kind, key, until in wanted
             if key
         ]
 
     # --- starts ----------------------------------------------------------------------------------
 
-    def settle(self, request: r.Start) -> str:
-        """Return the execution that already stands for the request, or "".
+    def settle(self, request: r.Start) -> tuple[str, bool]:
+        """Return the execution that already stands for the request, or "", and whether it did at the first answer.
 
         Raises:
             Refusal: a key is taken by something else.
@@ -94,13 +96,14 @@ class Claims:
             if claim.kind == "request":
                 if held.digest != request.digest:
                     raise RequestIdReused(request_id=claim.key, field="request_id")
-            elif claim.kind == "external":
+                return held.execution_id, held.revision == _BEFORE
+            if claim.kind == "external":
                 if held.digest != request.digest:
                     raise ExecutionExists(external_id=claim.key, execution=held.execution_id, field="external_id")
             elif not request.use_existing:
                 raise _in_use(claim, held)
-            return held.execution_id
-        return ""
+            return held.execution_id, True
+        return "", False
 
     def _holder(self, claim: Claim) -> Claim:
         """Return the claim that holds the key: *claim* itself if a refused request of this batch has just freed it."""
@@ -115,7 +118,7 @@ class Claims:
         self.drop(request)
         for claim in self._of_start(request)[:1]:
             if claim.kind == "request" and claim_key(claim) not in self._held:
-                self._holder(msgspec.structs.replace(claim, execution_id=existing))
+                self._holder(msgspec.structs.replace(claim, execution_id=existing, revision=_BEFORE))
 
     # --- commands --------------------------------------------------------------------------------
 

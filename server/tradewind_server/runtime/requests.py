@@ -269,9 +269,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Started(msgspec.Struct, frozen=True):
     """Answer to Start."""
 
-    #: None: it existed before; read it by its id.
+    #: None: this request did not make it; read it by its id.
     snapshot: Snapshot | None
     execution_id: str
+    #: It was there before the request, or before the one that it repeats.
     existing: bool
 
 

@@ -362,8 +362,8 @@ type StartExecutionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The execution, without payloads.
 	Execution *Execution `protobuf:"bytes,1,opt,name=execution,proto3" json:"execution,omitempty"`
-	// Whether it was there before: found by business key, or by external id with the same content. A repeated request
-	// id gets the first answer unchanged.
+	// Whether it was there before: found by business key, or by external id with the same content. A repeat of a
+	// request id says what the first answer said.
 	Existing      bool `protobuf:"varint,2,opt,name=existing,proto3" json:"existing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -51,8 +51,8 @@ const (
 //
 // Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
 // SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-// FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-// carries the execution, without payloads, at the revision that it made.
+// FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+// that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
 type ExecutionServiceClient interface {
 	// StartExecution starts a workflow. A repeat with the same request id, or the same external id and content, gets the
 	// first execution; without either, it starts a second one.
@@ -122,16 +122,16 @@ type ExecutionServiceClient interface {
 	// Errors: EXECUTION_NOT_FOUND, EXECUTION_WRONG_STATE (it is SUCCEEDED or FAILED).
 	CancelExecution(ctx context.Context, in *CancelExecutionRequest, opts ...grpc.CallOption) (*CancelExecutionResponse, error)
 	// RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
-	// business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
-	// runs.
+	// business key. A repeat with the same request id changes nothing and shows the task as it is by then; without one, it
+	// is refused while the task runs.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
 	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
 	RerunTask(ctx context.Context, in *RerunTaskRequest, opts ...grpc.CallOption) (*RerunTaskResponse, error)
 	// SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-	// parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
-	// without one it is refused.
+	// parents above it, to RUNNING, with its business key. A repeat with the same request id changes nothing
+	// and shows the task as it is by then; without one it is refused.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
 	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
@@ -426,8 +426,8 @@ func (c *executionServiceClient) ExplainExecution(ctx context.Context, in *Expla
 //
 // Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
 // SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-// FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-// carries the execution, without payloads, at the revision that it made.
+// FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+// that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
 type ExecutionServiceServer interface {
 	// StartExecution starts a workflow. A repeat with the same request id, or the same external id and content, gets the
 	// first execution; without either, it starts a second one.
@@ -497,16 +497,16 @@ type ExecutionServiceServer interface {
 	// Errors: EXECUTION_NOT_FOUND, EXECUTION_WRONG_STATE (it is SUCCEEDED or FAILED).
 	CancelExecution(context.Context, *CancelExecutionRequest) (*CancelExecutionResponse, error)
 	// RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
-	// business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
-	// runs.
+	// business key. A repeat with the same request id changes nothing and shows the task as it is by then; without one, it
+	// is refused while the task runs.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
 	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE.
 	RerunTask(context.Context, *RerunTaskRequest) (*RerunTaskResponse, error)
 	// SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-	// parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
-	// without one it is refused.
+	// parents above it, to RUNNING, with its business key. A repeat with the same request id changes nothing
+	// and shows the task as it is by then; without one it is refused.
 	//
 	// Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
 	// or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).

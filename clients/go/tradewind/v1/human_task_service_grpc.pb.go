@@ -93,8 +93,8 @@ type HumanTaskServiceClient interface {
 	// FIELD_INVALID, REQUEST_ID_REUSED.
 	AssignHumanTask(ctx context.Context, in *AssignHumanTaskRequest, opts ...grpc.CallOption) (*AssignHumanTaskResponse, error)
 	// DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-	// stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
-	// the first answer.
+	// stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat
+	// changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
 	// ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -105,7 +105,7 @@ type HumanTaskServiceClient interface {
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, REQUEST_ID_REUSED.
 	SaveHumanTaskDraft(ctx context.Context, in *SaveHumanTaskDraftRequest, opts ...grpc.CallOption) (*SaveHumanTaskDraftResponse, error)
 	// CommentHumanTask says something about an open human task. Who is asked may, who has it, who manages human tasks, and
-	// who started the process. With the same request id a repeat gets the first answer.
+	// who started the process. With the same request id a repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
 	// REQUEST_ID_REUSED.
@@ -113,7 +113,7 @@ type HumanTaskServiceClient interface {
 	// AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
 	// about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
 	// and votes count no more. The same file again by the same person is the one that is there; with the same request id a
-	// repeat gets the first answer.
+	// repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
 	// ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -126,14 +126,14 @@ type HumanTaskServiceClient interface {
 	// WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
 	// whom it is separate from; one that was brought from another human task only who may say something about this one. That
 	// it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
-	// request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+	// request id a repeat changes nothing, else it is ATTACHMENT_NOT_FOUND.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
 	// PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
 	WithdrawAttachment(ctx context.Context, in *WithdrawAttachmentRequest, opts ...grpc.CallOption) (*WithdrawAttachmentResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
 	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
-	// takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
+	// takes; else the human task stays OFFERED. With the same request id a repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
 	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
@@ -418,8 +418,8 @@ type HumanTaskServiceServer interface {
 	// FIELD_INVALID, REQUEST_ID_REUSED.
 	AssignHumanTask(context.Context, *AssignHumanTaskRequest) (*AssignHumanTaskResponse, error)
 	// DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-	// stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
-	// the first answer.
+	// stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat
+	// changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
 	// ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -430,7 +430,7 @@ type HumanTaskServiceServer interface {
 	// PAYLOAD_UNSUPPORTED, PAYLOAD_TOO_LARGE, REQUEST_ID_REUSED.
 	SaveHumanTaskDraft(context.Context, *SaveHumanTaskDraftRequest) (*SaveHumanTaskDraftResponse, error)
 	// CommentHumanTask says something about an open human task. Who is asked may, who has it, who manages human tasks, and
-	// who started the process. With the same request id a repeat gets the first answer.
+	// who started the process. With the same request id a repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
 	// REQUEST_ID_REUSED.
@@ -438,7 +438,7 @@ type HumanTaskServiceServer interface {
 	// AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
 	// about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
 	// and votes count no more. The same file again by the same person is the one that is there; with the same request id a
-	// repeat gets the first answer.
+	// repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
 	// ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -451,14 +451,14 @@ type HumanTaskServiceServer interface {
 	// WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
 	// whom it is separate from; one that was brought from another human task only who may say something about this one. That
 	// it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
-	// request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+	// request id a repeat changes nothing, else it is ATTACHMENT_NOT_FOUND.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
 	// PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
 	WithdrawAttachment(context.Context, *WithdrawAttachmentRequest) (*WithdrawAttachmentResponse, error)
 	// SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
 	// transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
-	// takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
+	// takes; else the human task stays OFFERED. With the same request id a repeat changes nothing.
 	//
 	// Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
 	// PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,

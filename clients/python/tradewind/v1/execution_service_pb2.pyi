@@ -204,8 +204,8 @@ class StartExecutionResponse(_message.Message):
     EXECUTION_FIELD_NUMBER: _builtins.int
     EXISTING_FIELD_NUMBER: _builtins.int
     existing: _builtins.bool
-    """Whether it was there before: found by business key, or by external id with the same content. A repeated request
-    id gets the first answer unchanged.
+    """Whether it was there before: found by business key, or by external id with the same content. A repeat of a
+    request id says what the first answer said.
     """
     @_builtins.property
     def execution(self) -> _execution_pb2.Execution:

@@ -30,8 +30,8 @@ class ExecutionServiceStub(object):
 
     Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
     SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-    FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-    carries the execution, without payloads, at the revision that it made.
+    FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+    that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
     """
 
     def __init__(self, channel):
@@ -147,8 +147,8 @@ class ExecutionServiceServicer(object):
 
     Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
     SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-    FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-    carries the execution, without payloads, at the revision that it made.
+    FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+    that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
     """
 
     def StartExecution(self, request, context):
@@ -285,8 +285,8 @@ class ExecutionServiceServicer(object):
 
     def RerunTask(self, request, context):
         """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
-        business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
-        runs.
+        business key. A repeat with the same request id changes nothing and shows the task as it is by then; without one, it
+        is refused while the task runs.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
         or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
@@ -298,8 +298,8 @@ class ExecutionServiceServicer(object):
 
     def SkipTask(self, request, context):
         """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-        parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
-        without one it is refused.
+        parents above it, to RUNNING, with its business key. A repeat with the same request id changes nothing
+        and shows the task as it is by then; without one it is refused.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
         or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
@@ -485,8 +485,8 @@ class ExecutionService(object):
 
     Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
     SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-    FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-    carries the execution, without payloads, at the revision that it made.
+    FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+    that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
     """
 
     @staticmethod

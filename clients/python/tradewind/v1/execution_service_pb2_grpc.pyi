@@ -31,8 +31,8 @@ class ExecutionServiceStub:
 
     Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
     SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-    FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-    carries the execution, without payloads, at the revision that it made.
+    FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+    that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
     """
 
     @_typing.overload
@@ -121,8 +121,8 @@ class ExecutionServiceStub:
     """
     RerunTask: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.RerunTaskRequest, _execution_service_pb2.RerunTaskResponse]
     """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
-    business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
-    runs.
+    business key. A repeat with the same request id changes nothing and shows the task as it is by then; without one, it
+    is refused while the task runs.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
     or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
@@ -130,8 +130,8 @@ class ExecutionServiceStub:
     """
     SkipTask: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.SkipTaskRequest, _execution_service_pb2.SkipTaskResponse]
     """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-    parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
-    without one it is refused.
+    parents above it, to RUNNING, with its business key. A repeat with the same request id changes nothing
+    and shows the task as it is by then; without one it is refused.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
     or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
@@ -184,8 +184,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
 
     Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
     SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-    FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-    carries the execution, without payloads, at the revision that it made.
+    FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+    that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -271,8 +271,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """
     RerunTask: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.RerunTaskRequest, _execution_service_pb2.RerunTaskResponse]  # type: ignore[assignment]
     """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
-    business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
-    runs.
+    business key. A repeat with the same request id changes nothing and shows the task as it is by then; without one, it
+    is refused while the task runs.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
     or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
@@ -280,8 +280,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """
     SkipTask: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.SkipTaskRequest, _execution_service_pb2.SkipTaskResponse]  # type: ignore[assignment]
     """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-    parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
-    without one it is refused.
+    parents above it, to RUNNING, with its business key. A repeat with the same request id changes nothing
+    and shows the task as it is by then; without one it is refused.
 
     Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
     or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).
@@ -333,8 +333,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Any mutation can refuse with REQUEST_ID_REUSED (the request id came before with other content), QUEUE_FULL,
     SERVER_DRAINING and DATABASE_UNAVAILABLE (all three: try again with the same request id), and any method with
-    FIELD_INVALID, so methods do not list these. A mutation that repeats a request id gets the first answer. Its answer
-    carries the execution, without payloads, at the revision that it made.
+    FIELD_INVALID, so methods do not list these. A mutation answers with the execution, without payloads, at the revision
+    that it made. One that repeats a request id changes nothing: it answers with the same execution as it is by then.
     """
 
     @_abc_1.abstractmethod
@@ -502,8 +502,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.RerunTaskResponse, _abc.Awaitable[_execution_service_pb2.RerunTaskResponse]]:
         """RerunTask runs a FAILED task again and turns a FAILED execution, and the parents above it, to RUNNING, with its
-        business key. A repeat with the same request id gets the first answer; without one, it is refused while the task
-        runs.
+        business key. A repeat with the same request id changes nothing and shows the task as it is by then; without one, it
+        is refused while the task runs.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
         or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile), PAYLOAD_INVALID,
@@ -517,8 +517,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.SkipTaskResponse, _abc.Awaitable[_execution_service_pb2.SkipTaskResponse]]:
         """SkipTask turns a FAILED task to SKIPPED, goes on as if it had succeeded, and turns a FAILED execution, and the
-        parents above it, to RUNNING, with its business key. A repeat with the same request id gets the first answer;
-        without one it is refused.
+        parents above it, to RUNNING, with its business key. A repeat with the same request id changes nothing
+        and shows the task as it is by then; without one it is refused.
 
         Errors: EXECUTION_NOT_FOUND, TASK_NOT_FOUND, TASK_WRONG_STATE, EXECUTION_WRONG_STATE (it is CANCELLING, CANCELLED
         or SUCCEEDED), BUSINESS_KEY_IN_USE (another execution has the root's key meanwhile).

@@ -225,8 +225,8 @@ class HumanTaskServiceServicer(object):
 
     def DelegateHumanTask(self, request, context):
         """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-        stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
-        the first answer.
+        stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat
+        changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
         ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -247,7 +247,7 @@ class HumanTaskServiceServicer(object):
 
     def CommentHumanTask(self, request, context):
         """CommentHumanTask says something about an open human task. Who is asked may, who has it, who manages human tasks, and
-        who started the process. With the same request id a repeat gets the first answer.
+        who started the process. With the same request id a repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
         REQUEST_ID_REUSED.
@@ -260,7 +260,7 @@ class HumanTaskServiceServicer(object):
         """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
         about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
         and votes count no more. The same file again by the same person is the one that is there; with the same request id a
-        repeat gets the first answer.
+        repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
         ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -283,7 +283,7 @@ class HumanTaskServiceServicer(object):
         """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
         whom it is separate from; one that was brought from another human task only who may say something about this one. That
         it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
-        request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+        request id a repeat changes nothing, else it is ATTACHMENT_NOT_FOUND.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
         PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -295,7 +295,7 @@ class HumanTaskServiceServicer(object):
     def SubmitHumanTask(self, request, context):
         """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
         transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
-        takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
+        takes; else the human task stays OFFERED. With the same request id a repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
         PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,

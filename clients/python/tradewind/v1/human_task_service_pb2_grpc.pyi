@@ -88,8 +88,8 @@ class HumanTaskServiceStub:
     """
     DelegateHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.DelegateHumanTaskRequest, _human_task_service_pb2.DelegateHumanTaskResponse]
     """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-    stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
-    the first answer.
+    stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat
+    changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
     ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -102,7 +102,7 @@ class HumanTaskServiceStub:
     """
     CommentHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.CommentHumanTaskRequest, _human_task_service_pb2.CommentHumanTaskResponse]
     """CommentHumanTask says something about an open human task. Who is asked may, who has it, who manages human tasks, and
-    who started the process. With the same request id a repeat gets the first answer.
+    who started the process. With the same request id a repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
     REQUEST_ID_REUSED.
@@ -111,7 +111,7 @@ class HumanTaskServiceStub:
     """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
     about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
     and votes count no more. The same file again by the same person is the one that is there; with the same request id a
-    repeat gets the first answer.
+    repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
     ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -126,7 +126,7 @@ class HumanTaskServiceStub:
     """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
     whom it is separate from; one that was brought from another human task only who may say something about this one. That
     it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
-    request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+    request id a repeat changes nothing, else it is ATTACHMENT_NOT_FOUND.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
     PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -134,7 +134,7 @@ class HumanTaskServiceStub:
     SubmitHumanTask: _grpc.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
     transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
-    takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
+    takes; else the human task stays OFFERED. With the same request id a repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
     PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
@@ -224,8 +224,8 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """
     DelegateHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.DelegateHumanTaskRequest, _human_task_service_pb2.DelegateHumanTaskResponse]  # type: ignore[assignment]
     """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-    stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
-    the first answer.
+    stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat
+    changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
     ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -238,7 +238,7 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """
     CommentHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.CommentHumanTaskRequest, _human_task_service_pb2.CommentHumanTaskResponse]  # type: ignore[assignment]
     """CommentHumanTask says something about an open human task. Who is asked may, who has it, who manages human tasks, and
-    who started the process. With the same request id a repeat gets the first answer.
+    who started the process. With the same request id a repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
     REQUEST_ID_REUSED.
@@ -247,7 +247,7 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
     about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
     and votes count no more. The same file again by the same person is the one that is there; with the same request id a
-    repeat gets the first answer.
+    repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
     ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -262,7 +262,7 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
     whom it is separate from; one that was brought from another human task only who may say something about this one. That
     it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
-    request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+    request id a repeat changes nothing, else it is ATTACHMENT_NOT_FOUND.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
     PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -270,7 +270,7 @@ class HumanTaskServiceAsyncStub(HumanTaskServiceStub):
     SubmitHumanTask: _aio.UnaryUnaryMultiCallable[_human_task_service_pb2.SubmitHumanTaskRequest, _human_task_service_pb2.SubmitHumanTaskResponse]  # type: ignore[assignment]
     """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
     transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
-    takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
+    takes; else the human task stays OFFERED. With the same request id a repeat changes nothing.
 
     Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
     PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
@@ -411,8 +411,8 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.DelegateHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.DelegateHumanTaskResponse]]:
         """DelegateHumanTask lets another user do a human task; it is CLAIMED by that user then, and who delegated it first
-        stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat gets
-        the first answer.
+        stays accountable. With a quorum that user votes instead of who delegated it. With the same request id a repeat
+        changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED,
         ONE_VOTE_EACH, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -437,7 +437,7 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_human_task_service_pb2.CommentHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.CommentHumanTaskResponse]]:
         """CommentHumanTask says something about an open human task. Who is asked may, who has it, who manages human tasks, and
-        who started the process. With the same request id a repeat gets the first answer.
+        who started the process. With the same request id a repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID,
         REQUEST_ID_REUSED.
@@ -452,7 +452,7 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """AddAttachment adds a file to an open human task, or a reference to one that is kept elsewhere. Who may say something
         about it may do this, but for whom it is separate from. What it shows has changed by this: its etag is another one,
         and votes count no more. The same file again by the same person is the one that is there; with the same request id a
-        repeat gets the first answer.
+        repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, PERSON_NOT_ELIGIBLE, PERSON_EXCLUDED, PERSON_UNKNOWN,
         ATTACHMENT_REFUSED, TOO_MANY_ATTACHMENTS, PAYLOAD_TOO_LARGE, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -479,7 +479,7 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """WithdrawAttachment takes a file back from an open human task. Who added it may, and who manages human tasks, but for
         whom it is separate from; one that was brought from another human task only who may say something about this one. That
         it was there stays in the audit trail, what was in it is removed. Its etag changes as by AddAttachment. With the same
-        request id a repeat gets the first answer, else it is ATTACHMENT_NOT_FOUND.
+        request id a repeat changes nothing, else it is ATTACHMENT_NOT_FOUND.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, ATTACHMENT_NOT_FOUND, PERSON_NOT_MANAGER, PERSON_EXCLUDED,
         PERSON_NOT_ELIGIBLE, PERSON_UNKNOWN, FIELD_INVALID, REQUEST_ID_REUSED.
@@ -493,7 +493,7 @@ class HumanTaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_human_task_service_pb2.SubmitHumanTaskResponse, _abc.Awaitable[_human_task_service_pb2.SubmitHumanTaskResponse]]:
         """SubmitHumanTask decides a human task, from OFFERED or CLAIMED to COMPLETED, and lets its process go on in the same
         transaction. One that is OFFERED is claimed by this. With a quorum it is a vote, and decides if it is the last that it
-        takes; else the human task stays OFFERED. With the same request id a repeat gets the first answer.
+        takes; else the human task stays OFFERED. With the same request id a repeat changes nothing.
 
         Errors: HUMAN_TASK_NOT_FOUND, HUMAN_TASK_CLOSED, HUMAN_TASK_TAKEN, HUMAN_TASK_CHANGED, PERSON_NOT_ELIGIBLE,
         PERSON_EXCLUDED, ONE_VOTE_EACH, PERSON_UNKNOWN, OUTCOME_UNKNOWN, REASON_MISSING, DECISION_INVALID,
