@@ -327,7 +327,7 @@ class FilterInvalid(Refusal):
 
     reason = "FILTER_INVALID"
     kind = Kind.INVALID
-    sentence = "Expected a filter like 'state = RUNNING AND workflow = \"salary\"', but {problem}. Fields: {fields}."
+    sentence = 'Expected comparisons like FIELD = "VALUE", joined by AND, but {problem}. Fields: {fields}.'
 
 
 class SearchUnbounded(Refusal):

@@ -38,6 +38,17 @@ def _words(*allowed: str) -> Callable[[str], object]:
     return parse
 
 
+def _kind(text: str) -> str:
+    return str(_words("workflow", "action", "form")(text.lower()))
+
+
+def _task_number(text: str) -> int:
+    digits = text.removeprefix("t")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
+        raise ValueError(f"'{text[:40]}' is no id like t1")
+    return int(digits)
+
+
 def _moment(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
@@ -93,6 +104,7 @@ EXECUTION_FIELDS: Mapping[str, Field] = {
     "finished_at": Field("finished_at", _TIMES, _moment),
 }
 TASK_FIELDS: Mapping[str, Field] = {
+    "id": Field("task_id", _EQUALS, _task_number),
     "name": Field("name", _EQUALS, str),
     "state": Field(
         "state",
@@ -115,6 +127,9 @@ ACTION_FIELDS: Mapping[str, Field] = {
     "name": Field("name", _EQUALS, str),
     "task": Field("task", _EQUALS, str),
     "state": Field("state", _EQUALS, _words("OPEN", "QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")),
+    "task_id": Field("task_id", _EQUALS, _task_number),
+    "worker": Field("worker", _EQUALS, str),
+    "workflow": Field("workflow", _EQUALS, str),
     "asynchronous": Field("asynchronous", ("=",), _flag),
 }
 HUMAN_TASK_FIELDS: Mapping[str, Field] = {
@@ -142,8 +157,9 @@ WORKER_FIELDS: Mapping[str, Field] = {
 }
 DEFINITION_FIELDS: Mapping[str, Field] = {
     "name": Field("name", _EQUALS, str),
-    "kind": Field("kind", _EQUALS, _words("workflow", "action")),
+    "kind": Field("kind", _EQUALS, _kind),
     "workflow_namespace": Field("workflow_namespace", _EQUALS, str),
+    "current": Field("current", ("=",), _flag),
 }
 
 _TERM = re.compile(r"""\s*([a-z_]+)\s*(!=|<=|>=|=|<|>|:)\s*("(?:[^"\\]|\\.)*"|[^\s"]+)\s*""")

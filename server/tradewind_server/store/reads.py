@@ -86,7 +86,10 @@ def filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
 
 def holds(table: sa.Table, term: Term) -> sa.ColumnElement[bool]:
     """Return *term* as a condition of *table*."""
-    column = table.c[term.column]
+    return _compared(table.c[term.column], term)
+
+
+def _compared(column: sa.ColumnElement[Any], term: Term) -> sa.ColumnElement[bool]:
     if term.operator == "=":
         return column == term.value
     if term.operator == "!=":
@@ -176,11 +179,7 @@ def actions(
     query = query.where(a.c.namespace == namespace)
     if execution_id:
         query = query.where(a.c.execution_id == execution_id)
-    for term in terms:
-        if term.column == "state" and term.value in _OPEN_STATES:
-            wanted = _OPEN_STATES[term.value]
-            query = query.where(wanted if term.operator == "=" else sa.not_(wanted))
-    query = filtered(query, a, [t for t in terms if t.column != "state" or t.value not in _OPEN_STATES])
+    query = query.where(*map(_holds_of_action, terms))
     if after[0]:
         query = query.where(sa.tuple_(a.c.execution_id, a.c.action_id) > sa.tuple_(*map(sa.literal, after)))
     return connection.execute(query.order_by(a.c.execution_id, a.c.action_id).limit(limit)).all()
@@ -192,6 +191,20 @@ _OPEN_STATES: dict[Any, sa.ColumnElement[bool]] = {
     "QUEUED": sa.and_(schema.IS_OPEN, schema.IS_QUEUED),
     "RUNNING": sa.and_(schema.IS_OPEN, schema.queue.c.stage.is_distinct_from(0)),
 }
+#: What of an action stands in another table, too. Who has it is in the queue, who had it in its own row.
+_ACTION_COLUMNS: dict[str, sa.ColumnElement[Any]] = {
+    "workflow": schema.executions.c.workflow,
+    "worker": sa.func.coalesce(sa.func.nullif(schema.queue.c.worker, ""), schema.actions.c.worker),
+}
+
+
+def _holds_of_action(term: Term) -> sa.ColumnElement[bool]:
+    if term.column == "state" and term.value in _OPEN_STATES:
+        wanted = _OPEN_STATES[term.value]
+        return wanted if term.operator == "=" else sa.not_(wanted)
+    return _compared(_ACTION_COLUMNS.get(term.column, schema.actions.c.get(term.column)), term)
+
+
 _DELIVERY = (
     "stage", "target", "attempt", "worker", "worker_build", "offered_at", "lease_until", "deliveries", "ready_at",
     "progress",
@@ -335,7 +348,10 @@ def definitions(
     """Return deployed definitions in the order of their names."""
     d = schema.definitions
     key = (d.c.workflow_namespace, d.c.kind, d.c.name, d.c.version)
-    query = filtered(sa.select(d).where(d.c.namespace == namespace), d, terms)
+    query = filtered(sa.select(d).where(d.c.namespace == namespace), d, [t for t in terms if t.column != "current"])
+    for term in terms:
+        if term.column == "current":
+            query = query.where(d.c.retired_revision.is_(None) == bool(term.value))
     if not all_versions:
         query = query.where(d.c.retired_revision.is_(None))
     if after:

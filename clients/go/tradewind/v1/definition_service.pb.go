@@ -471,8 +471,9 @@ type ListDefinitionsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. The next_page_token of the page before; all other fields must be as then.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Optional. Comparisons joined by AND over name, kind, workflow_namespace and current, e.g.
-	// `kind = WORKFLOW AND name = "salary"`. Empty means all.
+	// Optional. Comparisons joined by AND, e.g. `kind = WORKFLOW AND name = "salary"`. Empty means all. Fields: name, kind
+	// (WORKFLOW, ACTION or FORM) and workflow_namespace, each with = and !=; current with =: false, with all_versions, for
+	// those that are superseded or deleted.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. Whether to list superseded and deleted versions too; default false.
 	AllVersions   bool `protobuf:"varint,5,opt,name=all_versions,json=allVersions,proto3" json:"all_versions,omitempty"`

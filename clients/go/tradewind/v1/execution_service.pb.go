@@ -1269,7 +1269,7 @@ type ListTasksRequest struct {
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. The next_page_token of the page before; all other fields must be as then.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Optional. Comparisons joined by AND over id, name and state. Empty means all.
+	// Optional. Comparisons joined by AND over id, name and state, with = and !=. Empty means all.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. The answer shows at least this revision, or is REVISION_AHEAD.
 	MinRevision int64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -1424,8 +1424,9 @@ type ListActionsRequest struct {
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Optional. The next_page_token of the page before; all other fields must be as then.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Optional. Comparisons joined by AND over state, name, task, task_id, worker, workflow and asynchronous. Empty means
-	// all.
+	// Optional. Comparisons joined by AND, e.g. `worker = "payroll-7" AND state = RUNNING`. Empty means all. Fields: state
+	// (also OPEN, for QUEUED or RUNNING), name, task, task_id, worker (who has it, or had it last) and workflow, each with =
+	// and !=; asynchronous with =.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Optional. With an execution id: the answer shows at least this revision, or is REVISION_AHEAD.
 	MinRevision int64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`

@@ -259,8 +259,9 @@ class ListDefinitionsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
-    """Optional. Comparisons joined by AND over name, kind, workflow_namespace and current, e.g.
-    `kind = WORKFLOW AND name = "salary"`. Empty means all.
+    """Optional. Comparisons joined by AND, e.g. `kind = WORKFLOW AND name = "salary"`. Empty means all. Fields: name, kind
+    (WORKFLOW, ACTION or FORM) and workflow_namespace, each with = and !=; current with =: false, with all_versions, for
+    those that are superseded or deleted.
     """
     all_versions: _builtins.bool
     """Optional. Whether to list superseded and deleted versions too; default false."""

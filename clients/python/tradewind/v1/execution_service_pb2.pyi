@@ -665,7 +665,7 @@ class ListTasksRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
-    """Optional. Comparisons joined by AND over id, name and state. Empty means all."""
+    """Optional. Comparisons joined by AND over id, name and state, with = and !=. Empty means all."""
     min_revision: _builtins.int
     """Optional. The answer shows at least this revision, or is REVISION_AHEAD."""
     view: _execution_pb2.ExecutionView.ValueType
@@ -739,8 +739,9 @@ class ListActionsRequest(_message.Message):
     page_token: _builtins.str
     """Optional. The next_page_token of the page before; all other fields must be as then."""
     filter: _builtins.str
-    """Optional. Comparisons joined by AND over state, name, task, task_id, worker, workflow and asynchronous. Empty means
-    all.
+    """Optional. Comparisons joined by AND, e.g. `worker = "payroll-7" AND state = RUNNING`. Empty means all. Fields: state
+    (also OPEN, for QUEUED or RUNNING), name, task, task_id, worker (who has it, or had it last) and workflow, each with =
+    and !=; asynchronous with =.
     """
     min_revision: _builtins.int
     """Optional. With an execution id: the answer shows at least this revision, or is REVISION_AHEAD."""
