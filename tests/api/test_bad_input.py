@@ -196,6 +196,34 @@ async def test_payload_of_another_kind_is_refused(served: Served) -> None:
     await refuse_start(served, request, StatusCode.INVALID_ARGUMENT, "PAYLOAD_UNSUPPORTED")
 
 
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"tags": [str(n) for n in range(21)]}, "tags"),
+        ({"tags": ["fine", "x" * 65]}, "tags"),
+        ({"tags": ["fine", "two\nlines"]}, "tags"),
+        ({"description": "x" * 256}, "description"),
+        ({"description": "two\nlines"}, "description"),
+    ],
+)
+async def test_tags_and_descriptions_are_as_long_as_documented(
+    served: Served, fields: dict[str, Any], field: str
+) -> None:
+    """Tags were taken in any number, and of 255 characters."""
+    with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
+        await served.start(**fields)
+    assert caught.violations[0][0] == field
+    assert await served.start(tags=["x" * 64] * 20, description="ü" * 255)
+
+
+async def test_message_is_cut_where_the_comment_says(served: Served) -> None:
+    """A cancel is carried out however long its reason is."""
+    id_ = await served.start()
+    request = execution_service_pb2.CancelExecutionRequest(execution_id=id_, message="ü" * 1001)
+    answer = await served.executions.CancelExecution(request)
+    assert answer.execution.state_message == "ü" * 1000
+
+
 async def test_filter_that_makes_no_sense_is_refused(served: Served) -> None:
     """And the refusal lists the fields there are."""
     for text in ("colour = red", "state", "state = PURPLE", "state = RUNNING OR x = 1", "' OR 1=1 --"):

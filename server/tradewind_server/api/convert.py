@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from tradewind_server.store.records import StoredEvent
 
 JSON = "application/json"
 _MOST_NAME = 255
+_MOST_TAGS, _MOST_TAG = 20, 64
 #: The year 10000.
 _MOST_SECONDS = 253_402_300_800
 
@@ -86,6 +87,20 @@ def name_of(field: str, given: str) -> str:
         expected = f"at most {_MOST_NAME} printable characters"
         raise FieldInvalid(name=field, expected=expected, problem=problem, field=field)
     return given
+
+
+def tags_of(given: Sequence[str]) -> tuple[str, ...]:
+    """Return at most 20 tags, each of at most 64 characters.
+
+    Raises:
+        FieldInvalid: they are more, or longer.
+    """
+    longest = max(map(len, given), default=0)
+    if len(given) > _MOST_TAGS or longest > _MOST_TAG:
+        expected = f"at most {_MOST_TAGS} tags of at most {_MOST_TAG} characters"
+        problem = f"there are {len(given)}, and the longest has {longest}"
+        raise FieldInvalid(name="tags", expected=expected, problem=problem, field="tags")
+    return tuple(name_of("tags", tag) for tag in given)
 
 
 def required(field: str, given: str) -> str:

@@ -118,7 +118,7 @@ class Executions(service.ExecutionServiceServicer):
                 external_id=convert.name_of("external_id", request.external_id),
                 business_key=convert.name_of("business_key", request.business_key),
                 use_existing=request.business_key_policy == pb.BUSINESS_KEY_POLICY_USE_EXISTING,
-                tags=tuple(convert.name_of("tags", tag) for tag in request.tags),
+                tags=convert.tags_of(request.tags),
                 description=convert.name_of("description", request.description),
                 digest=convert.digest_of(request),
                 size_bytes=500 + request.ByteSize(),

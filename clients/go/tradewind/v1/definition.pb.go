@@ -370,7 +370,7 @@ type Definition struct {
 	Kind DefinitionKind `protobuf:"varint,4,opt,name=kind,proto3,enum=tradewind.v1.DefinitionKind" json:"kind,omitempty"`
 	// Output only. Version of this name, from 1, raised by each deployment that changes its content.
 	Version uint32 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
-	// Output only. "sha256:" and 64 hexadecimal digits of the content.
+	// Output only. SHA-256 of the file in which it was deployed, 64 hexadecimal digits.
 	ContentHash string `protobuf:"bytes,6,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"`
 	// Output only. Registry revision of the tenant as of which this version is used.
 	RegistryRevision int64 `protobuf:"varint,7,opt,name=registry_revision,json=registryRevision,proto3" json:"registry_revision,omitempty"`

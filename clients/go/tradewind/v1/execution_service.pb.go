@@ -194,7 +194,7 @@ type StartExecutionRequest struct {
 	Params *Payload `protobuf:"bytes,12,opt,name=params,proto3" json:"params,omitempty"`
 	// Optional. At most 20 tags of at most 64 characters, to find executions by.
 	Tags []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
-	// Optional. A sentence for people, at most 1 KiB.
+	// Optional. A sentence for people, at most 255 characters in one line.
 	Description   string `protobuf:"bytes,14,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -416,9 +416,9 @@ func (x *StartExecutionResponse) GetExisting() bool {
 // StartExecutionsRequest says what to start.
 type StartExecutionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Optional. The tenant of all items, which may leave theirs empty but may not name another; default "default".
+	// Optional. The tenant of those items that leave theirs empty; default "default".
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// Required. 1 to 256 starts, at most 4 MiB together.
+	// Required. At most 1,000 starts, in a request of at most 4 MiB.
 	Requests      []*StartExecutionRequest `protobuf:"bytes,2,rep,name=requests,proto3" json:"requests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -604,11 +604,11 @@ func (*StartResult_Refusal) isStartResult_Result() {}
 // StartAndWaitRequest says what to start and how long to wait.
 type StartAndWaitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Optional. The tenant; it and start.namespace must agree if both are given; default "default".
+	// Optional. The tenant, unless start.namespace is given; default "default".
 	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Required. What to start, with its request id.
 	Start *StartExecutionRequest `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
-	// Optional. How long to wait, 0 to 5 minutes; default 30 s. The call's own deadline should be a little later.
+	// Optional. How long to wait; default 60 s. The answer comes a little before the call's own deadline if that is earlier.
 	Timeout       *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1862,7 +1862,7 @@ type PauseExecutionRequest struct {
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Required. Id of the execution.
 	ExecutionId string `protobuf:"bytes,3,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
-	// Optional. Why, at most 1 KiB; shown as state_message.
+	// Optional. Why; shown as state_message. What is beyond 1,000 characters is cut off.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2100,7 +2100,7 @@ type CancelExecutionRequest struct {
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Required. Id of the execution.
 	ExecutionId string `protobuf:"bytes,3,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
-	// Optional. Why, at most 1 KiB; shown as state_message and told to workers.
+	// Optional. Why; shown as state_message and told to workers. What is beyond 1,000 characters is cut off.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

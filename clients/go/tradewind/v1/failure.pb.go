@@ -104,12 +104,12 @@ func (FailureKind) EnumDescriptor() ([]byte, []int) {
 // Sensitive values are masked in its message and details, see Payload.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Optional in requests, where only FAILURE_KIND_ACTION is accepted. Who found the failure.
+	// Output only. Who found the failure; of what a worker sends, always FAILURE_KIND_ACTION.
 	Kind FailureKind `protobuf:"varint,1,opt,name=kind,proto3,enum=tradewind.v1.FailureKind" json:"kind,omitempty"`
-	// Optional. Machine-readable code in UPPER_SNAKE, at most 128 characters, chosen by the worker or the server,
-	// e.g. "ACCOUNT_CLOSED". Empty means "FAILED".
+	// Optional. Machine-readable code in UPPER_SNAKE, chosen by the worker or the server, e.g. "ACCOUNT_CLOSED"; what is
+	// beyond 200 characters is cut off. Empty if there is none, as in the failure of an execution without one of its own.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
-	// Required. One sentence for people, at most 8 KiB; longer text is cut.
+	// Required. One sentence for people; what is beyond 10,000 characters is cut off.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// Optional. What a definition may want to look at.
 	Details *Payload `protobuf:"bytes,4,opt,name=details,proto3" json:"details,omitempty"`
@@ -200,7 +200,8 @@ type FailureOrigin struct {
 	Task string `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	// Output only. Attempt of the action, from 1; 0 if no action ran.
 	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Output only. Id of the worker that reported it; empty if none did.
+	// Output only. Id of the worker that reported it; empty if none did, and in the failure of an execution: that of the task
+	// has it.
 	Worker string `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
 	// Output only. File of the definition; empty if unknown.
 	File string `protobuf:"bytes,4,opt,name=file,proto3" json:"file,omitempty"`

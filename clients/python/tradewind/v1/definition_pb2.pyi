@@ -215,7 +215,7 @@ class Definition(_message.Message):
     version: _builtins.int
     """Output only. Version of this name, from 1, raised by each deployment that changes its content."""
     content_hash: _builtins.str
-    """Output only. "sha256:" and 64 hexadecimal digits of the content."""
+    """Output only. SHA-256 of the file in which it was deployed, 64 hexadecimal digits."""
     registry_revision: _builtins.int
     """Output only. Registry revision of the tenant as of which this version is used."""
     description: _builtins.str

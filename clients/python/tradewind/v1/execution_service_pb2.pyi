@@ -148,7 +148,7 @@ class StartExecutionRequest(_message.Message):
     env_name: _builtins.str
     """Name of a stored environment, copied at the start."""
     description: _builtins.str
-    """Optional. A sentence for people, at most 1 KiB."""
+    """Optional. A sentence for people, at most 255 characters in one line."""
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """Optional. A JSON object with the workflow's inputs; default {}."""
@@ -234,10 +234,10 @@ class StartExecutionsRequest(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
-    """Optional. The tenant of all items, which may leave theirs empty but may not name another; default "default"."""
+    """Optional. The tenant of those items that leave theirs empty; default "default"."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartExecutionRequest]:
-        """Required. 1 to 256 starts, at most 4 MiB together."""
+        """Required. At most 1,000 starts, in a request of at most 4 MiB."""
 
     def __init__(
         self,
@@ -319,14 +319,14 @@ class StartAndWaitRequest(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
-    """Optional. The tenant; it and start.namespace must agree if both are given; default "default"."""
+    """Optional. The tenant, unless start.namespace is given; default "default"."""
     @_builtins.property
     def start(self) -> Global___StartExecutionRequest:
         """Required. What to start, with its request id."""
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Optional. How long to wait, 0 to 5 minutes; default 30 s. The call's own deadline should be a little later."""
+        """Optional. How long to wait; default 60 s. The answer comes a little before the call's own deadline if that is earlier."""
 
     def __init__(
         self,
@@ -947,7 +947,7 @@ class PauseExecutionRequest(_message.Message):
     execution_id: _builtins.str
     """Required. Id of the execution."""
     message: _builtins.str
-    """Optional. Why, at most 1 KiB; shown as state_message."""
+    """Optional. Why; shown as state_message. What is beyond 1,000 characters is cut off."""
     def __init__(
         self,
         *,
@@ -1065,7 +1065,7 @@ class CancelExecutionRequest(_message.Message):
     execution_id: _builtins.str
     """Required. Id of the execution."""
     message: _builtins.str
-    """Optional. Why, at most 1 KiB; shown as state_message and told to workers."""
+    """Optional. Why; shown as state_message and told to workers. What is beyond 1,000 characters is cut off."""
     def __init__(
         self,
         *,

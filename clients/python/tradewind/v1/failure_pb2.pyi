@@ -89,13 +89,13 @@ class Failure(_message.Message):
     RETRYABLE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     kind: Global___FailureKind.ValueType
-    """Optional in requests, where only FAILURE_KIND_ACTION is accepted. Who found the failure."""
+    """Output only. Who found the failure; of what a worker sends, always FAILURE_KIND_ACTION."""
     code: _builtins.str
-    """Optional. Machine-readable code in UPPER_SNAKE, at most 128 characters, chosen by the worker or the server,
-    e.g. "ACCOUNT_CLOSED". Empty means "FAILED".
+    """Optional. Machine-readable code in UPPER_SNAKE, chosen by the worker or the server, e.g. "ACCOUNT_CLOSED"; what is
+    beyond 200 characters is cut off. Empty if there is none, as in the failure of an execution without one of its own.
     """
     message: _builtins.str
-    """Required. One sentence for people, at most 8 KiB; longer text is cut."""
+    """Required. One sentence for people; what is beyond 10,000 characters is cut off."""
     retryable: _builtins.bool
     """Optional. Whether trying again can help; default true. If false, the task's retry policy is not applied."""
     @_builtins.property
@@ -142,7 +142,9 @@ class FailureOrigin(_message.Message):
     attempt: _builtins.int
     """Output only. Attempt of the action, from 1; 0 if no action ran."""
     worker: _builtins.str
-    """Output only. Id of the worker that reported it; empty if none did."""
+    """Output only. Id of the worker that reported it; empty if none did, and in the failure of an execution: that of the task
+    has it.
+    """
     file: _builtins.str
     """Output only. File of the definition; empty if unknown."""
     line: _builtins.int
