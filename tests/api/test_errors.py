@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import string
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -19,7 +21,20 @@ from tests.api.harness import ONE, Served, refused, running, serving
 from tradewind import Tls, aio
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2, server_service_pb2, server_service_pb2_grpc
+from tradewind_server.api.errors import status_of
 from tradewind_server.bootstrap import Server, Unbindable
+from tradewind_server.errors import (
+    ActionFinal,
+    BusinessKeyInUse,
+    DefinitionNotFound,
+    EnvironmentNotFound,
+    ExecutionNotFound,
+    ExecutionWrongState,
+    Kind,
+    Refusal,
+    SubscriptionExists,
+    people,
+)
 from tradewind_server.settings import Settings
 from tradewind_server.store.database import DatabaseInUse
 
@@ -125,6 +140,41 @@ async def test_definition_that_is_not_there_is_told_with_its_workflow_namespace_
     with refused(StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND") as caught:
         await served.start("nothing", workflow_namespace="north")
     assert caught.message.startswith("Expected to find workflow 'nothing' in workflow namespace 'north', but")
+
+
+#: What is raised, and what its detail of google.rpc says it is about.
+SUBJECTS: Sequence[tuple[Refusal, str, str]] = (
+    (DefinitionNotFound(what="workflow", name="salary", workflow_namespace=""), "workflow", "salary"),
+    (EnvironmentNotFound(name="test"), "environment", "test"),
+    (SubscriptionExists(name="books"), "subscription", "books"),
+    (ExecutionNotFound(execution="e1"), "execution", "e1"),
+    (BusinessKeyInUse(business_key="k", execution="e1"), "business_key", "k"),
+    (ExecutionWrongState(command="pause", execution="e1", state="FAILED"), "EXECUTION_WRONG_STATE", "e1"),
+    (ActionFinal(action="a1", state="SUCCEEDED"), "ACTION_FINAL", "a1"),
+    (people.HumanTaskTaken(user="u", human_task="h1", assignee="v"), "HUMAN_TASK_TAKEN", "h1"),
+    (people.NotificationNotSent(channel="mail", to="x", problem="y"), "NOTIFICATION_NOT_SENT", "mail"),
+)
+
+
+@pytest.mark.parametrize(("refusal", "type_", "name"), SUBJECTS, ids=[type(row[0]).__name__ for row in SUBJECTS])
+def test_details_say_what_a_refusal_is_about(refusal: Refusal, type_: str, name: str) -> None:
+    """A workflow that is not there was a "what" called "workflow"; the subject of a human task was empty."""
+    resource, failure = error_details_pb2.ResourceInfo(), error_details_pb2.PreconditionFailure()
+    for detail in status_of(refusal).details:
+        detail.Unpack(resource)
+        detail.Unpack(failure)
+    found = [(v.type, v.subject) for v in failure.violations] or [(resource.resource_type, resource.resource_name)]
+    assert found == [(type_, name)]
+
+
+def test_every_refusal_of_a_state_names_what_is_in_it() -> None:
+    """Whichever is added later, too."""
+    for kind in Refusal.__subclasses__():
+        facts = {name: f"its {name}" for _, name, _, _ in string.Formatter().parse(kind.sentence) if name}
+        if kind.kind is Kind.WRONG_STATE:
+            failure = error_details_pb2.PreconditionFailure()
+            assert any(detail.Unpack(failure) for detail in status_of(kind(**facts)).details)
+            assert failure.violations[0].subject
 
 
 async def test_undeclared_fault_is_internal_without_its_text(
@@ -267,3 +317,5 @@ async def test_health_and_server_info(served: Served) -> None:
     limits = {limit.name: limit.value for limit in info.server_info.limits}
     assert limits["max_payload_bytes"] == 1024 * 1024
     assert info.server_info.api_versions == ["tradewind.v1"]
+    assert {limit.unit for limit in info.server_info.limits} == {"bytes", "seconds", "commands", "streams"}
+    assert list(info.server_info.features) == ["reflection", "start-executions", "watch-execution", "work-stream"]

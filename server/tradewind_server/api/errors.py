@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -55,6 +55,9 @@ _MOST_VIOLATIONS = 200
 #: Bytes that say which field a violation is and how long, and by which the lengths around all of them may grow.
 _BYTES_BEFORE_EACH, _BYTES_AROUND = 4, 8
 
+#: Facts that say what is in the wrong state; the first that a refusal has.
+_SUBJECTS = ("human_task", "execution", "task", "action", "channel", "name")
+
 _SENT_AS_IT_IS = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 _Violation: TypeAlias = error_details_pb2.BadRequest.FieldViolation
@@ -103,11 +106,11 @@ def _status(refusal: Refusal, length: int, violation: _Violation | None) -> stat
         details.append(error_details_pb2.BadRequest(field_violations=[_shortened(violation, length, sentence)]))
     if refusal.kind is Kind.WRONG_STATE:
         failed = error_details_pb2.PreconditionFailure.Violation(
-            type=refusal.reason, subject=facts.get("execution", ""), description=sentence
+            type=refusal.reason, subject=_subject(facts), description=sentence
         )
         details.append(error_details_pb2.PreconditionFailure(violations=[failed]))
     if refusal.kind in (Kind.NOT_FOUND, Kind.EXISTS):
-        what, name = next(iter(facts.items()), ("", ""))
+        what, name = _resource(refusal.reason, facts)
         details.append(error_details_pb2.ResourceInfo(resource_type=what, resource_name=name, description=sentence))
     if refusal.kind in RETRY_SECONDS:
         delay = duration_pb2.Duration(seconds=RETRY_SECONDS[refusal.kind])
@@ -116,6 +119,19 @@ def _status(refusal: Refusal, length: int, violation: _Violation | None) -> stat
         quota = error_details_pb2.QuotaFailure.Violation(subject=facts.get("setting", ""), description=sentence)
         details.append(error_details_pb2.QuotaFailure(violations=[quota]))
     return status_pb2.Status(code=CODES[refusal.kind], message=sentence, details=map(_packed, details))
+
+
+def _subject(facts: Mapping[str, str]) -> str:
+    """Return the id or name of what is in the wrong state."""
+    return next(facts[name] for name in _SUBJECTS if name in facts)
+
+
+def _resource(reason: str, facts: Mapping[str, str]) -> tuple[str, str]:
+    """Return the type and the name of what is not there, or is there already."""
+    if "what" in facts:
+        return facts["what"], facts["name"]
+    what, name = next(iter(facts.items()))
+    return (reason.partition("_")[0].lower() if what == "name" else what), name
 
 
 def _violations(refusal: Refusal) -> list[_Violation]:

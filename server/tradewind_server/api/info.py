@@ -9,6 +9,7 @@ from tradewind.v1 import server_service_pb2_grpc as service
 from tradewind_server import __version__
 from tradewind_server.runtime.runtime import Runtime
 
+_FEATURES = ("start-executions", "watch-execution", "work-stream")
 _LIMITS = (
     ("max_payload_bytes", "bytes"), ("max_message_bytes", "bytes"), ("max_execution_bytes", "bytes"),
     ("queue_commands", "commands"), ("max_streams", "streams"), ("delivery_lease_seconds", "seconds"),
@@ -29,7 +30,7 @@ class ServerInfo(service.ServerServiceServicer):
             server_info=pb.ServerInfo(
                 version=__version__,
                 api_versions=["tradewind.v1"],
-                features=["watch-execution", "work-stream", "start-executions"],
+                features=sorted([*_FEATURES, "reflection"] if settings.reflection else _FEATURES),
                 limits=[pb.Limit(name=n, value=getattr(settings, n), unit=unit) for n, unit in _LIMITS],
                 database=self._runtime.database.name,
                 server_id=self._runtime.server_id,

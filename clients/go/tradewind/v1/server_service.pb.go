@@ -113,7 +113,7 @@ type ServerInfo struct {
 	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Output only. Packages that it serves, e.g. "tradewind.v1".
 	ApiVersions []string `protobuf:"bytes,2,rep,name=api_versions,json=apiVersions,proto3" json:"api_versions,omitempty"`
-	// Output only. Names of optional parts that are switched on, sorted, e.g. "reflection".
+	// Output only. Names of parts that it has or that are switched on, sorted, e.g. "reflection".
 	Features []string `protobuf:"bytes,3,rep,name=features,proto3" json:"features,omitempty"`
 	// Output only. Limits by name.
 	Limits []*Limit `protobuf:"bytes,4,rep,name=limits,proto3" json:"limits,omitempty"`
@@ -204,7 +204,7 @@ type Limit struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Output only. The value.
 	Value int64 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
-	// Output only. Its unit: "bytes", "ms", "s" or "count".
+	// Output only. Its unit: "bytes", "seconds", "commands" or "streams".
 	Unit          string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -83,7 +83,7 @@ class ServerInfo(_message.Message):
 
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. Names of optional parts that are switched on, sorted, e.g. "reflection"."""
+        """Output only. Names of parts that it has or that are switched on, sorted, e.g. "reflection"."""
 
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
@@ -121,7 +121,7 @@ class Limit(_message.Message):
     value: _builtins.int
     """Output only. The value."""
     unit: _builtins.str
-    """Output only. Its unit: "bytes", "ms", "s" or "count"."""
+    """Output only. Its unit: "bytes", "seconds", "commands" or "streams"."""
     def __init__(
         self,
         *,
