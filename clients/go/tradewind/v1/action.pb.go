@@ -30,9 +30,10 @@ type ActionState int32
 const (
 	// In events: no change. Never sent for an action.
 	ActionState_ACTION_STATE_UNSPECIFIED ActionState = 0
-	// It waits for a worker, or was offered to one that has not accepted yet.
+	// It waits for a worker.
 	ActionState_ACTION_STATE_QUEUED ActionState = 1
-	// A worker has accepted it, a child execution runs for it, or it is asynchronous and waits for an answer.
+	// A worker has it, also by an offer that it has not accepted yet; a child execution runs for it; or it is asynchronous
+	// and waits for an answer.
 	ActionState_ACTION_STATE_RUNNING ActionState = 2
 	// Final. It has a result.
 	ActionState_ACTION_STATE_SUCCEEDED ActionState = 3
@@ -187,7 +188,7 @@ type Action struct {
 	ChildExecutionId string `protobuf:"bytes,15,opt,name=child_execution_id,json=childExecutionId,proto3" json:"child_execution_id,omitempty"`
 	// Output only. Whether it waits for an answer from outside, by CompleteAction or FailAction with its ids.
 	Asynchronous bool `protobuf:"varint,16,opt,name=asynchronous,proto3" json:"asynchronous,omitempty"`
-	// Output only. How often its current attempt was offered to a worker.
+	// Output only. How often it was offered in vain since a worker last accepted it: after 10 times it fails.
 	Deliveries uint32 `protobuf:"varint,17,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
 	// Output only. Key that stays the same over attempts, for workers that call systems which must act once only.
 	IdempotencyKey string `protobuf:"bytes,18,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`

@@ -2100,7 +2100,7 @@ type CancelExecutionRequest struct {
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Required. Id of the execution.
 	ExecutionId string `protobuf:"bytes,3,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
-	// Optional. Why; shown as state_message and told to workers. What is beyond 1,000 characters is cut off.
+	// Optional. Why; shown as state_message. What is beyond 1,000 characters is cut off.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -29,9 +29,11 @@ class _ActionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ActionSta
     ACTION_STATE_UNSPECIFIED: _ActionState.ValueType  # 0
     """In events: no change. Never sent for an action."""
     ACTION_STATE_QUEUED: _ActionState.ValueType  # 1
-    """It waits for a worker, or was offered to one that has not accepted yet."""
+    """It waits for a worker."""
     ACTION_STATE_RUNNING: _ActionState.ValueType  # 2
-    """A worker has accepted it, a child execution runs for it, or it is asynchronous and waits for an answer."""
+    """A worker has it, also by an offer that it has not accepted yet; a child execution runs for it; or it is asynchronous
+    and waits for an answer.
+    """
     ACTION_STATE_SUCCEEDED: _ActionState.ValueType  # 3
     """Final. It has a result."""
     ACTION_STATE_FAILED: _ActionState.ValueType  # 4
@@ -45,9 +47,11 @@ class ActionState(_ActionState, metaclass=_ActionStateEnumTypeWrapper):
 ACTION_STATE_UNSPECIFIED: ActionState.ValueType  # 0
 """In events: no change. Never sent for an action."""
 ACTION_STATE_QUEUED: ActionState.ValueType  # 1
-"""It waits for a worker, or was offered to one that has not accepted yet."""
+"""It waits for a worker."""
 ACTION_STATE_RUNNING: ActionState.ValueType  # 2
-"""A worker has accepted it, a child execution runs for it, or it is asynchronous and waits for an answer."""
+"""A worker has it, also by an offer that it has not accepted yet; a child execution runs for it; or it is asynchronous
+and waits for an answer.
+"""
 ACTION_STATE_SUCCEEDED: ActionState.ValueType  # 3
 """Final. It has a result."""
 ACTION_STATE_FAILED: ActionState.ValueType  # 4
@@ -149,7 +153,7 @@ class Action(_message.Message):
     asynchronous: _builtins.bool
     """Output only. Whether it waits for an answer from outside, by CompleteAction or FailAction with its ids."""
     deliveries: _builtins.int
-    """Output only. How often its current attempt was offered to a worker."""
+    """Output only. How often it was offered in vain since a worker last accepted it: after 10 times it fails."""
     idempotency_key: _builtins.str
     """Output only. Key that stays the same over attempts, for workers that call systems which must act once only."""
     progress_message: _builtins.str

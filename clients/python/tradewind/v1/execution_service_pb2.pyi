@@ -1065,7 +1065,7 @@ class CancelExecutionRequest(_message.Message):
     execution_id: _builtins.str
     """Required. Id of the execution."""
     message: _builtins.str
-    """Optional. Why; shown as state_message and told to workers. What is beyond 1,000 characters is cut off."""
+    """Optional. Why; shown as state_message. What is beyond 1,000 characters is cut off."""
     def __init__(
         self,
         *,
