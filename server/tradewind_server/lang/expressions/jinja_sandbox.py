@@ -166,16 +166,20 @@ def _repeated(left: Any, right: Any, budget: Budget) -> Any:
     return left * right
 
 
+_MARKS = frozenset(map(ord, values.MARKS))
+_NO_CHARACTER = "a format cannot make a character of a number"
 _WIDE_FORMAT = re.compile(r"\d{5,}|\*|\{[^{}]*\{")
 #: `%c` and `{:c}`, which make any character, also a mark of a reference to a secret, out of a number.
-_CHARACTER_FORMAT = re.compile(r"%(?:\(\w*\))?[^a-zA-Z%]*c|:[^{}:]*c\}")
+_CHARACTER_FORMAT = re.compile(r":[^{}:]*c\}")
+_PERCENT_CHARACTER = re.compile(r"%[-#0 +\d.]*[hlL]?c")
+_NAMED_CHARACTER = re.compile(r"\)[-#0 +\d.]*[hlL]?c")
 
 
 def _check_format(text: str) -> None:
     if _WIDE_FORMAT.search(text):
         raise Refused("a width in a format is too large or computed")
     if _CHARACTER_FORMAT.search(text):
-        raise Refused("a format cannot make a character of a number")
+        raise Refused(_NO_CHARACTER)
 
 
 def _check_text_method(method: Any, arguments: tuple[Any, ...], budget: Budget) -> None:
@@ -195,12 +199,25 @@ def _check_text_method(method: Any, arguments: tuple[Any, ...], budget: Budget) 
         budget.allocate(sum(len(text) + len(item) for item in arguments[0] if isinstance(item, str)))
 
 
+def _check_characters(text: str, arguments: Any) -> None:
+    """Refuse a number for `%c`, or for `%(name)c` the number of a mark; a text of one character may be there."""
+    if isinstance(arguments, Mapping):
+        is_risky = any(isinstance(item, int) and item in _MARKS for item in arguments.values())
+        pattern = _NAMED_CHARACTER
+    else:
+        given = arguments if isinstance(arguments, tuple) else (arguments,)
+        is_risky, pattern = any(isinstance(item, int) for item in given), _PERCENT_CHARACTER
+    if is_risky and pattern.search(text):
+        raise Refused(_NO_CHARACTER)
+
+
 _PERCENT = re.compile(r"%(\(\w*\))?([-#0 +]*)(\d*)(\.\d+)?([a-zA-Z%])")
 
 
 def _percent_format(text: str, arguments: Any, budget: Budget) -> str:
     """Format with `%`; `%f` takes decimals digit for digit instead of through a float."""
     _check_format(text)
+    _check_characters(text, arguments)
     budget.allocate(len(text) + 10_000 * text.count("%") // 10)
     if isinstance(arguments, Mapping):
         return text % {key: _finalized(item) if isinstance(item, Decimal) else item for key, item in arguments.items()}
@@ -359,6 +376,11 @@ def _tojson(context: Context, value: Any, indent: int | None = None) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("'", "\\u0027")
 
 
+def _pprint(value: Any) -> str:
+    """Write a value as Python does, a text in quotes; on one line, unlike Jinja."""
+    return values.to_text([value])[1:-1] if isinstance(value, str) else _finalized(value)
+
+
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
@@ -439,7 +461,7 @@ _OWN_FILTERS: Mapping[str, Callable[..., Any]] = {
     "abs": _abs,
     "random": _random,
     "string": _finalized,
-    "pprint": _finalized,
+    "pprint": _pprint,
 }
 _GROWING = ("center", "indent", "batch", "slice", "truncate", "urlize")
 #: Filters to which a text is a list of its characters.
