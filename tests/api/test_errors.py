@@ -306,6 +306,21 @@ async def test_unreadable_certificate_is_refused(tmp_path: Path) -> None:
         await Server.start(Settings(listen="127.0.0.1:0", database="", tls_certificate=missing, tls_key=missing))
 
 
+async def test_what_grpc_refuses_itself_has_no_details(served: Served) -> None:
+    """As docs/errors.md says: a client has to do without them then."""
+    large = execution_service_pb2.GetExecutionRequest(execution_id="x" * 4 * 1024 * 1024)
+    missing: Any = served.channel.unary_unary("/tradewind.v1.ExecutionService/Nothing")
+    calls = [
+        (served.executions.GetExecution(large), StatusCode.RESOURCE_EXHAUSTED),
+        (missing(b""), StatusCode.UNIMPLEMENTED),
+    ]
+    for call, code in calls:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call
+        assert raised.value.code() == code
+        assert "grpc-status-details-bin" not in dict(raised.value.trailing_metadata())
+
+
 async def test_health_and_server_info(served: Served) -> None:
     """What a load balancer and a client ask first."""
     stub: Any = health_pb2_grpc.HealthStub(served.channel)
