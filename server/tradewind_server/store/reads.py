@@ -202,7 +202,8 @@ def _holds_of_action(term: Term) -> sa.ColumnElement[bool]:
     if term.column == "state" and term.value in _OPEN_STATES:
         wanted = _OPEN_STATES[term.value]
         return wanted if term.operator == "=" else sa.not_(wanted)
-    return _compared(_ACTION_COLUMNS.get(term.column, schema.actions.c.get(term.column)), term)
+    elsewhere = _ACTION_COLUMNS.get(term.column)
+    return _compared(schema.actions.c[term.column] if elsewhere is None else elsewhere, term)
 
 
 _DELIVERY = (
