@@ -25,7 +25,7 @@ async def _actions(served: Served, id_: str) -> list[action_pb2.Action]:
 
 async def test_ended_actions_keep_who_did_them_and_when(database_url: str) -> None:
     """Each attempt of a task has its own; a lost worker raises the action's attempt, which stays known."""
-    async with serving(database_url, delivery_lease_seconds=2) as served:
+    async with serving(database_url, work_lease_seconds=2) as served:
         await _keeps_who_and_when(served)
 
 

@@ -106,8 +106,8 @@ class WorkStream:
         self._is_over = False
         #: Results that have no receipt yet.
         self._unanswered = 0
-        #: When the stream ends at the latest, on the monotonic clock: the server goes down.
-        self._stays_until: float | None = None
+        #: The worker has been told that the server goes down, and has had its time.
+        self._has_said_farewell = self._is_farewell_over = False
         self._clock = runtime.clock.monotonic
 
     async def serve(self, incoming: AsyncIterator[pb.WorkRequest]) -> AsyncIterator[pb.WorkResponse]:
@@ -137,7 +137,7 @@ class WorkStream:
                     yield message
                 if self._ended is not None:
                     raise self._ended
-                if self._runtime.is_draining and self._stays_until is None:
+                if self._runtime.is_draining and not self._has_said_farewell:
                     yield self._go_away()
                 if self._is_done() and not self._wake.is_set():
                     return
@@ -149,19 +149,21 @@ class WorkStream:
     # --- the beginning and the end ---------------------------------------------------------------
 
     def _go_away(self) -> pb.WorkResponse:
-        self._stays_until = self._clock() + _FAREWELL_SECONDS
+        self._has_said_farewell = True
         self._runtime.desk.drain(self._session.id)
-        asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, self._wake.set)
+        asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, self._end_farewell)
         message = pb.WorkResponse(go_away=pb.GoAway(message="The server is shutting down."))
         convert.set_duration(message.go_away.grace, int(_FAREWELL_SECONDS * 1_000_000))
         return message
 
+    def _end_farewell(self) -> None:
+        self._is_farewell_over = True
+        self._wake.set()
+
     def _is_done(self) -> bool:
         """Tell whether nothing is to be sent any more, and no result to come that is waited for."""
-        if self._stays_until is not None and self._clock() >= self._stays_until:
-            return True
-        is_last = self._is_over or (self._stays_until is not None and not self._holding)
-        return is_last and not self._unanswered
+        is_last = self._is_over or (self._has_said_farewell and not self._holding)
+        return self._is_farewell_over or (is_last and not self._unanswered)
 
     async def _greet(self, first: pb.WorkRequest) -> pb.Welcome:
         if first.WhichOneof("message") != "hello":
