@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
@@ -298,3 +299,45 @@ async def test_server_that_nobody_asked_for_metrics_serves_none() -> None:
         request = execution_service_pb2.ListExecutionsRequest()
         await served.executions.ListExecutions(request)
     assert sum(calls.started for calls in served.server.runtime.meters.calls) == 1
+
+
+async def test_server_stops_though_prometheus_keeps_its_connection() -> None:
+    """It waited for whoever had one, and was killed in the end."""
+    server = await Server.start(Settings(listen=LOCAL, database="", metrics_listen=LOCAL, shutdown_grace_seconds=0))
+    host, port = server.metrics.split("/")[2].split(":")
+    _, silent = await asyncio.open_connection(host, int(port))
+    reader, kept = await asyncio.open_connection(host, int(port))
+    kept.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.wait_for(reader.readuntil(b"tradewind_serving 1.0"), PATIENCE)
+
+    await asyncio.wait_for(server.stop(), PATIENCE)
+
+    for writer in (silent, kept):
+        writer.close()
+
+
+async def test_connections_that_come_all_at_once_do_not_pile_up() -> None:
+    """Each of them saw only those before, and closed the same one."""
+    async with serving("", metrics_listen=LOCAL) as served:
+        host, port = served.server.metrics.split("/")[2].split(":")
+        opened = []
+        for _ in range(4):
+            opened += await asyncio.gather(*(asyncio.open_connection(host, int(port)) for _ in range(90)))
+        await scraped(served.server)
+        ended = await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in opened[:180])), PATIENCE)
+        assert ended == [b""] * 180
+        for _, writer in opened:
+            writer.close()
+
+
+async def test_call_that_health_itself_refuses_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """It was not, and each probe of a service that is none left a traceback."""
+    method = {"grpc_service": "grpc.health.v1.Health", "grpc_method": "Check", "grpc_type": "unary"}
+    async with serving("", metrics_listen=LOCAL) as served:
+        stub: Any = health_pb2_grpc.HealthStub(served.channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Check(health_pb2.HealthCheckRequest(service="nope"))
+        found = await scraped(served.server)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert found.of("grpc_server_handled_total", **method, grpc_code="NOT_FOUND") == 1
+    assert caplog.records == []

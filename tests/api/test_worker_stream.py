@@ -15,7 +15,14 @@ from grpc import StatusCode
 from tests.api.harness import PATIENCE, Served, read_refusal, refused, serving
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
-from tradewind.v1 import execution_pb2, execution_service_pb2, payload_pb2, subscription_service_pb2_grpc
+from tradewind.v1 import (
+    action_limit_pb2,
+    action_limit_service_pb2,
+    execution_pb2,
+    execution_service_pb2,
+    payload_pb2,
+    subscription_service_pb2_grpc,
+)
 from tradewind_server.api import caller, work
 from tradewind_server.api.access import EVERY_NAMESPACE, Identity
 from tradewind_server.errors import StreamViolation
@@ -464,3 +471,33 @@ async def test_result_before_the_end_of_the_workers_side_gets_its_receipt(served
         await hand.done_writing()
         assert await hand.receipt() == ("RECORDED", "")
         assert await hand.ended() is None
+
+
+async def test_token_that_a_worker_names_twice_is_one(served: Served) -> None:
+    """It cost the worker a place for as long as its stream lasted."""
+    for _ in range(2):
+        await served.start()
+    async with served.worker(credits_=1, concurrency=1) as first:
+        token = (await first.offer()).token
+    async with served.worker(credits_=5, concurrency=1, in_flight=[token, token]) as again:
+        assert [verdict.keep for verdict in again.welcome.in_flight] == [True]
+        await again.finish(token)
+        await again.receipt()
+        await again.grant(1)
+        await again.offer()
+
+
+async def test_worker_that_comes_back_does_not_go_past_a_limit(served: Served) -> None:
+    """Its action had gone into the queue, and another one has its place by now."""
+    limit = action_limit_pb2.ActionLimit(action="shop.do", concurrency=1)
+    await served.limits.PutActionLimit(action_limit_service_pb2.PutActionLimitRequest(limit=limit))
+    await served.start()
+    async with served.worker(credits_=1) as first:
+        offer = await first.offer()
+        token = offer.token
+        urgent = await served.start(params=values.to_payload({"priority": 9}))
+    await until_stage(served, offer.execution_id, QUEUED)
+    async with served.worker(credits_=1) as other:
+        assert (await other.offer()).execution_id == urgent
+        async with served.worker(credits_=0, in_flight=[token]) as again:
+            assert [verdict.keep for verdict in again.welcome.in_flight] == [False]

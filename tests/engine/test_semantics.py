@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import timedelta
 
 import pytest
 
@@ -17,7 +18,7 @@ version: '2.0'
 outer:
   output: {fired: <% task(inner).result.fired %>}
   tasks:
-    inner: {workflow: pay}
+    inner: {workflow: pay, wait-before: 60}
 pay:
   output: {fired: <% tasks().where($.name = j).len() %>}
   tasks:
@@ -40,6 +41,7 @@ def test_execution_keeps_the_rules_that_it_was_started_with(
         monkeypatch.setattr(batch, "CURRENT", version)
         id_ = world.start("outer")
         monkeypatch.undo()
+        world.advance(timedelta(seconds=60))
         [child] = [action.child for action in world.state(id_).actions.values()]
         [waiting] = [a.id for a in world.state(child).actions.values() if a.asynchronous]
         world.answer(child, c.CompleteAction(world.clock.now(), waiting, None))

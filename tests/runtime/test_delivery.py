@@ -219,3 +219,22 @@ def test_request_that_the_database_cannot_take_fails_alone(world: World) -> None
     answers = {id(request): answer for request, answer in outcome.answers}
     assert isinstance(answers[id(bad)], Broken)
     assert isinstance(answers[id(good)], r.Snapshot)
+
+
+@pytest.mark.parametrize("claim_first", [True, False])
+def test_worker_that_comes_back_and_a_claim_of_the_same_batch_do_not_get_one_action(
+    world: World, claim_first: bool
+) -> None:
+    """Whichever comes first has it; both would do the work."""
+    id_ = world.start("work")
+    (row,) = _claim(world, 1)
+    lost = r.Release(provenance=_BY, released=[(_held(row), 0)], lost=True)
+    world.committer.step([lost])
+    back = r.Renew(provenance=_BY, session="s", worker="w", held=[_held(row)], returning=True)
+    claim = r.Claim(provenance=_BY, session="s", worker="w", namespace="default", wanted=[("my.work", "", 1)])
+
+    outcome = world.committer.step([claim, back] if claim_first else [back, claim])
+
+    [verdicts] = [answer for request, answer in outcome.answers if request is back]
+    assert [kept.execution_id for _, kept in outcome.offers] == ([id_] if claim_first else [])
+    assert verdicts == ([r.LOST] if claim_first else [r.KEEP])

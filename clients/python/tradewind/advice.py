@@ -24,7 +24,7 @@ WHAT_TO_DO: Mapping[str, str] = {
     "INPUT_UNEXPECTED": "Leave the named inputs out, or declare them in the workflow.",
     "PARAMETER_INVALID": "Correct the start parameter as the message says.",
     "START_FAILED": (
-        "Correct the expression in the workflow, or the input or environment that it reads. `evaluate_env: false` among"
+        "Correct the expression, or what it reads. The param `evaluate_env: false` leaves an environment as it is."
     ),
     "EXECUTION_EXISTS": (
         "If it is the same piece of work, use the execution named in the metadata; otherwise choose"

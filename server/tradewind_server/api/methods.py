@@ -86,7 +86,7 @@ class Methods(grpc.GenericRpcHandler):
                 except Refusal as refusal:
                     status = status_of(refusal)
                 except grpc.aio.AbortError:
-                    counted.code = context.code()
+                    counted.code = _code_of(context)
                     raise
                 except Exception as error:
                     status = self._report(error, calls.method)
@@ -120,7 +120,7 @@ class Methods(grpc.GenericRpcHandler):
                 except Refusal as refusal:
                     status = status_of(refusal)
                 except grpc.aio.AbortError:
-                    counted.code = context.code()
+                    counted.code = _code_of(context)
                     raise
                 except Exception as error:
                     status = self._report(error, calls.method)
@@ -135,6 +135,12 @@ class Methods(grpc.GenericRpcHandler):
         log_id = self._ids.opaque()[:12]
         log.error("error %s in %s", log_id, method, exc_info=error)
         return internal(log_id)
+
+
+def _code_of(context: Context) -> int:
+    """Return the code with which gRPC's own servicers, such as that of health, have ended a call."""
+    code = context.code()
+    return int(code.value[0] if isinstance(code, grpc.StatusCode) else code)
 
 
 class _Counted:

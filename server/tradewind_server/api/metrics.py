@@ -41,6 +41,8 @@ _FRESH_SECONDS = 5.0
 #: Prometheus keeps one, and so does whoever says nothing.
 _MOST_CONNECTIONS = 50
 _HANDSHAKE_SECONDS = 10.0
+#: How long an answer that is on its way may take when the server stops.
+_STOP_SECONDS = 0.1
 PATH = "/metrics"
 _BOUNDS = (*map(str, BOUNDS), "+Inf")
 
@@ -72,13 +74,17 @@ class Metrics:
     async def stop(self) -> None:
         """Listen no more."""
         self._server.close()
-        await self._web.shutdown(0.0)
+        for connection in self._web.connections:
+            connection.force_close()
+        # of 0 aiohttp thinks that there is no bound
+        await self._web.shutdown(_STOP_SECONDS)
 
     def _connected(self) -> web.RequestHandler:
         """Take a connection in; of too many the oldest has to go, which may be one that says nothing."""
         connections = self._web.connections
-        if len(connections) >= _MOST_CONNECTIONS:
-            connections[0].force_close()
+        # all that are too many: of several that come at once each sees only those before them
+        for connection in connections[: max(0, len(connections) - _MOST_CONNECTIONS + 1)]:
+            connection.force_close()
         return self._web()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:

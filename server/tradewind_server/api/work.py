@@ -194,7 +194,7 @@ class WorkStream:
         self._check_count(tokens, _MOST_IN_FLIGHT)
         readable: list[tuple[bytes, r.Held]] = []
         found: list[pb.InFlightVerdict] = []
-        for token in tokens:
+        for token in dict.fromkeys(tokens):
             try:
                 readable.append((token, offers.held(self._runtime, token, self._session.namespace)))
             except Refusal as refusal:

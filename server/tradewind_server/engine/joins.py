@@ -28,6 +28,9 @@ def arrive(d: Decision, name: str, parent: int) -> None:
         return
     d.emit(e.BranchArrived(join.id, parent))
     if join.fired:
+        if (latest := d.state.latest[name]) != join.id:
+            # a later round may have waited for this branch, which counts there as it did before
+            d.todo.append((-latest, []))
         return
     if len(join.arrived) >= _needed(d, join):
         if join.state is TaskState.FAILED:

@@ -226,7 +226,7 @@ class Delivery:
             if row is None or (held.attempt, held.epoch) != (row.attempt, row.epoch):
                 verdicts.append(r.LOST)
                 continue
-            if row.stage == QUEUED and (not request.returning or self._is_touched(row)):
+            if row.stage == QUEUED and not (request.returning and self._may_return(row)):
                 verdicts.append(r.LOST)
                 continue
             held.name = row.name
@@ -241,6 +241,10 @@ class Delivery:
             self.note_logs(key, held.attempt, held.epoch, held.logs)
             verdicts.append(r.CANCEL if row.cancelling else r.KEEP)
         return verdicts
+
+    def _may_return(self, row: QueueRow) -> bool:
+        """Tell whether nobody else has got a queued action; where there is a limit, others may have its place."""
+        return not self._is_touched(row) and (row.namespace, row.name) not in self._ration.limited
 
     def note_logs(self, key: tuple[str, int], attempt: int, epoch: int, lines: Sequence[LogLine]) -> None:
         """Keep what the worker that holds an action writes about it."""

@@ -59,6 +59,8 @@ _CLOCK_SECONDS = 10.0
 _CLOCK_BOUND_SECONDS = 0.5
 #: Without a correction for this long nobody knows any more how late it is.
 _CLOCK_TRUST_SECONDS = 60.0
+#: How long somebody waits for what is being claimed for him, at most.
+_CLAIM_SECONDS = 1.0
 _READ_THREADS = 4
 #: How long SQLite's log grows before it is copied back.
 _COPY_SECONDS = 0.25
@@ -320,9 +322,9 @@ class Runtime:
             self._bulletin.tell_of_rules()
 
     async def claimed(self, session_id: str) -> None:
-        """Wait until nothing is asked for on behalf of a session: what it was given has been handed over then."""
+        """Wait, for a second at most, until nothing is claimed for a session: what it was given it has then."""
         if (claim := self._claiming.get(session_id)) is not None:
-            await asyncio.wait((claim,))
+            await asyncio.wait((claim,), timeout=_CLAIM_SECONDS)
 
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
