@@ -121,9 +121,12 @@ async def test_task_that_somebody_cancels_is_cancelled_also_as_its_client_closes
 
 async def test_other_errors_stay_what_they_are_also_of_an_open_client() -> None:
     """A closed client is no excuse for what is wrong elsewhere."""
-    with contextlib.closing(tradewind.Client(NOBODY)) as client:
-        with pytest.raises(ValueError, match="mine"), client._told_if_closed():
-            raise ValueError("mine")
+    with (
+        contextlib.closing(tradewind.Client(NOBODY)) as client,
+        pytest.raises(ValueError, match="mine"),
+        client._told_if_closed(),
+    ):
+        raise ValueError("mine")
     async with aio.Client(NOBODY) as other:
         with pytest.raises(grpc.aio.UsageError), other._told_if_closed():
             raise grpc.aio.UsageError("mine")
