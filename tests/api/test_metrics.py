@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,9 +22,10 @@ from sqlalchemy.exc import OperationalError
 
 from tests.api.harness import PATIENCE, refused, running, serving
 from tests.certificates import Authority
-from tradewind.v1 import execution_service_pb2
+from tradewind.v1 import action_callback_pb2, execution_service_pb2
 from tradewind_server.api.metrics import _Page
 from tradewind_server.bootstrap import Server, Unbindable
+from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.meters import BOUNDS
 from tradewind_server.settings import Settings
 from tradewind_server.testing.ports import free_port
@@ -341,3 +344,52 @@ async def test_call_that_health_itself_refuses_is_counted(caplog: pytest.LogCapt
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert found.of("grpc_server_handled_total", **method, grpc_code="NOT_FOUND") == 1
     assert caplog.records == []
+
+
+async def test_action_that_is_to_wait_does_not_count_as_one_that_waits_for_a_worker(database_url: str) -> None:
+    """Its worker gave it back until later: nobody is missing."""
+    async with serving(database_url, metrics_listen=LOCAL) as served:
+        await served.start()
+        [offer] = await served.poll()
+        release = action_callback_pb2.Release(token=offer.token, retry_after=Duration(seconds=3600))
+        await served.callback.ReleaseActions(action_callback_pb2.ReleaseActionsRequest(releases=[release]))
+        found = await scraped(served.server)
+    assert found.of("tradewind_queued_actions", namespace="default", action="shop.do") == 0
+
+
+async def test_worker_that_finishes_what_it_has_is_still_connected() -> None:
+    """It only takes nothing new."""
+    async with serving("", metrics_listen=LOCAL) as served, served.worker() as leaving:
+        await leaving.send(drain=action_callback_pb2.Drain())
+        await leaving.finish(b"no token")
+        await leaving.receipt()  # so the drain has been read
+        found = await scraped(served.server)
+    assert found.of("tradewind_worker_sessions", namespace="default") == 1
+
+
+async def test_stream_that_is_refused_is_counted_with_its_code() -> None:
+    """As other calls are."""
+    method = {"grpc_service": "tradewind.v1.ExecutionService", "grpc_method": "WatchExecution"}
+    async with serving("", metrics_listen=LOCAL) as served:
+        with refused(grpc.StatusCode.NOT_FOUND, "EXECUTION_NOT_FOUND"):
+            await served.watch("00000000-0000-7000-8000-000000000000").read()
+        found = await scraped(served.server)
+    assert found.of("grpc_server_handled_total", **method, grpc_type="server_stream", grpc_code="NOT_FOUND") == 1
+
+
+async def test_execution_that_has_ended_is_counted_once_whatever_happens_to_it_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is said of its human tasks afterwards is an event, too."""
+    noted: list[r.Announcement] = []
+    async with serving("", metrics_listen=LOCAL) as served:
+        await served.start()
+        [offer] = await served.poll()
+        monkeypatch.setattr(served.server.runtime.hub, "announce", noted.extend)
+        await served.complete(offer.token, 1)
+        monkeypatch.undo()
+        [ended] = [each for each in noted if each.ended is not None]
+        later = [event for event in ended.events if not event.type.startswith("Execution")]
+        served.server.runtime.meters.note([], [msgspec.structs.replace(ended, events=later)])
+        found = await scraped(served.server)
+    assert found.of("tradewind_executions_ended_total", namespace="default", workflow="one", state="SUCCEEDED") == 1

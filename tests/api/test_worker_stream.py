@@ -451,15 +451,17 @@ async def test_result_that_comes_while_the_server_goes_down_is_recorded_and_told
 ) -> None:
     """The stream ended ten milliseconds after the word of it, and the work was done again."""
     monkeypatch.setattr(work, "_FAREWELL_SECONDS", 3600.0)
-    await served.start()
+    await served.deploy(TWO)
+    await served.start("two")
     async with served.worker(credits_=10) as hand:
         offer = await hand.offer()
         served.server.runtime.drain()
         assert (await hand._next("go_away")).grace.seconds == 3600
         await hand.finish(offer.token, 5)
         assert await hand.receipt() == ("RECORDED", "")
-        # nothing more is expected of it
+        # nothing more is expected of it, and it does not get what follows
         assert await hand.ended() is None
+        assert hand.is_quiet()
 
 
 async def test_result_before_the_end_of_the_workers_side_gets_its_receipt(served: Served) -> None:

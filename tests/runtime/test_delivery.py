@@ -238,3 +238,14 @@ def test_worker_that_comes_back_and_a_claim_of_the_same_batch_do_not_get_one_act
     [verdicts] = [answer for request, answer in outcome.answers if request is back]
     assert [kept.execution_id for _, kept in outcome.offers] == ([id_] if claim_first else [])
     assert verdicts == ([r.LOST] if claim_first else [r.KEEP])
+
+
+def test_worker_that_comes_back_as_its_broken_stream_is_noticed_keeps_its_offer(world: World) -> None:
+    """Both in one batch: it was told to stop, though the action had only just gone into the queue."""
+    world.start("work")
+    (row,) = _claim(world, 1)
+    lost = r.Release(provenance=_BY, released=[(_held(row), 0)], lost=True)
+    back = r.Renew(provenance=_BY, session="s", worker="w", held=[_held(row)], returning=True)
+
+    assert _verdicts(world, lost, back) == [[r.KEEP]]
+    assert _claim(world, 1) == []

@@ -83,14 +83,8 @@ class Methods(grpc.GenericRpcHandler):
                 try:
                     admit(self._access, calls.method, context)
                     return await method(read(request), context)
-                except Refusal as refusal:
-                    status = status_of(refusal)
-                except grpc.aio.AbortError:
-                    counted.code = _code_of(context)
-                    raise
                 except Exception as error:
-                    status = self._report(error, calls.method)
-                counted.code = status.code
+                    status = self._status(error, counted, context)
                 return await context.abort_with_status(rpc_status.to_status(status))
 
         return call
@@ -117,17 +111,20 @@ class Methods(grpc.GenericRpcHandler):
                     async for response in method(read(request), context):
                         yield response
                     return
-                except Refusal as refusal:
-                    status = status_of(refusal)
-                except grpc.aio.AbortError:
-                    counted.code = _code_of(context)
-                    raise
                 except Exception as error:
-                    status = self._report(error, calls.method)
-                counted.code = status.code
+                    status = self._status(error, counted, context)
                 await context.abort_with_status(rpc_status.to_status(status))
 
         return call
+
+    def _status(self, error: Exception, counted: _Counted, context: Context) -> Any:
+        """Return how a call ends that has raised *error*, and count it so; what gRPC has ended already goes on."""
+        if isinstance(error, grpc.aio.AbortError):
+            counted.code = _code_of(context)
+            raise error
+        status = status_of(error) if isinstance(error, Refusal) else self._report(error, counted.method)
+        counted.code = status.code
+        return status
 
     def _report(self, error: Exception, method: str) -> Any:
         if isinstance(error, Broken):
@@ -153,6 +150,11 @@ class _Counted:
         self._now = asyncio.get_running_loop().time
         #: gRPC's, unless the call ends without one of ours: its caller is gone, or it was ended by gRPC itself.
         self.code = code_pb2.OK
+
+    @property
+    def method(self) -> str:
+        """The path of its method."""
+        return self._calls.method
 
     def __enter__(self) -> _Counted:
         self._calls.started += 1

@@ -35,6 +35,7 @@ else:
 
 #: The values of a metric's labels.
 K = TypeVar("K", bound=tuple[str, ...])
+Counted = TypeVar("Counted", "families.GaugeMetricFamily", "families.CounterMetricFamily")
 
 #: The database is asked at most once in as many seconds, however many scrape.
 _FRESH_SECONDS = 5.0
@@ -188,14 +189,14 @@ def _method(calls: Calls) -> tuple[str, str, str]:
 
 
 def _gauge(name: str, text: str, values: Mapping[K, float], *labels: str) -> Metric:
-    metric = families.GaugeMetricFamily(name, text, labels=labels)
-    for of, value in values.items():
-        metric.add_metric(of, value)
-    return metric
+    return _filled(families.GaugeMetricFamily(name, text, labels=labels), values)
 
 
 def _counter(name: str, text: str, values: Mapping[K, float], *labels: str) -> Metric:
-    metric = families.CounterMetricFamily(name, text, labels=labels)
+    return _filled(families.CounterMetricFamily(name, text, labels=labels), values)
+
+
+def _filled(metric: Counted, values: Mapping[K, float]) -> Counted:
     for of, value in values.items():
         metric.add_metric(of, value)
     return metric

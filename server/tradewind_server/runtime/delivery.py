@@ -244,7 +244,10 @@ class Delivery:
 
     def _may_return(self, row: QueueRow) -> bool:
         """Tell whether nobody else has got a queued action; where there is a limit, others may have its place."""
-        return not self._is_touched(row) and (row.namespace, row.name) not in self._ration.limited
+        key = (row.execution_id, row.action_id)
+        # a claim of this batch has a record of its own; one that has just gone into the queue has this one
+        is_taken = self._saved.get(key, row).epoch != row.epoch or key in self._changes.unqueued
+        return not is_taken and (row.namespace, row.name) not in self._ration.limited
 
     def note_logs(self, key: tuple[str, int], attempt: int, epoch: int, lines: Sequence[LogLine]) -> None:
         """Keep what the worker that holds an action writes about it."""
