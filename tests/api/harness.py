@@ -232,8 +232,9 @@ class Hand:
         return found
 
     async def order(self) -> tuple[bytes, str]:
-        """Return token and kind of the next order."""
+        """Return token and kind of the next order, which has a sentence for people."""
         found = await self._next("orders")
+        assert found.message.endswith(".")
         return found.token, action_callback_pb2.OrderKind.Name(found.kind).removeprefix("ORDER_KIND_")
 
     async def standby(self) -> tuple[bool, str]:

@@ -302,7 +302,8 @@ async def test_poll_accept_heartbeat_complete_and_release(served: Served) -> Non
     await cancel(served, ids[1])
     beat = v1.HeartbeatActionsRequest(worker_id="w", actions=[v1.ActionBeat(token=third.token)])
     orders = (await served.callback.HeartbeatActions(beat)).orders
-    assert [(order.token, order.kind) for order in orders] == [(third.token, v1.ORDER_KIND_CANCEL)]
+    why = "Its task or its execution was cancelled."
+    assert list(orders) == [v1.Order(token=third.token, kind=v1.ORDER_KIND_CANCEL, message=why)]
     request = v1.FailActionRequest(token=third.token)
     request.failure.code = "CANCELLED"
     await served.callback.FailAction(request)

@@ -110,10 +110,10 @@ class Callback(service.ActionCallbackServicer):
         answer = pb.HeartbeatActionsResponse()
         for receipt, verdict in await self._renew(request.namespace, request.worker_id, beats):
             if verdict == r.CANCEL:
-                answer.orders.add(token=receipt.token, kind=pb.ORDER_KIND_CANCEL, message="It was cancelled.")
+                answer.orders.append(offers.order(receipt.token, pb.ORDER_KIND_CANCEL))
             elif verdict == r.LOST:
-                message = receipt.refusal.message
-                answer.orders.add(token=receipt.token, kind=pb.ORDER_KIND_LEASE_LOST, message=message)
+                why = receipt.refusal.message
+                answer.orders.append(offers.order(receipt.token, pb.ORDER_KIND_LEASE_LOST, why))
         answer.work_lease.seconds = self._runtime.settings.work_lease_seconds
         return answer
 

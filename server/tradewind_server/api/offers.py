@@ -24,6 +24,11 @@ _detail = msgspec.json.Decoder(OfferDetail).decode
 MOST_TOKENS = 1_000
 MOST_RETRY_SECONDS = 24 * 3600
 _MOST_LOG_CHARACTERS = 4096
+#: Why to stop, for people.
+_ORDERS = {
+    pb.ORDER_KIND_CANCEL: "Its task or its execution was cancelled.",
+    pb.ORDER_KIND_LEASE_LOST: "It has ended, or its lease is lost and another worker may have it.",
+}
 #: The year 10000.
 _END_OF_TIME = 253_402_300_800
 
@@ -67,6 +72,11 @@ def add_offer(runtime: Runtime, row: QueueRow, data: bytes, to: pb.Offers | pb.P
     if detail.item_index >= 0:
         message.item_index = detail.item_index
     return token
+
+
+def order(token: bytes, kind: pb.OrderKind.ValueType, why: str = "") -> pb.Order:
+    """Return the order to stop working on an action; *why* if more is known than the kind says."""
+    return pb.Order(token=token, kind=kind, message=why or _ORDERS[kind])
 
 
 def undeliverable(runtime: Runtime, row: QueueRow, problem: Unresolved) -> r.Result:

@@ -431,7 +431,7 @@ class WorkStream:
         self._wake.set()
 
     def _add_order(self, token: bytes, kind: pb.OrderKind.ValueType) -> None:
-        self._orders.append(pb.Order(token=token, kind=kind))
+        self._orders.append(offers.order(token, kind))
         self._wake.set()
 
     def _add_receipt(self, token: bytes, status: pb.ReceiptStatus.ValueType, refusal: Refusal | None = None) -> None:
