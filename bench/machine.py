@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,10 +22,36 @@ def describe() -> list[tuple[str, str]]:
         ("Kernel", f"{platform.system()} {platform.release()}"),
         ("File system of the databases", _file_system(tempfile.gettempdir())),
         ("Load average at the start", f"{os.getloadavg()[0]:.1f}"),
-        ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+        ("Python", f"{platform.python_implementation()} {platform.python_version()}, {_loop_ms():.0f} ms for its loop"),
         ("Tradewind", __version__),
         ("Libraries", ", ".join(f"{name} {version(name)}" for name in _PACKAGES)),
     ]
+
+
+class _Item:
+    __slots__ = ("number", "text")
+
+    def __init__(self, number: int, text: str) -> None:
+        self.number, self.text = number, text
+
+    def next(self) -> int:
+        return self.number + 1
+
+
+def _loop_ms() -> float:
+    """Return what 300,000 objects, calls, texts and dictionary entries take, milliseconds; the best of five.
+
+    Processors differ in this more than in echo calls, and so do builds of one version of Python.
+    """
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        known: dict[int, _Item] = {}
+        for number in range(300_000):
+            known[number % 1024] = _Item(number, str(number))
+            known[number % 1024].number = known[number % 1024].next()
+        taken.append(time.perf_counter() - began)
+    return min(taken) * 1000
 
 
 def _cpu_model() -> str:
