@@ -22,7 +22,7 @@ def encode_event(event: e.Event) -> bytes:
     body = encode(event)
     if b"E" in body and (b"E-" in body or b"E+" in body):
         # `encode` rewrites exponents in plain values only; rare
-        body = encode({name: value for name, value in msgspec.to_builtins(event, builtin_types=(Decimal,)).items()})
+        body = encode(msgspec.to_builtins(event, builtin_types=(Decimal,)))
     return body
 
 

@@ -12,7 +12,6 @@ class Graph:
     """Successors and reachability of the tasks of one workflow."""
 
     def __init__(self, spec: WorkflowSpec) -> None:
-        self.spec = spec
         self.successors = {name: frozenset(_targets(task)) for name, task in spec.tasks.items()}
         self.order = {name: n for n, name in enumerate(spec.tasks)}
         self._reach: dict[tuple[str, str], frozenset[str]] = {}
@@ -66,11 +65,6 @@ def _targets(task: TaskSpec) -> list[str]:
     return [t.target for clause in clauses if clause for t in clause.next if t.command is None]
 
 
-@functools.lru_cache(maxsize=1024)
-def _graph(key: int, spec: _ById) -> Graph:
-    return Graph(spec.spec)
-
-
 class _ById:
     """Lets an unhashable spec be a cache key by its identity."""
 
@@ -86,6 +80,11 @@ class _ById:
         return id(self.spec)
 
 
+@functools.lru_cache(maxsize=1024)
+def _graph(spec: _ById) -> Graph:
+    return Graph(spec.spec)
+
+
 def graph_of(spec: WorkflowSpec) -> Graph:
-    """Return the graph of *spec*, computed once as long as the spec is in use."""
-    return _graph(id(spec), _ById(spec))
+    """Return the graph of *spec*, computed once as long as it is among the last thousand that were asked for."""
+    return _graph(_ById(spec))
