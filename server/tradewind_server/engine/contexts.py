@@ -80,16 +80,17 @@ def _merge_variable(
     mine, theirs = origins[name][1], origin[1]
     if isinstance(value, dict) and isinstance(values[name], dict):
         both = (values[name], value) if theirs >= mine else (value, values[name])
-        values[name] = merged[name] = _merge_dicts(*both)
+        values[name] = merged[name] = merged_deeply(*both)
         origins[name] = (origin[0], max(mine, theirs))
     elif theirs >= mine:
         values[name], origins[name] = value, origin
         merged.pop(name, None)
 
 
-def _merge_dicts(loser: Mapping[str, object], winner: Mapping[str, object]) -> dict[str, object]:
+def merged_deeply(loser: Mapping[str, object], winner: Mapping[str, object]) -> dict[str, object]:
+    """Return both, key by key: of two dictionaries under a key both in turn, else the value of *winner*."""
     result = dict(loser)
     for key, value in winner.items():
         mine = result.get(key)
-        result[key] = _merge_dicts(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+        result[key] = merged_deeply(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
     return result

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
+
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine import joins, tasks
-from tradewind_server.engine.contexts import EMPTY, Context, merge
+from tradewind_server.engine.contexts import EMPTY, Context, merge, merged_deeply
 from tradewind_server.engine.decision import Decision, Target
 from tradewind_server.engine.graph import graph_of
 from tradewind_server.engine.policies import TASK_ERRORS, dictionary
@@ -54,7 +58,7 @@ def start(d: Decision, command: c.StartExecution) -> None:
         probe.emit(started)
         scope = output_scope(spec, probe.state, d.at, EMPTY)
         try:
-            started = _with_variables(started, dictionary(spec.vars, scope, "vars"))
+            started = msgspec.structs.replace(started, variables=dictionary(spec.vars, scope, "vars"))
         except TASK_ERRORS as error:
             raise StartFailed(workflow=spec.name, what="vars", problem=error) from None
     try:
@@ -87,11 +91,6 @@ def _priority(command: c.StartExecution, params: dict[str, object]) -> int:
         return command.priority
     expected, problem = f"a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}", f"it is {given!r:.40}"
     raise ParameterInvalid(name="priority", expected=expected, problem=problem, field="params")
-
-
-def _with_variables(started: e.ExecutionStarted, variables: dict[str, object]) -> e.ExecutionStarted:
-    fields = {name: getattr(started, name) for name in started.__struct_fields__}
-    return e.ExecutionStarted(**{**fields, "variables": variables})
 
 
 def _split_input(spec: WorkflowSpec, command: c.StartExecution) -> tuple[dict[str, object], dict[str, object]]:
@@ -409,7 +408,7 @@ def resume(d: Decision, command: c.ResumeExecution) -> None:
         return
     if state.state is not ExecutionState.PAUSED:
         raise _refuse(d, "resume")
-    env = None if command.env is None else _patched(state.env, command.env)
+    env = None if command.env is None else merged_deeply(state.env, command.env)
     d.emit(e.ExecutionResumed(env, tell_parent=bool(state.parent_id) and not command.from_parent))
     _order_children(d, "resume")
     _continue_held(d)
@@ -424,16 +423,6 @@ def _continue_held(d: Decision) -> None:
             tasks.settle(d, task)
         elif task.state is TaskState.PAUSED:
             tasks.attempt(d, task.id, task.name, task.attempt + 1, None)
-
-
-def _patched(env: object, patch: object) -> dict[str, object]:
-    assert isinstance(env, dict)
-    assert isinstance(patch, dict)
-    result = dict(env)
-    for key, value in patch.items():
-        mine = result.get(key)
-        result[key] = _patched(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
-    return result
 
 
 def stop(d: Decision, command: c.StopExecution) -> None:
@@ -507,8 +496,8 @@ def skip(d: Decision, command: c.SkipTask) -> None:
     tasks.skip(d, task)
 
 
-def _revive(d: Decision, patch: object) -> None:
-    env = None if patch is None else _patched(d.state.env, patch)
+def _revive(d: Decision, patch: Mapping[str, object] | None) -> None:
+    env = None if patch is None else merged_deeply(d.state.env, patch)
     if d.state.is_final:
         d.emit(e.ExecutionReopened(env, tell_parent=bool(d.state.parent_id)))
         # what was held when the execution ended goes on with it

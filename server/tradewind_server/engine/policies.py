@@ -78,4 +78,6 @@ def dictionary(template: Template | None, scope: Scope, what: str) -> dict[str, 
 
 def _key_text(key: object) -> str:
     # R31: as JSON writes them
-    return {True: "true", False: "false"}[key] if isinstance(key, bool) else "null" if key is None else str(key)
+    if key is None:
+        return "null"
+    return str(key).lower() if isinstance(key, bool) else str(key)
