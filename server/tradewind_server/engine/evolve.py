@@ -297,8 +297,10 @@ def _reopened_action(state: Execution, event: e.ActionReopened, at: datetime) ->
     _enter(state, task, TaskState.RUNNING, at)
 
 
-def _no_change(state: Execution, event: e.ChildOrdered | e.HumanTaskResolved, at: datetime) -> None:
-    """Only a message to the child, or a line in the audit trail."""
+def _no_change(
+    state: Execution, event: e.ChildOrdered | e.HumanTaskResolved | e.NotificationRequested, at: datetime
+) -> None:
+    """Only a message to the child, a line in the audit trail, or a row of the outbox."""
 
 
 def _cancel_requested(state: Execution, event: e.ActionCancelRequested, at: datetime) -> None:
@@ -489,10 +491,6 @@ def _end_human_task(state: Execution, human_task: HumanTask, into: HumanTaskStat
     _touch(state, human_task, into, at)
 
 
-def _nothing(state: Execution, event: e.NotificationRequested, at: datetime) -> None:
-    """A notification is a row of the outbox and changes nothing here."""
-
-
 def _closed(state: Execution, event: e.HumanTaskClosed, at: datetime) -> None:
     _end_human_task(state, state.human_tasks[event.action], HumanTaskState.CLOSED, at)
 
@@ -551,5 +549,5 @@ _APPLY: dict[type[e.Event], Callable[[Execution, Any, datetime], None]] = {
     e.HumanTaskEscalated: _escalated,
     e.HumanTaskReminded: _reminded,
     e.HumanTaskExpired: _expired,
-    e.NotificationRequested: _nothing,
+    e.NotificationRequested: _no_change,
 }

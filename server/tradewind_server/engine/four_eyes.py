@@ -10,11 +10,10 @@ from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
 
 
 def did_other(spec: WorkflowSpec, state: Execution, task: int, user: str, *, is_done: bool = False) -> str:
-    """Return which task that *task* is to be separate from *user* has done, or has in hand; "" for none.
+    """Return why *user* is kept from *task*, "" if he is not: "who did task 'approve'", or "who has task 'approve'".
 
-    With *is_done* that he has one in hand does not count: he may give it back.
-
-    Separation holds in both directions, whichever of the two is done first.
+    With *is_done* only what he did counts: what he has in hand he may give back. Separation holds in both directions,
+    whichever of the two tasks is done first.
     """
     for other in _others(spec, state, task):
         name, has_done = state.tasks[other.task].name, user in _who_did(other)
@@ -55,8 +54,7 @@ def _who_did(other: HumanTask) -> frozenset[str]:
 
 def _who_has(other: HumanTask) -> frozenset[str]:
     """Return who has it in hand, or lets another do it; what ended without a decision nobody has done."""
-    claims = () if other.state is HumanTaskState.CLOSED else other.claims
-    return frozenset(name for claim in claims for name in (claim.by, claim.owner) if name)
+    return frozenset(() if other.state is HumanTaskState.CLOSED else other.holders)
 
 
 def separate_from(spec: WorkflowSpec, mine: str) -> frozenset[str]:

@@ -100,7 +100,7 @@ def follow_up(d: Decision) -> None:
         if isinstance(event, e.ActionCancelled | e.ActionFailed):
             human_task = d.state.human_tasks.get(event.action)
             if human_task is not None and human_task.is_open:
-                holders = notices.holders(human_task)
+                holders = human_task.holders
                 d.emit(e.HumanTaskClosed(human_task.id, human_task.task, event.message))
                 notices.tell_holder(d, human_task, holders, event.message)
         if isinstance(event, e.HumanTaskCompleted | e.HumanTaskExpired | e.ActionCancelled | e.ActionFailed):

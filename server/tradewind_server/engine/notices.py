@@ -105,17 +105,12 @@ def tell_responsible(
 ) -> None:
     """Tell whoever has it, and who is accountable for it; all who are asked if nobody has it, or more are to vote."""
     if human_task.assignee:
-        request(d, kind, human_task, holders(human_task), (), channels, message)
+        request(d, kind, human_task, human_task.holders, (), channels, message)
     else:
-        users = dict.fromkeys([*human_task.asked, *holders(human_task)])
+        users = dict.fromkeys([*human_task.asked, *human_task.holders])
         request(d, kind, human_task, list(users), human_task.groups, channels, message)
 
 
 def tell_holder(d: Decision, human_task: HumanTask, who: Sequence[str], message: str) -> None:
     """Tell whoever had it that it is not to be done any more."""
     request(d, CLOSED, human_task, who, message=message)
-
-
-def holders(human_task: HumanTask) -> list[str]:
-    """Return who has it, and who is accountable for that."""
-    return list(dict.fromkeys(name for claim in human_task.claims for name in (claim.by, claim.owner) if name))

@@ -198,7 +198,7 @@ def _give_up(d: Decision, human_task: HumanTask, quorum: Quorum) -> None:
 
 
 def _end(d: Decision, human_task: HumanTask, by: str, outcome: str, reason: str, owner: str = "") -> None:
-    notices.tell_holder(d, human_task, notices.holders(human_task), f"It is decided: {outcome}.")
+    notices.tell_holder(d, human_task, human_task.holders, f"It is decided: {outcome}.")
     d.emit(e.HumanTaskCompleted(human_task.id, human_task.task, by, outcome, human_task.etag, reason, owner))
 
 

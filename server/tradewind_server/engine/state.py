@@ -222,7 +222,12 @@ class HumanTask(msgspec.Struct, gc=False):
     @property
     def spoken_for(self) -> frozenset[str]:
         """Return whose vote is given, or in somebody's hands."""
-        return self.voters | {name for claim in self.claims for name in (claim.by, claim.owner) if name}
+        return self.voters.union(self.holders)
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """Return who has it, and who is accountable for that, each once."""
+        return tuple(dict.fromkeys(name for claim in self.claims for name in (claim.by, claim.owner) if name))
 
     @property
     def to_come(self) -> tuple[str, ...]:
@@ -321,7 +326,7 @@ class Backlog(msgspec.Struct, gc=False):
     """Transitions that a pause holds back."""
 
     task: int
-    #: (target, guard already true, message) in textual order.
+    #: (target, message) in textual order; their guards were true.
     targets: list[tuple[str, str]]
 
 
