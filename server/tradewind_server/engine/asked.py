@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.policies import TaskError, dictionary
-from tradewind_server.engine.scopes import task_scope
+from tradewind_server.engine.scopes import item_of, task_scope
 from tradewind_server.engine.state import HumanTask, Task
 from tradewind_server.lang.expressions import Scope, Template
 from tradewind_server.lang.specs import HumanSpec, Outcome
@@ -106,9 +106,7 @@ def names_of(template: Template | None, scope: Scope, what: str) -> list[str]:
 def scope_of(d: Decision, human_task: HumanTask) -> Scope:
     """Return what the expressions of a human task see."""
     task, action = d.state.tasks[human_task.task], d.state.actions[human_task.id]
-    names = [variable for variable, _ in d.task_spec(task).with_items]
-    values = task.items.values[action.index] if task.items is not None else []
-    return task_scope(d.spec, d.state, d.at, task.context, task, dict(zip(names, values, strict=False)))
+    return task_scope(d.spec, d.state, d.at, task.context, task, item_of(d.task_spec(task), task, action.index))
 
 
 def id_of(d: Decision, human_task: HumanTask) -> str:

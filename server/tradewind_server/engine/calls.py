@@ -15,7 +15,7 @@ from tradewind_server.engine.contexts import EMPTY, Context
 from tradewind_server.engine.decision import Decision
 from tradewind_server.engine.library import Library
 from tradewind_server.engine.policies import TaskError, dictionary, holds, whole_number
-from tradewind_server.engine.scopes import task_scope
+from tradewind_server.engine.scopes import item_of, task_scope
 from tradewind_server.engine.state import Action, ActionState, Execution, Task, TaskState
 from tradewind_server.lang.expressions import Scope
 from tradewind_server.lang.shapes import MOST_PRIORITY, is_priority
@@ -111,9 +111,7 @@ def go_on(d: Decision, task: Task, action: Action) -> None:
         TaskError: what it said are no names, or nobody of them may do it.
     """
     spec = d.task_spec(task)
-    names = [variable for variable, _ in spec.with_items]
-    values = task.items.values[action.index] if task.items is not None else []
-    _schedule_one(d, task, spec, action.index, dict(zip(names, values, strict=False)), action)
+    _schedule_one(d, task, spec, action.index, item_of(spec, task, action.index), action)
 
 
 def _schedule_one(

@@ -16,7 +16,7 @@ from tradewind_server.engine.semantics import tasks_show_the_own_end
 from tradewind_server.engine.state import Execution, Task, TaskState
 from tradewind_server.engine.words import EXECUTION_WORDS, TASK_WORDS
 from tradewind_server.lang.expressions import Scope
-from tradewind_server.lang.specs import WorkflowSpec
+from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
 
 
 class StateFacts:
@@ -192,6 +192,14 @@ def task_scope(
     facts.outcome = outcome
     facts.reason = reason
     return Scope((extra, *layers) if extra else layers, facts)
+
+
+def item_of(spec: TaskSpec, task: Task, index: int) -> dict[str, object]:
+    """Return the loop variables of with-items for item *index* of *task*; none for a plain task."""
+    if task.items is None:
+        return {}
+    names = (variable for variable, _ in spec.with_items)
+    return dict(zip(names, task.items.values[index], strict=True))
 
 
 def output_scope(spec: WorkflowSpec, state: Execution, at: datetime, final: Context) -> Scope:
