@@ -13,8 +13,7 @@ from tradewind_server.cli.executions import Id
 from tradewind_server.cli.session import NOT_DONE, Session, Unusable, on_server
 from tradewind_server.engine import state as engine
 from tradewind_server.engine.codec import decode_event
-from tradewind_server.engine.events import ExecutionStarted
-from tradewind_server.engine.evolve import create, evolve
+from tradewind_server.engine.evolve import replay as replay_log
 from tradewind_server.lang.values import encode
 
 #: How often an execution that moves while it is read is read again.
@@ -48,19 +47,17 @@ def replay(session: Session, execution_id: Id) -> None:
 
 
 def rebuild(events: list[Event]) -> engine.Execution:
-    """Return the state that *events*, which begin at revision 1, give."""
-    state: engine.Execution | None = None
-    for item in events:
-        event = decode_event(item.type, item.proto.type_version, item.proto.body.data)
-        if state is None:
-            if not isinstance(event, ExecutionStarted):
-                raise Unusable(f"Expected the history to begin with ExecutionStarted, but it is {item.type}.")
-            state = create(event, item.at)
-        else:
-            evolve(state, event, item.at)
-    if state is None:
-        raise Unusable("Expected a history, but it is empty.")
-    return state
+    """Return the state that *events* give.
+
+    Raises:
+        Unusable: they do not begin at revision 1.
+    """
+    try:
+        return replay_log(
+            (decode_event(item.type, item.proto.type_version, item.proto.body.data), item.at) for item in events
+        )
+    except ValueError as problem:
+        raise Unusable(f"Expected a whole history, but {problem}.") from None
 
 
 def _differences(

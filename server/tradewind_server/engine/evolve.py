@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +61,25 @@ def evolve(state: Execution, event: e.Event, at: datetime) -> None:
     state.revision += 1
     state.updated_at = at
     _APPLY[type(event)](state, event, at)
+
+
+def replay(log: Iterable[tuple[e.Event, datetime]]) -> Execution:
+    """Return the state that a log gives: all events of an execution, each with its moment.
+
+    Raises:
+        ValueError: it is empty, or does not begin with ExecutionStarted.
+    """
+    state: Execution | None = None
+    for event, at in log:
+        if state is not None:
+            evolve(state, event, at)
+        elif isinstance(event, e.ExecutionStarted):
+            state = create(event, at)
+        else:
+            raise ValueError(f"the log begins with {type(event).__name__} instead of ExecutionStarted")
+    if state is None:
+        raise ValueError("the log is empty")
+    return state
 
 
 # --- execution -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Values are read from the events that rows point to. A test compares both ways af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -15,7 +15,7 @@ from tradewind_server.clock import from_microseconds
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.contexts import EMPTY, Context
-from tradewind_server.engine.evolve import create, evolve, is_kept
+from tradewind_server.engine.evolve import create, is_kept
 from tradewind_server.engine.state import (
     FINAL_TASK_STATES,
     Action,
@@ -254,27 +254,6 @@ def _count(task: Task, action: Action) -> None:
             task.items.next_index = max(task.items.next_index, action.index + 1)
 
 
-def replay(events: Iterable[StoredEvent]) -> Execution:
-    """Return the state that the log gives; for tests, `tradewind replay` and repair.
-
-    Raises:
-        ValueError: the log is empty or does not begin with ExecutionStarted.
-    """
-    state: Execution | None = None
-    for stored in events:
-        event = decode_event(stored.type, stored.type_version, stored.body)
-        at = from_microseconds(stored.at)
-        if state is None:
-            if not isinstance(event, e.ExecutionStarted):
-                raise ValueError(f"the log begins with {stored.type} instead of ExecutionStarted")
-            state = create(event, at)
-        else:
-            evolve(state, event, at)
-    if state is None:
-        raise ValueError("the log is empty")
-    return state
-
-
 def read_events(
     connection: sa.Connection, execution_id: str, after: int, limit: int, up_to: int | None = None
 ) -> list[StoredEvent]:
@@ -291,6 +270,3 @@ def stored_event(row: Any) -> StoredEvent:
     """Return a row of the log as a record."""
     values = row._mapping
     return StoredEvent(**{name: values[name] for name in EVENT_COLUMNS[:-1]}, body=bytes(values["body"]))
-
-
-Loader = Callable[[sa.Connection, Dialect, str], Live | None]

@@ -21,6 +21,7 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine import events as e
 from tradewind_server.engine.calendars import STANDARD, Calendar
 from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.evolve import replay
 from tradewind_server.engine.state import Execution
 from tradewind_server.errors import DefinitionInvalid
 from tradewind_server.lang import Source, check
@@ -37,7 +38,7 @@ from tradewind_server.store import notifications, schema
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.database import Database
 from tradewind_server.store.definitions import Registry
-from tradewind_server.store.loading import load, read_events, replay
+from tradewind_server.store.loading import load, read_events
 from tradewind_server.store.notifications import Notification
 from tradewind_server.store.records import Envelope, Live, Provenance, QueueRow, StoredEvent
 from tradewind_server.store.writer import Writer
@@ -350,7 +351,8 @@ class World:
             AssertionError: they differ.
         """
         stored = (live or self.live(execution_id)).state
-        replayed = replay(self.events(execution_id))
+        log = self.events(execution_id)
+        replayed = replay((decode_event(x.type, x.type_version, x.body), from_microseconds(x.at)) for x in log)
         assert stored == replayed, f"replaying {execution_id} does not give what is stored"
 
     # --- within ----------------------------------------------------------------------------------
