@@ -24,8 +24,6 @@ from tradewind_server.runtime.secrets import Unresolved
 from tradewind_server.store.projection import OfferDetail
 from tradewind_server.store.records import Provenance, QueueRow
 
-Command = c.CompleteAction | c.FailAction | c.CancelAction
-
 log = logging.getLogger(__name__)
 _detail = msgspec.json.Decoder(OfferDetail).decode
 
@@ -108,7 +106,7 @@ class BuiltInWorker:
         return action.post(given, Caller(detail.workflow, row.execution_id, f"t{detail.task_id}", f"a{row.action_id}"))
 
     async def _later(self, row: QueueRow, outcome: object) -> None:
-        command: Command
+        command: c.Answer
         try:
             if isinstance(outcome, After):
                 await asyncio.sleep(outcome.seconds)
@@ -152,7 +150,7 @@ class BuiltInWorker:
         self._runtime.desk.settled(session.id, row.name)
         self._runtime.grant(session.id, 1)
 
-    def _answer(self, row: QueueRow, command: Command) -> None:
+    def _answer(self, row: QueueRow, command: c.Answer) -> None:
         self._has_room(row)
         masked = self._runtime.secrets.masked_answer(command)
         self._runtime.tell(r.result_of(row, masked, f"worker:{WORKER}", self._sessions[row.namespace].id))
@@ -190,7 +188,7 @@ class BuiltInWorker:
         self._runtime.tell(request)
 
 
-def _defused(command: Command) -> Command:
+def _defused(command: c.Answer) -> c.Answer:
     """Return the answer without what could be taken for a reference to a secret: it came from outside."""
     if isinstance(command, c.CompleteAction):
         return msgspec.structs.replace(command, result=defused(command.result))

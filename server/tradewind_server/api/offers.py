@@ -137,7 +137,7 @@ def result(
         Refusal: the payload cannot be taken.
     """
     limit = runtime.settings.max_payload_bytes
-    command: c.CompleteAction | c.FailAction | c.CancelAction
+    command: c.Answer
     if outcome.WhichOneof("outcome") == "failure":
         failure = convert.failure_of(outcome.failure, limit)
         if failure.code == "CANCELLED":

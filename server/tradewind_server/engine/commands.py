@@ -122,6 +122,10 @@ class CancelAction(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
 
 
+#: What ends an action by the word of who works on it, or for him.
+Answer = CompleteAction | FailAction | CancelAction
+
+
 class FireTimer(msgspec.Struct, frozen=True, gc=False):
     """A timer is due; one that is gone is a no-op."""
 
@@ -268,9 +272,7 @@ Command = (
     | StopExecution
     | RerunTask
     | SkipTask
-    | CompleteAction
-    | FailAction
-    | CancelAction
+    | Answer
     | FireTimer
     | NoteChild
     | HumanTaskCommand

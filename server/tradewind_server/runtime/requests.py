@@ -77,14 +77,12 @@ class Result(Request, kw_only=True):
     attempt: int
     epoch: int
     worker: str
-    command: c.CompleteAction | c.FailAction | c.CancelAction
+    command: c.Answer
     session: str = ""
     logs: Sequence[LogLine] = ()
 
 
-def result_of(
-    row: QueueRow, command: c.CompleteAction | c.FailAction | c.CancelAction, actor: str, session: str = ""
-) -> Result:
+def result_of(row: QueueRow, command: c.Answer, actor: str, session: str = "") -> Result:
     """Return the request that ends the action of *row*, as *actor*, and for its worker."""
     return Result(
         provenance=Provenance(actor, type(command).__name__),

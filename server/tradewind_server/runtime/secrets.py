@@ -24,8 +24,6 @@ MAX_VALUE_BYTES = 64 * 1024
 MIN_MASKED_CHARACTERS = 6
 MASK = "***"
 
-Answer = c.CompleteAction | c.FailAction | c.CancelAction
-
 
 class Unresolved(Exception):
     """An action cannot be handed out; *failure* says why, and names no value."""
@@ -103,7 +101,7 @@ class Secrets:
             data = data.replace(written, MASK.encode())
         return data
 
-    def masked_answer(self, answer: Answer) -> Answer:
+    def masked_answer(self, answer: c.Answer) -> c.Answer:
         """Return what a worker answered, fit to be stored."""
         if not self._known:
             return answer

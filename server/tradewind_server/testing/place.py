@@ -61,10 +61,10 @@ class Place(Protocol):
     def lease(self, *names: str) -> object:
         """Lease all queued actions of these *names*, as a worker would that comes, takes them and stays."""
 
-    def answer(self, execution_id: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> object:
+    def answer(self, execution_id: str, command: c.Answer) -> object:
         """End an action: as the worker that holds it or, if nobody does, from outside."""
 
-    def end_stand_in(self, child: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> None:
+    def end_stand_in(self, child: str, command: c.Answer) -> None:
         """End a sub-workflow for which a mock stands."""
 
     def advance(self, by: timedelta) -> None:

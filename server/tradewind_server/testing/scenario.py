@@ -192,7 +192,7 @@ class Stage(Generic[P]):
         """Answer that an action was cancelled."""
         self._answer(how, lambda id_: c.CancelAction(self.world.clock.now(), id_, how.get("message", "")))
 
-    def _answer(self, how: Fields, command: Callable[[int], c.CompleteAction | c.FailAction | c.CancelAction]) -> None:
+    def _answer(self, how: Fields, command: Callable[[int], c.Answer]) -> None:
         execution_id, action = self._action(how)
         if action.child:
             self.world.end_stand_in(action.child, command(action.id))

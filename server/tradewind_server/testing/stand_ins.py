@@ -41,7 +41,7 @@ class StandIns:
         """Let nobody but a mock or a step answer for *child*."""
         self._open[child] = _Parent(parent, action)
 
-    def answer(self, child: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> list[r.Request]:
+    def answer(self, child: str, command: c.Answer) -> list[r.Request]:
         """End *child* as *command* says; return what its parent has to do. Nothing, if it has ended."""
         if isinstance(command, c.CompleteAction):
             return self._tell(child, "succeeded", command.result, "")

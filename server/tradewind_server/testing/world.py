@@ -222,13 +222,13 @@ class World:
         self.held.update({(row.execution_id, row.action_id): row for row in leased})
         return leased
 
-    def answer(self, execution_id: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> object:
+    def answer(self, execution_id: str, command: c.Answer) -> object:
         """End an action: as the worker that holds it or, if nobody does, from outside."""
         lease = self.held.get((execution_id, command.action))
         attempt, epoch = (lease.attempt, lease.epoch) if lease else (0, 0)
         return self.ask(_result(execution_id, command.action, attempt, epoch, command))
 
-    def end_stand_in(self, child: str, command: c.CompleteAction | c.FailAction | c.CancelAction) -> None:
+    def end_stand_in(self, child: str, command: c.Answer) -> None:
         """End a sub-workflow for which a mock stands."""
         self._pending += self.stand_ins.answer(child, command)
         self.settle()
@@ -490,9 +490,7 @@ def _actor(user: str) -> str:
     return f"caller:{user}" if user else "anonymous:"
 
 
-def _result(
-    execution_id: str, action: int, attempt: int, epoch: int, command: c.CompleteAction | c.FailAction | c.CancelAction
-) -> r.Result:
+def _result(execution_id: str, action: int, attempt: int, epoch: int, command: c.Answer) -> r.Result:
     return r.Result(
         provenance=Provenance("worker:test", type(command).__name__),
         target=execution_id,
