@@ -276,6 +276,17 @@ def _taken(id_: str) -> str:
     )
 
 
+def test_what_several_batches_tell_is_told_whole() -> None:
+    """Where each request is carried out alone, watchers of logs and senders of notifications hear of all, too."""
+    made: dict[type, Any] = {list: [1], set: {1}, dict: {1: 2}, bool: True, int: 1}
+    batch = r.Outcome(**{name: made[type(getattr(r.Outcome(), name))] for name in r.Outcome.__struct_fields__})
+
+    together = r.Outcome()
+    together.add(batch)
+
+    assert together == batch
+
+
 def test_row_that_the_database_refuses_is_answered_alone(database: Database) -> None:
     """PostgreSQL says so in answer to the commit; nothing of the request has happened, and all of the others."""
     # given

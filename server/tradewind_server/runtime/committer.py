@@ -220,7 +220,7 @@ class Committer:
         """Find the culprit: the others are carried out."""
         merged = r.Outcome()
         for request in queue:
-            _merge(merged, self._try([request], wait=wait).end())
+            merged.add(self._try([request], wait=wait).end())
         return merged
 
 
@@ -231,13 +231,3 @@ def _ended(queue: Sequence[r.Request], outcome: r.Outcome) -> UnderWay:
 
 def _refused(queue: Sequence[r.Request], refusal: DatabaseUnavailable) -> r.Outcome:
     return r.Outcome(answers=[(request, refusal) for request in queue])
-
-
-def _merge(into: r.Outcome, other: r.Outcome) -> None:
-    for name in ("answers", "deferred", "announcements", "offers", "orders", "timers", "ended_timers", "targets",
-                 "follow_ups", "blocked", "commit_seconds"):  # fmt: skip
-        getattr(into, name).extend(getattr(other, name))
-    into.queued |= other.queued
-    into.emptied |= other.emptied
-    into.limited |= other.limited
-    into.commands += other.commands

@@ -332,3 +332,9 @@ class Outcome(msgspec.Struct):
     commit_seconds: list[float] = []
     #: Internal follow-ups of this batch, to be queued at once.
     follow_ups: list[Request] = []
+
+    def add(self, other: Outcome) -> None:
+        """Take in all that another batch has to tell."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine | theirs if isinstance(mine, set | dict | bool) else mine + theirs)
