@@ -2,24 +2,24 @@
 
 link: https://tradewind.example.org/tasks/{human_task}
 channels:
-mail:
-kind: email
-server: smtp.example.org:587
-tls: starttls                  # or implicit, or none
-username: tradewind
-password: secret('smtp')
-from: Tradewind <tradewind@example.org>
-sms:
-kind: sms
-url: https://sms.example.org/messages
-headers: {Authorization: "Bearer secret('sms')"}
-json: {to: "{address}", text: "{short}", reference: "{id}"}    # or form
-message_id: messages.0.id      # where the answer has it
-hook:
-kind: webhook                  # the address is the URL
-signing_secret: hook
+  mail:
+    kind: email
+    server: smtp.example.org:587
+    tls: starttls                  # or implicit, or none
+    username: tradewind
+    password: secret('smtp')
+    from: Tradewind <tradewind@example.org>
+  sms:
+    kind: sms
+    url: https://sms.example.org/messages
+    headers: {Authorization: "Bearer secret('sms')"}
+    json: {to: "{address}", text: "{short}", reference: "{id}"}    # or form
+    message_id: messages.0.id      # where the answer has it
+  hook:
+    kind: webhook                  # the address is the URL
+    signing_secret: hook
 templates:
-reminder: {subject: "Please decide: {title}"}
+  reminder: {subject: "Please decide: {title}"}
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Whom to reach where: the file of contacts, which is read again when it changes.
 
 users:
-alice: [{mail: alice@example.org}, {sms: "+49 170 1234567"}]     # tried in this order
+  alice: [{mail: alice@example.org}, {sms: "+49 170 1234567"}]    # tried in this order
 groups:
-heads: [{mail: "heads@example.org, board@example.org"}]
+  heads: [{mail: "heads@example.org, board@example.org"}]
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The calendars of a server: from a YAML file to values that the engine computes business time with.
 
-default: office                # the one that counts where a human task names none
+default: office            # the one that counts where a human task names none
 calendars:
-office:
-time_zone: Europe/Berlin
-hours: 09:00-17:00         # or a list; or by day, e.g. {mon: 09:00-17:00, fri: [09:00-12:00, 13:00-15:00]}
-weekdays: [mon, tue, wed, thu, fri]
-holidays: DE-BY            # a country, or a part of one; see the library `holidays`
-days_off: [12-24, 2026-05-15]
+  office:
+    time_zone: Europe/Berlin
+    hours: 09:00-17:00     # or a list; or by day, e.g. {mon: 09:00-17:00, fri: [09:00-12:00, 13:00-15:00]}
+    weekdays: [mon, tue, wed, thu, fri]
+    holidays: DE-BY        # a country, or a part of one; see the library `holidays`
+    days_off: [12-24, 2026-05-15]
 """
 
 from __future__ import annotations
