@@ -227,8 +227,6 @@ class Batch:
             state = live.state
             live.xid = self._tx.xid
             live.values_bytes += size
-            # in memory a value takes about twice its text, and an event leaves some 500 bytes of state
-            live.size_bytes = 3000 + 500 * state.revision + 2 * live.values_bytes
             ended = snapshot(live, 0) if state.is_final else None
             self.outcome.announcements.append(
                 r.Announcement(id_, live.envelope.namespace, state.revision, state.state, touched.events, ended, size)
@@ -244,7 +242,6 @@ class Batch:
         if live is None or live.state.revision != revision:
             live = loading.load(self._tx.connection, self._tx.dialect, id_)
             assert live is not None, "the row is locked"
-            live.size_bytes = 3000 + 500 * live.state.revision + 2 * live.values_bytes
         return live
 
     def _catch_up(self, live: Live) -> None:
@@ -332,8 +329,9 @@ class Batch:
         )
         envelope = Envelope(
             request.target, request.namespace, request.workflow, request.workflow_namespace, version, revision, CURRENT,
-            request.target, "", 0, 0, request.external_id, request.business_key, request.tags, request.description,
-            request.provenance.actor, request.at,
+            root_id=request.target, parent_id="", parent_task=0, parent_action=0, external_id=request.external_id,
+            business_key=request.business_key, tags=request.tags, description=request.description,
+            created_by=request.provenance.actor, created_at=request.at,
         )  # fmt: skip
         home, name = request.workflow_namespace, request.workflow
         spec = registry.pinned(connection, request.namespace, home, name, version) if version else None
@@ -471,14 +469,16 @@ class Batch:
         version = registry.version(connection, namespace, workflow_namespace, revision, name)
         envelope = Envelope(
             message.target, namespace, name, workflow_namespace, version, revision, body["semantics_version"],
-            body["root_id"], message.source, body["task"], body["action"], "", "", (), "",
-            f"parent:{message.source}", at,
+            root_id=body["root_id"], parent_id=message.source, parent_task=body["task"], parent_action=body["action"],
+            external_id="", business_key="", tags=(), description="", created_by=f"parent:{message.source}",
+            created_at=at,
         )  # fmt: skip
         spec = registry.pinned(connection, namespace, registry.home(connection, envelope), name, version)
         command = c.StartExecution(
-            at, message.target, namespace, name, workflow_namespace, body["input"], body["env"], {}, body["root_id"],
-            message.source, body["action"], True, False, body["semantics_version"], body.get("initiator", ""),
-            body.get("priority", 0), body.get("sensitive", ()), body.get("depth", 1),
+            at, message.target, namespace, name, workflow_namespace, body["input"], body["env"],
+            root_id=body["root_id"], parent_id=message.source, parent_action=body["action"], spill_input=True,
+            semantics_version=body["semantics_version"], initiator=body.get("initiator", ""),
+            priority=body.get("priority", 0), sensitive=body.get("sensitive", ()), depth=body.get("depth", 1),
         )  # fmt: skip
         most = self._around.settings.max_execution_depth
         if command.depth > most:

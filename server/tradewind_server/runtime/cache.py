@@ -9,7 +9,7 @@ from tradewind_server.store.records import Lease, Live, QueueRow
 
 
 class Cache:
-    """Bounded in bytes; an entry says what it weighs."""
+    """Bounded in bytes, as far as these can be guessed."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -51,8 +51,9 @@ class Cache:
         id_ = live.envelope.id
         self.drop(id_)
         self._entries[id_] = live
-        self._weights[id_] = live.size_bytes
-        self.size_bytes += live.size_bytes
+        # a value takes about twice its text, and an event leaves some 500 bytes of state
+        self._weights[id_] = weight = 3000 + 500 * live.state.revision + 2 * live.values_bytes
+        self.size_bytes += weight
         while self.size_bytes > self._limit and len(self._entries) > 1:
             self.drop(next(iter(self._entries)))
 

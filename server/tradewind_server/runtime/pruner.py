@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -57,7 +56,7 @@ class Pruner:
         return due.has_more
 
     async def _empty(self) -> None:
-        while await self._tidy(functools.partial(_remove, self._rows)):
+        while await self._tidy(lambda transaction, _: retention.remove(transaction, self._rows)):
             continue
 
     async def _tidy(self, work: Callable[[Any, Any], int]) -> int:
@@ -67,7 +66,3 @@ class Pruner:
         await asyncio.sleep(self._clock.monotonic() - began)
         assert isinstance(done, int)
         return done
-
-
-def _remove(limit: int, transaction: Any, _: Any) -> int:
-    return retention.remove(transaction, limit)

@@ -1,4 +1,7 @@
-"""What the committer is asked to do, and what it answers. Nothing changes once it is submitted but its place."""
+"""What the committer is asked to do, and what it answers.
+
+Once a request is submitted only the committer changes it: how long it has waited, and what a lease tells of it.
+"""
 
 from __future__ import annotations
 
@@ -319,9 +322,9 @@ class Outcome(msgspec.Struct):
     targets: list[str] = []
     #: Notifications wait to be sent that did not before.
     notified: bool = False
-    #: (namespace, action name) of actions that were left in the queue.
+    #: (namespace, action name, target) of actions that were left in the queue.
     queued: set[tuple[str, str, str]] = set()
-    #: (namespace, action name) whose queue was found empty.
+    #: (namespace, action name, target) whose queue was found empty.
     emptied: set[tuple[str, str, str]] = set()
     #: Queues from which a limit let nothing more go, each with when its rate does again, microseconds; None: when one
     #: of those in hand has ended.

@@ -198,9 +198,9 @@ def _under(names: frozenset[str], value: Value, *, is_marked: bool = False) -> I
     """Give the text of every value that stands under one of *names*."""
     if isinstance(value, dict):
         for name, item in value.items():
-            files = name == ATTACHMENTS and name in names and isinstance(item, list)
-            told = [_known_by(each) for each in item] if files and isinstance(item, list) else item
-            yield from _under(names, told, is_marked=is_marked or name in names)
+            if name == ATTACHMENTS and name in names and isinstance(item, list):
+                item = [_known_by(each) for each in item]
+            yield from _under(names, item, is_marked=is_marked or name in names)
     elif isinstance(value, list):
         for item in value:
             yield from _under(names, item, is_marked=is_marked)

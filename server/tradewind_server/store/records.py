@@ -81,8 +81,6 @@ class Live(msgspec.Struct, gc=False):
     xid: int = 0
     #: Bytes of the events whose values it holds.
     values_bytes: int = 0
-    #: Rough size in memory, for the bound of the cache.
-    size_bytes: int = 0
     #: What it runs, once that was looked up.
     program: Program | None = None
     #: W3C trace context of its start, or "".
