@@ -131,7 +131,7 @@ class Executions(service.ExecutionServiceServicer):
 
     async def _started(self, started: r.Started) -> execution_pb2.Execution:
         if started.snapshot is not None:
-            return await self._sight.picture(started.snapshot, views.snapshot(started.snapshot))
+            return await self._sight.snapshot(started.snapshot, views.snapshot(started.snapshot))
         return await self._runtime.read(
             lambda connection, dialect: views.executions(
                 self._sight, connection, dialect, [reads.execution_by_id(connection, started.execution_id)], full=False
@@ -340,23 +340,23 @@ class Executions(service.ExecutionServiceServicer):
         """Run a failed task again."""
         number, name = _task_reference(request)
         command = c.RerunTask(self._runtime.clock.now(), number, request.reset, self._env(request))
-        picture = await self._steer(request, context, command, name)
-        execution = await self._sight.picture(picture, views.snapshot(picture))
-        return pb.RerunTaskResponse(execution=execution, task=await self._task(picture))
+        snapshot = await self._steer(request, context, command, name)
+        execution = await self._sight.snapshot(snapshot, views.snapshot(snapshot))
+        return pb.RerunTaskResponse(execution=execution, task=await self._task(snapshot))
 
     async def SkipTask(self, request: pb.SkipTaskRequest, context: Any) -> Any:
         """Skip a failed task."""
         number, name = _task_reference(request)
-        picture = await self._steer(request, context, c.SkipTask(self._runtime.clock.now(), number), name)
-        execution = await self._sight.picture(picture, views.snapshot(picture))
-        return pb.SkipTaskResponse(execution=execution, task=await self._task(picture))
+        snapshot = await self._steer(request, context, c.SkipTask(self._runtime.clock.now(), number), name)
+        execution = await self._sight.snapshot(snapshot, views.snapshot(snapshot))
+        return pb.SkipTaskResponse(execution=execution, task=await self._task(snapshot))
 
     def _env(self, request: Any) -> dict[str, object] | None:
         return convert.dictionary_of(request.env, "env", self._limit) if request.HasField("env") else None
 
     async def _steered(self, request: Any, context: Any, command: c.Command) -> execution_pb2.Execution:
-        picture = await self._steer(request, context, command)
-        return await self._sight.picture(picture, views.snapshot(picture))
+        snapshot = await self._steer(request, context, command)
+        return await self._sight.snapshot(snapshot, views.snapshot(snapshot))
 
     async def _steer(self, request: Any, context: Any, command: c.Command, task_name: str = "") -> r.Snapshot:
         namespace = namespace_of(request.namespace)
@@ -378,13 +378,13 @@ class Executions(service.ExecutionServiceServicer):
         assert isinstance(answer, r.Snapshot)
         return answer
 
-    async def _task(self, picture: r.Snapshot) -> Any:
+    async def _task(self, snapshot: r.Snapshot) -> Any:
         def work(connection: Any, dialect: Any) -> Any:
-            id_ = picture.envelope.id
-            rows = reads.tasks(connection, id_, [], 1, picture.task_id - 1)
+            id_ = snapshot.envelope.id
+            rows = reads.tasks(connection, id_, [], 1, snapshot.task_id - 1)
             return views.tasks(self._sight, connection, dialect, id_, rows, full=False)[0]
 
-        return await self._runtime.read(work) if picture.task_id else None
+        return await self._runtime.read(work) if snapshot.task_id else None
 
 
 def _task_reference(request: Any) -> tuple[int, str]:

@@ -13,10 +13,11 @@ from google.protobuf.message import Message
 
 from tradewind.v1 import execution_pb2, human_task_pb2, payload_pb2
 from tradewind_server.api.caller import sees_sensitive
+from tradewind_server.lang.sensitive import MASK
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.runtime.sensitive import ATTACHMENTS, MASK, Mask
+from tradewind_server.runtime.sensitive import ATTACHMENTS, Mask
 from tradewind_server.store import listing
 from tradewind_server.store.filters import EXECUTION_FIELDS, Term, parse_filter
 from tradewind_server.store.records import MARKED, StoredEvent
@@ -53,9 +54,9 @@ class Sight:
         """Tell whether the caller may not see what cannot be masked, such as a file, of an execution."""
         return not sees_sensitive() and bool(self._sensitive.marks(connection, [execution_id]))
 
-    async def picture(self, picture: Snapshot, message: execution_pb2.Execution) -> execution_pb2.Execution:
-        """Return the *message* of a *picture* as the caller may see it."""
-        if picture.is_sensitive and not sees_sensitive():
+    async def snapshot(self, snapshot: Snapshot, message: execution_pb2.Execution) -> execution_pb2.Execution:
+        """Return the *message* of a *snapshot* as the caller may see it."""
+        if snapshot.is_sensitive and not sees_sensitive():
             await self._runtime.read(lambda c, _: self.show(c, [(message.id, message)]))
         return message
 

@@ -99,20 +99,20 @@ def _parent(id_: str, task: int, action: int) -> execution_pb2.ParentReference:
     return execution_pb2.ParentReference(execution_id=id_, task_id=f"t{task}", action_id=f"a{action}")
 
 
-def ended(picture: Snapshot) -> execution_pb2.Execution:
+def ended(found: Snapshot) -> execution_pb2.Execution:
     """Return an ended execution from memory, with payloads."""
-    message = snapshot(picture)
-    counts = {state.lower(): number for state, number in picture.task_counts.items()}
+    message = snapshot(found)
+    counts = {state.lower(): number for state, number in found.task_counts.items()}
     message.task_counts.CopyFrom(execution_pb2.TaskCounts(**counts))
-    message.input.CopyFrom(convert.payload(picture.input))
-    message.env.CopyFrom(convert.payload(picture.env))
-    message.output.CopyFrom(convert.payload(picture.output))
+    message.input.CopyFrom(convert.payload(found.input))
+    message.env.CopyFrom(convert.payload(found.env))
+    message.output.CopyFrom(convert.payload(found.output))
     return message
 
 
-def snapshot(picture: Snapshot) -> execution_pb2.Execution:
+def snapshot(found: Snapshot) -> execution_pb2.Execution:
     """Return what a mutation answers: the execution at the revision that it made, without payloads."""
-    envelope = picture.envelope
+    envelope = found.envelope
     message = execution_pb2.Execution(
         id=envelope.id,
         namespace=envelope.namespace,
@@ -122,21 +122,21 @@ def snapshot(picture: Snapshot) -> execution_pb2.Execution:
         workflow_namespace=envelope.workflow_namespace,
         definition_version=envelope.definition_version,
         registry_revision=envelope.registry_revision,
-        state=convert.execution_state(picture.state.value),
-        state_message=picture.message or "",
+        state=convert.execution_state(found.state.value),
+        state_message=found.message or "",
         tags=envelope.tags,
         description=envelope.description,
         root_id=envelope.root_id,
-        revision=picture.revision,
+        revision=found.revision,
         created_at=convert.moment(envelope.created_at),
-        updated_at=convert.moment(picture.updated_at),
+        updated_at=convert.moment(found.updated_at),
         created_by=convert.actor(envelope.created_by),
         semantics_version=envelope.semantics_version,
     )
-    if picture.finished_at is not None:
-        message.finished_at.CopyFrom(convert.moment(picture.finished_at))
-    if picture.state.value == "FAILED":
-        message.failure.CopyFrom(_failure(picture.failure, picture.message))
+    if found.finished_at is not None:
+        message.finished_at.CopyFrom(convert.moment(found.finished_at))
+    if found.state.value == "FAILED":
+        message.failure.CopyFrom(_failure(found.failure, found.message))
     if envelope.parent_id:
         message.parent.CopyFrom(_parent(envelope.parent_id, envelope.parent_task, envelope.parent_action))
     return message

@@ -128,7 +128,7 @@ class Watching:
             await subscription.wait(left)
             ended = subscription.take_end()
             if ended is not None:
-                return await self._sight.picture(ended, views.ended(ended))
+                return await self._sight.snapshot(ended, views.ended(ended))
             if self._runtime.is_draining:
                 raise ServerDraining
             if subscription.take_unseen() and (execution := await self._execution(id_)).state in FINAL:

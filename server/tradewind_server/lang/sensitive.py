@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tradewind_server.lang.specs import TaskSpec
 
+#: What stands in the place of a value that is not to be seen.
+MASK = "***"
 #: What marks a property of a form; the second is JSON Schema's own word for what is never given back.
 _MARKS = ("x-sensitive", "writeOnly")
 

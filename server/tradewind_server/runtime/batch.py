@@ -522,8 +522,8 @@ class Batch:
         self._tx.write(self._changes, self._delivery.changed(), self._delivery.logs)
 
 
-def _answer(request: r.Request, picture: r.Snapshot) -> object:
-    return r.Started(picture, picture.envelope.id, existing=False) if isinstance(request, r.Start) else picture
+def _answer(request: r.Request, of: r.Snapshot) -> object:
+    return r.Started(of, of.envelope.id, existing=False) if isinstance(request, r.Start) else of
 
 
 def _task_of(live: Live, request: r.Command) -> int:
@@ -546,7 +546,7 @@ def _locks(request: r.Request) -> bool:
 
 
 def snapshot(live: Live, task_id: int) -> r.Snapshot:
-    """Return an immutable picture of an execution."""
+    """Return what an execution is at its newest revision; with *task_id*, the task that a rerun or skip was about."""
     s = live.state
     counts: dict[str, int] = {}
     for task in s.tasks.values() if s.is_final else ():

@@ -15,6 +15,7 @@ import msgspec
 
 from tradewind_server.engine import commands as c
 from tradewind_server.lang import references
+from tradewind_server.lang.sensitive import MASK
 from tradewind_server.lang.values import Value, encode, to_text
 from tradewind_server.settings import Settings
 
@@ -22,7 +23,6 @@ from tradewind_server.settings import Settings
 MAX_VALUE_BYTES = 64 * 1024
 #: Shorter values stand in results by chance; they are not masked.
 MIN_MASKED_CHARACTERS = 6
-MASK = "***"
 
 
 class Unresolved(Exception):

@@ -15,11 +15,11 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from tradewind_server.lang.sensitive import MASK
 from tradewind_server.lang.values import Value, decode, encode, to_text
 from tradewind_server.store import reads
 from tradewind_server.store.records import MARKED, StoredEvent
 
-MASK = "***"
 #: Marked under this name, files of human tasks are known by nothing.
 ATTACHMENTS = "attachments"
 #: In an event; the digest tells what is in a short file to whoever tries.

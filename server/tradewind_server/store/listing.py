@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from tradewind_server.clock import from_microseconds
 from tradewind_server.errors import FilterInvalid, SearchUnbounded
+from tradewind_server.lang.sensitive import MASK
 from tradewind_server.store import schema
 from tradewind_server.store.filters import EXECUTION_STATES, FINAL_STATES, Term
 
@@ -32,8 +33,6 @@ _SEARCHED_NAMES, _SEARCHED_TEXTS = ("business_key", "external_id", "tags"), ("de
 SEARCH_WINDOW = timedelta(days=31)
 #: Among the terms of callers who do not see sensitive values: no term may tell them what is masked.
 MASKED = Term("masked", "=", True)
-#: As what their codes are counted.
-_MASK = "***"
 #: Most groups of a count.
 MOST_GROUPS = 100
 
@@ -112,7 +111,7 @@ def count(connection: sa.Connection, namespace: str, terms: Sequence[Term], grou
 
 
 def _shown_code() -> sa.ColumnElement[str]:
-    return sa.case((_x.c.sensitive == _EMPTY, _x.c.error_code), else_=sa.literal_column(f"'{_MASK}'"))
+    return sa.case((_x.c.sensitive == _EMPTY, _x.c.error_code), else_=sa.literal_column(f"'{MASK}'"))
 
 
 def durations(connection: sa.Connection, execution: Any, limit: int) -> list[int]:
