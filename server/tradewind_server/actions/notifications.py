@@ -8,7 +8,6 @@ in memory only: after a restart the table says what is left.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -25,6 +24,7 @@ from tradewind_server.errors.people import ChannelNotFound, NotificationNotSent
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.waiting import wait
 from tradewind_server.store import notifications as store
 from tradewind_server.store.notifications import Notification
 from tradewind_server.store.records import Provenance
@@ -75,17 +75,15 @@ class Notifications:
 
     async def _keep_sending(self) -> None:
         while True:
-            wait = _LOOK_SECONDS
+            pause = _LOOK_SECONDS
             try:
-                wait = await self._send_due()
+                pause = await self._send_due()
             except (Refusal, Broken, sa.exc.DBAPIError) as problem:
                 log.warning("notifications cannot be looked for: %s; trying again", problem)
             except Exception:
                 # what must be sent must not end with one fault
                 log.exception("notifications failed; trying again")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._runtime.notifications_changed.wait()
+            await wait(self._runtime.notifications_changed, pause)
             self._runtime.notifications_changed.clear()
 
     async def _send_due(self) -> float:

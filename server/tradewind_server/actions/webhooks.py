@@ -10,7 +10,6 @@ What was sent and not yet written down when a server dies is sent again, with th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -26,6 +25,7 @@ from tradewind_server.runtime.notify import PREFIX, NotifyRoute
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.selection import Selection
 from tradewind_server.runtime.tail import COMMANDS, Follower
+from tradewind_server.runtime.waiting import wait
 from tradewind_server.store import log as events_log
 from tradewind_server.store import parked, webhooks
 from tradewind_server.store import subscriptions as store
@@ -90,9 +90,7 @@ class Webhooks:
                 # what must be sent must not end with one fault
                 log.exception("webhooks could not be looked for; trying again")
             self._pumps = {key: task for key, task in self._pumps.items() if not task.done()}
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._runtime.webhooks_changed.wait()
+            await wait(self._runtime.webhooks_changed, _LOOK_SECONDS)
             self._runtime.webhooks_changed.clear()
 
     async def _take_free(self) -> None:

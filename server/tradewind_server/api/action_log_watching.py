@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ from tradewind_server.api.pages import Pages
 from tradewind_server.api.sight import Sight
 from tradewind_server.errors import ActionNotFound, ExecutionNotFound, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.runtime.waiting import wait
 from tradewind_server.store import action_logs, reads
 from tradewind_server.store.action_logs import Place, Stretch
 
@@ -63,7 +62,7 @@ class ActionLogWatching:
                     continue
                 if stretch.is_over:
                     return
-                await _wait(woken, min(pause, due - clock.monotonic()) if stretch.is_held else due - clock.monotonic())
+                await wait(woken, min(pause, due - clock.monotonic()) if stretch.is_held else due - clock.monotonic())
                 pause = min(2 * pause, _HELD_MOST_SECONDS)
                 if clock.monotonic() >= due:
                     at = pb.Checkpoint(at=convert.moment(clock.now()))
@@ -115,9 +114,3 @@ def _execution(connection: sa.Connection, request: pb.WatchActionLogsRequest, ac
     if action_id and not action_logs.has_action(connection, id_, action_id):
         raise ActionNotFound(action=request.action_id, execution=id_, field="action_id")
     return id_
-
-
-async def _wait(woken: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await woken.wait()

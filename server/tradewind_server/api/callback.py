@@ -25,6 +25,7 @@ from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.desk import Session
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.secrets import Unresolved
+from tradewind_server.runtime.waiting import wait
 from tradewind_server.store import reads
 from tradewind_server.store.records import Provenance, QueueRow
 from tradewind_server.store.workers import Drain
@@ -67,9 +68,9 @@ class Callback(service.ActionCallbackServicer):
             convert.name_of("build", request.build),
             convert.name_of("instance", request.instance),
         )
-        wait = request.wait.seconds + request.wait.nanos / 1e9 if request.HasField("wait") else _DEFAULT_WAIT_SECONDS
+        asked = request.wait.seconds + request.wait.nanos / 1e9 if request.HasField("wait") else _DEFAULT_WAIT_SECONDS
         remaining = context.time_remaining()
-        seconds = min(wait, _MOST_WAIT_SECONDS, *([max(0.0, remaining - 0.2)] if remaining is not None else []))
+        seconds = min(asked, _MOST_WAIT_SECONDS, *([max(0.0, remaining - 0.2)] if remaining is not None else []))
         rows = await _Poll(self._runtime, session).rows(most, seconds)
         answer = pb.PollActionsResponse(is_draining=session.is_held)
         self._add_fitting(rows, answer)
@@ -215,7 +216,7 @@ class Callback(service.ActionCallbackServicer):
         return pb.ReleaseActionsResponse(receipts=receipts)
 
 
-def _system(command: str) -> Any:
+def _system(command: str) -> Provenance:
     return Provenance("system:leases", command)
 
 
@@ -240,10 +241,7 @@ class _Poll:
         self._runtime.open_session(self._session, self)
         try:
             self._runtime.grant(self._session.id, most)
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
+            if not await wait(self._wake, seconds):
                 # what is there already has been asked for, however short the wait is
                 await self._runtime.claimed(self._session.id)
             return self._rows

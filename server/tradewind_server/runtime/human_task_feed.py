@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from tradewind_server.errors import CursorLost, DatabaseUnavailable
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.runtime.tail import Follower
+from tradewind_server.runtime.waiting import wait
 from tradewind_server.store import inboxes, log
 from tradewind_server.store.log import Place
 from tradewind_server.store.records import StoredEvent
@@ -69,9 +70,7 @@ class Inbox:
 
     async def wait(self, seconds: float) -> None:
         """Wait until there is something to take, or something else to look at, *seconds* at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        await wait(self._woken, seconds)
         self._woken.clear()
 
     def tell(self, key: Key, asked: frozenset[str]) -> None:

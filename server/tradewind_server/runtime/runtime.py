@@ -36,6 +36,7 @@ from tradewind_server.runtime.streams import Streams
 from tradewind_server.runtime.tail import Tails
 from tradewind_server.runtime.tokens import Signer
 from tradewind_server.runtime.turns import CommitterThread
+from tradewind_server.runtime.waiting import wait
 from tradewind_server.runtime.workers import BEAT_SECONDS, Workers
 from tradewind_server.settings import Settings
 from tradewind_server.store import scans
@@ -470,9 +471,7 @@ class Runtime:
             now = self.clock.microseconds()
             if due is None or due > now or not self._is_fit:
                 timeout = None if due is None or not self._is_fit else (due - now) / 1_000_000 + 0.001
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(timeout):
-                        await self._alarm_changed.wait()
+                await wait(self._alarm_changed, timeout)
                 self._alarm_changed.clear()
                 continue
             for execution_id, timer_id in self._alarm.pop_due(now, 1000):

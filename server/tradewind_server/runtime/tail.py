@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tradewind_server.errors import CursorLost, DatabaseUnavailable
+from tradewind_server.runtime.waiting import wait
 from tradewind_server.store import log as store
 from tradewind_server.store.database import Database
 from tradewind_server.store.log import Place, Stretch
@@ -103,7 +103,7 @@ class Tail:
             except Exception:
                 # whoever follows would wait for ever
                 log.exception("the log of '%s' could not be read; trying again", self._namespace)
-            await self._wait(_PAUSE_SECONDS)
+            await wait(self._wake, _PAUSE_SECONDS)
 
     async def _follow(self) -> None:
         if self._end is None:
@@ -123,18 +123,13 @@ class Tail:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _HELD_MOST_SECONDS)
             else:
-                await self._wait(_NET_SECONDS if self._database.is_postgresql else None)
+                await wait(self._wake, _NET_SECONDS if self._database.is_postgresql else None)
 
     async def _next(self, start: Place) -> Stretch:
         stretch: Stretch = await self._read(
             lambda c, _: store.read(self._database, c, self._namespace, start, COMMANDS)
         )
         return stretch
-
-    async def _wait(self, seconds: float | None) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
 
     def _keep(self, stretch: Stretch) -> None:
         self._stretches.append(stretch)
@@ -193,9 +188,7 @@ class Follower:
 
     async def wait(self, seconds: float) -> None:
         """Wait until there may be more, *seconds* at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        await wait(self._woken, seconds)
         self._woken.clear()
 
     def close(self) -> None:
