@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from tradewind_server.store import action_logs, database, reads, schema
+from tradewind_server.store import action_logs, database, loading, schema
 from tradewind_server.store.database import Database, DatabaseInUse
 
 
@@ -83,7 +83,7 @@ def test_events_from_before_they_stood_in_their_order_are_kept(tmp_path: Path) -
     opened = Database(url)
     try:
         with opened.reading() as (connection, _):
-            found = [row for id_ in "ab" for row in reads.history(connection, id_, 0, 10)]
+            found = [row for id_ in "ab" for row in loading.read_events(connection, id_, 0, 10)]
             e = schema.events.c
             in_order = connection.execute(sa.select(e.execution_id).where(e.span > 0).order_by(e.xid)).scalars().all()
             plan = connection.exec_driver_sql(
@@ -114,7 +114,13 @@ def test_durability_is_full(database_url: str) -> None:
     """What is acknowledged survives a power cut; read back from the database itself."""
     database = Database(database_url)
     try:
-        assert database.durability() in ("journal_mode=wal synchronous=FULL", "synchronous_commit=on")
+        with database.connect_writer() as connection:
+            if database.is_postgresql:
+                assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+            else:
+                assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+                # FULL
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     finally:
         database.close()
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 
-from tradewind_server.store.database import MIGRATIONS
-
 __all__ = ["CommandError", "upgrade"]
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Run the migrations that are not done yet, in the transaction of *connection*.
+def upgrade(connection: sa.Connection, scripts: Path) -> None:
+    """Run the migrations in the folder *scripts* that are not done yet, in the transaction of *connection*.
 
     Raises:
         CommandError: a newer version has made the schema.
     """
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(scripts))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
