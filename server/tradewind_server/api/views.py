@@ -12,7 +12,7 @@ from tradewind.v1 import action_pb2, definition_pb2, execution_pb2, failure_pb2,
 from tradewind_server.api import convert
 from tradewind_server.api.sight import Sight
 from tradewind_server.engine import events as e
-from tradewind_server.engine.state import Cause
+from tradewind_server.engine.state import FINAL_TASK_STATES, Cause
 from tradewind_server.engine.tasks import TIMED_OUT
 from tradewind_server.lang.values import decode, encode
 from tradewind_server.runtime.requests import Snapshot
@@ -194,7 +194,7 @@ def _task(
         message.started_at.CopyFrom(convert.timestamp(min(action.created_at for action in actions)))
         children = [a.child_id for a in actions if a.child_id and a.task_attempt == row.attempt]
         message.child_execution_ids.extend(children[:_MOST_CHILDREN])
-    if row.state in ("SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"):
+    if row.state in FINAL_TASK_STATES:
         message.finished_at.CopyFrom(convert.timestamp(row.updated_at))
     elif row.state == "DELAYED" and row.task_id in timers:
         message.delayed_until.CopyFrom(convert.timestamp(timers[row.task_id]))

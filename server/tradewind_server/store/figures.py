@@ -11,10 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tradewind_server.engine.state import FINAL_EXECUTION_STATES, ExecutionState
 from tradewind_server.store import schema
+from tradewind_server.store.filters import OPEN_STATES
 
-_OPEN = [str(state) for state in ExecutionState if state not in FINAL_EXECUTION_STATES]
 _e, _q, _n, _p = schema.executions.c, schema.queue.c, schema.notifications.c, schema.parked.c
 _namespaces = schema.registry.c.namespace
 
@@ -71,7 +70,7 @@ def _by_state(table: sa.Table, states: Sequence[str]) -> Any:
     return sa.select(_namespaces, state.c.state, count).select_from(schema.registry.join(state, sa.true()))
 
 
-_EXECUTIONS = _by_state(schema.executions, _OPEN)
+_EXECUTIONS = _by_state(schema.executions, OPEN_STATES)
 _NOTIFICATIONS = _by_state(schema.notifications, ["PENDING", "DEAD"])
 _QUEUED = (
     sa.select(_q.namespace, _q.name, sa.func.count(), sa.func.min(_q.ready_at))

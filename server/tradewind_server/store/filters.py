@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
 
 from tradewind_server.clock import to_microseconds
+from tradewind_server.engine.state import FINAL_EXECUTION_STATES, ExecutionState
 from tradewind_server.errors import FilterInvalid
 
 
@@ -82,8 +86,10 @@ def _flag(text: str) -> int:
 _EQUALS = ("=", "!=")
 _TIMES = ("<", "<=", ">", ">=")
 
-FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
-EXECUTION_STATES = ("RUNNING", "PAUSED", "CANCELLING", *FINAL_STATES)
+#: States of executions, as rows have them.
+FINAL_STATES = tuple(str(state) for state in ExecutionState if state in FINAL_EXECUTION_STATES)
+OPEN_STATES = tuple(str(state) for state in ExecutionState if state not in FINAL_EXECUTION_STATES)
+EXECUTION_STATES = (*OPEN_STATES, *FINAL_STATES)
 #: What a failure's kind can be.
 ERROR_KINDS = ("ACTION", "TIMEOUT", "DELIVERY", "LIMIT", "CHILD", "COMMAND", "DEFINITION")
 
@@ -207,3 +213,27 @@ def _term(name: str, operator: str, text: str, fields: Mapping[str, Field]) -> T
 
 def _invalid(problem: str, fields: Mapping[str, Field]) -> FilterInvalid:
     return FilterInvalid(problem=problem, fields=", ".join(fields), field="filter")
+
+
+# --- pushed down ---------------------------------------------------------------------------------
+
+
+def filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
+    """Add *terms* to *query* of *table*."""
+    for term in terms:
+        query = query.where(holds(table, term))
+    return query
+
+
+def holds(table: sa.Table, term: Term) -> sa.ColumnElement[bool]:
+    """Return *term* as a condition of *table*."""
+    return compared(table.c[term.column], term)
+
+
+def compared(column: sa.ColumnElement[Any], term: Term) -> sa.ColumnElement[bool]:
+    """Return *term* as a condition of *column*."""
+    if term.operator == "=":
+        return column == term.value
+    if term.operator == "!=":
+        return column != term.value
+    return column.op(term.operator, is_comparison=True)(term.value)

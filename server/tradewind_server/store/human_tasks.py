@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tradewind_server.store import schema
-from tradewind_server.store.filters import Term
-from tradewind_server.store.reads import filtered
+from tradewind_server.store.filters import Term, filtered
 from tradewind_server.store.statements import narrowed
 
 _h = schema.human_tasks

@@ -13,9 +13,8 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from tradewind_server.store import schema
-from tradewind_server.store.filters import Term
+from tradewind_server.store.filters import Term, filtered, holds
 from tradewind_server.store.human_task_rows import MAX_PRIORITY, NEVER
-from tradewind_server.store.reads import filtered, holds
 from tradewind_server.store.statements import Dialect, Select, narrowed
 
 #: Place in an inbox: rank, execution, action.

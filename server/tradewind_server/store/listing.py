@@ -18,7 +18,7 @@ from tradewind_server.clock import from_microseconds
 from tradewind_server.errors import FilterInvalid, SearchUnbounded
 from tradewind_server.lang.sensitive import MASK
 from tradewind_server.store import schema
-from tradewind_server.store.filters import EXECUTION_STATES, FINAL_STATES, Term
+from tradewind_server.store.filters import EXECUTION_STATES, FINAL_STATES, Term, holds
 
 _x = schema.executions
 _t = schema.execution_tags
@@ -245,10 +245,10 @@ def _conditions(terms: Sequence[Term], id_: sa.Column[str]) -> list[sa.ColumnEle
 
 def _condition(term: Term, id_: sa.Column[str], *, is_masked: bool) -> sa.ColumnElement[bool]:
     if term.column == "tags":
-        holds = sa.exists().where(
+        tagged = sa.exists().where(
             _t.c.namespace == _x.c.namespace, _t.c.tag == term.value, _t.c.execution_id == _x.c.id
         )
-        return holds.correlate(_x)
+        return tagged.correlate(_x)
     if term.column == "text":
         wanted = str(term.value).lower()
         names, texts = (
@@ -259,12 +259,7 @@ def _condition(term: Term, id_: sa.Column[str], *, is_masked: bool) -> sa.Column
         return names | (texts & (_x.c.sensitive == _EMPTY) if is_masked else texts)
     if term.column == "created_at":
         return _is_created(id_, term.operator, int(str(term.value)) // 1_000)
-    column = _x.c[term.column]
-    if term.operator == "=":
-        return column == term.value
-    if term.operator == "!=":
-        return column != term.value
-    return column.op(term.operator)(term.value)
+    return holds(_x, term)
 
 
 def _is_created(id_: sa.Column[str], operator: str, millisecond: int) -> sa.ColumnElement[bool]:

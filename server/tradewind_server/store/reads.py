@@ -10,10 +10,11 @@ import sqlalchemy as sa
 
 from tradewind_server.engine import events as e
 from tradewind_server.engine.codec import decode_event
+from tradewind_server.engine.state import FINAL_TASK_STATES
 from tradewind_server.errors import ExecutionNotFound
 from tradewind_server.store import listing, schema
-from tradewind_server.store.filters import Term
-from tradewind_server.store.loading import read_events, stored_event
+from tradewind_server.store.filters import OPEN_STATES, Term, compared, filtered
+from tradewind_server.store.loading import stored_event
 from tradewind_server.store.records import StoredEvent
 from tradewind_server.store.statements import Dialect, Select
 
@@ -26,8 +27,7 @@ _checkpoints = Select(schema.queue, ("execution_id", "action_id"), ("execution_i
 #: What the detail of a task with items has in it, and of no other.
 _ITEMS = b'"items_revision":'
 
-#: States of executions that have not ended.
-_OPEN = ("RUNNING", "PAUSED", "CANCELLING")
+_FINAL_TASKS = sorted(map(str, FINAL_TASK_STATES))
 
 Condition = Callable[[Term], sa.ColumnElement[bool]]
 
@@ -73,28 +73,8 @@ def open_ids(connection: sa.Connection, namespace: str, terms: Sequence[Term]) -
     """Return the ids of all executions that have not ended, newest first. *terms* may name an execution by its id."""
     x = schema.executions.c
     terms = [dataclasses.replace(t, column="id") if t.column == "execution_id" else t for t in terms]
-    query = sa.select(x.id).where(x.namespace == namespace, x.state.in_(_OPEN), *listing.matching(terms))
+    query = sa.select(x.id).where(x.namespace == namespace, x.state.in_(OPEN_STATES), *listing.matching(terms))
     return list(connection.execute(query.order_by(x.id.desc())).scalars())
-
-
-def filtered(query: Any, table: sa.Table, terms: Sequence[Term]) -> Any:
-    """Add *terms* to *query* of *table*."""
-    for term in terms:
-        query = query.where(holds(table, term))
-    return query
-
-
-def holds(table: sa.Table, term: Term) -> sa.ColumnElement[bool]:
-    """Return *term* as a condition of *table*."""
-    return _compared(table.c[term.column], term)
-
-
-def _compared(column: sa.ColumnElement[Any], term: Term) -> sa.ColumnElement[bool]:
-    if term.operator == "=":
-        return column == term.value
-    if term.operator == "!=":
-        return column != term.value
-    return column.op(term.operator, is_comparison=True)(term.value)
 
 
 def tasks(connection: sa.Connection, execution_id: str, terms: Sequence[Term], limit: int, after: int) -> Sequence[Any]:
@@ -109,8 +89,7 @@ def tasks(connection: sa.Connection, execution_id: str, terms: Sequence[Term], l
 def open_tasks(connection: sa.Connection, execution_id: str) -> Sequence[Any]:
     """Return the tasks that have not ended."""
     t = schema.tasks
-    final = ("SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED")
-    query = sa.select(t).where(t.c.execution_id == execution_id, t.c.state.not_in(final))
+    query = sa.select(t).where(t.c.execution_id == execution_id, t.c.state.not_in(_FINAL_TASKS))
     return connection.execute(query.order_by(t.c.task_id)).all()
 
 
@@ -203,7 +182,7 @@ def _holds_of_action(term: Term) -> sa.ColumnElement[bool]:
         wanted = _OPEN_STATES[term.value]
         return wanted if term.operator == "=" else sa.not_(wanted)
     elsewhere = _ACTION_COLUMNS.get(term.column)
-    return _compared(schema.actions.c[term.column] if elsewhere is None else elsewhere, term)
+    return compared(schema.actions.c[term.column] if elsewhere is None else elsewhere, term)
 
 
 _DELIVERY = (
@@ -239,11 +218,6 @@ def revisions(connection: sa.Connection, execution_id: str, after: int, limit: i
     e_ = schema.events.c
     query = sa.select(e_.execution_id, e_.revision).where(e_.execution_id == execution_id, e_.revision > after)
     return connection.execute(query.order_by(e_.revision).limit(limit)).all()
-
-
-def history(connection: sa.Connection, execution_id: str, after: int, limit: int) -> list[StoredEvent]:
-    """Return events of an execution after a revision, in order."""
-    return read_events(connection, execution_id, after, limit)
 
 
 def sensitive(connection: sa.Connection, execution_ids: Sequence[str]) -> Sequence[Any]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from tradewind_server.store import absences, schema, worker_schema
+from tradewind_server.store.filters import FINAL_STATES
 
 #: Timers due within this are taken into memory.
 _AHEAD_US = 10_000_000
@@ -53,11 +54,10 @@ def look(connection: sa.Connection, now: int, overdue: int) -> Found:
 def ended(connection: sa.Connection, execution_ids: Sequence[str]) -> list[str]:
     """Return those of the executions that have ended."""
     x = schema.executions.c
-    final = ("SUCCEEDED", "FAILED", "CANCELLED")
     found: list[str] = []
     for start in range(0, len(execution_ids), _MOST):
         chunk = execution_ids[start : start + _MOST]
-        found += connection.execute(sa.select(x.id).where(x.id.in_(chunk), x.state.in_(final))).scalars()
+        found += connection.execute(sa.select(x.id).where(x.id.in_(chunk), x.state.in_(FINAL_STATES))).scalars()
     return found
 
 

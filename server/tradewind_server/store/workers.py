@@ -16,8 +16,7 @@ import sqlalchemy as sa
 
 from tradewind_server.lang.values import encode
 from tradewind_server.store import schema, worker_schema
-from tradewind_server.store.filters import Term
-from tradewind_server.store.reads import filtered
+from tradewind_server.store.filters import Term, filtered
 from tradewind_server.store.statements import Row, delete, insert, update
 from tradewind_server.store.unit_of_work import Transaction
 
