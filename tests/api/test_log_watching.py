@@ -24,7 +24,7 @@ from tradewind_server.api import convert, log_watching
 from tradewind_server.errors import StreamsExhausted
 from tradewind_server.runtime.streams import Streams
 from tradewind_server.settings import Settings
-from tradewind_server.store import log, numbers, reads
+from tradewind_server.store import loading, log, numbers
 
 TREE = """
 version: '2.0'
@@ -362,7 +362,7 @@ async def test_large_events_are_not_kept_for_the_next_watcher() -> None:
     """Small ones are; thousands of the others would fill the memory long after their streams are closed."""
     async with serving("") as served:
         id_ = await served.start()
-        stored = await served.server.runtime.read(lambda c, _: reads.history(c, id_, 0, 1)[0])
+        stored = await served.server.runtime.read(lambda c, _: loading.read_events(c, id_, 0, 1)[0])
     large = stored._replace(body=stored.body + b" " * 100_000)
     assert convert.shared_event(stored) is convert.shared_event(stored)
     assert convert.shared_event(large) is not convert.shared_event(large)

@@ -29,7 +29,7 @@ from tradewind_server.engine.state import ExecutionState
 from tradewind_server.errors import ExecutionNotFound, FieldInvalid, Refusal, RevisionAhead
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import action_logs, listing, reads
+from tradewind_server.store import action_logs, listing, loading, reads
 from tradewind_server.store.filters import ACTION_FIELDS, TASK_FIELDS, parse_filter
 
 _MOST_STARTS = 1000
@@ -269,7 +269,7 @@ class Executions(service.ExecutionServiceServicer):
             revisions = range(after + 1, row.revision + 1)
 
             def events(some: Sequence[int]) -> Sequence[Any]:
-                found = reads.history(connection, row.id, some[0] - 1, len(some))
+                found = loading.read_events(connection, row.id, some[0] - 1, len(some))
                 return [convert.event(stored) for stored in self._sight.events(connection, found)]
 
             found = fill(revisions, events, size)

@@ -15,7 +15,7 @@ from tradewind_server.api.pages import Pages, fill
 from tradewind_server.api.sight import Sight, terms_of
 from tradewind_server.errors import CursorInvalid, PageTokenInvalid, ServerDraining
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import listing, reads
+from tradewind_server.store import listing, loading, reads
 from tradewind_server.store.statements import Dialect
 
 #: Executions looked up at once, and most tasks, actions or events in one message.
@@ -103,7 +103,7 @@ def _part(
 
 def _events(sight: Sight, connection: sa.Connection, some: Sequence[Any]) -> list[Any]:
     first = some[0]
-    events = reads.history(connection, first.execution_id, first.revision - 1, len(some))
+    events = loading.read_events(connection, first.execution_id, first.revision - 1, len(some))
     return [convert.event(event) for event in sight.events(connection, events)]
 
 

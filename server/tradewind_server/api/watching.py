@@ -14,7 +14,8 @@ from tradewind_server.api.sight import Sight
 from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining
 from tradewind_server.runtime.hub import Subscription
 from tradewind_server.runtime.runtime import Runtime
-from tradewind_server.store import reads
+from tradewind_server.store import loading, reads
+from tradewind_server.store.filters import FINAL_STATES
 from tradewind_server.store.records import StoredEvent
 
 _FINAL = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionCancelled"})
@@ -25,7 +26,6 @@ FINAL = frozenset(
         execution_pb2.EXECUTION_STATE_CANCELLED,
     }
 )
-_FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
 #: A quiet stream says that it is alive, and how far it is, this often.
 _CHECKPOINT_SECONDS = 15.0
 _PAGE = 500
@@ -70,7 +70,7 @@ class Watching:
         row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))
         if revision > row.revision:
             raise RevisionAhead(execution=id_, revision=revision, newest=row.revision, field="after_revision")
-        return row.state in _FINAL_STATES and revision == row.revision
+        return row.state in FINAL_STATES and revision == row.revision
 
     async def _follow(
         self, subscription: Subscription, revision: int, *, is_silent: bool
@@ -103,10 +103,10 @@ class Watching:
     async def _ended(self, id_: str, revision: int) -> bool:
         row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))
         # late results may follow an end; a rerun may have revived it
-        return row.state in _FINAL_STATES and (row.revision == revision or row.output_revision <= revision)
+        return row.state in FINAL_STATES and (row.revision == revision or row.output_revision <= revision)
 
     async def _page(self, id_: str, after: int) -> Sequence[StoredEvent]:
-        return await self._runtime.read(lambda connection, _: reads.history(connection, id_, after, _PAGE))
+        return await self._runtime.read(lambda connection, _: loading.read_events(connection, id_, after, _PAGE))
 
     def follow(self, id_: str) -> Subscription:
         """Wait for the end of an execution from now on; close it when that is over."""

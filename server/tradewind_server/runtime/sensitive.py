@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from tradewind_server.lang.sensitive import MASK
 from tradewind_server.lang.values import Value, decode, encode, to_text
-from tradewind_server.store import reads
+from tradewind_server.store import loading, reads
 from tradewind_server.store.records import MARKED, StoredEvent
 
 #: Marked under this name, files of human tasks are known by nothing.
@@ -183,7 +183,7 @@ class _Tree:
     def _read_execution(self, connection: sa.Connection, row: sa.Row[tuple[str, int, str]]) -> None:
         names, after = frozenset(row.sensitive.split("\n")), self._read.get(row.id, 0)
         while after < row.revision and len(self._values) <= _MOST_VALUES:
-            events = reads.history(connection, row.id, after, _PAGE)
+            events = loading.read_events(connection, row.id, after, _PAGE)
             if not events:
                 break
             for event in events:

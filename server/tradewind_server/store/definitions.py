@@ -56,14 +56,6 @@ class Deployed:
     definitions: tuple[tuple[Definition, bool], ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Registered:
-    """A workflow as an execution resolves it."""
-
-    spec: WorkflowSpec
-    version: int
-
-
 def deploy(
     connection: sa.Connection,
     namespace: str,
@@ -224,7 +216,7 @@ def workflow_of(connection: sa.Connection, execution: Any) -> WorkflowSpec | Non
         version, name = execution.definition_version, execution.workflow
         found = get(connection, execution.namespace, workflow_namespace, WORKFLOW, name, version)
         if found is not None:
-            spec = _cached_specs(found.file, found.source.decode())[WORKFLOW, name]
+            spec = _specs(found.file, found.source.decode())[WORKFLOW, name]
             assert isinstance(spec, WorkflowSpec)
             return spec
     return None
@@ -248,7 +240,7 @@ def _specs(file: str, text: str) -> dict[tuple[str, str], Spec]:
 
 def form_of(found: Definition) -> Mapping[str, object]:
     """Return the schema of a version of a form."""
-    spec = _cached_specs(found.file, found.source.decode())[FORM, found.name]
+    spec = _specs(found.file, found.source.decode())[FORM, found.name]
     assert isinstance(spec, FormSpec)
     return spec.schema
 
@@ -273,9 +265,6 @@ def _all_versions(connection: sa.Connection, key: tuple[str, str, int]) -> Itera
         spec = _specs(found.file, found.source.decode())[FORM, found.name]
         assert isinstance(spec, FormSpec)
         yield f"{found.name}@{found.version}", _shown(found, spec)
-
-
-_cached_specs = functools.lru_cache(128)(_specs)
 
 
 class Registry:

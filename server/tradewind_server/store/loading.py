@@ -254,14 +254,10 @@ def _count(task: Task, action: Action) -> None:
             task.items.next_index = max(task.items.next_index, action.index + 1)
 
 
-def read_events(
-    connection: sa.Connection, execution_id: str, after: int, limit: int, up_to: int | None = None
-) -> list[StoredEvent]:
+def read_events(connection: sa.Connection, execution_id: str, after: int, limit: int) -> list[StoredEvent]:
     """Return events of one execution in order, those after revision *after*, *limit* at most."""
     table = schema.events
     query = sa.select(table).where(table.c.execution_id == execution_id, table.c.revision > after)
-    if up_to is not None:
-        query = query.where(table.c.revision <= up_to)
     rows = connection.execute(query.order_by(table.c.revision).limit(limit))
     return [stored_event(row) for row in rows]
 

@@ -97,20 +97,7 @@ def take(connection: sa.Connection, owner: str, now: int, until: int, limit: int
 
 def note(connection: sa.Connection, row: Notification) -> bool:
     """Write down how it went, and let it go; False if somebody else has taken it meanwhile."""
-    changes = {
-        name: getattr(row, name)
-        for name in (
-            "state",
-            "next_at",
-            "step",
-            "attempts",
-            "first_at",
-            "channel",
-            "provider_id",
-            "message",
-            "ended_at",
-        )
-    }
+    changes = {name: getattr(row, name) for name in _PROGRESS}
     query = _update(row.key).where(_n.c.epoch == row.epoch, _n.c.owner == row.owner)
     return connection.execute(query.values(owner="", **changes)).rowcount > 0
 
@@ -127,9 +114,7 @@ def retry(connection: sa.Connection, namespace: str, keys: Sequence[Key], now: i
     """Have what was given up sent again, from the first channel on; all of it if none is named. Return how many."""
     query = _n.update().where(_n.c.namespace == namespace, _n.c.state == DEAD)
     if keys:
-        query = query.where(
-            sa.or_(*(sa.and_(*(column == part for column, part in zip(_KEY, key, strict=True))) for key in keys))
-        )
+        query = query.where(sa.or_(*(sa.and_(*_is(key)) for key in keys)))
     changes = {"state": PENDING, "next_at": now, "step": 0, "attempts": 0, "first_at": 0, "ended_at": 0}
     return connection.execute(query.values(**changes)).rowcount
 

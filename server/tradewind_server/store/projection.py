@@ -322,7 +322,7 @@ def _schedule(
     task = live.state.tasks[event.task]
     detail = OfferDetail(
         task.name, envelope.workflow, event.index if task.items else -1, envelope.business_key,
-        provenance.trace or live.trace,        task.id if event.posted else 0,
+        provenance.trace or live.trace, task.id if event.posted else 0,
     )  # fmt: skip
     rank = at - event.priority * PRIORITY_STEP_US
     changes.queued[envelope.id, event.action] = QueueRow(

@@ -161,9 +161,7 @@ def delete(connection: sa.Connection, namespace: str, name: str, etag: str) -> N
     parked.forget(connection, namespace, name)
 
 
-def take(
-    connection: sa.Connection, namespace: str, name: str, *, owner: str, consumer: str, lease_until: int = 0
-) -> Subscription:
+def take(connection: sa.Connection, namespace: str, name: str, *, owner: str, consumer: str) -> Subscription:
     """Make *owner* the one who hands the events out, whoever did before.
 
     Raises:
@@ -175,7 +173,7 @@ def take(
         owner=owner,
         consumer=consumer,
         consumers=found.consumers + 1,
-        lease_until=lease_until,
+        lease_until=0,
         epoch=found.epoch + 1,
     )
     _write(connection, taken)

@@ -47,11 +47,11 @@ class Asked(NamedTuple):
 
 def rows(connection: sa.Connection, asked: Sequence[Asked]) -> Iterator[Row]:
     """Give a row for each substitute of those who are *asked*, in their order."""
-    absences = _absences(connection, asked) if asked else {}
+    standing_in = _absences(connection, asked) if asked else {}
     numbers: dict[tuple[object, ...], Iterator[int]] = {}
     told: set[tuple[object, ...]] = set()
     for each in asked:
-        for substitute, starts_at, ends_at in absences.get((each.namespace, each.user), ()):
+        for substitute, starts_at, ends_at in standing_in.get((each.namespace, each.user), ()):
             event = each.row[:2]
             is_told = substitute in each.kept_out or (*event, substitute) in told
             if is_told or not starts_at <= each.at < ends_at:

@@ -33,7 +33,6 @@ class Lock(enum.Enum):
     READY = "ready"
     #: Another server holds it, or a newer transaction wrote it: next batch.
     BUSY = "busy"
-    MISSING = "missing"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
