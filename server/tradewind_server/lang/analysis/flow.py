@@ -134,13 +134,17 @@ def live(clause: OnClause) -> tuple[Transition, ...]:
     """Return the transitions that may happen: not those with a false guard, nor those after an end."""
     found = []
     for transition in clause.next:
-        value = constant(transition.guard)
-        if value is False:
+        if constant(transition.guard) is False:
             continue
         found.append(transition)
-        if transition.command in _ENDING and (transition.guard is None or value is True):
+        if ends(transition):
             break
     return tuple(found)
+
+
+def ends(transition: Transition) -> bool:
+    """Tell whether a transition ends the workflow whenever it is looked at, so that none after it happens."""
+    return transition.command in _ENDING and (transition.guard is None or constant(transition.guard) is True)
 
 
 def constant(guard: Template | None) -> bool | None:

@@ -75,7 +75,7 @@ def _choices(flow: Flow) -> _Choices:
         if {"on-success", "on-error"} <= {edge.keyword for edge in edges}:
             _add_pair(choices, name, "on-success", "on-error", ("the success", "the failure"))
         guarded = [edge for edge in edges if edge.guard is not None]
-        keys = {(edge.keyword, _positive(str(edge.guard.source))): edge for edge in guarded if edge.guard}
+        keys = {(edge.keyword, _inner(str(edge.guard.source))): edge for edge in guarded if edge.guard}
         for edge in guarded:
             negated = _negated(str(edge.guard.source)) if edge.guard else None
             other = keys.get((edge.keyword, negated)) if negated is not None else None
@@ -95,11 +95,8 @@ def _add_pair(choices: _Choices, task: str, first: str, second: str, said: tuple
 
 
 def _inner(source: str) -> str:
+    """Return what stands between the delimiters of an expression."""
     return " ".join(source.strip()[2:-2].split())
-
-
-def _positive(source: str) -> str:
-    return _inner(source)
 
 
 def _negated(source: str) -> str | None:

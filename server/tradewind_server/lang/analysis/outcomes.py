@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tradewind_server.lang.analysis.flow import Flow, constant, live
+from tradewind_server.lang.analysis.flow import Flow, constant, ends
 from tradewind_server.lang.analysis.subjects import Workflow, published
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.graph import clauses
@@ -30,8 +30,6 @@ def check(workflow: Workflow, flow: Flow) -> None:
 def _check_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClause) -> None:
     if not any(transition.guard or transition.command for transition in clause.next):
         return
-    happening = live(clause)
-    last = happening[-1] if happening else None
     is_over = False
     for transition, place in zip(clause.next, places(workflow.reader, clause, (*path, keyword)), strict=True):
         value = constant(transition.guard)
@@ -43,11 +41,7 @@ def _check_clause(workflow: Workflow, path: Path, keyword: str, clause: OnClause
             message = f"Expected a guard that can be true and false, but it {what} lets '{transition.target}' pass."
             fix = "Remove the guard." if value else "Remove the transition, or mend the guard."
             workflow.reader.report("dead-guard", place, message, fix)
-        is_over = is_over or (
-            transition is last
-            and transition.command in (EngineCommand.FAIL, EngineCommand.SUCCEED)
-            and (transition.guard is None or value is True)
-        )
+        is_over = is_over or ends(transition)
 
 
 def _check_reachable(workflow: Workflow, flow: Flow) -> None:
