@@ -32,7 +32,7 @@ class ActionLimits(service.ActionLimitServiceServicer):
         concurrency = _concurrency(given) if given.HasField("concurrency") else None
         if count is None and concurrency is None:
             expected = "a concurrency or a rate"
-            raise FieldInvalid(name="limit", expected=expected, problem="neither is given", field="limit")
+            raise FieldInvalid(name="limit", expected=expected, problem="neither is given")
         namespace, name = namespace_of(request.namespace), convert.required("limit.action", given.action)
         now = self._runtime.clock.microseconds()
         limit = Limit(namespace, name, concurrency, count, period, 0, now, caller.actor)

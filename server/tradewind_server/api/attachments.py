@@ -49,13 +49,13 @@ def given(request: pb.AddAttachmentRequest) -> tuple[Attachment, bytes | None]:
             return Attachment(name, type_, len(request.content), digest), request.content
         case "external":
             return _reference(name, type_, request.external), None
-    raise FieldInvalid(name="content", expected="given, or 'external'", problem="neither is", field="content")
+    raise FieldInvalid(name="content", expected="given, or 'external'", problem="neither is")
 
 
 def _name(text: str) -> str:
     if problem := _problem(text) or (f"it has {len(text)}" if len(text) > _MOST_NAME else ""):
         expected = f"1 to {_MOST_NAME} characters that can be seen, without '/' and '\\', and no folder"
-        raise FieldInvalid(name="file_name", expected=expected, problem=problem, field="file_name")
+        raise FieldInvalid(name="file_name", expected=expected, problem=problem)
     # it becomes part of a result, and must not pass for a reference to a secret there
     return convert.text_of(text, _MOST_NAME)
 
@@ -82,7 +82,7 @@ def _type(given: str) -> str:
     if text and (len(text) > _MOST_TYPE or not CONTENT_TYPE.fullmatch(text)):
         expected = "a media type, such as 'application/pdf'"
         problem = "it has parameters" if ";" in text else "it is another text"
-        raise FieldInvalid(name="content_type", expected=expected, problem=problem, field="content_type")
+        raise FieldInvalid(name="content_type", expected=expected, problem=problem)
     return text or _ANY_TYPE
 
 
@@ -91,13 +91,13 @@ def _reference(name: str, type_: str, external: Any) -> Attachment:
     match = _URI.fullmatch(uri)
     if len(uri) > _MOST_URI or not uri.isprintable() or match is None or match[1].lower() not in _SCHEMES:
         expected = f"an address of at most {_MOST_URI} characters, of {', '.join(sorted(_SCHEMES))}"
-        raise FieldInvalid(name="external.uri", expected=expected, problem="it is none", field="external.uri")
+        raise FieldInvalid(name="external.uri", expected=expected, problem="it is none")
     if not 0 <= size <= _MOST_SIZE:
         expected, problem = "the file's bytes, 0 or more", f"it is {size}"
-        raise FieldInvalid(name="external.size_bytes", expected=expected, problem=problem, field="external.size_bytes")
+        raise FieldInvalid(name="external.size_bytes", expected=expected, problem=problem)
     if not _DIGEST.fullmatch(digest):
         expected = "'sha256:' and 64 small hexadecimal digits"
-        raise FieldInvalid(name="external.digest", expected=expected, problem="it is not so", field="external.digest")
+        raise FieldInvalid(name="external.digest", expected=expected, problem="it is not so")
     return Attachment(name, type_, size, digest, convert.text_of(uri, _MOST_URI))
 
 

@@ -58,7 +58,7 @@ class Callback(service.ActionCallbackServicer):
         most = request.max_actions or 1
         if most > _MOST_ACTIONS:
             expected = f"at most {_MOST_ACTIONS}"
-            raise FieldInvalid(name="max_actions", expected=expected, problem=f"it is {most}", field="max_actions")
+            raise FieldInvalid(name="max_actions", expected=expected, problem=f"it is {most}")
         session = Session(
             self._runtime.ids.opaque(),
             convert.required("worker_id", request.worker_id),
@@ -123,7 +123,7 @@ class Callback(service.ActionCallbackServicer):
     ) -> list[tuple[pb.Receipt, str]]:
         if len(tokens) > offers.MOST_TOKENS:
             expected = f"at most {offers.MOST_TOKENS} tokens"
-            raise FieldInvalid(name="actions", expected=expected, problem=f"there are {len(tokens)}", field="actions")
+            raise FieldInvalid(name="actions", expected=expected, problem=f"there are {len(tokens)}")
         namespace, worker = namespace_of(namespace), convert.required("worker_id", worker)
         receipts: list[tuple[pb.Receipt, str]] = []
         wanted: list[tuple[int, r.Held]] = []
@@ -168,7 +168,7 @@ class Callback(service.ActionCallbackServicer):
         namespace = namespace_of(request.namespace)
         target = request.WhichOneof("target")
         if target is None:
-            raise FieldInvalid(name="target", expected="a token or an action", problem="it is empty", field="target")
+            raise FieldInvalid(name="target", expected="a token or an action", problem="it is empty")
         by_token = target == "token"
         if by_token:
             given = offers.held(self._runtime, request.token, namespace)
@@ -201,7 +201,7 @@ class Callback(service.ActionCallbackServicer):
         if len(request.releases) > offers.MOST_TOKENS:
             expected = f"at most {offers.MOST_TOKENS}"
             problem = f"there are {len(request.releases)}"
-            raise FieldInvalid(name="releases", expected=expected, problem=problem, field="releases")
+            raise FieldInvalid(name="releases", expected=expected, problem=problem)
         namespace = namespace_of(request.namespace)
         receipts: list[pb.Receipt] = []
         released: list[tuple[r.Held, int]] = []

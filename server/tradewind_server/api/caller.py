@@ -60,7 +60,7 @@ def namespace_of(given: str) -> str:
     namespace = given or "default"
     if not is_namespace(namespace):
         problem = f"it has {len(given)} characters" if len(given) > 255 else "it holds others"
-        raise FieldInvalid(name="namespace", expected=NAMESPACE_RULE, problem=problem, field="namespace")
+        raise FieldInvalid(name="namespace", expected=NAMESPACE_RULE, problem=problem)
     _identity.get().check(namespace)
     return namespace
 
@@ -111,9 +111,7 @@ def provenance(context: Any, command: str, request_id: str) -> Provenance:
     """
     if len(request_id) > _MOST:
         expected = f"at most {_MOST} characters"
-        raise FieldInvalid(
-            name="request_id", expected=expected, problem=f"it has {len(request_id)}", field="request_id"
-        )
+        raise FieldInvalid(name="request_id", expected=expected, problem=f"it has {len(request_id)}")
     convert.name_of("request_id", request_id)
     name = _identity.get().name
     actor = f"caller:{name}" if name else "anonymous:"

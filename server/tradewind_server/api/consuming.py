@@ -112,7 +112,7 @@ class ConsumeStream:
         self._credit = wanted.max_unacknowledged or _DEFAULT_CREDIT
         if not 1 <= self._credit <= _MOST_CREDIT:
             field, problem = "max_unacknowledged", f"it is {self._credit}"
-            raise FieldInvalid(name=field, expected=f"from 1 to {_MOST_CREDIT}", problem=problem, field=field)
+            raise FieldInvalid(name=field, expected=f"from 1 to {_MOST_CREDIT}", problem=problem)
         place = cursors.place(self._pages, namespace, wanted.cursor) if wanted.cursor else None
         called = self._caller.actor.partition(":")[2]
         consumer = convert.name_of("consumer", wanted.consumer) or called or "unnamed"

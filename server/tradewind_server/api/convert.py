@@ -85,7 +85,7 @@ def name_of(field: str, given: str) -> str:
     if len(given) > _MOST_NAME or not (given.isprintable() or not given):
         problem = f"it has {len(given)} characters" if len(given) > _MOST_NAME else "it holds control characters"
         expected = f"at most {_MOST_NAME} printable characters"
-        raise FieldInvalid(name=field, expected=expected, problem=problem, field=field)
+        raise FieldInvalid(name=field, expected=expected, problem=problem)
     return given
 
 
@@ -99,7 +99,7 @@ def tags_of(given: Sequence[str]) -> tuple[str, ...]:
     if len(given) > _MOST_TAGS or longest > _MOST_TAG:
         expected = f"at most {_MOST_TAGS} tags of at most {_MOST_TAG} characters"
         problem = f"there are {len(given)}, and the longest has {longest}"
-        raise FieldInvalid(name="tags", expected=expected, problem=problem, field="tags")
+        raise FieldInvalid(name="tags", expected=expected, problem=problem)
     return tuple(name_of("tags", tag) for tag in given)
 
 
@@ -110,7 +110,7 @@ def required(field: str, given: str) -> str:
         FieldInvalid: it is empty or no name.
     """
     if not given:
-        raise FieldInvalid(name=field, expected="given", problem="it is empty", field=field)
+        raise FieldInvalid(name=field, expected="given", problem="it is empty")
     return name_of(field, given)
 
 
@@ -122,7 +122,7 @@ def number_of(field: str, given: str, letter: str) -> int:
     """
     digits = given.removeprefix(letter)
     if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
-        raise FieldInvalid(name=field, expected=f"an id like {letter}1", problem=f"it is '{given[:40]}'", field=field)
+        raise FieldInvalid(name=field, expected=f"an id like {letter}1", problem=f"it is '{given[:40]}'")
     return int(digits)
 
 
@@ -143,7 +143,7 @@ def page_size_of(given: int, most: int = 1000) -> int:
         FieldInvalid: it is negative.
     """
     if given < 0:
-        raise FieldInvalid(name="page_size", expected="0 or more", problem=f"it is {given}", field="page_size")
+        raise FieldInvalid(name="page_size", expected="0 or more", problem=f"it is {given}")
     return min(given or 50, most)
 
 
@@ -163,7 +163,7 @@ def microseconds_of(name: str, stamp: timestamp_pb2.Timestamp) -> int:
     """
     if not 0 < stamp.seconds < _MOST_SECONDS or not 0 <= stamp.nanos < 1_000_000_000:
         expected, problem = "a moment after 1970 and before 10000", f"it is {stamp.seconds} s and {stamp.nanos} ns"
-        raise FieldInvalid(name=name, expected=expected, problem=problem, field=name)
+        raise FieldInvalid(name=name, expected=expected, problem=problem)
     return stamp.seconds * 1_000_000 + stamp.nanos // 1000
 
 

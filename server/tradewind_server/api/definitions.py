@@ -73,7 +73,7 @@ class Definitions(service.DefinitionServiceServicer):
         if errors:
             raise DefinitionProblems(errors)
         if not any(specs for _, specs in sources):
-            raise FieldInvalid(name="files", expected="at least one definition", problem="there is none", field="files")
+            raise FieldInvalid(name="files", expected="at least one definition", problem="there is none")
         deployed = await self._runtime.ask(
             r.Deploy(
                 provenance=provenance(context, "DeployDefinitions", request.request_id),
@@ -106,7 +106,7 @@ class Definitions(service.DefinitionServiceServicer):
         """
         if not 1 <= len(files) <= _MOST_FILES:
             expected = f"1 to {_MOST_FILES} files"
-            raise FieldInvalid(name="files", expected=expected, problem=f"there are {len(files)}", field="files")
+            raise FieldInvalid(name="files", expected=expected, problem=f"there are {len(files)}")
         sources = [self._source(file, n) for n, file in enumerate(files)]
 
         def work(connection: Any, _: Any) -> Checked:
@@ -140,7 +140,7 @@ class Definitions(service.DefinitionServiceServicer):
             text = file.content.decode()
         except UnicodeDecodeError as error:
             problem = f"byte {error.start} is not"
-            raise FieldInvalid(name=what, expected="UTF-8", problem=problem, field=what) from None
+            raise FieldInvalid(name=what, expected="UTF-8", problem=problem) from None
         return Source(file.name or f"file{n + 1}.yaml", text)
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> Any:

@@ -60,7 +60,7 @@ class Executions(service.ExecutionServiceServicer):
         if len(request.requests) > _MOST_STARTS:
             problem = f"there are {len(request.requests)}"
             expected = f"at most {_MOST_STARTS} items"
-            raise FieldInvalid(name="requests", expected=expected, problem=problem, field="requests")
+            raise FieldInvalid(name="requests", expected=expected, problem=problem)
 
         async def one(item: pb.StartExecutionRequest) -> pb.StartResult:
             item.namespace = item.namespace or request.namespace
@@ -403,5 +403,5 @@ def _groups(given: Sequence[str]) -> Sequence[str]:
     wrong = [name for name in given if name not in listing.GROUPS] or list(given[_MOST_GROUPED:])
     if wrong or len(set(given)) < len(given):
         expected = f"at most {_MOST_GROUPED} of {', '.join(listing.GROUPS)}, each once"
-        raise FieldInvalid(name="group_by", expected=expected, problem=f"it is {', '.join(given)}", field="group_by")
+        raise FieldInvalid(name="group_by", expected=expected, problem=f"it is {', '.join(given)}")
     return given or ("state",)

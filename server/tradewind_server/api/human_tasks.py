@@ -176,12 +176,10 @@ class HumanTasks(service.HumanTaskServiceServicer):
         now = self._runtime.clock.microseconds()
         if substitute == user:
             expected, problem = "somebody else than who is absent", f"it is '{user}', too"
-            raise FieldInvalid(
-                name="absence.substitute", expected=expected, problem=problem, field="absence.substitute"
-            )
+            raise FieldInvalid(name="absence.substitute", expected=expected, problem=problem)
         if ends_at <= max(starts_at, now):
             expected, problem = "a moment after its begin and after now", "it is not"
-            raise FieldInvalid(name="absence.ends_at", expected=expected, problem=problem, field="absence.ends_at")
+            raise FieldInvalid(name="absence.ends_at", expected=expected, problem=problem)
         note = _text("absence.note", given.note)
         what = f"{namespace}\n{user}\n{substitute}\n{starts_at}\n{ends_at}\n{note}"
         id_ = hashlib.sha256(what.encode()).hexdigest()[:24]
@@ -251,7 +249,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
         """Say something about one."""
         text = _text("text", request.text)
         if not text.strip():
-            raise FieldInvalid(name="text", expected="a text", problem="it is empty", field="text")
+            raise FieldInvalid(name="text", expected="a text", problem="it is empty")
         done = await self._do(request, context, lambda at, id_: c.CommentHumanTask(at, id_, person(), text))
         return pb.CommentHumanTaskResponse(human_task=done)
 
@@ -299,7 +297,7 @@ class HumanTasks(service.HumanTaskServiceServicer):
         """Decide many, each for itself."""
         if not 1 <= len(request.requests) <= _MOST_SUBMITTED:
             expected, problem = f"1 to {_MOST_SUBMITTED} items", f"there are {len(request.requests)}"
-            raise FieldInvalid(name="requests", expected=expected, problem=problem, field="requests")
+            raise FieldInvalid(name="requests", expected=expected, problem=problem)
 
         async def one(item: pb.SubmitHumanTaskRequest) -> pb.SubmitResult:
             item.namespace = item.namespace or request.namespace
@@ -354,7 +352,7 @@ def _parts(id_: str) -> tuple[str, int]:
     match = _ID.fullmatch(convert.required("human_task_id", id_))
     if match is None:
         expected = "an id like '<execution id>/a1'"
-        raise FieldInvalid(name="human_task_id", expected=expected, problem=f"it is '{id_:.80}'", field="human_task_id")
+        raise FieldInvalid(name="human_task_id", expected=expected, problem=f"it is '{id_:.80}'")
     return match.group(1), int(match.group(2))
 
 
@@ -365,6 +363,6 @@ def _key(row: Any) -> Sequence[object]:
 def _text(name: str, given: str) -> str:
     if len(given) > _MOST_TEXT or "\0" in given:
         expected, problem = f"at most {_MOST_TEXT} characters, none of them NUL", f"it has {len(given)}"
-        raise FieldInvalid(name=name, expected=expected, problem=problem, field=name)
+        raise FieldInvalid(name=name, expected=expected, problem=problem)
     # what is said here becomes part of a result, and must not pass for a reference to a secret there
     return convert.text_of(given, _MOST_TEXT)

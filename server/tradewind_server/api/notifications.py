@@ -85,21 +85,19 @@ class Notifications(service.NotificationServiceServicer):
 
 def _state_of(number: int) -> str:
     if number not in _STATES:
-        raise FieldInvalid(
-            name="states", expected="states of notifications", problem=f"one is {number}", field="states"
-        )
+        raise FieldInvalid(name="states", expected="states of notifications", problem=f"one is {number}")
     return _STATES[number]
 
 
 def _keys_of(ids: Any) -> list[Key]:
     if len(ids) > _MOST_IDS:
-        raise FieldInvalid(name="ids", expected=f"at most {_MOST_IDS}", problem=f"there are {len(ids)}", field="ids")
+        raise FieldInvalid(name="ids", expected=f"at most {_MOST_IDS}", problem=f"there are {len(ids)}")
     keys = []
     for id_ in ids:
         key = notifications.key_of(id_)
         if key is None:
             problem = f"one is '{id_:.80}'"
-            raise FieldInvalid(name="ids", expected="ids of notifications", problem=problem, field="ids")
+            raise FieldInvalid(name="ids", expected="ids of notifications", problem=problem)
         keys.append(key)
     return keys
 

@@ -161,7 +161,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         if which == "now" and request.now:
             return Start()
         problem = "none is given"
-        raise FieldInvalid(name="to", expected="one of cursor, time, beginning and now", problem=problem, field="to")
+        raise FieldInvalid(name="to", expected="one of cursor, time, beginning and now", problem=problem)
 
     async def _tell(self, namespace: str, name: str) -> None:
         """Let whoever hands the events out on this server know that it is not his any more, and take it anew."""
@@ -249,7 +249,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
     async def _settle(self, request: Any, context: Any, kind: type[r.RetryDead | r.DiscardDead], command: str) -> int:
         if len(request.execution_ids) > _MOST_EXECUTIONS:
             expected, problem = f"at most {_MOST_EXECUTIONS}", f"there are {len(request.execution_ids)}"
-            raise FieldInvalid(name="execution_ids", expected=expected, problem=problem, field="execution_ids")
+            raise FieldInvalid(name="execution_ids", expected=expected, problem=problem)
         namespace, name = namespace_of(request.namespace), convert.required("name", request.name)
         count = await self._runtime.ask(
             kind(

@@ -315,11 +315,14 @@ class MessageUnreadable(Refusal):
 
 
 class FieldInvalid(Refusal):
-    """A request field has a value outside its range."""
+    """A request field has a value outside its range; its path is *field*, or its *name* where that says it all."""
 
     reason = "FIELD_INVALID"
     kind = Kind.INVALID
     sentence = "Expected field '{name}' to be {expected}, but {problem}."
+
+    def __init__(self, *, name: str, expected: str, problem: str, field: str = "") -> None:
+        super().__init__(field=field or name, name=name, expected=expected, problem=problem)
 
 
 class FilterInvalid(Refusal):
