@@ -268,12 +268,20 @@ class TokenInvalid(Refusal):
     )
 
 
+class WorkerNotFound(Refusal):
+    """No worker with this name is connected or polls."""
+
+    reason = "WORKER_NOT_FOUND"
+    kind = Kind.NOT_FOUND
+    sentence = "Expected a worker that is connected or polls, but there is no '{worker}'. ListWorkers shows who is."
+
+
 class StreamViolation(Refusal):
-    """A message on a worker stream came out of turn or exceeds a bound."""
+    """A message on the stream of a worker or a consumer came out of turn or exceeds a bound."""
 
     reason = "STREAM_VIOLATION"
     kind = Kind.INVALID
-    sentence = "Expected {expected} on the Work stream, but got {got}."
+    sentence = "Expected {expected} on this stream, but got {got}."
 
 
 # --- values and requests -------------------------------------------------------------------------
@@ -411,29 +419,7 @@ class SubscriptionChanged(Refusal):
     sentence = "Expected subscription '{name}' to stay as it was, but somebody has changed it. Call again."
 
 
-# --- the server itself ---------------------------------------------------------------------------
-
-
-class QueueFull(Refusal):
-    """The command queue is at its bound; retry after the given delay."""
-
-    reason = "QUEUE_FULL"
-    kind = Kind.EXHAUSTED
-    sentence = "Expected room for the command, but {count} are waiting ({setting}). Retry with backoff."
-
-
-# --- workers -------------------------------------------------------------------------------------
-
-
-class WorkerNotFound(Refusal):
-    """No worker with this name is connected or polls."""
-
-    reason = "WORKER_NOT_FOUND"
-    kind = Kind.NOT_FOUND
-    sentence = "Expected a worker that is connected or polls, but there is no '{worker}'. ListWorkers shows who is."
-
-
-# --- watching and the server ---------------------------------------------------------------------
+# --- watching ------------------------------------------------------------------------------------
 
 
 class CursorInvalid(Refusal):
@@ -458,6 +444,9 @@ class CursorLost(Refusal):
     )
 
 
+# --- callers and the server itself ---------------------------------------------------------------
+
+
 class Unauthenticated(Refusal):
     """The server asks for a token, and the call has none that it knows."""
 
@@ -472,6 +461,14 @@ class NamespaceDenied(Refusal):
     reason = "NAMESPACE_DENIED"
     kind = Kind.DENIED
     sentence = "Expected a namespace that '{caller}' may use, but got '{namespace}'. Use another one or another token."
+
+
+class QueueFull(Refusal):
+    """The command queue is at its bound; retry after the given delay."""
+
+    reason = "QUEUE_FULL"
+    kind = Kind.EXHAUSTED
+    sentence = "Expected room for the command, but {count} are waiting ({setting}). Retry with backoff."
 
 
 class StreamsExhausted(Refusal):
