@@ -110,21 +110,15 @@ class Definitions(service.DefinitionServiceServicer):
         sources = [self._source(file, n) for n, file in enumerate(files)]
 
         def work(connection: Any, _: Any) -> Checked:
-            def is_deployed(name: str) -> bool:
+            def is_there(kind: str, name: str, version: int) -> bool:
                 places = dict.fromkeys([workflow_namespace, ""])
-                return any(
-                    definitions.get(connection, namespace, place, definitions.WORKFLOW, name, 0) for place in places
-                )
+                return any(definitions.get(connection, namespace, place, kind, name, version) for place in places)
 
-            def has_form(reference: str) -> bool:
-                name, version = parts_of(reference)
-                places = dict.fromkeys([workflow_namespace, ""])
-                found = (
-                    definitions.get(connection, namespace, place, definitions.FORM, name, version) for place in places
-                )
-                return any(found)
-
-            return check(sources, is_deployed=is_deployed, has_form=has_form)
+            return check(
+                sources,
+                is_deployed=lambda name: is_there(definitions.WORKFLOW, name, 0),
+                has_form=lambda reference: is_there(definitions.FORM, *parts_of(reference)),
+            )
 
         checked = await self._runtime.read(work)
         return list(zip(sources, checked.by_source, strict=True)), checked.problems
@@ -171,12 +165,10 @@ class Definitions(service.DefinitionServiceServicer):
             return found, definitions.registry_revision(connection, namespace)
 
         found, revision = await self._runtime.read(work)
-        token = ""
-        if len(found) > size:
-            last = found[size - 1]
-            token = self._pages.token(query, (last.workflow_namespace, last.kind, last.name, last.version))
+        taken = min(len(found), size)
+        token = self._pages.next(query, found, taken, lambda d: (d.workflow_namespace, d.kind, d.name, d.version))
         return pb.ListDefinitionsResponse(
-            definitions=[views.definition(d, with_source=False) for d in found[:size]],
+            definitions=[views.definition(d, with_source=False) for d in found[:taken]],
             next_page_token=token,
             registry_revision=revision,
         )

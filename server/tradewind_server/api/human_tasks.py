@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import sqlalchemy as sa
 
 from tradewind.v1 import human_task_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
@@ -25,11 +27,15 @@ from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import absences, human_tasks, inboxes, reads
 from tradewind_server.store.absences import Absence
 from tradewind_server.store.filters import HUMAN_TASK_FIELDS, parse_filter
+from tradewind_server.store.statements import Dialect
 
 _MOST_TEXT = 4_000
 _MOST_COUNTED = 10_000
 _MOST_SUBMITTED = 1_000
 _ID = re.compile(r"([0-9A-Za-z-]{1,64})/a([1-9][0-9]{0,17})")
+
+#: Makes an answer of a connection, its dialect, the row of a human task, and the time in microseconds.
+View = Callable[[sa.Connection, Dialect, Any, int], Any]
 
 
 class HumanTasks(service.HumanTaskServiceServicer):
@@ -104,27 +110,27 @@ class HumanTasks(service.HumanTaskServiceServicer):
 
     async def _look(self, namespace: str, execution_id: str, action_id: int) -> tuple[human_task_pb2.HumanTask, bool]:
         """Return one, and whether the caller is a decider of whom it is not known that he has seen this."""
-        now = self._runtime.clock.microseconds()
 
-        def work(connection: Any, dialect: Any) -> tuple[human_task_pb2.HumanTask, bool]:
-            row = human_tasks.get(connection, namespace, execution_id, action_id)
-            if row is None:
-                raise HumanTaskNotFound(human_task=f"{execution_id}/a{action_id}", field="human_task_id")
+        def view(connection: sa.Connection, dialect: Dialect, row: Any, now: int) -> Any:
             message = human_task_views.message(self._sight, connection, dialect, row, now, full=True)
             return message, deciders.is_news(connection, dialect, row, now)
 
-        return await self._runtime.read(work)
+        found: tuple[human_task_pb2.HumanTask, bool] = await self._view(namespace, execution_id, action_id, view)
+        return found
 
-    async def _get(
-        self, namespace: str, execution_id: str, action_id: int, *, full: bool = True
-    ) -> human_task_pb2.HumanTask:
+    async def _view(self, namespace: str, execution_id: str, action_id: int, view: View) -> Any:
+        """Return what *view* makes of the row of a human task, as of now.
+
+        Raises:
+            HumanTaskNotFound: there is none.
+        """
         now = self._runtime.clock.microseconds()
 
-        def work(connection: Any, dialect: Any) -> human_task_pb2.HumanTask:
+        def work(connection: sa.Connection, dialect: Dialect) -> Any:
             row = human_tasks.get(connection, namespace, execution_id, action_id)
             if row is None:
                 raise HumanTaskNotFound(human_task=f"{execution_id}/a{action_id}", field="human_task_id")
-            return human_task_views.message(self._sight, connection, dialect, row, now, full=full)
+            return view(connection, dialect, row, now)
 
         return await self._runtime.read(work)
 
@@ -259,27 +265,20 @@ class HumanTasks(service.HumanTaskServiceServicer):
         """Add a file to one."""
         given, content = attachments.given(request)
         done = await self._do(request, context, lambda at, id_: c.AddAttachment(at, id_, person(), given, content))
-        return await self._of_row(request, lambda _c, _d, row, _n: human_task_views.with_added(done, given, row))
+        return await self._view(
+            namespace_of(request.namespace),
+            *_parts(request.human_task_id),
+            lambda _c, _d, row, _now: human_task_views.with_added(done, given, row),
+        )
 
     async def GetAttachment(self, request: pb.GetAttachmentRequest, context: Any) -> Any:
         """Return a file with what is in it."""
         number = attachments.number_of(request.attachment_id)
-        return await self._of_row(
-            request, lambda c_, d, row, now: human_task_views.with_content(self._sight, c_, d, row, now, number)
+        return await self._view(
+            namespace_of(request.namespace),
+            *_parts(request.human_task_id),
+            lambda c_, d, row, now: human_task_views.with_content(self._sight, c_, d, row, now, number),
         )
-
-    async def _of_row(self, request: Any, view: Any) -> Any:
-        """Return what *view* makes of the row of a human task."""
-        namespace, key = namespace_of(request.namespace), _parts(request.human_task_id)
-        now = self._runtime.clock.microseconds()
-
-        def work(connection: Any, dialect: Any) -> Any:
-            row = human_tasks.get(connection, namespace, *key)
-            if row is None:
-                raise HumanTaskNotFound(human_task=request.human_task_id, field="human_task_id")
-            return view(connection, dialect, row, now)
-
-        return await self._runtime.read(work)
 
     async def WithdrawAttachment(self, request: pb.WithdrawAttachmentRequest, context: Any) -> Any:
         """Take a file back."""
@@ -340,7 +339,13 @@ class HumanTasks(service.HumanTaskServiceServicer):
             )
         except ExecutionNotFound:
             raise HumanTaskNotFound(human_task=request.human_task_id, field="human_task_id") from None
-        return await self._get(namespace, execution_id, action_id, full=full)
+        found: human_task_pb2.HumanTask = await self._view(
+            namespace,
+            execution_id,
+            action_id,
+            lambda c_, d, row, now: human_task_views.message(self._sight, c_, d, row, now, full=full),
+        )
+        return found
 
 
 def _parts(id_: str) -> tuple[str, int]:
