@@ -16,27 +16,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from tradewind.v1 import (
-    action_callback_pb2,
     action_callback_pb2_grpc,
-    action_limit_service_pb2,
     action_limit_service_pb2_grpc,
-    definition_service_pb2,
     definition_service_pb2_grpc,
-    environment_service_pb2,
     environment_service_pb2_grpc,
-    execution_service_pb2,
     execution_service_pb2_grpc,
-    human_task_service_pb2,
     human_task_service_pb2_grpc,
-    notification_service_pb2,
     notification_service_pb2_grpc,
-    retention_service_pb2,
     retention_service_pb2_grpc,
-    server_service_pb2,
     server_service_pb2_grpc,
-    subscription_service_pb2,
     subscription_service_pb2_grpc,
-    worker_service_pb2,
     worker_service_pb2_grpc,
 )
 from tradewind_server.actions.catalogue import all_actions, signatures
@@ -81,20 +70,6 @@ log = logging.getLogger(__name__)
 #: A secret of fewer bytes can be guessed.
 _LEAST_SECRET = 16
 _LARGEST_PORT = 65535
-
-_SERVICES = (
-    (definition_service_pb2, "DefinitionService"),
-    (environment_service_pb2, "EnvironmentService"),
-    (execution_service_pb2, "ExecutionService"),
-    (subscription_service_pb2, "SubscriptionService"),
-    (human_task_service_pb2, "HumanTaskService"),
-    (action_callback_pb2, "ActionCallback"),
-    (notification_service_pb2, "NotificationService"),
-    (retention_service_pb2, "RetentionService"),
-    (worker_service_pb2, "WorkerService"),
-    (action_limit_service_pb2, "ActionLimitService"),
-    (server_service_pb2, "ServerService"),
-)
 
 
 class Unbindable(Exception):
@@ -198,8 +173,8 @@ class Server:
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(runtime, pages), server)
         action_limit_service_pb2_grpc.add_ActionLimitServiceServicer_to_server(ActionLimits(runtime), server)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(ServerInfo(runtime), server)
+        names = methods.services
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in _SERVICES]
         if self._settings.reflection:
             told = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
             add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server

@@ -45,6 +45,11 @@ class Methods(grpc.GenericRpcHandler):
         self._handlers: dict[str, Handler] = {}
 
     @property
+    def services(self) -> list[str]:
+        """Return the full names of the services so far."""
+        return list(dict.fromkeys(path.split("/")[1] for path in self._handlers))
+
+    @property
     def count(self) -> int:
         """Return how many methods there are."""
         return len(self._handlers)
