@@ -51,7 +51,8 @@ WHAT_TO_DO: Mapping[str, str] = {
     "LEASE_LOST": "Stop working on it. Beat in time, or answer sooner, to keep the lease next time.",
     "TOKEN_INVALID": "Send back the token of the offer unchanged, in the same namespace.",
     "STREAM_VIOLATION": (
-        "Correct the worker: Hello first and once, credits that never fall, messages within the limits of Welcome."
+        "Correct the worker or consumer: Hello or ConsumeOpen first and once, then what this stream"
+        " takes, within its bounds."
     ),
     "PAYLOAD_INVALID": "Send JSON in UTF-8, with numbers of at most the allowed digits.",
     "PAYLOAD_UNSUPPORTED": "Send plain JSON: no other content type, encoding, key id or external reference.",
