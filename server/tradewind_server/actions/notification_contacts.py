@@ -9,12 +9,12 @@ groups:
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 
 from tradewind_server.lang.configuration import Unusable, read_file
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.reader import Keyword, Reader, Shape
+from tradewind_server.lang.stamps import stamp_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Contacts:
         self._stamp: tuple[int, ...] = ()
         self._ways: Mapping[str, Ways] = {}
         if path:
-            self._stamp = _stamp(path)
+            self._stamp = stamp_of(path)
             self._ways = _read(path)
 
     def ways(self, recipient: str, wanted: Sequence[str] = ()) -> Ways:
@@ -45,7 +45,7 @@ class Contacts:
         return [way for channel in wanted for way in found if way[0] == channel]
 
     def _current(self) -> Mapping[str, Ways]:
-        stamp = _stamp(self._path) if self._path else ()
+        stamp = stamp_of(self._path) if self._path else ()
         if stamp != self._stamp:
             self._stamp = stamp
             try:
@@ -54,14 +54,6 @@ class Contacts:
             except Unusable as problem:
                 log.error("the contacts that were read before count until this is mended: %s", problem)
         return self._ways
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size
 
 
 def _read(path: str) -> dict[str, Ways]:

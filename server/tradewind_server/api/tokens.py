@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ import yaml
 
 from tradewind_server.api.access import RIGHTS, Identity
 from tradewind_server.errors import Unauthenticated
+from tradewind_server.lang.stamps import stamp_of
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Tokens:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self._identities: Mapping[str, Identity] = _read(path)
 
     def identity(self, metadata: Mapping[str, Any]) -> Identity:
@@ -57,7 +57,7 @@ class Tokens:
         return found
 
     def _current(self) -> Mapping[str, Identity]:
-        stamp = _stamp(self._path)
+        stamp = stamp_of(self._path)
         if stamp != self._stamp:
             # first, so that nothing that goes wrong leaves a withdrawn token in
             self._stamp, self._identities = stamp, {}
@@ -72,15 +72,6 @@ class Tokens:
 def digest(token: str) -> str:
     """Return what the file holds of *token*."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Return what changes with the file, also when another of the same size and age takes its place."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size
 
 
 def _read(path: str) -> dict[str, Identity]:
