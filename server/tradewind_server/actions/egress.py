@@ -46,9 +46,10 @@ class EgressPolicy:
         """Tell whether *address* may be connected to: every public one, or any at all if the setting says so."""
         return self._allow_private or is_public(address)
 
-    def connector(self, resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
-        """Return a connector that connects to nothing else."""
-        return aiohttp.TCPConnector(resolver=resolver, socket_factory=self._socket)
+    def session(self, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
+        """Return a pool of connections to nothing else. It keeps no cookies: those of one are no other's business."""
+        connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=self._socket)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """Return a socket connected to *host*: its name is resolved once, and each address judged as it is used.

@@ -147,9 +147,7 @@ class HttpAction:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # no jar: the cookies of one workflow are none of another's business
-            jar = aiohttp.DummyCookieJar()
-            self._session = aiohttp.ClientSession(connector=self._policy.connector(self._resolver), cookie_jar=jar)
+            self._session = self._policy.session(self._resolver)
         return self._session
 
 

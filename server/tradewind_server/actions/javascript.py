@@ -7,11 +7,11 @@ more than 15 digits lose some on the way through a script; pass them as text whe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import quickjs
 
 from tradewind_server.actions.outcome import ActionError
+from tradewind_server.actions.parameters import Input, bad
 from tradewind_server.lang.values import ValueProblem, decode, encode
 
 #: What one script may use.
@@ -20,7 +20,7 @@ MAX_MEMORY_BYTES = 64 * 1024 * 1024
 MAX_STACK_BYTES = 512 * 1024
 
 
-async def javascript(given: Mapping[str, object]) -> object:
+async def javascript(given: Input) -> object:
     """Return what the script returns.
 
     Raises:
@@ -28,7 +28,7 @@ async def javascript(given: Mapping[str, object]) -> object:
     """
     script = given["script"]
     if not isinstance(script, str):
-        raise ActionError("script must be a text", code="BAD_INPUT", retryable=False)
+        raise bad("script must be a text")
     # the engine releases the interpreter lock, so other work goes on
     return await asyncio.to_thread(_run, script, given.get("context"))
 

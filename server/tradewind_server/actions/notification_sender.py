@@ -156,10 +156,7 @@ class NotificationSender:
 
     def _session(self, may_go_anywhere: bool) -> aiohttp.ClientSession:
         if may_go_anywhere not in self._sessions:
-            connector = self._policies[may_go_anywhere].connector()
-            self._sessions[may_go_anywhere] = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
-            )
+            self._sessions[may_go_anywhere] = self._policies[may_go_anywhere].session()
         return self._sessions[may_go_anywhere]
 
     # --- webhooks --------------------------------------------------------------------------------

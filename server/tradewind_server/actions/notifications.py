@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import logging
 from typing import Any
 
 import sqlalchemy as sa
 
+from tradewind_server.actions import backoff
 from tradewind_server.actions.notification_channels import Setup
 from tradewind_server.actions.notification_contacts import Contacts
 from tradewind_server.actions.notification_sender import NotificationSender, NotSent
@@ -212,11 +212,6 @@ def _tidy(work: Any) -> r.Tidy:
 
 
 def pause_seconds(row: Notification) -> float:
-    """Return how long to wait after an attempt: doubling, and spread by a fixed share of up to a half.
-
-    The share is derived from the notification and the attempt, so that it needs no chance, and differs between them.
-    """
-    seconds = min(_FIRST_SECONDS * 2.0 ** min(row.attempts - 1, 30), _LONGEST_SECONDS)
-    said = f"{row.id} {row.step} {row.attempts}".encode()
-    share = int.from_bytes(hashlib.blake2b(said, digest_size=4).digest()) / 2**32
-    return seconds * (0.5 + 0.5 * share)
+    """Return how long to wait after an attempt over a channel."""
+    what = f"{row.id} {row.step} {row.attempts}"
+    return backoff.pause(row.attempts, _FIRST_SECONDS, _LONGEST_SECONDS, what)

@@ -16,7 +16,7 @@ from tradewind_server.settings import Settings
 
 
 class Outside:
-    """They belong to one event loop; close them."""
+    """Does these actions. Use it within one event loop, and close it."""
 
     def __init__(self, settings: Settings, clock: SystemClock, ids: Ids) -> None:
         policy, files = EgressPolicy(settings.allow_private_addresses), Files(settings.files_dir)

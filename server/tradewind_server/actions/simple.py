@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 from tradewind_server.actions.outcome import ActionError, After
-
-Input = Mapping[str, object]
+from tradewind_server.actions.parameters import Input, bad
 
 #: Longest std.sleep and std.echo delay, seconds: one week. Longer waits are timers (wait-before), which cost nothing.
 MAX_DELAY_SECONDS = 7 * 24 * 3600
@@ -36,7 +34,7 @@ def sleep(given: Input) -> object:
     """Succeed `seconds` later."""
     seconds = given.get("seconds", 1)
     if isinstance(seconds, bool) or not isinstance(seconds, int | Decimal) or not 0 <= seconds <= MAX_DELAY_SECONDS:
-        raise ActionError(f"seconds must be a number from 0 to {MAX_DELAY_SECONDS}", code="BAD_INPUT", retryable=False)
+        raise bad(f"seconds must be a number from 0 to {MAX_DELAY_SECONDS}")
     return After(float(seconds), None)
 
 
@@ -44,6 +42,6 @@ def test_dict(given: Input) -> object:
     """Return a dictionary of `size` keys."""
     size = given.get("size", 0)
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_KEYS:
-        raise ActionError(f"size must be a whole number from 0 to {MAX_KEYS}", code="BAD_INPUT", retryable=False)
+        raise bad(f"size must be a whole number from 0 to {MAX_KEYS}")
     prefix, value = given.get("key_prefix", ""), given.get("val", "")
     return {f"{prefix}{n}": value for n in range(size)}

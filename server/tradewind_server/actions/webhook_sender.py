@@ -128,8 +128,7 @@ class WebhookSender:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector, jar = self._policy.connector(self._resolver), aiohttp.DummyCookieJar()
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
+            self._session = self._policy.session(self._resolver)
         return self._session
 
     async def close(self) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from tradewind_server.actions import backoff
 from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender
 from tradewind_server.errors import CursorLost, FilterInvalid, Refusal
 from tradewind_server.runtime import subscriptions as r
@@ -448,11 +448,6 @@ def _route(row: Subscription, runtime: Runtime) -> _Route | NotifyRoute:
 
 
 def backoff_seconds(item: Parked, attempts: int) -> float:
-    """Return how long to wait after so many attempts: doubling, and spread by a fixed share of up to a half.
-
-    The share is derived from the event and the attempt, so that it needs no chance, and differs between executions.
-    """
-    seconds = min(_FIRST_SECONDS * 2.0 ** min(max(0, attempts - 1), 30), _LONGEST_SECONDS)
-    said = f"{item.subscription} {item.execution_id} {item.revision} {attempts}".encode()
-    share = int.from_bytes(hashlib.blake2b(said, digest_size=4).digest()) / 2**32
-    return seconds * (0.5 + 0.5 * share)
+    """Return how long to wait after so many attempts to send the next event of a parked execution."""
+    what = f"{item.subscription} {item.execution_id} {item.revision} {attempts}"
+    return backoff.pause(attempts, _FIRST_SECONDS, _LONGEST_SECONDS, what)
