@@ -115,6 +115,16 @@ class Database:
                 if not connection.invalidated:
                     connection.exec_driver_sql("ROLLBACK")
 
+    def durability(self) -> str:
+        """Return how the database promises durability, read back from it: for the bench."""
+        with self._writer.connect() as connection:
+            if self.is_postgresql:
+                return f"synchronous_commit={connection.exec_driver_sql('SHOW synchronous_commit').scalar()}"
+            level = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+            value = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+            journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            return f"journal_mode={journal} synchronous={level[int(value or 0)]}"
+
     def installation_value(self, name: str, default: str) -> str:
         """Return the installation's value called *name*; the first server to ask sets it."""
         table = schema.installation
