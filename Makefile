@@ -9,7 +9,7 @@ CASES ?= tests/conformance/cases
 # Tests and the demo start hundreds of processes: they start in half the time if compiled modules are kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo month-end test go lint types protos protos-check release pages verify bench conformance chaos check-watch clean
+.PHONY: help demo month-end test long simulate go lint types protos protos-check release pages verify bench conformance chaos check-watch clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -43,7 +43,15 @@ bonus-worker:
 
 # Three processes for two cores: tests wait for leases, pauses and programs that start for a third of their time.
 test: $(VENV) ## Run the tests (ARGS='-k join' for some of them)
-	@. tools/ensure_postgres.sh && $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@. tools/ensure_postgres.sh && $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not long' $(ARGS)
+
+long: $(VENV) ## Run the tests that `make test` leaves out: more hostile texts, scenarios over gRPC, parts of the bench
+	@$(PY) -m pytest -n 2 --dist load -m long $(ARGS)
+
+simulate: $(VENV) ## Let 1,000 random workflows run into random trouble, others each time (EXAMPLES=n)
+	@TRADEWIND_RANDOM_EXAMPLES=$(or $(EXAMPLES),1000) $(PY) -m pytest -n 2 --dist load \
+	  tests/engine/test_random_workflows.py tests/engine/test_random_votes.py tests/engine/test_interruptions.py \
+	  tests/engine/test_true_alarms.py
 
 # Part of `make test`, too, which says at its end if Go is missing.
 go: ## Check and test the Go client: gofmt, go vet, go test

@@ -72,6 +72,13 @@ def pytest_collection_finish() -> None:
     garbage.search_rarely()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out on purpose, beside what was skipped."""
+    if config.option.markexpr == "not long":
+        targets = "`make long`, `make simulate`, `make chaos`, `make check-watch`"
+        terminalreporter.write_line(f"left out for its length: {targets}")
+
+
 #: The file system in memory that Linux has, and what must be free there: more than all databases of a run take.
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4 << 30

@@ -21,6 +21,7 @@ import pytest
 
 from tests.api.harness import Served, running
 from tests.api.remote_world import RemoteWorld
+from tests.long import some_now
 from tests.test_scenarios import FILES
 from tradewind_server.testing.clock import VirtualClock
 from tradewind_server.testing.grammar import Fields
@@ -71,7 +72,7 @@ def served(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> 
     runner.run(server.__aexit__(None, None, None))
 
 
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", some_now(SCENARIOS), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_scenario_over_grpc(path: Path, runner: asyncio.Runner, served: Served) -> None:
     """The behaviour holds for those who call, watch and work."""
     with contextlib.closing(RemoteWorld(runner, served, SECRET, f"scenario{next(_numbers)}")) as world:

@@ -30,10 +30,14 @@ def _run(here: Path, temporary: Path, page: Path, *arguments: str) -> subprocess
     ("name", "shown"),
     [
         ("seq10", ["`journal_mode=wal synchronous=FULL`", "| `seq10`: ten sequential actions"]),
-        ("expressions", ["| YAQL, a variable: `$.order.total` |", "| Jinja, a variable: `_.order.total` |"]),
-        ("definition", ["500 tasks, "]),
-        ("items", ["with-items over 1,000 numbers", "| SQLite | "]),
-        ("starts", ["## Starting", "| SQLite | "]),
+        pytest.param(
+            "expressions",
+            ["| YAQL, a variable: `$.order.total` |", "| Jinja, a variable: `_.order.total` |"],
+            marks=pytest.mark.long,
+        ),
+        pytest.param("definition", ["500 tasks, "], marks=pytest.mark.long),
+        pytest.param("items", ["with-items over 1,000 numbers", "| SQLite | "], marks=pytest.mark.long),
+        pytest.param("starts", ["## Starting", "| SQLite | "], marks=pytest.mark.long),
     ],
 )
 def test_quick_run_measures_and_writes_its_page_only(tmp_path: Path, name: str, shown: list[str]) -> None:

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import functools
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from tests.engine.generated import Workflow
@@ -30,6 +32,12 @@ _KINDS = ["complete", "complete", "complete", "fail", "cancel-action", "take", "
 STEPS = st.lists(st.tuples(st.sampled_from(_KINDS), st.integers(0, 5)), max_size=16)
 #: In the end everything is let go on for a while.
 ENDING: list[Step] = [("resume", 0), ("complete", 0), ("advance", 5), ("complete", 0), ("complete", 0), ("resume", 0)]
+
+
+def examples(count: int) -> settings:
+    """Try *count* examples, the same each time; or, as `make simulate` says, so many others each time."""
+    asked = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
+    return settings(max_examples=asked or count, derandomize=not asked, suppress_health_check=list(HealthCheck))
 
 
 @contextlib.contextmanager

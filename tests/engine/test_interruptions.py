@@ -1,6 +1,6 @@
 """What happens around an execution does not change what becomes of it: a lost cache, a pause, lost workers, a kill.
 
-TRADEWIND_RANDOM_EXAMPLES=1000 looks for longer, with another seed each time.
+`make simulate` looks for longer, with another seed each time.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ import collections
 import contextlib
 import copy
 import functools
-import os
 import tempfile
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.engine.driving import ENDING, STEPS, Step, carry_out, deploy, fresh_world
+from tests.engine.driving import ENDING, STEPS, Step, carry_out, deploy, examples, fresh_world
 from tests.engine.generated import Workflow, tasks, without_children
 from tradewind_server.engine import commands as c
 from tradewind_server.engine.scopes import task_result
@@ -32,8 +31,7 @@ from tradewind_server.testing.mocks import Answer, Call, Mocks
 from tradewind_server.testing.scenario import Stage
 from tradewind_server.testing.world import World
 
-EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
-_SOME = settings(max_examples=EXAMPLES or 40, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
+_SOME = examples(25)
 #: Batches of the longest run, and more.
 _ALWAYS = frozenset(range(10_000))
 

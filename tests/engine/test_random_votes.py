@@ -1,20 +1,19 @@
 """Random people do random things about a human task with a random quorum: nobody has two votes, and it ends in time.
 
-TRADEWIND_RANDOM_EXAMPLES=1000 looks for longer, with another seed each time.
+`make simulate` looks for longer, with another seed each time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections import Counter
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.engine.driving import fresh_world
+from tests.engine.driving import examples, fresh_world
 from tradewind_server.engine.state import HumanTask, HumanTaskState, TaskState
 from tradewind_server.errors import Refusal
 from tradewind_server.runtime.committer import Broken
@@ -22,7 +21,6 @@ from tradewind_server.testing import laws
 from tradewind_server.testing.scenario import Stage
 from tradewind_server.testing.world import World
 
-EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
 PEOPLE = ["ann", "ben", "cid", "dan", "eve", "fay"]
 GROUP = {"dan", "eve"}
 OUTCOMES = ["approve", "reject", "veto"]
@@ -60,7 +58,7 @@ def humans(draw: st.DrawFn) -> dict[str, Any]:
     return human
 
 
-@settings(max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
+@examples(40)
 @given(humans(), _STEPS)
 def test_random_votes_give_one_decision(human: dict[str, Any], steps: list[Step]) -> None:
     """Whatever people try: each has one vote, and it is open as long as somebody can still decide it."""

@@ -1,25 +1,22 @@
 """Random small workflows, driven by random results, pauses and cancellations: the laws hold after every step.
 
-TRADEWIND_RANDOM_EXAMPLES=1000 looks for longer, with another seed each time.
+`make simulate` looks for longer, with another seed each time.
 """
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
-from tests.engine.driving import ENDING, STEPS, Step, carry_out, deploy, fresh_world
+from tests.engine.driving import ENDING, STEPS, Step, carry_out, deploy, examples, fresh_world
 from tests.engine.generated import Workflow, tasks, without_children
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.testing import laws
 from tradewind_server.testing.scenario import Stage
 
-EXAMPLES = int(os.environ.get("TRADEWIND_RANDOM_EXAMPLES", "0"))
 
-
-@settings(max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, suppress_health_check=list(HealthCheck))
+@examples(40)
 @given(tasks(), tasks(), STEPS)
 def test_random_workflow_always_ends_or_has_a_next_cause(
     workflow: Workflow, child: Workflow, steps: list[Step]
