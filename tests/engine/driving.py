@@ -77,12 +77,15 @@ def carry_out(stage: Stage[World], step: Step) -> None:
 
 def _answer(kind: str) -> Callable[[Stage[World], int], None]:
     def act(stage: Stage[World], number: int) -> None:
-        names = [
-            (state.tasks[state.actions[a].task].name, state.actions[a].index)
+        opened = [
+            ((state.tasks[action.task].name, action.index), action.asynchronous)
             for state in (stage.world.live(id_).state for id_ in stage.tree())
-            for a in state.open_actions
-            if not state.actions[a].child and (kind != "take" or not state.actions[a].asynchronous)
+            for action in map(state.actions.__getitem__, state.open_actions)
+            if not action.child
         ]
+        # no worker takes an asynchronous action; one of a sub-workflow may have the same name
+        untaken = {name for name, is_asynchronous in opened if is_asynchronous and kind == "take"}
+        names = [name for name, _ in opened if name not in untaken]
         if names:
             name, item = names[number % len(names)]
             stage.step({kind: {"task": name, "item": item, "result": number}})
