@@ -70,6 +70,8 @@ log = logging.getLogger(__name__)
 #: A secret of fewer bytes can be guessed.
 _LEAST_SECRET = 16
 _LARGEST_PORT = 65535
+#: gRPC takes twice as much as a whole number of 32 bits.
+_MOST_PENDING = 2**30 - 1
 
 
 class Unbindable(Exception):
@@ -236,7 +238,7 @@ class Server:
 def _grpc_server(settings: Settings, methods: Methods) -> Any:
     # Above this gRPC cancels calls without a word; ours are refused with QUEUE_FULL and a reason. It counts all methods
     # together, also those that put nothing into our queue.
-    most_pending = settings.queue_commands * methods.count
+    most_pending = min(settings.queue_commands * methods.count, _MOST_PENDING)
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),

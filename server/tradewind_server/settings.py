@@ -122,7 +122,7 @@ def from_environment(environment: Mapping[str, str] | None = None, **overrides: 
     """Return the settings of *environment* (default: the process's), with *overrides* that are not None on top.
 
     Raises:
-        ValueError: a variable is not of its setting's type; the text names it.
+        ValueError: a variable is not of its setting's type, or out of its range; the text names it.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, object] = {}
@@ -135,6 +135,28 @@ def from_environment(environment: Mapping[str, str] | None = None, **overrides: 
 
 
 _CHOICES = {"unknown_actions": ("wait", "fail")}
+#: Numbers with which 0 no work could be done: the server would stand still, or refuse whatever comes.
+_NOT_ZERO = frozenset(
+    {
+        "batch_commands",
+        "delivery_lease_seconds",
+        "max_client_streams",
+        "max_deliveries",
+        "max_execution_bytes",
+        "max_execution_tasks",
+        "max_losses",
+        "max_message_bytes",
+        "max_payload_bytes",
+        "max_streams",
+        "queue_commands",
+        "retention_rows",
+        "work_lease_seconds",
+    }
+)
+#: What gRPC takes as a size, and more seconds than anything lasts.
+_MOST = 2**31 - 1
+#: Room in memory or in a database may be more.
+_MAY_BE_MORE = frozenset({"cache_bytes", "max_attachments_bytes", "max_execution_bytes", "queue_bytes"})
 
 
 def variable(name: str) -> str:
@@ -150,10 +172,20 @@ def _parse(name: str, type_: str, text: str) -> object:
             return False
         raise ValueError(f"{variable(name)} must be true or false, but is '{text}'")
     if type_ == "int":
-        try:
-            return int(text)
-        except ValueError:
-            raise ValueError(f"{variable(name)} must be a whole number, but is '{text}'") from None
+        return _number(name, text)
     if text not in _CHOICES.get(name, (text,)):
         raise ValueError(f"{variable(name)} must be {' or '.join(_CHOICES[name])}, but is '{text}'")
     return text
+
+
+def _number(name: str, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ValueError(f"{variable(name)} must be a whole number, but is '{text}'") from None
+    least, most = int(name in _NOT_ZERO), None if name in _MAY_BE_MORE else _MOST
+    if number < least:
+        raise ValueError(f"{variable(name)} must be at least {least}, but is {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{variable(name)} must be at most {most}, but is {number}")
+    return number

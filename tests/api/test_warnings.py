@@ -34,3 +34,25 @@ def test_setting_that_is_no_choice_is_refused() -> None:
     with pytest.raises(ValueError, match="TRADEWIND_UNKNOWN_ACTIONS must be wait or fail, but is 'wiat'"):
         from_environment({"TRADEWIND_UNKNOWN_ACTIONS": "wiat"})
     assert from_environment({"TRADEWIND_UNKNOWN_ACTIONS": "fail"}).unknown_actions == "fail"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "told"),
+    [
+        ("BATCH_COMMANDS", "0", "at least 1, but is 0"),
+        ("RETENTION_SECONDS", "-5", "at least 0, but is -5"),
+        ("MAX_MESSAGE_BYTES", "9999999999", "at most 2147483647, but is 9999999999"),
+        ("WORK_LEASE_SECONDS", "999999999999999", "at most 2147483647, but is 999999999999999"),
+    ],
+)
+def test_number_with_which_a_server_cannot_work_is_refused(variable: str, text: str, told: str) -> None:
+    """It started and hung, stood still without a word, or ended with a traceback."""
+    with pytest.raises(ValueError, match=f"TRADEWIND_{variable} must be {told}"):
+        from_environment({f"TRADEWIND_{variable}": text})
+
+
+def test_number_at_its_bound_is_taken() -> None:
+    """And 0 where it means something; a cache may be larger than a message."""
+    variables = {"BATCH_COMMANDS": 1, "RETENTION_SECONDS": 0, "MAX_MESSAGE_BYTES": 2**31 - 1, "CACHE_BYTES": 2**33}
+    settings = from_environment({f"TRADEWIND_{name}": str(number) for name, number in variables.items()})
+    assert [getattr(settings, name.lower()) for name in variables] == list(variables.values())
