@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import os
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 
 import sqlalchemy as sa
 
+from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.on_demand import OnDemand
 from tradewind_server.store import numbers, schema
 from tradewind_server.store.copying import BUSY_MS, Copying
@@ -44,6 +46,9 @@ _TAKEN = (
     "Restore all of a backup, or give Tradewind a database or schema of its own"
 )
 _OF_OTHERS = "its table alembic_version is another program's. Give Tradewind a database or schema of its own"
+_ANOTHER_FILE = (
+    "its file was removed or replaced while the server ran; put it back, or restore a backup and start the server anew"
+)
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Connections for reads beside the committer's own.
 _READ_CONNECTIONS = 8
@@ -85,6 +90,7 @@ class Database:
                 self._readers = _engine(self.url, _READ_CONNECTIONS)
                 cleanup.callback(self._readers.dispose)
                 self._writer.connect().close()
+                self._file = _File.found(self.url)
             self.xid_offset = _migrate_if_possible(self._writer)
             self._cleanup = cleanup.pop_all()
 
@@ -93,18 +99,32 @@ class Database:
         """Return "postgresql" or "sqlite"."""
         return "postgresql" if self.is_postgresql else "sqlite"
 
+    def check_file(self) -> None:
+        """Check that SQLite's file is still the one that was opened.
+
+        What is written into a file that has no name any more is gone when the server ends; and a connection that is new
+        would be one to another file.
+
+        Raises:
+            DatabaseUnavailable: it was removed or replaced.
+        """
+        if self._file is not None and not self._file.is_in_place():
+            raise DatabaseUnavailable(problem=_ANOTHER_FILE)
+
     def connect_writer(self) -> sa.Connection:
         """Return a new autocommit connection for a committer."""
+        self.check_file()
         return self._writer.connect()
 
     def connect_reader(self) -> sa.Connection:
         """Return a connection of the readers' pool, in autocommit."""
+        self.check_file()
         return self._readers.connect()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[tuple[sa.Connection, Dialect]]:
         """Give a connection that sees one consistent snapshot; it never waits for the committer."""
-        with self._readers.connect() as connection:
+        with self.connect_reader() as connection:
             # SQLite: a deferred transaction takes its snapshot at the first read
             begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if self.is_postgresql else "BEGIN"
             connection.exec_driver_sql(begin)
@@ -136,12 +156,38 @@ class Database:
 
     def copy_back(self) -> None:
         """Copy what SQLite has committed from its log into the file, while the committer goes on."""
-        with self._readers.connect() as connection:
+        with self.connect_reader() as connection:
             self.copying.copy(connection)
 
     def close(self) -> None:
         """Close all connections and release the file lock."""
         self._cleanup.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _File:
+    """SQLite's file, as it was found: a file of the same name need not be the same one."""
+
+    path: str
+    device: int
+    number: int
+
+    @classmethod
+    def found(cls, url: sa.URL) -> _File | None:
+        """Return the file behind *url*; None if it is none, or its name no path."""
+        path = os.path.realpath(str(url.database))
+        if url.get_backend_name() != "sqlite" or not os.path.exists(path):
+            return None
+        status = os.stat(path)
+        return cls(path, status.st_dev, status.st_ino)
+
+    def is_in_place(self) -> bool:
+        """Tell whether it still has its name."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (self.device, self.number)
 
 
 def _resolve(url: str, cleanup: contextlib.ExitStack) -> sa.URL:

@@ -117,6 +117,7 @@ class Writer:
         return Transaction(self._database, connection, self.dialect, self._ahead, batch, at, self._name, number)
 
     def _begin_here(self, connection: sa.Connection) -> Callable[[], int]:
+        self._database.check_file()
         self._database.copying.begin_anew(connection)
         self.dialect.sqlite.execute("BEGIN IMMEDIATE")
         self._next_xid += 1
