@@ -7,6 +7,7 @@ import re
 import sqlite3
 import zlib
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -101,6 +102,31 @@ def test_user_of_postgresql_who_may_not_make_tables_is_told_so(postgres: Private
     # then
     with pytest.raises(UnusableDatabase, match=r"poor@.*: permission denied for schema public\.$"):
         Database(url.set(username="poor").render_as_string())
+
+
+@pytest.mark.parametrize("style", ["German", "SQL, DMY", "Postgres"])
+def test_database_that_writes_moments_in_its_own_style_is_read(postgres: PrivatePostgres, style: str) -> None:
+    """The server ended with a traceback: its driver reads those of ISO 8601 alone."""
+    # given
+    name = f"style_{zlib.crc32(style.encode())}"
+    url = sa.make_url(postgres.create(name))
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET datestyle = '{style}'")
+    engine.dispose()
+
+    # when
+    opened = Database(url.render_as_string())
+    try:
+        connections = [opened.connect_writer(), opened.connect_reader()]
+        moments = [connection.exec_driver_sql("SELECT now()").scalar() for connection in connections]
+        for connection in connections:
+            connection.close()
+    finally:
+        opened.close()
+
+    # then
+    assert all(isinstance(moment, datetime) for moment in moments)
 
 
 @pytest.mark.parametrize(

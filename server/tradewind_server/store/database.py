@@ -348,7 +348,9 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
             "client_encoding": "utf8",
             **_POSTGRESQL_PATIENCE,
         }
-        return sa.create_engine(url, pool_pre_ping=size > 1, **options)
+        engine = sa.create_engine(url, pool_pre_ping=size > 1, **options)
+        sa.event.listen(engine, "connect", _read_moments)
+        return engine
     options["connect_args"] = {"check_same_thread": False, "timeout": 30}
     engine = sa.create_engine(url, poolclass=sa.QueuePool, **options)
 
@@ -362,6 +364,14 @@ def _engine(url: sa.URL, size: int) -> sa.Engine:
         connection.execute("PRAGMA cache_size=-65536")
 
     return engine
+
+
+def _read_moments(connection: Any, _: Any) -> None:
+    """Have moments written as the driver reads them, whatever the role or the database says.
+
+    A statement, for poolers refuse what is asked for at the start of a connection.
+    """
+    connection.execute("SET datestyle = ISO")
 
 
 def migrate(engine: sa.Engine) -> int:
