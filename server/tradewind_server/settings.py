@@ -6,6 +6,7 @@ A setting is read from `TRADEWIND_<NAME>`; the command line overrides some. docs
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 from collections.abc import Mapping
 
@@ -134,6 +135,38 @@ def from_environment(environment: Mapping[str, str] | None = None, **overrides: 
     return Settings(**values)  # type: ignore[arg-type]
 
 
+#: What the command line reads, and no server.
+OF_CALLERS = frozenset(
+    {"ADDRESS", "GROUPS", "NAMESPACE", "TLS_CA", "TLS_CLIENT_CERTIFICATE", "TLS_CLIENT_KEY", "TOKEN", "USER"}
+)
+_PREFIX = "TRADEWIND_"
+#: How like a setting's name another one is: less, and those that Kubernetes sets for a service are told.
+_LIKENESS = 0.75
+
+
+def misspelt(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables of *environment* that are no settings, each with the setting that it is probably meant for.
+
+    Others that begin like ours may be anybody's, such as TRADEWIND_PORT in Kubernetes.
+    """
+    environment = os.environ if environment is None else environment
+    names = [field.name.upper() for field in dataclasses.fields(Settings)]
+    secrets = environment.get(variable("secrets_prefix"), Settings().secrets_prefix)
+    found = {}
+    for text in environment:
+        name = text.removeprefix(_PREFIX)
+        is_known = name == text or name in names or name in OF_CALLERS or (secrets and text.startswith(secrets))
+        if not is_known and (meant := _like(name, names)):
+            found[text] = _PREFIX + meant
+    return found
+
+
+def _like(name: str, names: list[str]) -> str:
+    """Return which of *names* is most like *name*, or is it but for what it ends with; "" if none is."""
+    begun = [other for other in names if name.startswith(f"{other}_") or (len(name) > 5 and other.startswith(name))]
+    return next(iter(difflib.get_close_matches(name, names, 1, _LIKENESS) or begun), "")
+
+
 _CHOICES = {"unknown_actions": ("wait", "fail")}
 #: Numbers with which 0 no work could be done: the server would stand still, or refuse whatever comes.
 _NOT_ZERO = frozenset(
@@ -161,7 +194,7 @@ _MAY_BE_MORE = frozenset({"cache_bytes", "max_attachments_bytes", "max_execution
 
 def variable(name: str) -> str:
     """Return the environment variable of the setting *name*."""
-    return f"TRADEWIND_{name.upper()}"
+    return f"{_PREFIX}{name.upper()}"
 
 
 def _parse(name: str, type_: str, text: str) -> object:

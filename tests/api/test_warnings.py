@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.api.harness import serving
-from tradewind_server.settings import from_environment
+from tradewind_server.cli import session
+from tradewind_server.settings import OF_CALLERS, from_environment, misspelt
 
 
 async def test_settings_that_lead_nowhere_are_told(tmp_path: Path) -> None:
@@ -56,3 +59,33 @@ def test_number_at_its_bound_is_taken() -> None:
     variables = {"BATCH_COMMANDS": 1, "RETENTION_SECONDS": 0, "MAX_MESSAGE_BYTES": 2**31 - 1, "CACHE_BYTES": 2**33}
     settings = from_environment({f"TRADEWIND_{name}": str(number) for name, number in variables.items()})
     assert [getattr(settings, name.lower()) for name in variables] == list(variables.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TOKEN_FILE", "TOKENS_FILE"),
+        ("TLS_CERT", "TLS_CERTIFICATE"),
+        ("DATABASE_URL", "DATABASE"),
+        ("SHUTDWON_GRACE_SECONDS", "SHUTDOWN_GRACE_SECONDS"),
+    ],
+)
+def test_misspelt_setting_is_told(name: str, meant: str) -> None:
+    """A server whose operator had written TOKEN_FILE let everybody in, without a word."""
+    assert misspelt({f"TRADEWIND_{name}": "x"}) == {f"TRADEWIND_{name}": f"TRADEWIND_{meant}"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TOKENS_FILE", *sorted(OF_CALLERS), "SECRET_DIR", "PORT", "PORT_7233_TCP_ADDR", "SERVICE_HOST", "SERVICE_PORT",
+    ],
+)  # fmt: skip
+def test_variable_of_somebody_else_is_not_told(name: str) -> None:
+    """Settings, what the command line reads, secrets, and what Kubernetes sets for a service."""
+    assert misspelt({f"TRADEWIND_{name}": "x", name: "x"}) == {}
+
+
+def test_variables_of_the_command_line_are_known() -> None:
+    """Or one that is new would be told as misspelt."""
+    assert set(re.findall(r'envvar="TRADEWIND_(\w+)"', inspect.getsource(session))) == OF_CALLERS

@@ -15,7 +15,7 @@ from tradewind_server import __version__
 from tradewind_server.cli.output import Output, error_console
 from tradewind_server.cli.session import NOT_DONE, Unusable, alone
 from tradewind_server.errors import Refusal
-from tradewind_server.settings import Settings, from_environment, variable
+from tradewind_server.settings import Settings, from_environment, misspelt, variable
 
 Listen = Annotated[str | None, typer.Option(help="Host and port; default 127.0.0.1:7233.")]
 Database = Annotated[str | None, typer.Option(help="URL of a PostgreSQL database, or a path of an SQLite file.")]
@@ -82,6 +82,8 @@ def read_settings(**overrides: Any) -> Settings:
 def _serve(output: Output, settings: Settings, is_dev: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a dozen lines at each start
+    for name, meant in misspelt().items():
+        _warn(f"{name} is no setting, and has no effect. Did you mean {meant}?")
     from tradewind_server import event_loop
 
     try:
@@ -104,7 +106,7 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
     except (Unbindable, DatabaseInUse, UnusableDatabase) as problem:
         raise Unusable(str(problem)) from None
     for warning in serving.warnings:
-        error_console().print(Text.assemble(("warning", "bold yellow"), f" {warning}"))
+        _warn(warning)
     busiest = (threading.get_native_id(), serving.runtime.committer_thread_id)
     keeping = loop.create_task(one_core.keep(busiest, ids.draw)) if settings.one_core else None
     _announce(output, serving.address, shown(settings.database) or "a temporary file", is_dev)
@@ -119,6 +121,10 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
         keeping.cancel()
     await serving.stop()
     stopped.cancel()
+
+
+def _warn(text: str) -> None:
+    error_console().print(Text.assemble(("warning", "bold yellow"), f" {text}"))
 
 
 def _announce(output: Output, address: str, database: str, is_dev: bool) -> None:
