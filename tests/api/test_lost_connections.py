@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode
@@ -75,4 +76,37 @@ async def test_result_whose_execution_cannot_be_read_is_not_the_workers_failure(
             assert await hand.receipt() == ("REFUSED", "DATABASE_UNAVAILABLE")
             await hand.finish(token, 1)
             assert await hand.receipt() == ("RECORDED", "")
+        assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})
+
+
+async def test_database_that_takes_no_more_writes_can_be_asked_again(
+    postgres: PrivatePostgres, postgres_url: Callable[[], str]
+) -> None:
+    """It has become a standby, or its disk is full: INTERNAL would have failed a worker's action for good."""
+    url = postgres_url()
+    setting = f'ALTER DATABASE "{sa.make_url(url).database}" SET default_transaction_read_only = '
+    async with serving(url) as served, served.worker() as hand:
+        # given
+        id_ = await served.start()
+        token = (await hand.offer()).token
+
+        # when
+        with psycopg.connect(postgres.dsn, autocommit=True) as administrator:
+            administrator.execute(f"{setting} on".encode())
+        postgres.kill_backends("tradewind")
+
+        # then
+        for _ in range(2):  # the connection that was cut, and the one that takes no writes
+            await hand.finish(token, 1)
+            assert await hand.receipt() == ("REFUSED", "DATABASE_UNAVAILABLE")
+            with refused(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"):
+                await served.start()
+
+        # when
+        with psycopg.connect(postgres.dsn, autocommit=True) as administrator:
+            administrator.execute(f"{setting} off".encode())
+
+        # then
+        await hand.finish(token, 1)
+        assert await hand.receipt() == ("RECORDED", "")
         assert await served.ended(id_) == ("SUCCEEDED", {"r": 1})

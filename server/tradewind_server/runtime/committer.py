@@ -17,7 +17,7 @@ from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.ids import Ids
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.batch import Batch, Spoiled, Surroundings
-from tradewind_server.store.database import brief
+from tradewind_server.store.database import brief, is_unavailable
 from tradewind_server.store.unit_of_work import Transaction
 from tradewind_server.store.writer import Outcome, Writer
 
@@ -199,7 +199,7 @@ class Committer:
         batch.give_back()
 
     def _after_database_error(self, error: sa.exc.DBAPIError, queue: Sequence[r.Request], *, wait: bool) -> r.Outcome:
-        if error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        if is_unavailable(error):
             code = getattr(error.orig, "sqlstate", None)
             if code == _DEADLOCK:
                 # the other one goes on, and then its locks are free

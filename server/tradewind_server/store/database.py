@@ -34,7 +34,9 @@ _MIGRATION_LOCK = 7233_2026
 #: writes, such as a standby; a search_path without a schema; a pooler that gives each transaction another connection,
 #: where the statements of others are prepared already.
 _NOT_POSSIBLE = ("42501", "25006", "3F000", "42P05")
-#: The same of SQLite: a file or disk that takes no writes, has no room, or fails.
+#: PostgreSQL takes no writes: it has become a standby, or whoever runs it has stopped them, as where its disk is full.
+_TAKES_NO_WRITES = "25006"
+#: As `_NOT_POSSIBLE` of SQLite: a file or disk that takes no writes, has no room, or fails.
 _NOT_POSSIBLE_ON_SQLITE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT)
 #: How libpq's own form of an address begins, and a URL that lacks a slash: neither is a path, and may have a password.
 _NO_PATH = re.compile(r"\s*\w+\s*=|postgres\w*(\+\w+)?:(?!//)", re.IGNORECASE)
@@ -268,6 +270,13 @@ def _is_secret(name: str) -> bool:
 def brief(error: sa.exc.DBAPIError) -> str:
     """Return what the database said, in one line."""
     return str(error.orig).split("\n", 1)[0]
+
+
+def is_unavailable(error: sa.exc.DBAPIError) -> bool:
+    """Tell whether the database as a whole does not do what it is asked, and not just this once with this row."""
+    if error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return True
+    return getattr(error.orig, "sqlstate", None) == _TAKES_NO_WRITES
 
 
 def _migrate_if_possible(engine: sa.Engine) -> int:
