@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from tradewind_server.engine import commands as c
 from tradewind_server.engine import decide
 from tradewind_server.engine.state import ExecutionState
-from tradewind_server.errors import DatabaseUnavailable, ExecutionNotFound, ExecutionWrongState
+from tradewind_server.errors import DatabaseUnavailable, ExecutionNotFound, ExecutionWrongState, Refusal
 from tradewind_server.runtime import batch
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.batch import Batch
@@ -96,6 +97,33 @@ def test_reason_of_an_earlier_rollback_is_not_told_again(lossy: tuple[World, Los
             world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7))
 
     assert isinstance(world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7)), r.Recorded)
+    world.check_replay(id_)
+
+
+@pytest.mark.parametrize("fault", ["reply lost", "never arrived"])
+def test_server_that_goes_down_waits_for_no_database_that_is_away(
+    lossy: tuple[World, LossyWriter], monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """With the outcome of a commit unknown, it did not end until it was killed. Asked again, the next one can tell."""
+    # given
+    world, writer = lossy
+    id_ = world.start("wait")
+
+    def away(*_: object) -> bool:
+        raise sa.exc.OperationalError("SELECT", None, Exception("connection refused"))
+
+    # when
+    with monkeypatch.context() as patch:
+        patch.setattr(LossyWriter, "_is_written", away)
+        writer.faults = [fault]
+        writer.give_up()
+        with pytest.raises(DatabaseUnavailable, match=rf"the server goes down before it is back \({fault}\)"):
+            world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7))
+
+    # then
+    with contextlib.suppress(Refusal):  # it is there, if only the reply was lost
+        world.answer(id_, c.CompleteAction(world.clock.now(), 1, 7))
+    assert [e.type for e in world.events(id_)].count("ActionSucceeded") == 1
     world.check_replay(id_)
 
 

@@ -171,6 +171,10 @@ class Committer:
         except sa.exc.DBAPIError as error:
             self._undo(batch)
             return self._after_database_error(error, queue, wait=wait)
+        except DatabaseUnavailable as refusal:
+            # nobody knows what has happened, and the next server can tell
+            batch.give_back()
+            return _refused(queue, refusal)
         except Exception as error:
             # a fault of ours, and nobody knows what has happened
             self._undo(batch)

@@ -185,6 +185,8 @@ class Runtime:
             await asyncio.to_thread(self._bulletin.stop)
         if (farewell := self.workers.farewell()) is not None:
             self.tell(farewell)
+        for writer in self._writers:
+            writer.give_up()
         await asyncio.to_thread(self._thread.stop)
         await asyncio.sleep(0)
         for writer in self._writers:

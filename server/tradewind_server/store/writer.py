@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -77,6 +78,8 @@ class Writer:
         self._known_losses = database.losses
         #: What the database said if the outcome of the newest commit was unknown.
         self.trouble = ""
+        #: The server goes down, and waits for no database that is away.
+        self._gives_up = threading.Event()
 
     @property
     def connection(self) -> sa.Connection:
@@ -141,6 +144,7 @@ class Writer:
 
         Raises:
             sqlalchemy.exc.DBAPIError: the database refused a row, and nothing was committed.
+            DatabaseUnavailable: nobody knows whether it was committed, and the server goes down.
         """
         return self.begin_commit(transaction)()
 
@@ -177,7 +181,7 @@ class Writer:
         self._forget_what_was_sent()
         try:
             self._send_rollback()
-        except sa.exc.SQLAlchemyError:
+        except (sa.exc.SQLAlchemyError, DatabaseUnavailable):
             # also PendingRollbackError, which is no DBAPIError: the connection was lost in mid-transaction
             self.discard()
 
@@ -221,8 +225,16 @@ class Writer:
         is_written = self._ask_until(lambda: self._is_written(transaction))
         return Outcome.COMMITTED if is_written else Outcome.ROLLED_BACK
 
+    def give_up(self) -> None:
+        """Wait no longer until a database that is away tells how a commit ended; called from another thread."""
+        self._gives_up.set()
+
     def _ask_until(self, ask: Callable[[], bool | None]) -> bool:
-        """Ask a database that may be away until it answers something: nothing can be decided before."""
+        """Ask a database that may be away until it answers something: nothing can be decided before.
+
+        Raises:
+            DatabaseUnavailable: it was given up, or is not the one that it was.
+        """
         pause = 0.01
         while True:
             try:
@@ -233,7 +245,8 @@ class Writer:
                 if answer is not None:
                     return answer
             # it has no word for when it is back, or a backend gone
-            time.sleep(pause)
+            if self._gives_up.wait(pause):
+                raise DatabaseUnavailable(problem=f"the server goes down before it is back ({self.trouble})")
             pause = min(pause * 2, 1.0)
 
     def _is_gone(self, backend: Row) -> bool:
