@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.cli.command_line import SECONDS, Started
+from tradewind_server.store.database import _MIGRATION_LOCK
 from tradewind_server.testing.ports import free_port, wait_until_it_listens
 from tradewind_server.testing.postgres import PrivatePostgres
 
@@ -47,3 +52,35 @@ def test_server_begins_without_showing_its_password(
     told = (tmp_path / "out").read_text()
     assert (code, "secret" in told) == (0, False)
     assert f"database {shown.format(**words)}\n" in told
+
+
+@pytest.mark.slow
+def test_server_that_waits_for_its_database_when_it_starts_ends_at_sigterm(postgres: PrivatePostgres) -> None:
+    """It waited, without a word, for whoever held the lock of migrations, until it was killed."""
+    # given
+    url = postgres.create("held")
+    command = [sys.executable, "-m", "tradewind_server.cli", "server", "--listen", "127.0.0.1:0", "--database", url]
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})".encode())
+
+        # when
+        environment = {**os.environ, "TRADEWIND_SHUTDOWN_GRACE_SECONDS": "0"}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                while not _waits_for_a_lock(other):
+                    assert server.poll() is None
+                server.send_signal(signal.SIGTERM)
+                _, told = server.communicate(timeout=SECONDS)
+            finally:
+                server.kill()
+
+    # then
+    assert server.returncode == 0
+    assert "another server looks at the tables" in told
+    assert "told to stop while it starts" in told
+
+
+def _waits_for_a_lock(connection: psycopg.Connection[tuple[int]]) -> bool:
+    query = b"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    row = connection.execute(query).fetchone()
+    return row is not None and row[0] > 0

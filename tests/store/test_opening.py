@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import re
 import sqlite3
@@ -102,6 +103,34 @@ def test_user_of_postgresql_who_may_not_make_tables_is_told_so(postgres: Private
     # then
     with pytest.raises(UnusableDatabase, match=r"poor@.*: permission denied for schema public\.$"):
         Database(url.set(username="poor").render_as_string())
+
+
+def test_server_waits_for_a_migration_longer_than_its_role_may_wait_for_a_lock(postgres: PrivatePostgres) -> None:
+    """It ended with a traceback; and a migration that took longer than a statement may was never done."""
+    # given
+    url = postgres.create("bounded")
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(b"ALTER DATABASE bounded SET lock_timeout = '1ms'")
+        other.execute(f"SELECT pg_advisory_lock({database._MIGRATION_LOCK})".encode())
+
+        # when
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            opening = threads.submit(Database, url)
+            while not opening.done() and not _has_waited_for_a_lock(other):
+                pass
+            other.execute(f"SELECT pg_advisory_unlock({database._MIGRATION_LOCK})".encode())
+            opened = opening.result()
+
+    # then
+    with opened.connect_writer() as connection:
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "1ms"
+    opened.close()
+
+
+def _has_waited_for_a_lock(connection: psycopg.Connection[tuple[int]]) -> bool:
+    query = b"SELECT count(*) FROM pg_locks WHERE NOT granted AND waitstart < clock_timestamp() - interval '30 ms'"
+    row = connection.execute(query).fetchone()
+    return row is not None and row[0] > 0
 
 
 @pytest.mark.parametrize("style", ["German", "SQL, DMY", "Postgres"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ from tradewind_server.cli.output import Output, error_console
 from tradewind_server.cli.session import NOT_DONE, Unusable, alone
 from tradewind_server.errors import Refusal
 from tradewind_server.settings import Settings, from_environment, misspelt, variable
+
+log = logging.getLogger(__name__)
 
 Listen = Annotated[str | None, typer.Option(help="Host and port; default 127.0.0.1:7233.")]
 Database = Annotated[str | None, typer.Option(help="URL of a PostgreSQL database, or a path of an SQLite file.")]
@@ -102,7 +105,7 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        serving = await Server.start(settings)
+        serving = await _started(asyncio.ensure_future(Server.start(settings)), stop, settings.shutdown_grace_seconds)
     except (Unbindable, DatabaseInUse, UnusableDatabase) as problem:
         raise Unusable(str(problem)) from None
     for warning in serving.warnings:
@@ -111,7 +114,7 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
     keeping = loop.create_task(one_core.keep(busiest, ids.draw)) if settings.one_core else None
     _announce(output, serving.address, shown(settings.database) or "a temporary file", is_dev)
     if serving.metrics:
-        logging.getLogger(__name__).info("metrics are at %s", serving.metrics)
+        log.info("metrics are at %s", serving.metrics)
     stopped = asyncio.ensure_future(serving.wait_stopped())
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait((stopped, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +124,20 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
         keeping.cancel()
     await serving.stop()
     stopped.cancel()
+
+
+async def _started(starting: asyncio.Future[Any], stop: asyncio.Event, grace_seconds: float) -> Any:
+    """Return what has been started; told to stop meanwhile, wait no longer than *grace_seconds*."""
+    asked = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        await asyncio.wait((starting,), timeout=grace_seconds)
+    if not starting.done():
+        log.warning("told to stop while it starts, which takes too long: the server ends at once")
+        # a thread waits for the database, and nothing else would end it; what it has begun is rolled back there
+        os._exit(0)
+    asked.cancel()
+    return await starting
 
 
 def _warn(text: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import logging
 import os
 import re
 import sqlite3
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 else:
     migrating = OnDemand("tradewind_server.store.migrating")
 
+log = logging.getLogger(__name__)
+
 #: Advisory lock under which PostgreSQL migrations run; an arbitrary number of ours.
 _MIGRATION_LOCK = 7233_2026
+_BOUNDS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 #: SQLSTATEs of what no server can begin with: a user who may not do this, such as make tables; a database that takes no
 #: writes, such as a standby; a search_path without a schema; a pooler that gives each transaction another connection,
 #: where the statements of others are prepared already.
@@ -388,13 +392,22 @@ def migrate(engine: sa.Engine) -> int:
     with engine.connect() as connection:
         is_postgresql = connection.dialect.name == "postgresql"
         if is_postgresql:
-            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
+            # a role's bounds are for its queries: a migration takes what it takes
+            connection.exec_driver_sql("".join(f"SET {bound} = 0; " for bound in _BOUNDS))
+            _wait_for_others(connection)
         try:
             _upgrade(connection)
             return numbers.offset(connection) if is_postgresql else 0
         finally:
             if is_postgresql:
                 connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_MIGRATION_LOCK})")
+                connection.exec_driver_sql("".join(f"RESET {bound}; " for bound in _BOUNDS))
+
+
+def _wait_for_others(connection: sa.Connection) -> None:
+    if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_MIGRATION_LOCK})").scalar():
+        log.info("another server looks at the tables, or changes them: waiting until it is done")
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
 
 
 def _upgrade(connection: sa.Connection) -> None:
