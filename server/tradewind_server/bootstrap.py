@@ -407,6 +407,14 @@ def _doubts(settings: Settings) -> list[str]:
         found.append("channels_file and contacts_file are of use together only: nobody is notified.")
     if settings.unknown_actions == "fail":
         found.append("unknown_actions is 'fail': every action for a worker fails, also one that a worker serves.")
+    if settings.callback_url and not settings.callback_url.lower().startswith(("http://", "https://")):
+        found.append(f"callback_url is '{settings.callback_url}', which is no URL of http: call-backs reach nobody.")
+    sizes = {"max_payload_bytes": settings.max_payload_bytes, "max_attachment_bytes": settings.max_attachment_bytes}
+    found += [
+        f"{name} is {size}, for which max_message_bytes, {settings.max_message_bytes}, leaves no room: gRPC refuses it."
+        for name, size in sizes.items()
+        if size >= settings.max_message_bytes
+    ]
     return found
 
 

@@ -24,11 +24,26 @@ async def test_settings_that_lead_nowhere_are_told(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
+async def test_settings_that_do_not_fit_together_are_told() -> None:
+    """Payloads of 16 MiB were allowed, and refused by gRPC above 4."""
+    large = 16 * 1024 * 1024
+    async with serving("", max_payload_bytes=large, max_attachment_bytes=large, callback_url="example.com") as served:
+        assert [warning.split()[0] for warning in served.server.warnings] == [
+            "callback_url", "max_payload_bytes", "max_attachment_bytes",
+        ]  # fmt: skip
+
+
 async def test_settings_that_are_right_are_not_told(tmp_path: Path) -> None:
     """The same rule in the other direction."""
     (tmp_path / "known_hosts").touch()
     folder = str(tmp_path)
-    async with serving("", secrets_dir=folder, files_dir=folder, known_hosts=f"{folder}/known_hosts") as served:
+    async with serving(
+        "",
+        secrets_dir=folder,
+        files_dir=folder,
+        known_hosts=f"{folder}/known_hosts",
+        callback_url="https://example.com",
+    ) as served:
         assert served.server.warnings == []
 
 
