@@ -13,7 +13,7 @@ from tradewind_server.engine.evolve import create, evolve
 from tradewind_server.engine.library import Library
 from tradewind_server.engine.policies import TaskError
 from tradewind_server.engine.state import Execution, Task
-from tradewind_server.lang.specs import EngineCommand, TaskSpec, WorkflowSpec
+from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
 
 #: One decision goes on in a next one, through a timer that is due at once, when it has emitted this many events:
 #: a row like any other cause, so that a fan-out of 10,000 does not hold up everybody else.
@@ -31,9 +31,6 @@ _HOLDS_DATA = (
     e.TaskSkipped,
     e.HumanTaskDraftSaved,
 )
-
-#: Engine commands; they win over tasks of the same name (R2).
-COMMANDS = frozenset(command.value for command in EngineCommand)
 
 #: (target, message) of a transition whose guard was true.
 Target = tuple[str, str]

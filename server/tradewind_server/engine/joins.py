@@ -15,10 +15,11 @@ from __future__ import annotations
 from tradewind_server.engine import events as e
 from tradewind_server.engine import tasks
 from tradewind_server.engine.contexts import merge
-from tradewind_server.engine.decision import COMMANDS, Decision, Target
+from tradewind_server.engine.decision import Decision, Target
 from tradewind_server.engine.graph import graph_of
 from tradewind_server.engine.semantics import knows_rounds_by_descent
 from tradewind_server.engine.state import Task, TaskState
+from tradewind_server.lang.specs import COMMAND_WORDS
 
 
 def arrive(d: Decision, name: str, parent: int) -> None:
@@ -146,7 +147,7 @@ def _possible(d: Decision, join: Task) -> set[str]:
     origins = {state.tasks[id_].name for id_ in state.open_tasks if id_ != join.id}
     origins.update(target for entry in state.backlog for target, _ in entry.targets)
     origins.update(target for _, targets in d.todo for target, _ in targets)
-    origins -= COMMANDS | {join.name}
+    origins -= COMMAND_WORDS | {join.name}
     return origins.union(*(graph.reach(name, avoiding=join.name) for name in origins))
 
 

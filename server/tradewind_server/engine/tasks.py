@@ -13,13 +13,13 @@ import msgspec
 
 from tradewind_server.engine import calls
 from tradewind_server.engine import events as e
-from tradewind_server.engine.decision import COMMANDS, Decision, Target
+from tradewind_server.engine.decision import Decision, Target
 from tradewind_server.engine.policies import TASK_ERRORS, dictionary, holds, truth, whole_number
 from tradewind_server.engine.scopes import task_scope
 from tradewind_server.engine.semantics import fail_on_is_a_failure
 from tradewind_server.engine.state import Action, ActionState, ExecutionState, Task, TaskState
 from tradewind_server.lang.expressions import Scope
-from tradewind_server.lang.specs import OnClause, TaskSpec
+from tradewind_server.lang.specs import COMMAND_WORDS, OnClause, TaskSpec
 from tradewind_server.lang.values import is_truthy, to_text
 
 #: Longest message of a failure, characters; a longer one is cut, or it could not be recorded.
@@ -285,7 +285,7 @@ def _drops_result(d: Decision, task: Task, spec: TaskSpec, scope: Scope) -> bool
 
 
 def _emit_end(d: Decision, task: Task, outcome: TaskState, reason: str, plan: _Plan) -> None:
-    following = [target for target, _ in plan.targets if target not in COMMANDS]
+    following = [target for target, _ in plan.targets if target not in COMMAND_WORDS]
     if outcome is TaskState.SUCCEEDED:
         d.emit(e.TaskSucceeded(task.id, plan.published, plan.globals, following, plan.drop))
     elif outcome is TaskState.FAILED:

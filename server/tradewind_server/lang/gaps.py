@@ -12,7 +12,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 
 from tradewind_server.lang.documents import Path
-from tradewind_server.lang.tasks import COMMAND_WORDS, DIRECT_TASK, TASK
+from tradewind_server.lang.specs import COMMAND_WORDS
+from tradewind_server.lang.tasks import DIRECT_TASK, TASK
 from tradewind_server.lang.written import keys_within, written_at
 
 _WORD = re.compile(r"[\w.-]+")

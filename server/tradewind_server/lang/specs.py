@@ -23,6 +23,10 @@ class EngineCommand(enum.Enum):
     PAUSE = "pause"
 
 
+#: Their words; as targets they win over tasks of the same name (R2).
+COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputSpec:
     """One declared input of a workflow or an ad-hoc action."""

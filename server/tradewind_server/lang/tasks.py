@@ -31,14 +31,13 @@ from tradewind_server.lang.shapes import (
     is_text,
     report_repeats,
 )
-from tradewind_server.lang.specs import EngineCommand, OnClause, Retry, TaskSpec
+from tradewind_server.lang.specs import COMMAND_WORDS, OnClause, Retry, TaskSpec
 from tradewind_server.lang.transitions import ON_CLAUSE
 
 MAX_NAME = 255
 #: A join's unique key has a prefix and an id before the name.
 MAX_JOIN_NAME = MAX_NAME - 47
 
-COMMAND_WORDS = frozenset(command.value for command in EngineCommand)
 _WITH_ITEMS = re.compile(r"([\w-]+)\s+in\s*(.+)", re.DOTALL)
 
 

@@ -8,7 +8,7 @@ from tradewind_server.lang.analysis.flow import Flow, constant, ends
 from tradewind_server.lang.analysis.subjects import Workflow, published
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.graph import clauses
-from tradewind_server.lang.specs import EngineCommand, OnClause, TaskSpec
+from tradewind_server.lang.specs import COMMAND_WORDS, EngineCommand, OnClause, TaskSpec
 from tradewind_server.lang.transitions import places
 
 _SILENT = frozenset({EngineCommand.NOOP, EngineCommand.SUCCEED})
@@ -48,9 +48,8 @@ def _check_reachable(workflow: Workflow, flow: Flow) -> None:
     gaps = workflow.gaps
     if not workflow.spec.start_tasks or gaps.is_opaque or not gaps.leads_anywhere.isdisjoint(flow.reachable):
         return
-    commands = {command.value for command in EngineCommand}
     for name in workflow.spec.tasks:
-        if name not in flow.reachable and name not in commands:
+        if name not in flow.reachable and name not in COMMAND_WORDS:
             message = f"Expected a way from the first tasks to '{name}', but there is none: it never runs."
             workflow.reader.report(
                 "unreachable-task",

@@ -206,9 +206,7 @@ SEQUENCE = yaqltypes.Sequence()
 MAPPING = yaqltypes.PythonType(utils.MappingType, False)
 SET = yaqltypes.PythonType(utils.SetType, False)
 ANY = yaqltypes.PythonType(object, True)
-BOOLEAN = yaqltypes.PythonType(bool, False)
 LAMBDA_IN_CONTEXT = yaqltypes.Lambda(with_context=True)
-STEP_OPERATOR = yaqltypes.Delegate
 
 
 def python_type(kind: type) -> Any:
