@@ -42,7 +42,7 @@ from tradewind_server.lang.configuration import read_file
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.durations import Unit, duration_of
 from tradewind_server.lang.reader import Keyword, Reader, Shape
-from tradewind_server.lang.shapes import TEXT
+from tradewind_server.lang.shapes import FLAG, TEXT
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 #: A server keeps what it is sending to itself for a minute; an attempt has to end before that.
@@ -143,10 +143,6 @@ def _read_form(reader: Reader, value: object, path: Path) -> object:
     return _read_filling(reader, value, path)
 
 
-def _read_flag(reader: Reader, value: object, path: Path) -> object:
-    return value if isinstance(value, bool) else reader.wrong(path, value, "true or false")
-
-
 def _one_of(*words: str) -> Shape:
     expected = f"one of {', '.join(words)}"
     return Shape(expected, lambda reader, value, path: value if value in words else reader.wrong(path, value, expected))
@@ -180,7 +176,7 @@ _ALL = {
     "timeout": Keyword(_seconds(_MOST_TIMEOUT_SECONDS)),
     "max_attempts": Keyword(_number(1, 100)),
     "max_age": Keyword(_seconds(30 * 86_400)),
-    "allow_private": Keyword(Shape("true or false", _read_flag)),
+    "allow_private": Keyword(FLAG),
 }
 _HEADERS = Keyword(Shape("a mapping of headers", _read_headers))
 _TABLES: dict[object, dict[str, Keyword]] = {

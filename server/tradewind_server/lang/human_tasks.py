@@ -20,6 +20,7 @@ from tradewind_server.lang.resolvers import or_resolver, split_resolvers
 from tradewind_server.lang.shapes import (
     COUNT,
     EXPRESSION_SCHEMA,
+    FLAG,
     TEMPLATES,
     TEXT,
     TEXT_OR_TEXTS,
@@ -148,14 +149,10 @@ def _counted(votes: Template | None) -> Template | None:
     return None if votes is None or votes.source == "all" else votes
 
 
-def _read_sequential(reader: Reader, value: object, path: Path) -> object:
-    return value if isinstance(value, bool) else reader.wrong(path, value, "true or false")
-
-
 _QUORUM = {
     "votes": Keyword(_VOTES),
     "veto": Keyword(TEXT_OR_TEXTS),
-    "sequential": Keyword(Shape("true or false", _read_sequential, {"type": "boolean"})),
+    "sequential": Keyword(FLAG),
     "otherwise": Keyword(TEXT),
 }
 _QUORUM_SHAPE = Shape(
@@ -216,6 +213,7 @@ _NOTIFY_SHAPE = Shape(
     "true, false, or who is told by 'users', 'groups' and 'channels'",
     _read_notify,
     {"anyOf": [{"type": "boolean"}, table_schema(_NOTIFY)]},
+    takes_booleans=True,
 )
 
 

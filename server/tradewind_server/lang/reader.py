@@ -34,6 +34,8 @@ class Shape:
     read: Callable[[Reader, object, Path], object]
     #: The same for editors; it may take more than *read*, never less.
     schema: Schema = dataclasses.field(default_factory=dict)
+    #: It may be true or false, also written as YAML's `yes` and the like.
+    takes_booleans: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ class Reader:
                 read = keyword.shape.read(self, item, (*path, name))
                 if read is not None:
                     result[name] = read
-                    if isinstance(item, bool) and keyword.shape.expected.startswith("true"):
+                    if isinstance(item, bool) and keyword.shape.takes_booleans:
                         self.booleans.append((*path, name))
             elif name not in ignored:
                 self.report(

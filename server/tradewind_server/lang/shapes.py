@@ -19,13 +19,15 @@ def _shape(
     accepts: Callable[[object], bool],
     convert: Callable[[Reader, object, Path], object],
     schema: Schema,
+    *,
+    takes_booleans: bool = False,
 ) -> Shape:
     def read(reader: Reader, value: object, path: Path) -> object:
         if accepts(value):
             return convert(reader, value, path)
         return reader.wrong(path, value, expected)
 
-    return Shape(expected, read, schema)
+    return Shape(expected, read, schema, takes_booleans)
 
 
 def _as_it_is(reader: Reader, value: object, path: Path) -> object:
@@ -83,11 +85,19 @@ PRIORITY = _shape(
     _template,
     {"anyOf": [{"type": "integer", "minimum": -MOST_PRIORITY, "maximum": MOST_PRIORITY}, EXPRESSION_SCHEMA]},
 )
+FLAG = _shape(
+    "true or false",
+    lambda value: isinstance(value, bool),
+    _as_it_is,
+    {"type": "boolean"},
+    takes_booleans=True,
+)
 CONDITION = _shape(
     "true, false or one expression",
     lambda value: isinstance(value, bool) or is_expression(value),
     _template,
     {"anyOf": [{"type": "boolean"}, EXPRESSION_SCHEMA]},
+    takes_booleans=True,
 )
 TEMPLATES = _shape(
     "a mapping with at least one entry",

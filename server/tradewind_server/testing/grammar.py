@@ -32,7 +32,7 @@ from tradewind_server.lang import TEST_SUFFIX, Problem, Source, documents
 from tradewind_server.lang.documents import Path
 from tradewind_server.lang.problems import CODES, Problems, Severity, did_you_mean, path_text
 from tradewind_server.lang.reader import Keyword, Reader, Shape
-from tradewind_server.lang.shapes import ANYTHING, TEXT, TEXT_OR_TEXTS
+from tradewind_server.lang.shapes import ANYTHING, FLAG, TEXT, TEXT_OR_TEXTS
 from tradewind_server.runtime.calendars import CALENDARS
 from tradewind_server.testing import people
 
@@ -180,10 +180,6 @@ def _read_count(reader: Reader, value: object, path: Path) -> object:
     return reader.wrong(path, value, "a whole number of at least 0")
 
 
-def _read_flag(reader: Reader, value: object, path: Path) -> object:
-    return value if isinstance(value, bool) else reader.wrong(path, value, "true or false")
-
-
 def _read_end(reader: Reader, value: object, path: Path) -> object:
     is_end = isinstance(value, str) and value in FINAL_EXECUTION_STATES
     return value if is_end else reader.wrong(path, value, "SUCCEEDED, FAILED or CANCELLED")
@@ -204,7 +200,6 @@ def _read_event(reader: Reader, value: object, path: Path) -> object:
 MAPPING = Shape("a mapping", _read_mapping)
 DURATION = Shape("a duration", _read_duration)
 COUNT = Shape("a whole number", _read_count)
-FLAG = Shape("true or false", _read_flag)
 END = Shape("SUCCEEDED, FAILED or CANCELLED", _read_end)
 
 
@@ -265,7 +260,7 @@ def _answer(keywords: Mapping[str, Keyword], *kinds: str) -> Shape:
 _ANSWER = {
     "result": Keyword(ANYTHING),
     "failure": Keyword(_table(_FAILURE, "a failure")),
-    "hold": Keyword(Shape("true", _read_true)),
+    "hold": Keyword(Shape("true", _read_true, takes_booleans=True)),
     "after": Keyword(DURATION),
 }
 _SEQUENCE = _list_of(_answer(_ANSWER, "result", "failure", "hold"), "a list of answers")
