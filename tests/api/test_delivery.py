@@ -97,6 +97,35 @@ async def test_worker_lost_after_accept_makes_it_not_deliverable(database_url: s
         assert (await served.ended(id_))[0] == "FAILED"
 
 
+async def test_executions_that_failed_by_their_delivery_are_found_by_the_kind_that_they_show(database_url: str) -> None:
+    """`error_kind = DELIVERY` found none, and they were counted under a word that no FailureKind has."""
+    async with serving(database_url, max_losses=1, **SHORT) as served:
+        # given
+        id_ = await served.start()
+        async with served.worker(credits_=1) as hand:
+            await hand.beat((await hand.offer()).token)
+        assert (await served.ended(id_))[0] == "FAILED"
+        await served.start()
+
+        # when
+        found = {
+            filter_: await served.executions.ListExecutions(
+                execution_service_pb2.ListExecutionsRequest(filter=f"{filter_} AND state = FAILED")
+            )
+            for filter_ in ("error_kind = DELIVERY", "error_kind != DELIVERY")
+        }
+        counted = await served.executions.CountExecutions(
+            execution_service_pb2.CountExecutionsRequest(group_by=["error_kind"])
+        )
+
+    # then
+    assert {filter_: [each.id for each in page.executions] for filter_, page in found.items()} == {
+        "error_kind = DELIVERY": [id_],
+        "error_kind != DELIVERY": [],
+    }
+    assert [(list(group.values), group.count) for group in counted.groups] == [(["DELIVERY"], 1)]
+
+
 async def test_lapsed_lease_without_safe_rerun_takes_on_error(database_url: str) -> None:
     """It is not offered again: what it did so far cannot be told."""
     async with serving(database_url, **SHORT) as served:

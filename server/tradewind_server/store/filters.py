@@ -90,8 +90,17 @@ _TIMES = ("<", "<=", ">", ">=")
 FINAL_STATES = tuple(str(state) for state in ExecutionState if state in FINAL_EXECUTION_STATES)
 OPEN_STATES = tuple(str(state) for state in ExecutionState if state not in FINAL_EXECUTION_STATES)
 EXECUTION_STATES = (*OPEN_STATES, *FINAL_STATES)
-#: What a failure's kind can be.
+#: What a failure's kind can be, as callers see it.
 ERROR_KINDS = ("ACTION", "TIMEOUT", "DELIVERY", "LIMIT", "CHILD", "COMMAND", "DEFINITION")
+
+#: The two in rows that are DELIVERY to callers.
+DELIVERY_KINDS = ("LEASE_LOST", "NOT_DELIVERABLE")
+
+
+def _error_kind(text: str) -> object:
+    kind = _words(*ERROR_KINDS)(text)
+    return DELIVERY_KINDS if kind == "DELIVERY" else kind
+
 
 EXECUTION_FIELDS: Mapping[str, Field] = {
     "state": Field("state", _EQUALS, _words(*EXECUTION_STATES)),
@@ -103,7 +112,7 @@ EXECUTION_FIELDS: Mapping[str, Field] = {
     "root_id": Field("root_id", _EQUALS, str),
     "parent_id": Field("parent_id", _EQUALS, str),
     "tags": Field("tags", (":",), str),
-    "error_kind": Field("error_kind", _EQUALS, _words(*ERROR_KINDS)),
+    "error_kind": Field("error_kind", _EQUALS, _error_kind),
     "error_code": Field("error_code", _EQUALS, str),
     "text": Field("text", (":",), _searched),
     "created_at": Field("created_at", _TIMES, _moment),
@@ -232,6 +241,8 @@ def holds(table: sa.Table, term: Term) -> sa.ColumnElement[bool]:
 
 def compared(column: sa.ColumnElement[Any], term: Term) -> sa.ColumnElement[bool]:
     """Return *term* as a condition of *column*."""
+    if isinstance(term.value, tuple):
+        return column.in_(term.value) if term.operator == "=" else column.not_in(term.value)
     if term.operator == "=":
         return column == term.value
     if term.operator == "!=":

@@ -18,7 +18,7 @@ from tradewind_server.clock import from_microseconds
 from tradewind_server.errors import FilterInvalid, SearchUnbounded
 from tradewind_server.lang.sensitive import MASK
 from tradewind_server.store import schema
-from tradewind_server.store.filters import EXECUTION_STATES, FINAL_STATES, Term, holds
+from tradewind_server.store.filters import DELIVERY_KINDS, EXECUTION_STATES, FINAL_STATES, Term, holds
 
 _x = schema.executions
 _t = schema.execution_tags
@@ -36,12 +36,19 @@ MASKED = Term("masked", "=", True)
 #: Most groups of a count.
 MOST_GROUPS = 100
 
+
+def _shown_kind() -> sa.ColumnElement[str]:
+    # words in the text: parameters that are grouped by are others to PostgreSQL than those selected
+    stored: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{kind}'") for kind in DELIVERY_KINDS]
+    return sa.case((_x.c.error_kind.in_(stored), sa.literal_column("'DELIVERY'")), else_=_x.c.error_kind)
+
+
 #: What executions can be grouped by.
 GROUPS: dict[str, sa.ColumnElement[Any]] = {
     "state": _x.c.state,
     "workflow": _x.c.workflow,
     "definition_version": _x.c.definition_version,
-    "error_kind": _x.c.error_kind,
+    "error_kind": _shown_kind(),
     "error_code": _x.c.error_code,
     "tags": _t.c.tag,
 }
