@@ -17,6 +17,7 @@ from tradewind_server.errors import FieldInvalid, PayloadInvalid, PayloadTooLarg
 from tradewind_server.lang.references import defused, may_hold_marks
 from tradewind_server.lang.values import ValueProblem, decode, encode
 from tradewind_server.store.event_filter import states
+from tradewind_server.store.filters import DELIVERY_KINDS
 from tradewind_server.store.records import StoredEvent
 
 JSON = "application/json"
@@ -238,8 +239,7 @@ _FAILURE_KINDS: Mapping[str, failure_pb2.FailureKind.ValueType] = {
     "COMMAND": failure_pb2.FAILURE_KIND_COMMAND,
     "CHILD": failure_pb2.FAILURE_KIND_CHILD,
     "LIMIT": failure_pb2.FAILURE_KIND_LIMIT,
-    "LEASE_LOST": failure_pb2.FAILURE_KIND_DELIVERY,
-    "NOT_DELIVERABLE": failure_pb2.FAILURE_KIND_DELIVERY,
+    **dict.fromkeys(DELIVERY_KINDS, failure_pb2.FAILURE_KIND_DELIVERY),
 }
 
 
