@@ -214,6 +214,20 @@ async def test_nothing_but_the_page_is_served() -> None:
             caught.value.close()
 
 
+async def test_grpc_client_at_the_wrong_port_is_no_fault_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It had a traceback written each time, with its bytes in it."""
+    async with serving("", metrics_listen=LOCAL) as served:
+        host, port = served.server.metrics.split("/")[2].split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(range(256)))
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert caplog.records == []
+
+
 async def test_many_who_connect_and_say_nothing_are_in_nobodys_way() -> None:
     """The oldest of too many connections is closed, and Prometheus connects again."""
     async with serving("", metrics_listen=LOCAL) as served:

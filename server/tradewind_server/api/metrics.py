@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -23,16 +24,18 @@ from tradewind_server.store.figures import Figures
 
 if TYPE_CHECKING:
     import prometheus_client as prometheus
-    from aiohttp import web
+    from aiohttp import http_exceptions, web
     from prometheus_client import exposition
     from prometheus_client import metrics_core as families
     from prometheus_client.metrics_core import Metric
 else:
     web = OnDemand("aiohttp.web")
+    http_exceptions = OnDemand("aiohttp.http_exceptions")
     prometheus = OnDemand("prometheus_client")
     exposition = OnDemand("prometheus_client.exposition")
     families = OnDemand("prometheus_client.metrics_core")
 
+log = logging.getLogger(__name__)
 #: The values of a metric's labels.
 K = TypeVar("K", bound=tuple[str, ...])
 Counted = TypeVar("Counted", "families.GaugeMetricFamily", "families.CounterMetricFamily")
@@ -46,6 +49,12 @@ _HANDSHAKE_SECONDS = 10.0
 _STOP_SECONDS = 0.1
 PATH = "/metrics"
 _BOUNDS = (*map(str, BOUNDS), "+Inf")
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Tell whether it is of a fault of ours; what somebody sends that is no request is answered, and none."""
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, http_exceptions.HttpProcessingError)
 
 
 class Metrics:
@@ -65,7 +74,8 @@ class Metrics:
         """
         for module in (web, prometheus, exposition, families):
             await loaded(module)
-        self._web = web.Server(self._answer, access_log=None)
+        log.addFilter(_is_fault)
+        self._web = web.Server(self._answer, access_log=None, logger=log)
         patience = _HANDSHAKE_SECONDS if tls else None
         self._server = await asyncio.get_running_loop().create_server(
             self._connected, host, port, ssl=tls, ssl_handshake_timeout=patience
