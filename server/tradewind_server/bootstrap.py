@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import ssl
 from collections.abc import Mapping
 from os.path import isdir, isfile
 from typing import Any
@@ -52,6 +51,7 @@ from tradewind_server.api.notifications import Notifications as Outbox
 from tradewind_server.api.pages import Pages
 from tradewind_server.api.retention import Retention
 from tradewind_server.api.subscriptions import Subscriptions
+from tradewind_server.api.tls import Certificates, UnusableTls
 from tradewind_server.api.tokens import Tokens, UnusableTokens
 from tradewind_server.api.workers import Workers
 from tradewind_server.clock import SystemClock
@@ -114,8 +114,8 @@ class Server:
     async def _start(self) -> None:
         settings = self._settings
         _check_address(settings.listen)
-        credentials = _credentials(settings, self.warnings)
-        metrics_tls = _metrics_tls(settings, self.warnings)
+        certificates = _certificates(settings, self.warnings)
+        _check_metrics(settings, self.warnings)
         tokens, proxy_secret = _tokens(settings, self.warnings), _proxy_secret(settings)
         self.warnings += _doubts(settings)
         ids = SystemIds()
@@ -142,8 +142,8 @@ class Server:
         self._health = health.aio.HealthServicer()
         await self._add_services(methods, Pages(secret), notifications)
         self._grpc = _grpc_server(settings, methods)
-        self._listen(credentials)
-        await self._serve_metrics(metrics_tls)
+        self._listen(certificates)
+        await self._serve_metrics(certificates)
         await self._grpc.start()
 
     async def _notify(self, ids: SystemIds) -> Notifications:
@@ -195,26 +195,27 @@ class Server:
         for name in self._names:
             await self._health.set(name, word)
 
-    def _listen(self, credentials: grpc.ServerCredentials | None) -> None:
+    def _listen(self, certificates: Certificates | None) -> None:
         listen = self._settings.listen
         host, _, _ = listen.rpartition(":")
         try:
-            if credentials is None:
+            if certificates is None:
                 port = self._grpc.add_insecure_port(listen)
             else:
-                port = self._grpc.add_secure_port(listen, credentials)
+                port = self._grpc.add_secure_port(listen, certificates.credentials())
         except RuntimeError:
             port = 0
         if not port:
             raise Unbindable(f"Expected to listen on {listen}, but it is taken or no address of this machine.")
         self.address = f"{host}:{port}"
 
-    async def _serve_metrics(self, tls: ssl.SSLContext | None) -> None:
+    async def _serve_metrics(self, certificates: Certificates | None) -> None:
         listen = self._settings.metrics_listen
         if not listen:
             return
         host, _, port = listen.rpartition(":")
         metrics = Metrics(self.runtime)
+        tls = certificates.context() if certificates else None
         try:
             found = await metrics.start(host.strip("[]"), int(port), tls)
         except OSError as error:
@@ -267,23 +268,21 @@ def _check_address(listen: str) -> None:
         raise Unbindable(f"Expected host:port to listen on, such as 127.0.0.1:7233, but got '{listen}'.")
 
 
-def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredentials | None:
-    """Return the TLS credentials; None to serve without, where that is safe or was asked for.
+def _certificates(settings: Settings, warnings: list[str]) -> Certificates | None:
+    """Return the certificates of TLS; None to serve without, where that is safe or was asked for.
 
     Raises:
-        Unbindable: it is neither.
+        Unbindable: it is neither, or their files cannot be used.
     """
-    if settings.tls_certificate or settings.tls_key:
-        _check_pair(settings.tls_certificate, settings.tls_key)
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate and key:
         try:
-            with open(settings.tls_key, "rb") as key, open(settings.tls_certificate, "rb") as certificate:
-                pair = (key.read(), certificate.read())
-            if not settings.tls_client_ca:
-                return grpc.ssl_server_credentials([pair])
-            with open(settings.tls_client_ca, "rb") as authorities:
-                return grpc.ssl_server_credentials([pair], authorities.read(), require_client_auth=True)
-        except OSError as error:
-            raise Unbindable(f"Expected to read the files of TLS, but {error}.") from None
+            return Certificates(certificate, key, settings.tls_client_ca)
+        except UnusableTls as problem:
+            raise Unbindable(str(problem)) from None
+    if certificate or key:
+        missing = "tls_key" if certificate else "tls_certificate"
+        raise Unbindable(f"Expected tls_certificate and tls_key, one with the other, but {missing} is not set.")
     if settings.tls_client_ca:
         raise Unbindable("Expected TLS, since tls_client_ca asks for certificates. Set tls_certificate and tls_key.")
     if is_loopback(settings.listen):
@@ -297,54 +296,26 @@ def _credentials(settings: Settings, warnings: list[str]) -> grpc.ServerCredenti
     return None
 
 
-def _metrics_tls(settings: Settings, warnings: list[str]) -> ssl.SSLContext | None:
-    """Return the TLS of metrics, which is that of the calls; None for plain HTTP, where that is safe or was asked for.
+def _check_metrics(settings: Settings, warnings: list[str]) -> None:
+    """See that metrics may be served at their address: with the TLS of the calls, or without, where that is safe.
 
     Raises:
-        Unbindable: it is neither, or the address is none. The files of TLS have been looked at.
+        Unbindable: they may not, or the address is none.
     """
     listen = settings.metrics_listen
     if not listen:
-        return None
+        return
     if listen.startswith("unix:"):
         raise Unbindable(f"Expected host:port to serve metrics on, such as 127.0.0.1:9464, but got '{listen}'.")
     _check_address(listen)
-    if settings.tls_certificate:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca or None)
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-        context.verify_mode = ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE
-        return context
-    if is_loopback(listen):
-        return None
+    if settings.tls_certificate or is_loopback(listen):
+        return
     if not settings.insecure:
         raise Unbindable(
             f"Expected TLS to serve metrics on {listen}, which others can reach. Set tls_certificate and tls_key, "
             "use 127.0.0.1, or say --insecure to go without."
         )
     warnings.append(f"Metrics on {listen} are without TLS: everybody who reaches it reads names and numbers.")
-    return None
-
-
-def _check_pair(certificate: str, key: str) -> None:
-    """See that there are both, and that they belong together: gRPC would say that it cannot listen.
-
-    Raises:
-        Unbindable: they do not.
-    """
-    if not certificate or not key:
-        missing = "tls_key" if certificate else "tls_certificate"
-        raise Unbindable(f"Expected tls_certificate and tls_key, one with the other, but {missing} is not set.")
-    try:
-        # without a password it would ask whoever sits at the terminal for that of a locked key, which gRPC cannot use
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
-    except ssl.SSLError as error:
-        problem = error.reason or error
-        raise Unbindable(
-            f"Expected a chain of certificates in '{certificate}' and the key of the first one in '{key}', "
-            f"both as PEM, but they cannot be used: {problem}."
-        ) from None
-    except OSError:
-        return  # whoever reads them next says which
 
 
 def _tokens(settings: Settings, warnings: list[str]) -> Tokens | None:

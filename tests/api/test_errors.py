@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import logging
 import string
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.api.harness import ONE, Served, refused, running, serving
-from tradewind import Tls, aio
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2, server_service_pb2, server_service_pb2_grpc
 from tradewind_server.api.errors import status_of
@@ -262,41 +258,6 @@ async def test_address_without_host_or_port_is_refused_as_such(listen: str) -> N
     """It was said to need TLS; and of a port that is none gRPC made another one."""
     with pytest.raises(Unbindable, match=r"host:port.* such as 127\.0\.0\.1:7233"):
         await Server.start(Settings(listen=listen, database=""))
-
-
-async def test_tls_serves_who_trusts_it_and_nobody_else(tmp_path: Path) -> None:
-    """The client checks the certificate; plain text gets nothing."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command, "-keyout", str(key), "-out", str(certificate), stderr=subprocess.DEVNULL
-        )
-    except FileNotFoundError:
-        pytest.skip("openssl is not installed")
-    assert await process.wait() == 0
-    settings = Settings(listen="127.0.0.1:0", database="", tls_certificate=str(certificate), tls_key=str(key))
-    swapped = dataclasses.replace(settings, tls_certificate=str(key), tls_key=str(certificate))
-    with pytest.raises(Unbindable, match=r"they cannot be used: "):
-        await Server.start(swapped)
-    locked = tmp_path / "locked.pem"
-    lock = ("openssl", "pkey", "-in", str(key), "-aes128", "-passout", "pass:secret", "-out", str(locked))
-    assert await (await asyncio.create_subprocess_exec(*lock)).wait() == 0
-    with pytest.raises(Unbindable, match=r"they cannot be used: "):
-        await Server.start(dataclasses.replace(settings, tls_key=str(locked)))
-    with pytest.raises(Unbindable, match=r"but tls_key is not set"):
-        await Server.start(dataclasses.replace(settings, tls_key=""))
-    server = await Server.start(settings)
-    try:
-        async with aio.connect(server.address, tls=Tls(ca=certificate)) as client:
-            assert (await client.server_info()).database == "sqlite"
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            stub = server_service_pb2_grpc.ServerServiceStub(channel)
-            with pytest.raises(grpc.aio.AioRpcError):
-                await stub.GetServerInfo(server_service_pb2.GetServerInfoRequest(), timeout=2)
-    finally:
-        await server.stop()
 
 
 async def test_unreadable_certificate_is_refused(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -84,3 +86,40 @@ def _waits_for_a_lock(connection: psycopg.Connection[tuple[int]]) -> bool:
     query = b"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     row = connection.execute(query).fetchone()
     return row is not None and row[0] > 0
+
+
+@pytest.mark.slow
+def test_server_ends_in_order_when_its_terminal_is_closed() -> None:
+    """SIGHUP ended it like kill -9."""
+    with _server() as (_, server):
+        server.send_signal(signal.SIGHUP)
+        _, told = server.communicate(timeout=SECONDS)
+    assert (server.returncode, told) == (0, "")
+
+
+@pytest.mark.slow
+def test_server_under_nohup_outlives_its_terminal() -> None:
+    """And ends at SIGTERM."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does: a new process keeps it
+    try:
+        with _server() as (address, server):
+            server.send_signal(signal.SIGHUP)
+            assert wait_until_it_listens(address, server, SECONDS)
+            server.send_signal(signal.SIGTERM)
+            server.communicate(timeout=SECONDS)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert server.returncode == 0
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run a server; give its address and its process once it serves."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "tradewind_server.cli", "server", "--listen", address, "--database", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert wait_until_it_listens(address, server, SECONDS)
+            yield address, server
+        finally:
+            server.kill()

@@ -102,7 +102,7 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
     from tradewind_server.store.database import DatabaseInUse, UnusableDatabase, shown
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, *_hang_up()):
         loop.add_signal_handler(number, stop.set)
     try:
         serving = await _started(asyncio.ensure_future(Server.start(settings)), stop, settings.shutdown_grace_seconds)
@@ -124,6 +124,11 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
         keeping.cancel()
     await serving.stop()
     stopped.cancel()
+
+
+def _hang_up() -> list[signal.Signals]:
+    """Return the signal that a closed terminal sends, unless nohup has it ignored."""
+    return [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
 
 
 async def _started(starting: asyncio.Future[Any], stop: asyncio.Event, grace_seconds: float) -> Any:
