@@ -88,6 +88,15 @@ def _waits_for_a_lock(connection: psycopg.Connection[tuple[int]]) -> bool:
     return row is not None and row[0] > 0
 
 
+def test_server_that_waits_for_its_database_when_it_ends_does_not_do_so_for_ever() -> None:
+    """A PostgreSQL whose disk hangs, say, takes connections and answers nothing."""
+    code = "import asyncio; from tradewind_server.cli import serving; "
+    code += "asyncio.run(serving._ended(asyncio.Event().wait(), 0.01)); print('ended in order')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "it ends at once" in ended.stderr
+
+
 @pytest.mark.slow
 def test_server_ends_in_order_when_its_terminal_is_closed() -> None:
     """SIGHUP ended it like kill -9."""

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,9 @@ from tradewind_server.errors import Refusal
 from tradewind_server.settings import Settings, from_environment, misspelt, variable
 
 log = logging.getLogger(__name__)
+
+#: What is queued is committed in less, and whoever sends SIGKILL after SIGTERM mostly waits for longer.
+_ENDING_SECONDS = 10.0
 
 Listen = Annotated[str | None, typer.Option(help="Host and port; default 127.0.0.1:7233.")]
 Database = Annotated[str | None, typer.Option(help="URL of a PostgreSQL database, or a path of an SQLite file.")]
@@ -122,13 +126,24 @@ async def _until_stopped(output: Output, settings: Settings, is_dev: bool) -> No
         raise typer.Exit(NOT_DONE)  # it ended by itself, and its log says why
     if keeping is not None:
         keeping.cancel()
-    await serving.stop()
+    await _ended(serving.stop(), settings.shutdown_grace_seconds + _ENDING_SECONDS)
     stopped.cancel()
 
 
 def _hang_up() -> list[signal.Signals]:
     """Return the signal that a closed terminal sends, unless nohup has it ignored."""
     return [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+
+
+async def _ended(ending: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Let the server end in order, but wait no longer than so many *seconds* for it."""
+    going = asyncio.ensure_future(ending)
+    await asyncio.wait((going,), timeout=seconds)
+    if not going.done():
+        log.warning("the database keeps the server from ending in order: it ends at once")
+        # threads wait for the database; whatever they have not told to be done is rolled back there, or asked for again
+        os._exit(0)
+    await going
 
 
 async def _started(starting: asyncio.Future[Any], stop: asyncio.Event, grace_seconds: float) -> Any:
