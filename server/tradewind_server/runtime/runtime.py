@@ -154,6 +154,7 @@ class Runtime:
         if self.database.is_postgresql:
             await self.correct_clock()
             self._repeat(_CLOCK_SECONDS, self.correct_clock)
+            self._repeat(_SWEEP_SECONDS, self._check_clock)
         sys.setswitchinterval(_SWITCH_SECONDS)
         garbage.search_rarely()
         garbage.leave_out_what_is_loaded()
@@ -523,7 +524,6 @@ class Runtime:
                     self.notifications_changed.set()
 
     async def _sweep(self) -> None:
-        self._check_clock()
         if not self._is_fit:
             return
         with contextlib.suppress(QueueFull):
@@ -551,10 +551,13 @@ class Runtime:
         self.clock.correct(moment)
         self._corrected_at = began
 
-    def _check_clock(self) -> None:
-        """Claim and expire nothing while the time is a guess: leases and timers are compared across servers."""
+    async def _check_clock(self) -> None:
+        """Claim and expire nothing while the time is a guess: leases and timers are compared across servers.
+
+        It waits for nothing: whatever asks a database that hangs does so for as long as that lasts.
+        """
         age = self.clock.monotonic() - self._corrected_at
-        is_fit = age <= _CLOCK_TRUST_SECONDS or not self.database.is_postgresql
+        is_fit = age <= _CLOCK_TRUST_SECONDS
         if is_fit == self._is_fit:
             return
         self._is_fit = is_fit
