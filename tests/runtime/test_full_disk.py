@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tradewind_server.bootstrap import Server
-from tradewind_server.runtime import runtime
+from tradewind_server.runtime import outage
 from tradewind_server.settings import Settings
 
 PATIENCE = 10.0
@@ -35,7 +35,7 @@ async def test_full_disk_is_logged_in_one_line(monkeypatch: pytest.MonkeyPatch) 
     # given
     server = await Server.start(Settings(listen="127.0.0.1:0", database="", shutdown_grace_seconds=0))
     listening = Listening()
-    log = logging.getLogger(runtime.__name__)
+    log = logging.getLogger(outage.__name__)
     log.addHandler(listening)
 
     def refuse() -> None:

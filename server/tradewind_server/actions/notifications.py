@@ -19,7 +19,7 @@ from tradewind_server.actions.notification_channels import Setup
 from tradewind_server.actions.notification_contacts import Contacts
 from tradewind_server.actions.notification_sender import NotificationSender, NotSent
 from tradewind_server.actions.notification_texts import Letter, written
-from tradewind_server.errors import Refusal
+from tradewind_server.errors import DatabaseUnavailable, Refusal
 from tradewind_server.errors.people import ChannelNotFound, NotificationNotSent
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.committer import Broken
@@ -78,7 +78,9 @@ class Notifications:
             pause = _LOOK_SECONDS
             try:
                 pause = await self._send_due()
-            except (Refusal, Broken, sa.exc.DBAPIError) as problem:
+            except (DatabaseUnavailable, sa.exc.DBAPIError) as trouble:
+                self._runtime.outage.met(trouble)
+            except (Refusal, Broken) as problem:
                 log.warning("notifications cannot be looked for: %s; trying again", problem)
             except Exception:
                 # what must be sent must not end with one fault

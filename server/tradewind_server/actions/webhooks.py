@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from tradewind_server.actions import backoff
 from tradewind_server.actions.webhook_sender import NotDelivered, WebhookSender
-from tradewind_server.errors import CursorLost, FilterInvalid, Refusal
+from tradewind_server.errors import CursorLost, DatabaseUnavailable, FilterInvalid, Refusal
 from tradewind_server.runtime import subscriptions as r
 from tradewind_server.runtime.committer import Broken
 from tradewind_server.runtime.notify import PREFIX, NotifyRoute
@@ -84,7 +84,9 @@ class Webhooks:
         while True:
             try:
                 await self._take_free()
-            except (Refusal, Broken, sa.exc.DBAPIError) as problem:
+            except (DatabaseUnavailable, sa.exc.DBAPIError) as trouble:
+                self._runtime.outage.met(trouble)
+            except (Refusal, Broken) as problem:
                 log.warning("webhooks cannot be looked for: %s; trying again", problem)
             except Exception:
                 # what must be sent must not end with one fault

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +17,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from tradewind_server.store.database import Database, brief
-
-log = logging.getLogger(__name__)
+from tradewind_server.runtime.outage import Outage
+from tradewind_server.store.database import Database
 
 _CHANNEL = "tradewind"
 #: PostgreSQL takes less than 8,000 bytes in one notification.
@@ -76,8 +74,9 @@ class _Pending:
 class Bulletin:
     """Tells and hears news, each on a thread of its own."""
 
-    def __init__(self, database: Database, server_id: str, hear: Callable[[News], None]) -> None:
+    def __init__(self, database: Database, server_id: str, hear: Callable[[News], None], outage: Outage) -> None:
         self._database = database
+        self._outage = outage
         self._server_id = server_id
         self._hear = hear
         self._pending = _Pending()
@@ -156,7 +155,7 @@ class Bulletin:
                     with self._database.connect_reader() as connection:
                         work(connection)
                 except sa.exc.DBAPIError as error:
-                    log.warning("news between servers are interrupted: %s", brief(error))
+                    self._outage.met(error)
                     with self._condition:
                         self._condition.wait_for(lambda: self._stopping, 1.0)
 

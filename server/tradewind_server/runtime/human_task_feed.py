@@ -131,7 +131,7 @@ class _Feed:
                     # so far behind that some of it has been removed
                     self._place = None
                 except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
-                    _log.warning("changes of human tasks cannot be read: %s; trying again", error)
+                    self._runtime.outage.met(error)
                     await asyncio.sleep(_PAUSE_SECONDS)
                 except Exception:
                     # who watches would wait for ever

@@ -29,6 +29,7 @@ from tradewind_server.runtime.desk import Desk, QueueName, Session
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.log_followers import LogFollowers
 from tradewind_server.runtime.meters import Meters
+from tradewind_server.runtime.outage import Outage
 from tradewind_server.runtime.pruner import Pruner
 from tradewind_server.runtime.secrets import Secrets
 from tradewind_server.runtime.sensitive import Sensitive
@@ -108,7 +109,8 @@ class Runtime:
         self.hub = Hub()
         self.log_followers = LogFollowers()
         self.streams = Streams(settings)
-        self.tails = Tails(database, self.read)
+        self.outage = Outage(clock.monotonic)
+        self.tails = Tails(database, self.read, self.outage)
         self.consumers = Consumers(self.read)
         #: Set when a webhook may have to be sent to that was not before.
         self.webhooks_changed = asyncio.Event()
@@ -134,7 +136,7 @@ class Runtime:
         self._tasks: list[asyncio.Task[None]] = []
         #: A reference, or the task could be collected before it is done.
         self._obeying: asyncio.Task[None] | None = None
-        self._bulletin = Bulletin(database, self.server_id, self._hear) if database.is_postgresql else None
+        self._bulletin = Bulletin(database, self.server_id, self._hear, self.outage) if database.is_postgresql else None
         self._draining = False
         self.meters = Meters()
         self.commands = 0
@@ -202,10 +204,8 @@ class Runtime:
                     await work()
                 except ServerDraining:
                     return
-                except DatabaseUnavailable as error:
-                    log.warning("%s; trying again", error)
-                except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-                    log.warning("the database does not do as it should: %s; trying again", brief(error))
+                except (DatabaseUnavailable, sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+                    self.outage.met(error)
                 except Exception:
                     # what keeps the server going must itself keep going
                     log.exception("a repeated task failed; trying again")
@@ -511,6 +511,7 @@ class Runtime:
             self.hub.wake(await self.read(lambda connection, _: scans.ended(connection, awaited)))
         if found.has_absences and self._is_fit:
             await self._announce_absences()
+        self.outage.answered()
 
     async def _announce_absences(self) -> None:
         request = r.AnnounceAbsences(provenance=Provenance("system:absences", "AnnounceAbsences"), at=self.clock.now())

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tradewind_server.errors import CursorLost, DatabaseUnavailable
+from tradewind_server.runtime.outage import Outage
 from tradewind_server.runtime.waiting import wait
 from tradewind_server.store import log as store
 from tradewind_server.store.database import Database
@@ -43,10 +44,11 @@ Read = Callable[[Callable[[sa.Connection, Dialect], Any]], Awaitable[Any]]
 class Tail:
     """The newest stretches of one namespace's log. It keeps itself up to date as long as somebody follows."""
 
-    def __init__(self, namespace: str, database: Database, read: Read) -> None:
+    def __init__(self, namespace: str, database: Database, read: Read, outage: Outage) -> None:
         self._namespace = namespace
         self._database = database
         self._read = read
+        self._outage = outage
         self._stretches: collections.deque[Stretch] = collections.deque()
         self._bytes = 0
         self._followers: set[asyncio.Event] = set()
@@ -99,7 +101,7 @@ class Tail:
             try:
                 await self._follow()
             except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
-                log.warning("the log of '%s' cannot be read: %s; trying again", self._namespace, error)
+                self._outage.met(error)
             except Exception:
                 # whoever follows would wait for ever
                 log.exception("the log of '%s' could not be read; trying again", self._namespace)
@@ -200,16 +202,17 @@ class Follower:
 class Tails:
     """The tails of all namespaces that somebody follows."""
 
-    def __init__(self, database: Database, read: Read) -> None:
+    def __init__(self, database: Database, read: Read, outage: Outage) -> None:
         self._database = database
         self._read = read
+        self._outage = outage
         self._by_namespace: dict[str, Tail] = {}
 
     def follow(self, namespace: str) -> Follower:
         """Follow the log of *namespace* from now on."""
         tail = self._by_namespace.get(namespace)
         if tail is None:
-            tail = self._by_namespace[namespace] = Tail(namespace, self._database, self._read)
+            tail = self._by_namespace[namespace] = Tail(namespace, self._database, self._read, self._outage)
         return Follower(self, namespace, tail)
 
     async def look(self, namespace: str, place: Place) -> tuple[Stretch, Place]:
