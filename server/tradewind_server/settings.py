@@ -118,6 +118,11 @@ class Settings:
     #: Seconds that a stopping server lets calls finish.
     shutdown_grace_seconds: int = 5
 
+    @property
+    def beat_seconds(self) -> int:
+        """Return how often workers are asked to say that they are there: a beat that is late or lost costs no lease."""
+        return max(1, self.work_lease_seconds // 3)
+
 
 def from_environment(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Return the settings of *environment* (default: the process's), with *overrides* that are not None on top.

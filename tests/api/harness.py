@@ -31,6 +31,7 @@ from tradewind.v1 import (
     worker_service_pb2_grpc,
 )
 from tradewind_server.bootstrap import Server
+from tradewind_server.clock import SystemClock
 from tradewind_server.settings import Settings
 
 #: Nothing here takes this long, unless it is broken.
@@ -267,6 +268,15 @@ class Hand:
 
     async def __aenter__(self) -> Self:
         return self
+
+
+class LateClock(SystemClock):
+    """Of which some time has passed more than has."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
 
 
 def start(workflow: str = "one", given: object = None, **fields: Any) -> execution_service_pb2.StartExecutionRequest:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from grpc import StatusCode
 
-from tests.api.harness import PATIENCE, Served, refused, serving, start
+from tests.api.harness import PATIENCE, LateClock, Served, refused, serving, start
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_pb2, execution_service_pb2
-from tradewind_server.runtime.requests import Request, Result
+from tradewind_server.errors import DatabaseUnavailable
+from tradewind_server.runtime.requests import Request, Result, Sweep
 from tradewind_server.runtime.runtime import Runtime
+from tradewind_server.store.unit_of_work import Transaction
+from tradewind_server.store.writer import Writer
 
 SHORT = {"delivery_lease_seconds": 1, "work_lease_seconds": 1}
 
@@ -178,6 +184,114 @@ async def test_worker_that_reconnects_keeps_what_may_not_be_done_twice(database_
             assert [verdict.keep for verdict in again.welcome.in_flight] == [True]
             await again.finish(token, 1)
             assert await served.ended(id_) == ("SUCCEEDED", {"error": None})
+
+
+class Sweeps:
+    """What came of the looks for lapsed leases: whether workers had been heard for long enough, or None without answer.
+
+    Args:
+        runtime: whose.
+        monkeypatch: until when.
+    """
+
+    def __init__(self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ends: asyncio.Queue[bool | None] = asyncio.Queue()
+        self._ask = runtime.ask
+        monkeypatch.setattr(runtime, "ask", self._spy)
+
+    async def _spy(self, request: Request, **more: Any) -> object:
+        if not isinstance(request, Sweep):
+            return await self._ask(request, **more)
+        try:
+            answer = await self._ask(request, **more)
+        except DatabaseUnavailable:
+            self._ends.put_nowait(None)
+            raise
+        self._ends.put_nowait(request.were_heard)
+        return answer
+
+    async def wait_for(self, wanted: bool | None, count: int = 1) -> None:
+        """Wait until *count* of a kind have ended."""
+        async with asyncio.timeout(PATIENCE):
+            while count:
+                count -= (await self._ends.get()) is wanted
+
+
+async def test_outage_of_the_database_takes_no_lease(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker had done meanwhile had failed, as lost, when the database was back: nobody could renew a lease."""
+    async with serving(database_url, delivery_lease_seconds=1) as served, served.worker(credits_=2) as hand:
+        # given
+        await served.deploy(SAFE)
+        id_, silent = await served.start("pay", {}), await served.start("pay", {})
+        tokens = {offer.execution_id: offer.token for offer in (await hand.offer(), await hand.offer())}
+        sweeps = Sweeps(served.server.runtime, monkeypatch)
+
+        # when
+        with monkeypatch.context() as away:
+            away.setattr(Writer, "begin", _refuse)
+            await hand.finish(tokens[id_], 1)
+            assert await hand.receipt() == ("REFUSED", "DATABASE_UNAVAILABLE")
+            await sweeps.wait_for(None, 15)  # more than a second
+        await sweeps.wait_for(False, 2)
+
+        # then
+        await hand.finish(tokens[id_], 1)
+        assert await hand.receipt() == ("RECORDED", "")
+        assert await served.ended(id_) == ("SUCCEEDED", {"error": None})
+
+        # when
+        clock = LateClock()
+        clock.ahead = 12.0
+        monkeypatch.setattr(served.server.runtime, "clock", clock)
+
+        # then
+        assert await served.ended(silent) == ("SUCCEEDED", {"error": "sorry"})
+
+
+def _refuse(*_: Any, **__: Any) -> Transaction:
+    raise DatabaseUnavailable(problem="connection refused")
+
+
+async def test_accept_that_the_database_did_not_take_is_repeated(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was forgotten until the worker's next beat, ten seconds later; many leases had ended by then."""
+    async with serving(database_url, delivery_lease_seconds=1) as served, served.worker() as hand:
+        # given
+        await served.deploy(SAFE)
+        id_ = await served.start("pay", {})
+        token = (await hand.offer()).token
+        sweeps = Sweeps(served.server.runtime, monkeypatch)
+
+        # when
+        with monkeypatch.context() as away:
+            away.setattr(Writer, "begin", _refuse)
+            await hand.send(accept=v1.Accept(tokens=[token]))
+            await sweeps.wait_for(None, 15)
+        await sweeps.wait_for(False, 5)  # half a second
+        clock = LateClock()
+        clock.ahead = 12.0
+        monkeypatch.setattr(served.server.runtime, "clock", clock)
+        await sweeps.wait_for(True, 2)
+
+        # then
+        await hand.finish(token, 1)
+        assert await hand.receipt() == ("RECORDED", "")
+        assert await served.ended(id_) == ("SUCCEEDED", {"error": None})
+
+
+async def test_server_that_begins_takes_no_lease_before_workers_could_come_back(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been away for longer than the lease, and took the action from the worker that came a bit later."""
+    async with serving(database_url, delivery_lease_seconds=1) as served:
+        runtime = served.server.runtime
+        sweeps = Sweeps(runtime, monkeypatch)
+        await sweeps.wait_for(False)
+        clock = LateClock()
+        monkeypatch.setattr(runtime, "clock", clock)
+        clock.ahead = 12.0
+        await sweeps.wait_for(True)
 
 
 async def test_beats_keep_a_lease(database_url: str) -> None:

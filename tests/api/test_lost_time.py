@@ -9,18 +9,8 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.api.harness import PATIENCE, serving
+from tests.api.harness import PATIENCE, LateClock, serving
 from tradewind.v1 import execution_service_pb2
-from tradewind_server.clock import SystemClock
-
-
-class LateClock(SystemClock):
-    """Its database was last heard of long ago."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead
 
 
 async def test_server_without_the_time_is_unfit_until_it_has_it_again(postgres_url: Callable[[], str]) -> None:

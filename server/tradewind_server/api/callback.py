@@ -102,7 +102,7 @@ class Callback(service.ActionCallbackServicer):
         receipts = await self._renew(request.namespace, request.worker_id, [(t, None) for t in request.tokens])
         answer = pb.AcceptActionsResponse(receipts=[receipt for receipt, _ in receipts])
         answer.work_lease.seconds = self._runtime.settings.work_lease_seconds
-        answer.beat_interval.seconds = max(1, self._runtime.settings.work_lease_seconds // 3)
+        answer.beat_interval.seconds = self._runtime.settings.beat_seconds
         return answer
 
     async def HeartbeatActions(self, request: pb.HeartbeatActionsRequest, context: Any) -> Any:

@@ -185,7 +185,7 @@ class WorkStream:
         )
         welcome.delivery_lease.seconds = settings.delivery_lease_seconds
         welcome.work_lease.seconds = settings.work_lease_seconds
-        welcome.beat_interval.seconds = max(1, settings.work_lease_seconds // 3)
+        welcome.beat_interval.seconds = settings.beat_seconds
         welcome.in_flight.extend(await self._readopt(hello.in_flight))
         return welcome
 
@@ -319,9 +319,13 @@ class WorkStream:
         request = self._renewal(renewed)
 
         def reply(verdicts: object) -> None:
-            # when the database is away the next beat asks again
-            found = verdicts if isinstance(verdicts, list) else []
-            for token, held, verdict in zip(tokens, renewed, found, strict=False):
+            if not isinstance(verdicts, list):
+                # the database is away: `_keep_leases` asks again
+                for held in renewed:
+                    if (holding := self._holding.get((held.execution_id, held.action_id))) is not None:
+                        holding.written = False
+                return
+            for token, held, verdict in zip(tokens, renewed, verdicts, strict=False):
                 if verdict == r.CANCEL:
                     self._add_order(token, pb.ORDER_KIND_CANCEL)
                 elif verdict == r.LOST:

@@ -309,6 +309,8 @@ class Delivery:
     def sweep(self, request: r.Sweep) -> object:
         """Put back what is leased to workers that are silent, and tidy up."""
         self._tx.clean_up(self._now_us - _BATCH_MEMORY_US, self._now_us, _SWEEP_ROWS)
+        if not request.were_heard:
+            return None
         for row in self._tx.expired_leases(self._now_us, _SWEEP_ROWS):
             if (row.execution_id, row.action_id) not in self._saved:
                 self._requeue(row, lost=True)

@@ -166,9 +166,11 @@ class Release(Request, kw_only=True):
 
 
 class Sweep(Request, kw_only=True):
-    """Look for leases that have ended."""
+    """Tidy up, and look for leases that have ended."""
 
     at: datetime
+    #: Workers could say for long enough that they are there: whoever's lease has ended is silent.
+    were_heard: bool = True
 
 
 class RegistryChange(Request, kw_only=True):
