@@ -64,7 +64,10 @@ async def test_watcher_that_stops_reading_costs_little_and_hinders_nobody(shop: 
 
 async def test_worker_that_takes_credits_and_never_accepts_loses_its_offers(database_url: str) -> None:
     """Its stream stays open; each offer goes to others when its lease ends, and it gets no more than its credits."""
-    async with serving(database_url, delivery_lease_seconds=1) as served, served.worker(credits_=2) as sleeper:
+    async with (
+        serving(database_url, delivery_lease_seconds=1, work_lease_seconds=1) as served,
+        served.worker(credits_=2) as sleeper,
+    ):
         ids = {await served.start() for _ in range(3)}
         taken = {(await sleeper.offer()).execution_id for _ in range(2)}
         async with served.worker() as hand:
@@ -102,7 +105,7 @@ async def test_worker_that_never_reads_what_it_is_answered_is_not_read_either(
 
 async def test_worker_that_answers_with_nothing_is_not_deliverable(database_url: str) -> None:
     """An action that nobody accepts ends, and takes the road of errors."""
-    async with serving(database_url, delivery_lease_seconds=1, max_deliveries=2) as served:
+    async with serving(database_url, delivery_lease_seconds=1, work_lease_seconds=1, max_deliveries=2) as served:
         id_ = await served.start()
         async with served.worker() as sleeper:
             assert [(await sleeper.offer()).deliveries for _ in range(2)] == [1, 2]

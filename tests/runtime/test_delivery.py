@@ -117,6 +117,17 @@ def test_result_of_a_worker_that_was_lost_is_of_an_earlier_attempt(world: World)
     assert isinstance(_answer(world, _result(world, again)), r.Recorded)
 
 
+def test_look_for_lapsed_leases_that_waited_itself_takes_none(world: World) -> None:
+    """As behind a commit whose outcome the database could not tell: what workers said meanwhile waited as long."""
+    world.start("work")
+    (row,) = _claim(world, 1)
+    look = r.Sweep(provenance=_BY, at=world.clock.now())
+    world.clock.advance(timedelta(seconds=12))
+    world.committer.step([look])
+
+    assert isinstance(_answer(world, _result(world, row)), r.Recorded)
+
+
 def test_lease_of_another_worker_is_told_after_a_beat_of_its_own(world: World) -> None:
     """Who answers with the action's token is told by the lease, also where it has changed hands without a new offer."""
     id_ = world.start("work")

@@ -309,7 +309,9 @@ class Delivery:
     def sweep(self, request: r.Sweep) -> object:
         """Put back what is leased to workers that are silent, and tidy up."""
         self._tx.clean_up(self._now_us - _BATCH_MEMORY_US, self._now_us, _SWEEP_ROWS)
-        if not request.were_heard:
+        # what a worker said waited as long as the look itself
+        waited = (self._now - request.at).total_seconds()
+        if not request.were_heard or waited > self._settings.delivery_lease_seconds:
             return None
         for row in self._tx.expired_leases(self._now_us, _SWEEP_ROWS):
             if (row.execution_id, row.action_id) not in self._saved:

@@ -542,7 +542,7 @@ class Runtime:
         except DatabaseUnavailable:
             self._hear_anew()
             raise
-        if self.clock.monotonic() - began > settings.work_lease_seconds:
+        if self.clock.monotonic() - began > settings.delivery_lease_seconds:
             self._hear_anew()
 
     def _hear_anew(self) -> None:
