@@ -36,6 +36,7 @@ async def origin() -> AsyncIterator[str]:
     app.router.add_get("/big", _big)
     app.router.add_get("/to", _redirect)
     app.router.add_get("/odd", _odd)
+    app.router.add_get("/charset/{charset}", _charset)
     runner = web.AppRunner(app, shutdown_timeout=0.01)
     await runner.setup()
     site = web.TCPSite(runner, "0.0.0.0", 0)
@@ -98,6 +99,11 @@ async def _odd(_: web.Request) -> web.Response:
     return response
 
 
+async def _charset(request: web.Request) -> web.Response:
+    type_ = f"text/plain; charset={request.match_info['charset']}"
+    return web.Response(body=rb"mnchen-3ya\u0041", headers={"Content-Type": type_})
+
+
 @pytest.fixture
 async def http() -> AsyncIterator[HttpAction]:
     action = HttpAction(EgressPolicy(True), NO_FILES)
@@ -146,6 +152,14 @@ async def test_http_result_is_a_business_value(http: HttpAction, origin: str) ->
     assert (result["status"], result["reason"], result["url"]) == (200, "OK", url)
     assert result["headers"]["X-Many"] == "1, 2"
     assert isinstance(result["elapsed"], Decimal)
+
+
+@pytest.mark.parametrize("charset", ["punycode", "PUNYCODE", "idna", "unicode_escape", "undefined", "rot13", "x"])
+async def test_http_receiver_cannot_choose_how_long_its_text_takes(http: HttpAction, origin: str, charset: str) -> None:
+    """Python has codecs that are no charsets: of punycode 5 MiB took an hour, in which the server did nothing else."""
+    content = await _content(http, url=f"http://127.0.0.1:{origin}/charset/{charset}")
+
+    assert content == r"mnchen-3ya\u0041"
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,8 @@ def is_public(address: Address) -> bool:
     inner = _embedded(address)
     if inner is not None:
         return is_public(inner)
+    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+        return False  # fec0::/10, which Python calls global; deprecated, but still given to hosts
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
