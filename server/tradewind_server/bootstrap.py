@@ -87,7 +87,7 @@ class Server:
         #: References, or the tasks could be collected before they are done.
         self._telling: set[asyncio.Task[None]] = set()
         self._cleanup = contextlib.AsyncExitStack()
-        #: Where it listens, host:port.
+        #: Where it listens, host:port or unix:path.
         self.address = ""
         #: Where its metrics are, as a URL, or "".
         self.metrics = ""
@@ -207,7 +207,7 @@ class Server:
             port = 0
         if not port:
             raise Unbindable(f"Expected to listen on {listen}, but it is taken or no address of this machine.")
-        self.address = f"{host}:{port}"
+        self.address = listen if listen.startswith("unix:") else f"{host}:{port}"
 
     async def _serve_metrics(self, certificates: Certificates | None) -> None:
         listen = self._settings.metrics_listen

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import socket
+import sys
 import tempfile
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -105,7 +109,10 @@ def test_pause_ends_the_run_at_once(tmp_path: Path) -> None:
     assert (code, found["state"]) == (1, "PAUSED")
 
 
-@pytest.mark.parametrize("name", ["TRADEWIND_TLS_CLIENT_CA", "TRADEWIND_TOKENS_FILE"])
+@pytest.mark.parametrize(
+    "name",
+    ["TRADEWIND_TLS_CLIENT_CA", "TRADEWIND_TOKENS_FILE", "TRADEWIND_PROXY_SECRET_FILE", "TRADEWIND_METRICS_LISTEN"],
+)
 def test_who_has_set_up_access_for_his_server_runs_files_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -180,8 +187,9 @@ w:
     assert not {"\ufdd0", "\ufdd1"} & set(printed + repr(as_json))
 
 
-def test_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
-    """SIGTERM, as from `timeout` or a job's runner: its private database goes, too."""
+@contextlib.contextmanager
+def under_way(tmp_path: Path) -> Iterator[Started]:
+    """Give a run that waits for an answer; its temporary files are in the folder tmp of *tmp_path*."""
     (tmp_path / "tmp").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as none:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
@@ -190,8 +198,35 @@ def test_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
         environment = {"TMPDIR": str(tmp_path / "tmp"), "TRADEWIND_ALLOW_PRIVATE_ADDRESSES": "true"}
         listener.settimeout(SECONDS)
         with Started(["run", str(path), "--json"], none, none, none, environment) as running, listener.accept()[0]:
-            running.send_signal(signal.SIGTERM)
-            code = running.wait(SECONDS)
+            yield running
+
+
+def test_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM, as from `timeout` or a job's runner: its private database goes, too."""
+    with under_way(tmp_path) as running:
+        running.send_signal(signal.SIGTERM)
+        code = running.wait(SECONDS)
 
     assert code == 128 + signal.SIGTERM
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+def test_run_listens_where_nobody_else_on_the_machine_reaches_it(tmp_path: Path) -> None:
+    """At a port anybody on it could deploy a workflow that sends the user's secrets to him."""
+    with under_way(tmp_path) as running:
+        listening = _listening_ports(running.pid)
+        running.send_signal(signal.SIGTERM)
+        running.wait(SECONDS)
+
+    assert listening == []
+
+
+def _listening_ports(pid: int) -> list[str]:
+    files = Path(f"/proc/{pid}/fd")
+    sockets = {os.readlink(file) for file in files.iterdir()}
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()
+    ]
+    # columns: local address, state (0A is LISTEN), inode
+    return [fields[1] for fields in lines if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ Json = Annotated[str, typer.Option(metavar="JSON|@FILE|-")]
 
 #: States in which a run is over.
 _OVER = models.FINAL_STATES | {"PAUSED"}
+#: A socket's path has 103 bytes at most, where 25 are ours.
+_LONGEST_FOLDER = 78
 
 
 def add_to(app: typer.Typer) -> None:
@@ -140,19 +144,33 @@ async def _run(start: _Start) -> View:
     assert run is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.cancel)
     # The server brings the whole house with it; the other commands start without.
-    from tradewind_server.bootstrap import Server
+    from tradewind_server.bootstrap import Server, Unbindable
+    from tradewind_server.store.database import UnusableDatabase
 
     # nobody else reaches it: what the environment says of access is for servers that others call
-    private = {"tls_certificate": "", "tls_key": "", "tls_client_ca": "", "tokens_file": ""}
-    settings = read_settings(database="", listen="127.0.0.1:0", unknown_actions="fail", **private)
-    server = await Server.start(settings)
-    try:
-        async with aio.connect(server.address) as client:
-            execution_id = await _begin(client, start)
-            await _until_over(client, execution_id, start.timeout)
-            return await _view(client, execution_id)
-    finally:
-        await server.stop()
+    private = {"tls_certificate": "", "tls_key": "", "tls_client_ca": "", "tokens_file": "", "proxy_secret_file": ""}
+    with _folder() as folder:
+        # no port: whoever is on this machine could reach that, and have actions send the user's secrets to him
+        listen = f"unix:{folder}/server"
+        settings = read_settings(database="", listen=listen, metrics_listen="", unknown_actions="fail", **private)
+        try:
+            server = await Server.start(settings)
+        except (Unbindable, UnusableDatabase) as problem:
+            raise Unusable(str(problem)) from None
+        try:
+            async with aio.connect(server.address) as client:
+                execution_id = await _begin(client, start)
+                await _until_over(client, execution_id, start.timeout)
+                return await _view(client, execution_id)
+        finally:
+            await server.stop()
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that nobody else may look into, and whose path leaves room for that of a socket in it."""
+    usual = tempfile.gettempdir()
+    where = usual if len(os.fsencode(usual)) <= _LONGEST_FOLDER else "/tmp"
+    return tempfile.TemporaryDirectory(prefix="tradewind-", dir=where)
 
 
 async def _begin(client: aio.Client, start: _Start) -> str:
