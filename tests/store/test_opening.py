@@ -67,6 +67,19 @@ def test_second_server_on_a_file_is_refused_by_whatever_name_it_comes(tmp_path: 
     opened.close()
 
 
+def test_new_database_is_read_by_its_user_alone(tmp_path: Path) -> None:
+    """It has all payloads, and the secret that signs tokens; who can read the lock's file could keep servers away."""
+    (tmp_path / "old.db").touch(0o640)
+    for name in ("new.db", "old.db"):
+        with contextlib.closing(Database(str(tmp_path / name))) as opened, opened.connect_reader():
+            found = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob("*.db*")}
+
+    new = ("new.db", "new.db.lock", "old.db.lock")
+    assert found.keys() > {*new, "old.db"}
+    assert found.pop("old.db") == 0o640
+    assert {mode for name, mode in found.items() if name in new or name.startswith("new.db")} == {0o600}
+
+
 def test_database_of_a_newer_version_is_told_as_such(tmp_path: Path) -> None:
     """It has a migration that this version does not know."""
     # given

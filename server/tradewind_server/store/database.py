@@ -325,7 +325,7 @@ def _migrated() -> bytes:
 @contextlib.contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{path}.lock", "a+", encoding="ascii") as lock:
+    with open(f"{path}.lock", "a+", encoding="ascii", opener=_own) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -337,7 +337,15 @@ def _file_lock(path: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        with contextlib.suppress(FileExistsError):
+            # by SQLite itself all users of the machine could read it; its other files get the rights of this one
+            os.close(_own(str(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         yield
+
+
+def _own(path: str, flags: int) -> int:
+    """Open a file that, if it is new, its user alone may read, or lock, which those can who can read."""
+    return os.open(path, flags, 0o600)
 
 
 #: A peer that vanished without a word is given up after half a minute (libpq; seconds, milliseconds for the last).
