@@ -339,6 +339,18 @@ async def test_field_out_of_range_is_refused(served: Served) -> None:
         assert caught.violations[0][0] == name
 
 
+async def test_kind_of_definition_that_nobody_knows_is_refused(served: Served) -> None:
+    """As a newer client could name it; it was INTERNAL, with a traceback in the server's log."""
+    for kind in (99, -1):
+        for call, request in (
+            (served.definitions.GetDefinition, definition_service_pb2.GetDefinitionRequest),
+            (served.definitions.DeleteDefinition, definition_service_pb2.DeleteDefinitionRequest),
+        ):
+            with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
+                await call(request(name="one", kind=kind))
+            assert caught.metadata["name"] == "kind"
+
+
 async def test_nul_in_names_and_filters_is_refused_with_a_reason(database_url: str) -> None:
     """PostgreSQL has no texts with it: it is the caller's fault, not the server's."""
     pb, definition = execution_service_pb2, definition_service_pb2

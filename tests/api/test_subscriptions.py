@@ -287,6 +287,15 @@ async def test_rewind_goes_to_any_place(keeper: Keeper) -> None:
         await keeper.rewind(cursor="nonsense")
 
 
+@pytest.mark.parametrize("seconds", [2**63 - 1, -(2**63), 253_402_300_800])
+async def test_rewind_to_no_moment_is_refused(keeper: Keeper, seconds: int) -> None:
+    """Each time was INTERNAL, with a traceback in the server's log."""
+    await keeper.create()
+    with refused(StatusCode.INVALID_ARGUMENT, "FIELD_INVALID") as caught:
+        await keeper.rewind(time=Timestamp(seconds=seconds))
+    assert caught.metadata["name"] == "time"
+
+
 async def test_repeated_rewind_moves_once(keeper: Keeper) -> None:
     """With its request id; the id with other content is refused."""
     await keeper.create(filter_=ENDS, from_beginning=True)

@@ -139,7 +139,7 @@ class Definitions(service.DefinitionServiceServicer):
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> Any:
         """Return one version, with its source."""
-        kind, name = _KINDS[request.kind], convert.required("name", request.name)
+        kind, name = _kind(request.kind), convert.required("name", request.name)
         namespace = namespace_of(request.namespace)
         workflow_namespace = convert.name_of("workflow_namespace", request.workflow_namespace)
         found = await self._runtime.read(
@@ -182,12 +182,23 @@ class Definitions(service.DefinitionServiceServicer):
                 workflow_namespace=convert.name_of("workflow_namespace", request.workflow_namespace),
                 digest=convert.digest_of(request),
                 ticket=self._runtime.ids.opaque(),
-                kind=_KINDS[request.kind],
+                kind=_kind(request.kind),
                 name=convert.required("name", request.name),
             )
         )
         assert isinstance(revision, int)
         return pb.DeleteDefinitionResponse(registry_revision=revision)
+
+
+def _kind(given: definition_pb2.DefinitionKind.ValueType) -> str:
+    """Return which kind of definition is meant.
+
+    Raises:
+        FieldInvalid: this server does not know it.
+    """
+    if given not in _KINDS:
+        raise FieldInvalid(name="kind", expected="a DefinitionKind", problem=f"it is {given}")
+    return _KINDS[given]
 
 
 def _problem(problem: Problem) -> definition_pb2.Problem:

@@ -155,7 +155,7 @@ class Subscriptions(service.SubscriptionServiceServicer):
         if which == "cursor":
             return Start(after=cursors.place(self._pages, namespace, request.cursor))
         if which == "time":
-            return Start(moment=request.time.seconds * 1_000_000 + request.time.nanos // 1000)
+            return Start(moment=convert.microseconds_of("time", request.time))
         if which == "beginning" and request.beginning:
             return Start(after=BEGINNING)
         if which == "now" and request.now:

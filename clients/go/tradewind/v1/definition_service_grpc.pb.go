@@ -59,7 +59,7 @@ type DefinitionServiceClient interface {
 	// DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
 	// before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
 	//
-	// Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, REQUEST_ID_REUSED.
+	// Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
 	DeleteDefinition(ctx context.Context, in *DeleteDefinitionRequest, opts ...grpc.CallOption) (*DeleteDefinitionResponse, error)
 }
 
@@ -152,7 +152,7 @@ type DefinitionServiceServer interface {
 	// DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
 	// before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
 	//
-	// Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, REQUEST_ID_REUSED.
+	// Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
 	DeleteDefinition(context.Context, *DeleteDefinitionRequest) (*DeleteDefinitionResponse, error)
 	mustEmbedUnimplementedDefinitionServiceServer()
 }

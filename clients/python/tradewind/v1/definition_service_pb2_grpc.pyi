@@ -64,7 +64,7 @@ class DefinitionServiceStub:
     """DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
     before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
 
-    Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, REQUEST_ID_REUSED.
+    Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
     """
 
 @_typing.type_check_only
@@ -103,7 +103,7 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     """DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
     before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
 
-    Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, REQUEST_ID_REUSED.
+    Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
     """
 
 class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -169,7 +169,7 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         """DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
         before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
 
-        Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, REQUEST_ID_REUSED.
+        Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
 def add_DefinitionServiceServicer_to_server(servicer: DefinitionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
