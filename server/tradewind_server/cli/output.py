@@ -33,12 +33,13 @@ COLOURS = {
 
 #: Columns of a line in a pipe: nothing is ever cut there.
 _PIPE_WIDTH = 10_000
-#: What a terminal obeys, but for the end of a line and the tabulator.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: What a terminal obeys, but for the end of a line and the tabulator, and what has it show signs in another order, such as
+#: 01 as 10. Marks that say of one sign which way it goes (U+200E) stay.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def harmless(text: str) -> str:
-    """Return *text* without what a terminal would obey; whoever wrote it does not move its cursor."""
+    """Return *text* without what a terminal would obey; whoever wrote it moves neither its cursor nor other signs."""
     return _CONTROL.sub("\ufffd", text)
 
 
@@ -79,7 +80,9 @@ class Output:
 
     def json(self, value: values.Value) -> None:
         """Write one JSON value on a line of its own."""
-        self.raw(values.encode(value).decode() + "\n")
+        text = values.encode(value).decode()
+        # JSON itself escapes what is below U+0020; all of these stand in texts, so that an escape says the same
+        self.raw(_CONTROL.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text) + "\n")
 
     def raw(self, text: str) -> None:
         """Write *text* as it is: a file's content, in which nothing is wrapped or coloured."""
