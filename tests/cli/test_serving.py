@@ -100,7 +100,7 @@ def test_server_that_waits_for_its_database_when_it_ends_does_not_do_so_for_ever
 @pytest.mark.slow
 def test_server_ends_in_order_when_its_terminal_is_closed() -> None:
     """SIGHUP ended it like kill -9."""
-    with _server() as (_, server):
+    with _hanging_up(signal.SIG_DFL), _server() as (_, server):
         server.send_signal(signal.SIGHUP)
         _, told = server.communicate(timeout=SECONDS)
     assert (server.returncode, told) == (0, "")
@@ -109,16 +109,22 @@ def test_server_ends_in_order_when_its_terminal_is_closed() -> None:
 @pytest.mark.slow
 def test_server_under_nohup_outlives_its_terminal() -> None:
     """And ends at SIGTERM."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does: a new process keeps it
+    with _hanging_up(signal.SIG_IGN), _server() as (address, server):
+        server.send_signal(signal.SIGHUP)
+        assert wait_until_it_listens(address, server, SECONDS)
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=SECONDS)
+    assert server.returncode == 0
+
+
+@contextlib.contextmanager
+def _hanging_up(what: signal.Handlers) -> Iterator[None]:
+    """Say what a new process does when its terminal is closed; nohup says nothing, for the tests, too, that it runs."""
+    before = signal.signal(signal.SIGHUP, what)
     try:
-        with _server() as (address, server):
-            server.send_signal(signal.SIGHUP)
-            assert wait_until_it_listens(address, server, SECONDS)
-            server.send_signal(signal.SIGTERM)
-            server.communicate(timeout=SECONDS)
+        yield
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert server.returncode == 0
 
 
 @contextlib.contextmanager
