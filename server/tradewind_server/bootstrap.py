@@ -70,6 +70,8 @@ log = logging.getLogger(__name__)
 #: A secret of fewer bytes can be guessed.
 _LEAST_SECRET = 16
 _LARGEST_PORT = 65535
+#: Who connects and says nothing has a file descriptor for so long; gRPC's own default is two minutes.
+_HANDSHAKE_SECONDS = 10.0
 #: gRPC takes twice as much as a whole number of 32 bits.
 _MOST_PENDING = 2**30 - 1
 
@@ -249,6 +251,7 @@ def _grpc_server(settings: Settings, methods: Methods) -> Any:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.server_handshake_timeout_ms", int(_HANDSHAKE_SECONDS * 1000)),
         ("grpc.so_reuseport", 0),
         ("grpc.server.max_pending_requests", most_pending),
         ("grpc.server.max_pending_requests_hard_limit", 2 * most_pending),

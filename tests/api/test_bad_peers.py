@@ -19,6 +19,7 @@ from grpc import StatusCode
 from tests.api.harness import PATIENCE, Served, refused, serving, start
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2
+from tradewind_server import bootstrap
 from tradewind_server.api import work
 from tradewind_server.runtime.hub import KEPT_BYTES
 
@@ -219,6 +220,20 @@ async def test_garbage_on_the_wire_hinders_nobody(garbage: bytes, caplog: pytest
         with refused(StatusCode.NOT_FOUND, "EXECUTION_NOT_FOUND"):
             await served.get("nobody")
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("begun", [b"", b"PRI * HTTP/2.0\r\n"])
+async def test_connection_that_says_nothing_is_closed(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some thousand of them, from anybody and without a token, would keep everybody else out for two minutes."""
+    monkeypatch.setattr(bootstrap, "_HANDSHAKE_SECONDS", 0.2)
+    async with serving("") as served:
+        host, _, port = served.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(begun)
+        async with asyncio.timeout(PATIENCE):
+            await reader.read()
+        writer.close()
+        assert await served.start() != ""
 
 
 def _varint(number: int) -> bytes:
