@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
+import pkgutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.api.harness import ONE, PATIENCE, refused, start
 from tests.certificates import Authority
-from tradewind import Tls, Worker, aio, errors
+from tradewind import Tls, Worker, aio, errors, v1
 from tradewind.v1 import action_callback_pb2, action_callback_pb2_grpc, execution_service_pb2_grpc
 from tradewind.v1 import execution_service_pb2 as pb
+from tradewind_server.api.calls import CALLS, words_for
 from tradewind_server.api.tokens import digest
 from tradewind_server.bootstrap import Server, Unbindable
 from tradewind_server.settings import Settings
@@ -204,6 +207,8 @@ async def test_withdrawn_token_is_refused_after_a_swap_of_files_of_the_same_size
         "tokens: [{name: a, sha256: b, namespaces: [c]}]",
         f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: []}}]",
         f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: '*'}}]",
+        f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: [c], calls: [write]}}]",
+        f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: [c], calls: read}}]",
         f"tokens: [{{name: '', sha256: {digest('x')}, namespaces: [c]}}]",
         f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: [c], more: 1}}]",
         f"tokens: [{{name: a, sha256: {digest('x')}, namespaces: [c]}}, "
@@ -218,6 +223,108 @@ async def test_server_does_not_start_with_an_unusable_file(tmp_path: Path, text:
         await Server.start(Settings(listen="127.0.0.1:0", database="", tokens_file=str(path)))
     with pytest.raises(Unbindable, match=r"missing\.yaml"):
         await Server.start(Settings(listen="127.0.0.1:0", database="", tokens_file=str(tmp_path / "missing.yaml")))
+
+
+# --- what a token may call ---------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def narrowed(tmp_path: Path, *calls: str) -> AsyncIterator[tuple[aio.Client, aio.Client]]:
+    """Run a server with the workflow `one`; give a client that may do all, and one that may do *calls*."""
+    path = tmp_path / "tokens.yaml"
+    everybody = {"namespaces": ["hr"], "groups": ["heads"]}
+    entries = [
+        {"name": "admin", "sha256": digest(ADMIN), **everybody},
+        {"name": "hr", "sha256": digest(HR), "calls": list(calls), **everybody},
+    ]
+    path.write_text(yaml.safe_dump({"tokens": entries}))
+    settings = Settings(listen="127.0.0.1:0", database="", tokens_file=str(path), shutdown_grace_seconds=0)
+    server = await Server.start(settings)
+    try:
+        async with client(server, ADMIN) as admin, client(server, HR) as hr:
+            await admin.deploy(("one.yaml", ONE))
+            yield admin, hr
+    finally:
+        await server.stop()
+
+
+async def test_token_of_a_person_is_none_of_a_worker_and_deploys_nothing(tmp_path: Path) -> None:
+    """Who decides would else take actions, with the secrets and sensitive values in their input, or skip it."""
+    async with narrowed(tmp_path, "decide") as (admin, hr):
+        execution = await admin.start("one", {"n": 1})
+        assert [task.id async for task in hr.people.list()] == []
+        assert (await hr.server_info()).database == "sqlite"
+        worker = Worker(hr)
+
+        @worker.action("shop.do")
+        async def do(n: int) -> int:
+            raise AssertionError("it got an action")
+
+        for refused_call in (
+            worker.serve(),
+            hr.complete_action(execution.id, "a1", 1),
+            hr.deploy(("two.yaml", ONE.replace("one:", "two:"))),
+            hr.start("one", {"n": 2}),
+            hr.skip(execution.id, "t"),
+            hr.get(execution.id),
+            anext(hr.watch(execution.id)),
+            anext(hr.consume("crm")),
+            hr.delete_environment("e"),
+        ):
+            with pytest.raises(errors.Denied) as caught:
+                await refused_call
+            assert caught.value.reason == "CALL_DENIED"
+            assert caught.value.metadata["calls"] == "decide"
+        assert (await admin.get(execution.id)).state == "RUNNING"
+
+
+async def test_token_that_reads_changes_nothing(tmp_path: Path) -> None:
+    async with narrowed(tmp_path, "read") as (admin, hr):
+        execution = await admin.start("one", {"n": 1})
+        assert (await hr.get(execution.id)).id == execution.id
+        assert [found.id async for found in hr.executions()] == [execution.id]
+        for refused_call in (hr.pause(execution.id), hr.start("one", {"n": 2}), anext(hr.consume("crm"))):
+            with pytest.raises(errors.Denied) as caught:
+                await refused_call
+            assert caught.value.reason == "CALL_DENIED"
+
+
+async def test_token_with_several_words_may_do_each(tmp_path: Path) -> None:
+    """And one without any may do nothing; without the list it may do all."""
+    async with narrowed(tmp_path, "start", "read") as (_, hr):
+        execution = await hr.start("one", {"n": 1})
+        assert (await hr.get(execution.id)).state == "RUNNING"
+    async with narrowed(tmp_path) as (_, hr):
+        with pytest.raises(errors.Denied, match="he has: nothing"):
+            await hr.count()
+
+
+def test_each_method_needs_one_word() -> None:
+    """What a new method is for has to be decided; what only looks is not called by who may do nothing but steer."""
+    services = [
+        service
+        for module in map(importlib.import_module, _modules())
+        for service in module.DESCRIPTOR.services_by_name.values()
+    ]
+    found: dict[str, set[str]] = {}
+    for method in (method for service in services for method in service.methods):
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        found.setdefault(" or ".join(sorted(words_for(path))), set()).add(method.name)
+    every = found.pop(" or ".join(sorted(CALLS)))
+    assert every == {"GetServerInfo"}
+    assert found.keys() == {"consume", "decide", "decide or read", "deploy", "manage", "read", "start", "work"}
+    assert found["consume"] == {"Consume"}
+    assert found["deploy"] == {"DeleteDefinition", "DeleteEnvironment", "DeployDefinitions", "PutEnvironment"}
+    assert "ExplainExecution" in found["read"]
+    assert "WatchHumanTasks" in found["decide or read"]
+    assert "PollActions" in found["work"]
+    assert "CreateSubscription" in found["manage"]
+
+
+def _modules() -> list[str]:
+    return [
+        f"tradewind.v1.{module.name}" for module in pkgutil.iter_modules(v1.__path__) if module.name.endswith("_pb2")
+    ]
 
 
 # --- certificates of clients -----------------------------------------------------------------------

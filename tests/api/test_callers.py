@@ -25,6 +25,7 @@ from tradewind.v1 import (
     human_task_pb2,
     notification_service_pb2_grpc,
 )
+from tradewind.v1 import definition_service_pb2 as definitions_pb
 from tradewind.v1 import human_task_service_pb2 as pb
 from tradewind.v1 import notification_service_pb2 as notifications_pb
 from tradewind_server.api.tokens import digest
@@ -66,7 +67,8 @@ async def serving(tmp_path: Path, *, proxy: bool = True, tokens: bool = False) -
 def signed(secret: bytes = SECRET, at: float | None = None, **values: str) -> dict[str, Any]:
     """Return how the proxy calls for a person."""
     fields = {**HEAD, **values, "at": str(int(time.time() if at is None else at))}
-    text = "\n".join(fields[name] for name in ("user", "groups", "namespaces", "rights", "at"))
+    signed_names = ("user", "groups", "namespaces", "rights", "at", *(["calls"] if "calls" in fields else []))
+    text = "\n".join(fields[name] for name in signed_names)
     signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
     metadata = [(f"x-tradewind-{name}", value) for name, value in fields.items()]
     return {"metadata": (*metadata, ("x-tradewind-signature", signature)), "timeout": PATIENCE}
@@ -109,6 +111,22 @@ async def test_what_the_proxy_has_not_signed_is_refused(tmp_path: Path, how: Cal
     async with serving(tmp_path) as served:
         with refused(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
             await inbox(served, how())
+
+
+async def test_a_proxy_says_what_a_person_may_call(tmp_path: Path) -> None:
+    """What is on the way cannot give more, by another list or by none."""
+    async with serving(tmp_path) as served:
+        request = definitions_pb.ListDefinitionsRequest()
+        assert not (await served.definitions.ListDefinitions(request, **signed())).definitions
+        assert await inbox(served, signed(calls="decide")) == []
+        for calls in ("decide", ""):
+            with refused(StatusCode.PERMISSION_DENIED, "CALL_DENIED"):
+                await served.definitions.ListDefinitions(request, **signed(calls=calls))
+        how = signed(calls="decide")
+        without = tuple(pair for pair in how["metadata"] if pair[0] != "x-tradewind-calls")
+        for metadata in (without, (*without, ("x-tradewind-calls", "decide,read"))):
+            with refused(StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"):
+                await served.definitions.ListDefinitions(request, metadata=metadata)
 
 
 async def test_a_proxy_says_which_namespaces(tmp_path: Path) -> None:

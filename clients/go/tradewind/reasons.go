@@ -86,6 +86,8 @@ const (
 	ReasonUnauthenticated Reason = "UNAUTHENTICATED"
 	// ReasonNamespaceDenied: the token is not for this namespace.
 	ReasonNamespaceDenied Reason = "NAMESPACE_DENIED"
+	// ReasonCallDenied: the token is not for calls of this sort.
+	ReasonCallDenied Reason = "CALL_DENIED"
 	// ReasonSubscriptionNotFound: no subscription of that name is kept.
 	ReasonSubscriptionNotFound Reason = "SUBSCRIPTION_NOT_FOUND"
 	// ReasonSubscriptionExists: there is a subscription of that name with other content.

@@ -81,6 +81,10 @@ WHAT_TO_DO: Mapping[str, str] = {
         "Send `authorization: Bearer TOKEN` with each call (`token=` in the clients, `--token` or"
         " `TRADEWIND_TOKEN` on the command line). See docs/access.md."
     ),
+    "CALL_DENIED": (
+        "Use another token, or ask whoever keeps the file of tokens for what this one lacks. See"
+        " docs/access.md#what-a-token-may-call."
+    ),
     "NAMESPACE_DENIED": "Use a namespace that the token is for, or ask whoever keeps the file of tokens.",
     "SUBSCRIPTION_NOT_FOUND": "Create the subscription, or correct the name; ListSubscriptions shows what is there.",
     "SUBSCRIPTION_EXISTS": "Use another name, or change the one that is there with UpdateSubscription.",

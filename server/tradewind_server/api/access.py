@@ -7,8 +7,9 @@ A proxy that has signed people in (an identity provider's, say) tells who they a
     x-tradewind-namespaces: default    "*" for all
     x-tradewind-rights:                see `RIGHTS`
     x-tradewind-at: 1795495400         seconds since 1970
-    x-tradewind-signature: 5f0c…       HMAC-SHA256 in hexadecimal digits, with the secret that both know, of the five
-                                       values above as they were sent, joined by newlines
+    x-tradewind-calls: decide          may be left out: what the person may call, see `api/calls.py`
+    x-tradewind-signature: 5f0c…       HMAC-SHA256 in hexadecimal digits, with the secret that both know, of the
+                                       values above that were sent, in this order, joined by newlines
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tradewind_server.api.calls import CALLS, words_for
 from tradewind_server.clock import Clock
-from tradewind_server.errors import NamespaceDenied, Unauthenticated
+from tradewind_server.errors import CallDenied, NamespaceDenied, Unauthenticated
 
 EVERY_NAMESPACE = "*"
 _NAMESPACE = re.compile(r"[\w.-]{1,255}")
@@ -38,6 +40,7 @@ RIGHTS = frozenset({MANAGE, NOTIFY, SEE_SENSITIVE})
 #: A signature is taken for so long, and so far ahead: clocks differ.
 _SIGNATURE_SECONDS = 60
 _SIGNED = ("user", "groups", "namespaces", "rights", "at")
+_CALLS = "x-tradewind-calls"
 _MOST_NAME = 255
 
 
@@ -51,6 +54,8 @@ class Identity:
     groups: frozenset[str] = frozenset()
     #: Of `RIGHTS`.
     rights: frozenset[str] = frozenset()
+    #: Of `CALLS`.
+    calls: frozenset[str] = CALLS
 
     def check(self, namespace: str) -> None:
         """Let only those through that may use *namespace*.
@@ -60,6 +65,25 @@ class Identity:
         """
         if namespace not in self.namespaces and EVERY_NAMESPACE not in self.namespaces:
             raise NamespaceDenied(caller=self.name, namespace=namespace, field="namespace")
+
+    def check_call(self, path: str) -> None:
+        """Let only those through that may call the method *path*.
+
+        Raises:
+            CallDenied: this one may not.
+        """
+        words = words_for(path)
+        if self.calls.isdisjoint(words):
+            raise CallDenied(
+                caller=self.name,
+                method=path.rpartition("/")[2],
+                calls=_told(self.calls),
+                wanted=" or ".join(sorted(words)),
+            )
+
+
+def _told(calls: frozenset[str]) -> str:
+    return ", ".join(sorted(calls)) or "nothing"
 
 
 def is_namespace(name: str) -> bool:
@@ -81,7 +105,10 @@ class Proxy:
             Unauthenticated: the signature is wrong or old.
         """
         values = [str(metadata.get(f"x-tradewind-{name}", "")) for name in _SIGNED]
-        signature = hmac.new(self._secret, "\n".join(values).encode(), hashlib.sha256).hexdigest()
+        given_calls = metadata.get(_CALLS)
+        # what nobody sent is not signed: proxies need not know of it
+        signed = values if given_calls is None else [*values, str(given_calls)]
+        signature = hmac.new(self._secret, "\n".join(signed).encode(), hashlib.sha256).hexdigest()
         given = str(metadata["x-tradewind-signature"])
         if not hmac.compare_digest(given.encode(), signature.encode()):
             raise Unauthenticated(problem="the signature of the proxy is wrong")
@@ -89,7 +116,8 @@ class Proxy:
         if not at.isdecimal() or abs(self._clock.now().timestamp() - int(at)) > _SIGNATURE_SECONDS:
             raise Unauthenticated(problem=f"the signature of the proxy is not of these {_SIGNATURE_SECONDS} seconds")
         name, groups, namespaces, rights = (_decoded(value) for value in values[:-1])
-        return Identity(_name(name), _names(namespaces), _names(groups), _names(rights) & RIGHTS)
+        calls = CALLS if given_calls is None else _names(_decoded(str(given_calls))) & CALLS
+        return Identity(_name(name), _names(namespaces), _names(groups), _names(rights) & RIGHTS, calls)
 
 
 class Access:

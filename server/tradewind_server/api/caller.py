@@ -37,9 +37,11 @@ def admit(access: Access, method: str, context: Any) -> None:
 
     Raises:
         Unauthenticated: *access* asks for more than the caller gives.
+        CallDenied: he may not call this method.
     """
     if not method.startswith(_OPEN):
         identity = access.identity(dict(context.invocation_metadata() or ()))
+        identity.check_call(method)
         _identity.set(identity)
         # ipv4:127.0.0.1:5000, or ipv6:[::1]:5000: without the port
         _client.set(f"name:{identity.name}" if identity.name else context.peer().rpartition(":")[0])

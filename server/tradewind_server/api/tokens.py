@@ -6,6 +6,7 @@
       namespaces: [default, hr]
       groups: [clerks]                # optional: human tasks for these groups are for this caller, too
       rights: [manage-human-tasks]    # optional: see `api/access.py`
+      calls: [read, start]            # optional: all that this caller may call, see `api/calls.py`
 
 `namespaces: ["*"]` means all. The file is read again when it has changed, so that a token is withdrawn without a
 restart; one that cannot be read any more lets nobody in.
@@ -21,6 +22,7 @@ from typing import Any
 import yaml
 
 from tradewind_server.api.access import RIGHTS, Identity
+from tradewind_server.api.calls import CALLS
 from tradewind_server.errors import Unauthenticated
 from tradewind_server.lang.stamps import stamp_of
 
@@ -96,21 +98,22 @@ def _read(path: str) -> dict[str, Identity]:
 def _entry(path: str, n: int, entry: object) -> tuple[str, Identity]:
     fields = entry if isinstance(entry, dict) else {}
     name, sha256, namespaces = fields.get("name"), fields.get("sha256"), fields.get("namespaces")
-    groups, rights = fields.get("groups", []), fields.get("rights", [])
+    groups, rights, calls = fields.get("groups", []), fields.get("rights", []), fields.get("calls", [*CALLS])
     is_digest = isinstance(sha256, str) and len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")
     is_usable = isinstance(name, str) and name and is_digest and namespaces and fields.keys() <= _FIELDS
-    if not is_usable or not all(map(_is_texts, (namespaces, groups, rights))):
+    if not is_usable or not all(map(_is_texts, (namespaces, groups, rights, calls))):
         raise UnusableTokens(
             f"Expected entry {n} of '{path}' to have a name, the token's sha256 in 64 hexadecimal digits, a list of "
-            "namespaces, perhaps lists of groups and rights, and nothing else. `tradewind token NAME` writes one."
+            "namespaces, perhaps lists of groups, rights, calls, and nothing else. `tradewind token NAME` writes one."
         )
-    if unknown := set(rights) - RIGHTS:
-        known = ", ".join(sorted(RIGHTS))
-        raise UnusableTokens(f"Expected rights of {known} in entry {n} of '{path}', but '{min(unknown)}' is none.")
-    return str(sha256), Identity(str(name), *map(frozenset, (namespaces, groups, rights)))
+    for key, given, known in (("rights", rights, RIGHTS), ("calls", calls, CALLS)):
+        if unknown := set(given) - known:
+            expected = f"{key} of {', '.join(sorted(known))} in entry {n} of '{path}'"
+            raise UnusableTokens(f"Expected {expected}, but '{min(unknown)}' is none.")
+    return str(sha256), Identity(str(name), *map(frozenset, (namespaces, groups, rights, calls)))
 
 
-_FIELDS = frozenset({"name", "sha256", "namespaces", "groups", "rights"})
+_FIELDS = frozenset({"name", "sha256", "namespaces", "groups", "rights", "calls"})
 
 
 def _is_texts(value: object) -> bool:

@@ -33,8 +33,8 @@ COLOURS = {
 
 #: Columns of a line in a pipe: nothing is ever cut there.
 _PIPE_WIDTH = 10_000
-#: What a terminal obeys, but for the end of a line and the tabulator, and what has it show signs in another order, such as
-#: 01 as 10. Marks that say of one sign which way it goes (U+200E) stay.
+#: What a terminal obeys, but for the end of a line and the tabulator, and what has it show signs in another order, as
+#: 10 for 01. Marks that say of one sign which way it goes (U+200E) stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

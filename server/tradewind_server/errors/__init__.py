@@ -455,6 +455,14 @@ class Unauthenticated(Refusal):
     sentence = "Expected 'Bearer TOKEN' in the metadata 'authorization' with a token of this server, but {problem}."
 
 
+class CallDenied(Refusal):
+    """The token is not for calls of this sort."""
+
+    reason = "CALL_DENIED"
+    kind = Kind.DENIED
+    sentence = "Expected '{caller}' to have {wanted} among his calls, which {method} needs, but he has: {calls}."
+
+
 class NamespaceDenied(Refusal):
     """The token is not for this namespace."""
 

@@ -154,6 +154,9 @@ const (
 	// The token is not for this namespace. PERMISSION_DENIED.
 	// Metadata: caller, namespace.
 	ErrorReason_ERROR_REASON_NAMESPACE_DENIED ErrorReason = 40
+	// The token is not for calls of this sort. PERMISSION_DENIED.
+	// Metadata: caller, wanted, method, calls.
+	ErrorReason_ERROR_REASON_CALL_DENIED ErrorReason = 116
 	// No subscription of that name is kept. NOT_FOUND.
 	// Metadata: name.
 	ErrorReason_ERROR_REASON_SUBSCRIPTION_NOT_FOUND ErrorReason = 45
@@ -288,6 +291,7 @@ var (
 		38:  "ERROR_REASON_CURSOR_LOST",
 		39:  "ERROR_REASON_UNAUTHENTICATED",
 		40:  "ERROR_REASON_NAMESPACE_DENIED",
+		116: "ERROR_REASON_CALL_DENIED",
 		45:  "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
 		46:  "ERROR_REASON_SUBSCRIPTION_EXISTS",
 		47:  "ERROR_REASON_SUBSCRIPTION_WRONG_STATE",
@@ -361,6 +365,7 @@ var (
 		"ERROR_REASON_CURSOR_LOST":              38,
 		"ERROR_REASON_UNAUTHENTICATED":          39,
 		"ERROR_REASON_NAMESPACE_DENIED":         40,
+		"ERROR_REASON_CALL_DENIED":              116,
 		"ERROR_REASON_SUBSCRIPTION_NOT_FOUND":   45,
 		"ERROR_REASON_SUBSCRIPTION_EXISTS":      46,
 		"ERROR_REASON_SUBSCRIPTION_WRONG_STATE": 47,
@@ -424,7 +429,7 @@ var File_tradewind_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xdb\x13\n" +
+	"\x1ftradewind/v1/error_reason.proto\x12\ftradewind.v1*\xf9\x13\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12#\n" +
@@ -468,7 +473,8 @@ const file_tradewind_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_CURSOR_INVALID\x10%\x12\x1c\n" +
 	"\x18ERROR_REASON_CURSOR_LOST\x10&\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10'\x12!\n" +
-	"\x1dERROR_REASON_NAMESPACE_DENIED\x10(\x12'\n" +
+	"\x1dERROR_REASON_NAMESPACE_DENIED\x10(\x12\x1c\n" +
+	"\x18ERROR_REASON_CALL_DENIED\x10t\x12'\n" +
 	"#ERROR_REASON_SUBSCRIPTION_NOT_FOUND\x10-\x12$\n" +
 	" ERROR_REASON_SUBSCRIPTION_EXISTS\x10.\x12)\n" +
 	"%ERROR_REASON_SUBSCRIPTION_WRONG_STATE\x10/\x12(\n" +

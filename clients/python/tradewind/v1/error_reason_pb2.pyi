@@ -188,6 +188,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The token is not for this namespace. PERMISSION_DENIED.
     Metadata: caller, namespace.
     """
+    ERROR_REASON_CALL_DENIED: _ErrorReason.ValueType  # 116
+    """The token is not for calls of this sort. PERMISSION_DENIED.
+    Metadata: caller, wanted, method, calls.
+    """
     ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 45
     """No subscription of that name is kept. NOT_FOUND.
     Metadata: name.
@@ -476,6 +480,10 @@ Metadata: problem.
 ERROR_REASON_NAMESPACE_DENIED: ErrorReason.ValueType  # 40
 """The token is not for this namespace. PERMISSION_DENIED.
 Metadata: caller, namespace.
+"""
+ERROR_REASON_CALL_DENIED: ErrorReason.ValueType  # 116
+"""The token is not for calls of this sort. PERMISSION_DENIED.
+Metadata: caller, wanted, method, calls.
 """
 ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 45
 """No subscription of that name is kept. NOT_FOUND.
