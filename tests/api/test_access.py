@@ -19,9 +19,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.api.harness import ONE, PATIENCE, refused, start
 from tests.certificates import Authority
-from tradewind import Tls, Worker, aio, errors, v1
+from tradewind import LogUpdate, Tls, Worker, aio, errors, v1
 from tradewind.v1 import action_callback_pb2, action_callback_pb2_grpc, execution_service_pb2_grpc
 from tradewind.v1 import execution_service_pb2 as pb
+from tradewind_server.api import caller
 from tradewind_server.api.calls import CALLS, words_for
 from tradewind_server.api.tokens import digest
 from tradewind_server.bootstrap import Server, Unbindable
@@ -171,6 +172,47 @@ async def test_token_is_withdrawn_without_a_restart(tmp_path: Path) -> None:
         path.write_text("tokens: [")
         with pytest.raises(errors.Denied):
             await new.count()
+
+
+async def test_streams_of_a_withdrawn_token_end_before_they_send_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has left would else read on, and a worker get secrets, for as long as the server runs; others go on."""
+    monkeypatch.setattr(caller, "_LOOK_SECONDS", 0.0)
+    path = tmp_path / "tokens.yaml"
+    async with guarded(tmp_path) as server, client(server, ADMIN) as admin, client(server, HR) as hr:
+        watches = [client_.watch_events() for client_ in (hr, admin)]
+        for watch in watches:
+            await anext(watch)
+        worker, taken = Worker(client(server, HR)), []
+
+        @worker.action("shop.do")
+        async def do(n: int) -> int:
+            taken.append(n)
+            return n
+
+        serving = asyncio.create_task(worker.serve())
+        assert (await hr.start_and_wait("one", {"n": 1})).output == {"r": 1}
+        write(path, admin=["*"], hr=["hr", "it"])
+        assert (await hr.start_and_wait("one", {"n": 2})).output == {"r": 2}
+
+        write(path, admin=["*"], hr=["it"])
+        last = await admin.start("one", {"n": 3})
+        for ending in (serving, seen(watches[0], last.id)):
+            with pytest.raises(errors.Denied) as caught:
+                async with asyncio.timeout(PATIENCE):
+                    await ending
+            assert caught.value.reason == "UNAUTHENTICATED"
+        assert taken == [1, 2]
+        async with asyncio.timeout(PATIENCE):
+            await seen(watches[1], last.id)
+
+
+async def seen(watch: AsyncIterator[LogUpdate], execution_id: str) -> None:
+    """Wait until a watch tells of an execution."""
+    async for update in watch:
+        if any(event.execution_id == execution_id for event in update.events):
+            return
 
 
 @pytest.mark.parametrize("text", ["tokens: [{name: 2026-13-45}]", "tokens: !!int x", "tokens: " + 5000 * "["])

@@ -22,7 +22,7 @@ def test_token_is_what_the_servers_file_lets_in(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"tokens": [each["entry"] for each in made]}))
     tokens = Tokens(str(path))
     bob = tokens.identity({"authorization": f"Bearer {made[0]['token']}"})
-    assert (bob.name, bob.namespaces, bob.calls) == ("bob", {"hr"}, {"decide", "read"})
+    assert (bob.name, bob.namespaces, bob.calls) == ("bob", frozenset({"hr"}), frozenset({"decide", "read"}))
     assert "work" in tokens.identity({"authorization": f"Bearer {made[1]['token']}"}).calls
 
 

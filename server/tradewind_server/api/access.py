@@ -66,6 +66,13 @@ class Identity:
         if namespace not in self.namespaces and EVERY_NAMESPACE not in self.namespaces:
             raise NamespaceDenied(caller=self.name, namespace=namespace, field="namespace")
 
+    def has_all_of(self, other: Identity) -> bool:
+        """Tell whether this one may do all that *other* may."""
+        is_everywhere = EVERY_NAMESPACE in self.namespaces or self.namespaces >= other.namespaces
+        return (
+            is_everywhere and self.groups >= other.groups and self.rights >= other.rights and self.calls >= other.calls
+        )
+
     def check_call(self, path: str) -> None:
         """Let only those through that may call the method *path*.
 
@@ -140,6 +147,16 @@ class Access:
         if self._proxy is not None:
             raise Unauthenticated(problem="there is none, nor a signature of the proxy")
         return _stated(metadata)
+
+    def check_still(self, metadata: Mapping[str, Any], before: Identity) -> None:
+        """Let those go on whose token is what it was when their call began. What a proxy said stays said.
+
+        Raises:
+            Unauthenticated: it was withdrawn, or may do less.
+        """
+        is_of_proxy = self._proxy is not None and "x-tradewind-signature" in metadata
+        if self._tokens is not None and not is_of_proxy and not self._tokens(metadata).has_all_of(before):
+            raise Unauthenticated(problem="it may do less than when this call began")
 
 
 def _stated(metadata: Mapping[str, Any]) -> Identity:

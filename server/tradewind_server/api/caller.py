@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import re
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from tradewind_server.api import convert
@@ -28,23 +30,49 @@ _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)
 _identity: contextvars.ContextVar[Identity] = contextvars.ContextVar("identity")
 #: Whose streams count together: those of a name, else of a machine.
 _client: contextvars.ContextVar[str] = contextvars.ContextVar("client")
+#: How often it is looked whether a token that a stream was opened with is still there.
+_LOOK_SECONDS = 1.0
 #: Load balancers ask for health, and have no token.
 _OPEN = "/grpc.health.v1.Health/"
 
 
-def admit(access: Access, method: str, context: Any) -> None:
-    """Learn who makes this call, for all that is asked of this module while it lasts.
+class Admitted:
+    """Who was let in; whether he still may is asked for each message of a stream, and looked at once a second."""
+
+    def __init__(self, access: Access, metadata: Mapping[str, Any], identity: Identity) -> None:
+        self._access = access
+        self._metadata = metadata
+        self._identity = identity
+        self._looked_at = time.monotonic()
+
+    def check(self) -> None:
+        """Let him go on.
+
+        Raises:
+            Unauthenticated: his token was withdrawn, or may do less by now.
+        """
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            self._access.check_still(self._metadata, self._identity)
+
+
+def admit(access: Access, method: str, context: Any) -> Admitted | None:
+    """Learn who makes this call, for all that is asked of this module while it lasts; None if anybody may.
 
     Raises:
         Unauthenticated: *access* asks for more than the caller gives.
         CallDenied: he may not call this method.
     """
     if not method.startswith(_OPEN):
-        identity = access.identity(dict(context.invocation_metadata() or ()))
+        metadata = dict(context.invocation_metadata() or ())
+        identity = access.identity(metadata)
         identity.check_call(method)
         _identity.set(identity)
         # ipv4:127.0.0.1:5000, or ipv6:[::1]:5000: without the port
         _client.set(f"name:{identity.name}" if identity.name else context.peer().rpartition(":")[0])
+        return Admitted(access, metadata, identity)
+    return None
 
 
 def client() -> str:

@@ -109,11 +109,13 @@ class Methods(grpc.GenericRpcHandler):
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             with _Counted(calls) as counted:
                 try:
-                    admit(self._access, calls.method, context)
+                    admitted = admit(self._access, calls.method, context)
                     if headers_first:
                         # callers in Rust wait for them before they send their first message
                         await context.send_initial_metadata(())
                     async for response in method(read(request), context):
+                        if admitted is not None:
+                            admitted.check()
                         yield response
                     return
                 except Exception as error:
