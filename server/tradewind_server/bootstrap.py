@@ -140,7 +140,8 @@ class Server:
         self._cleanup.push_async_callback(webhooks.stop)
         notifications = await self._notify(ids)
         proxy = Proxy(proxy_secret, self.runtime.clock) if proxy_secret else None
-        methods = Methods(ids, Access(tokens.identity if tokens else None, proxy), self.runtime.meters)
+        access = Access(tokens.identity if tokens else None, proxy, self.runtime.clock)
+        methods = Methods(ids, access, self.runtime.meters)
         self._health = health.aio.HealthServicer()
         await self._add_services(methods, Pages(secret), notifications)
         self._grpc = _grpc_server(settings, methods)

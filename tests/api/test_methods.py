@@ -14,6 +14,7 @@ from tests.api.harness import serving
 from tradewind.v1 import execution_service_pb2, execution_service_pb2_grpc
 from tradewind_server.api.access import Access
 from tradewind_server.api.methods import Methods
+from tradewind_server.clock import SystemClock
 from tradewind_server.runtime.meters import Meters
 from tradewind_server.testing.clock import CountedIds
 
@@ -36,7 +37,7 @@ class Echo:
 @pytest.fixture
 def methods() -> Methods:
     """A table with one service."""
-    table: Any = Methods(CountedIds(), Access(None, None), Meters())
+    table: Any = Methods(CountedIds(), Access(None, None, SystemClock()), Meters())
     servicer: Any = Echo()
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(servicer, table)
     found: Methods = table

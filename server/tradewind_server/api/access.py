@@ -130,7 +130,10 @@ class Proxy:
 class Access:
     """Finds out who calls."""
 
-    def __init__(self, tokens: Callable[[Mapping[str, Any]], Identity] | None, proxy: Proxy | None) -> None:
+    def __init__(
+        self, tokens: Callable[[Mapping[str, Any]], Identity] | None, proxy: Proxy | None, clock: Clock
+    ) -> None:
+        self.clock = clock
         self._tokens = tokens
         self._proxy = proxy
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +42,7 @@ class Admitted:
         self._access = access
         self._metadata = metadata
         self._identity = identity
-        self._looked_at = time.monotonic()
+        self._looked_at = access.clock.monotonic()
 
     def check(self) -> None:
         """Let him go on.
@@ -51,7 +50,7 @@ class Admitted:
         Raises:
             Unauthenticated: his token was withdrawn, or may do less by now.
         """
-        now = time.monotonic()
+        now = self._access.clock.monotonic()
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
             self._access.check_still(self._metadata, self._identity)
