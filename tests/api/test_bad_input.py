@@ -341,7 +341,8 @@ async def test_field_out_of_range_is_refused(served: Served) -> None:
 
 async def test_kind_of_definition_that_nobody_knows_is_refused(served: Served) -> None:
     """As a newer client could name it; it was INTERNAL, with a traceback in the server's log."""
-    for kind in (99, -1):
+    unknown: tuple[Any, ...] = (99, -1)
+    for kind in unknown:
         for call, request in (
             (served.definitions.GetDefinition, definition_service_pb2.GetDefinitionRequest),
             (served.definitions.DeleteDefinition, definition_service_pb2.DeleteDefinitionRequest),
