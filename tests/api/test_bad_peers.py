@@ -222,6 +222,32 @@ async def test_garbage_on_the_wire_hinders_nobody(garbage: bytes, caplog: pytest
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+FORK = """
+version: '2.0'
+fork:
+  tasks:
+    a: {workflow: fork}
+    b: {workflow: fork}
+"""
+
+
+async def test_workflow_that_calls_itself_twice_hinders_nobody_and_can_be_cancelled(database_url: str) -> None:
+    """It filled the queue for good, with QUEUE_FULL for whoever started or cancelled something, and then the disk."""
+    async with serving(database_url, queue_commands=20, batch_commands=8) as served:
+        await served.deploy(FORK)
+        events = served.executions.WatchEvents(execution_service_pb2.WatchEventsRequest())
+        assert isinstance(await events.read(), execution_service_pb2.WatchEventsResponse)
+        root = await served.start("fork", {})
+        begun = 0
+        while begun < 300:
+            begun += sum(event.type == "ExecutionStarted" for event in (await events.read()).events)
+        events.cancel()
+        assert await served.start() != ""
+        await served.executions.CancelExecution(execution_service_pb2.CancelExecutionRequest(execution_id=root))
+        async with asyncio.timeout(3 * PATIENCE):
+            assert (await served.ended(root))[0] == "CANCELLED"
+
+
 @pytest.mark.parametrize("begun", [b"", b"PRI * HTTP/2.0\r\n"])
 async def test_connection_that_says_nothing_is_closed(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some thousand of them, from anybody and without a token, would keep everybody else out for two minutes."""

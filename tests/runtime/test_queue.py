@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
@@ -79,6 +80,38 @@ def test_room_comes_back_when_commands_are_taken(stalled: tuple[Stalled, Committ
     committer.go.set()
     assert committer.begun.acquire(timeout=10)
     thread.submit(_request(900))
+
+
+def test_messages_between_executions_take_no_room_from_who_asks(stalled: tuple[Stalled, CommitterThread]) -> None:
+    """A workflow that calls itself twice filled the queue for good: nobody could start, or cancel, anything."""
+    committer, thread = stalled
+    messages = [_message() for _ in range(1000)]
+    for message in messages:
+        thread.submit(message, reserved=True)
+    asked = [_request(10) for _ in range(3)]
+    for request in asked:
+        thread.submit(request)
+    with pytest.raises(QueueFull):
+        thread.submit(_request(10))
+    committer.go.set()
+    thread.stop()
+    assert [request for request in committer.done if isinstance(request, r.Deliver)] == messages
+    assert [committer.done.index(request) < 10 for request in asked] == [True, True, True]
+
+
+def test_few_messages_keep_their_place(stalled: tuple[Stalled, CommitterThread]) -> None:
+    """Whoever asks overtakes a flood alone."""
+    committer, thread = stalled
+    waiting = [_message(), _request(10), _message(), _request(10)]
+    for request in waiting:
+        thread.submit(request)
+    committer.go.set()
+    thread.stop()
+    assert committer.done[1:] == waiting
+
+
+def _message() -> r.Request:
+    return r.Deliver(provenance=Provenance("system:", "Test"), target="x", at=datetime.now(UTC))
 
 
 class Brief:

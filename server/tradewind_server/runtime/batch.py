@@ -21,7 +21,7 @@ from tradewind_server.engine import commands as c
 from tradewind_server.engine import decide, evolve
 from tradewind_server.engine.codec import decode_event
 from tradewind_server.engine.semantics import CURRENT
-from tradewind_server.engine.state import Action, ActionState
+from tradewind_server.engine.state import Action, ActionState, ExecutionState
 from tradewind_server.errors import (
     ActionNotFound,
     ActionWithWorker,
@@ -33,7 +33,7 @@ from tradewind_server.errors import (
     TaskNotFound,
 )
 from tradewind_server.lang.specs import WorkflowSpec
-from tradewind_server.lang.values import decode, encode
+from tradewind_server.lang.values import decode
 from tradewind_server.runtime import requests as r
 from tradewind_server.runtime.action_limits import Ration
 from tradewind_server.runtime.cache import Cache
@@ -41,10 +41,10 @@ from tradewind_server.runtime.claims import Claims
 from tradewind_server.runtime.delivery import Delivery
 from tradewind_server.runtime.desk import Desk
 from tradewind_server.runtime.keeping import KEPT, Keeping
-from tradewind_server.runtime.messages import command_of
+from tradewind_server.runtime.messages import cancelled, command_of, refused
 from tradewind_server.runtime.subscriptions import KINDS, Subscriptions
 from tradewind_server.settings import Settings
-from tradewind_server.store import absences, environments, loading
+from tradewind_server.store import absences, environments, loading, reads
 from tradewind_server.store.definitions import Registry
 from tradewind_server.store.projection import Changes
 from tradewind_server.store.records import (
@@ -61,6 +61,9 @@ from tradewind_server.store.unit_of_work import Lock, Locked, Transaction
 _MAX_CATCH_UP = 200
 #: So much longer by the clock may deciding take: a database that answers slowly holds up all who wait for the batch.
 _CLOCK_FACTOR = 10
+#: Deeper than this a start asks whether its root was cancelled: a cancellation goes from parent to child, and never
+#: comes to the end of a tree that grows as fast.
+_DEEP = 5
 
 
 class Spoiled(Exception):
@@ -483,7 +486,10 @@ class Batch:
         most = self._around.settings.max_execution_depth
         if command.depth > most:
             problem = f"Executions are nested {most} deep, which is all that they may be (max_execution_depth)."
-            self._refuse_child(message, body["action"], problem)
+            self._changes.messages.append(refused(message, self._now_us, problem))
+            return
+        if command.depth > _DEEP and self._is_stopping(body["root_id"]):
+            self._changes.messages.append(cancelled(message, self._now_us))
             return
         try:
             if spec is None:
@@ -491,14 +497,12 @@ class Batch:
             cause = Provenance(f"parent:{message.source}", "StartExecution", trace=body.get("trace", ""))
             self._begin(envelope, spec, command, cause)
         except Refusal as refusal:
-            self._refuse_child(message, body["action"], str(refusal))
+            self._changes.messages.append(refused(message, self._now_us, str(refusal)))
 
-    def _refuse_child(self, start: Message, action: int, problem: str) -> None:
-        """Let the action fail that was to start a sub-workflow."""
-        told = encode({"action": action, "output": None, "message": problem})
-        self._changes.messages.append(
-            Message(start.source, start.target, 0, "failed", start.namespace, self._now_us, told)
-        )
+    def _is_stopping(self, root_id: str) -> bool:
+        live = self._lives.get(root_id)
+        state = live.state.state if live is not None else reads.state(self._tx.connection, root_id)
+        return state in (ExecutionState.CANCELLING, ExecutionState.CANCELLED)
 
     def _hear(self, live: Live, message: Message, at: datetime) -> None:
         command = command_of(message, at, self._around.settings)

@@ -8,6 +8,7 @@ waits for its end (docs/adr/0025-two-batches-under-way.md).
 from __future__ import annotations
 
 import collections
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -104,7 +105,11 @@ class CommitterThread:
         self._publish = publish
         self._settings = settings
         self._bytes = 0
-        self._queue: collections.deque[r.Request] = collections.deque()
+        #: What comes from outside, and what executions have to tell each other; each with its number, counted together.
+        self._asked: collections.deque[tuple[int, r.Request]] = collections.deque()
+        self._own: collections.deque[tuple[int, r.Request]] = collections.deque()
+        self._numbers = itertools.count()
+        self._is_own_turn = False
         self._condition = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._repeat, name="committer", daemon=True)
@@ -116,19 +121,25 @@ class CommitterThread:
     def submit(self, request: r.Request, *, reserved: bool = False) -> None:
         """Queue *request*. What has begun must be able to end: results, beats and messages have *reserved* room.
 
+        Messages between executions take none of it: workflows that call themselves make more than can be carried out.
+
         Raises:
             QueueFull: too many are waiting.
         """
         with self._condition:
             if not reserved:
                 self._check_room(request)
-            self._bytes += request.size_bytes
-            self._queue.append(request)
-            if len(self._queue) == 1:
+            numbered = (next(self._numbers), request)
+            if isinstance(request, r.Deliver):
+                self._own.append(numbered)
+            else:
+                self._asked.append(numbered)
+                self._bytes += request.size_bytes
+            if self.length == 1:
                 self._condition.notify()
 
     def _check_room(self, request: r.Request) -> None:
-        count, settings = len(self._queue), self._settings
+        count, settings = len(self._asked), self._settings
         if count >= settings.queue_commands:
             raise QueueFull(count=count, setting="queue_commands")
         if count and self._bytes + request.size_bytes > settings.queue_bytes:
@@ -150,22 +161,31 @@ class CommitterThread:
     @property
     def length(self) -> int:
         """Return how many requests wait."""
-        return len(self._queue)
+        return len(self._asked) + len(self._own)
 
     def _take(self, most: int) -> list[r.Request]:
-        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
-        self._bytes -= sum(request.size_bytes for request in taken)
+        taken = [self._next() for _ in range(min(most, self.length))]
+        self._bytes -= sum(request.size_bytes for request in taken if not isinstance(request, r.Deliver))
         return taken
+
+    def _next(self) -> r.Request:
+        """Take the oldest; of a flood of messages only every second one, so that whoever asks is heard."""
+        if not self._own or not self._asked:
+            return (self._own or self._asked).popleft()[1]
+        if len(self._own) > self._settings.batch_commands:
+            self._is_own_turn = not self._is_own_turn
+            return (self._own if self._is_own_turn else self._asked).popleft()[1]
+        return min(self._own, self._asked, key=_number).popleft()[1]
 
     def _repeat(self) -> None:
         deferred: list[r.Request] = []
         while True:
             with self._condition:
                 if self._turns.is_idle:
-                    if not self._queue and not self._stopping and all(map(_has_waited, deferred)):
+                    if not self.length and not self._stopping and all(map(_has_waited, deferred)):
                         # nothing but what others' locks keep waiting: wait for something new or a moment, never spin
                         self._condition.wait(0.003 if deferred else None)
-                    if self._stopping and not self._queue and not deferred:
+                    if self._stopping and not self.length and not deferred:
                         return
                 fresh = self._take(max(0, self._settings.batch_commands - len(deferred)))
             if not deferred and not fresh and self._turns.is_idle:
@@ -173,6 +193,10 @@ class CommitterThread:
             outcome, deferred = self._turns.step(deferred + fresh)
             if outcome is not None:
                 self._publish(outcome)
+
+
+def _number(queue: collections.deque[tuple[int, r.Request]]) -> int:
+    return queue[0][0]
 
 
 def _has_waited(request: r.Request) -> bool:

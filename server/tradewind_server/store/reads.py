@@ -220,6 +220,12 @@ def revisions(connection: sa.Connection, execution_id: str, after: int, limit: i
     return connection.execute(query.order_by(e_.revision).limit(limit)).all()
 
 
+def state(connection: sa.Connection, execution_id: str) -> str:
+    """Return the state of an execution; "" if there is none."""
+    x = schema.executions.c
+    return connection.execute(sa.select(x.state).where(x.id == execution_id)).scalar() or ""
+
+
 def sensitive(connection: sa.Connection, execution_ids: Sequence[str]) -> Sequence[Any]:
     """Return of executions their id, the root's, and their sensitive names, one a line."""
     x = schema.executions.c
