@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 from collections.abc import Mapping
 from os.path import isdir, isfile
+from stat import S_IROTH, S_IWOTH
 from typing import Any
 
 import grpc
@@ -119,7 +121,7 @@ class Server:
         certificates = _certificates(settings, self.warnings)
         _check_metrics(settings, self.warnings)
         tokens, proxy_secret = _tokens(settings, self.warnings), _proxy_secret(settings)
-        self.warnings += _doubts(settings)
+        self.warnings += [*_open_to_all(settings), *_doubts(settings)]
         ids = SystemIds()
         database = await asyncio.to_thread(Database, settings.database)
         self._cleanup.callback(database.close)
@@ -366,6 +368,22 @@ def _proxy_secret(settings: Settings) -> bytes:
     if len(secret) < _LEAST_SECRET:
         raise Unbindable(f"Expected a secret of at least {_LEAST_SECRET} bytes in '{settings.proxy_secret_file}'.")
     return secret
+
+
+def _open_to_all(settings: Settings) -> list[str]:
+    """Return which files of the server anybody on its machine can read, or change, who should not."""
+    secret = {"tls_key": settings.tls_key, "proxy_secret_file": settings.proxy_secret_file}
+    trusted = {
+        "tls_certificate": settings.tls_certificate,
+        "tls_client_ca": settings.tls_client_ca,
+        "tokens_file": settings.tokens_file,
+    }
+    return [
+        f"{name} names '{path}', which everybody on this machine can {verb}: take that right away."
+        for files, right, verb in ((secret, S_IROTH, "read"), (trusted, S_IWOTH, "change"))
+        for name, path in files.items()
+        if path and isfile(path) and os.stat(path).st_mode & right
+    ]
 
 
 def _doubts(settings: Settings) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.api.harness import serving
+from tests.certificates import Authority
+from tradewind_server.bootstrap import Server
 from tradewind_server.cli import session
-from tradewind_server.settings import OF_CALLERS, from_environment, misspelt
+from tradewind_server.settings import OF_CALLERS, Settings, from_environment, misspelt
 
 
 async def test_settings_that_lead_nowhere_are_told(tmp_path: Path) -> None:
@@ -45,6 +48,33 @@ async def test_settings_that_are_right_are_not_told(tmp_path: Path) -> None:
         callback_url="https://example.com",
     ) as served:
         assert served.server.warnings == []
+
+
+async def test_files_that_everybody_on_the_machine_reads_or_changes_are_told(tmp_path: Path) -> None:
+    """Whoever reads the key can pretend to be the server, and whoever writes tokens lets himself in."""
+    certificate, key = Authority(tmp_path, "ours").issue("server")
+    tokens, secret = tmp_path / "tokens.yaml", tmp_path / "secret"
+    tokens.write_text("tokens: []")
+    secret.write_bytes(b"a secret of sixteen bytes")
+    names = {"tls_certificate": certificate, "tls_key": key, "tokens_file": tokens, "proxy_secret_file": secret}
+    files = {name: str(path) for name, path in names.items()}
+    for path, mode in ((certificate, 0o644), (key, 0o640), (tokens, 0o644), (secret, 0o600)):
+        path.chmod(mode)
+    assert await _told(**files) == []
+    for path in names.values():
+        path.chmod(0o666)
+    told = await _told(**files)
+    assert [warning.split()[0] for warning in told] == [
+        "tls_key", "proxy_secret_file", "tls_certificate", "tokens_file",
+    ]  # fmt: skip
+    assert told[0] == f"tls_key names '{key}', which everybody on this machine can read: take that right away."
+    assert told[3] == f"tokens_file names '{tokens}', which everybody on this machine can change: take that right away."
+
+
+async def _told(**files: Any) -> list[str]:
+    server = await Server.start(Settings(listen="localhost:0", database="", shutdown_grace_seconds=0, **files))
+    await server.stop()
+    return server.warnings
 
 
 def test_setting_that_is_no_choice_is_refused() -> None:
