@@ -6,6 +6,7 @@ given secrets and sensitive values, or to deploy what sends them away.
 
 from __future__ import annotations
 
+import functools
 import re
 
 READ, START, WORK, DECIDE = "read", "start", "work", "decide"
@@ -26,6 +27,7 @@ _SERVICES = {
 _READING = re.compile(r"(Count|Explain|Export|Get|List|Validate|Watch)[A-Z]\w*")
 
 
+@functools.cache  # of methods that are served, and asked at each call
 def words_for(path: str) -> frozenset[str]:
     """Return the words of which one lets somebody call the method *path*, as in /package.Service/Method."""
     if not path.startswith(_PACKAGE):
