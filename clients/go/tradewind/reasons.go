@@ -8,7 +8,7 @@ const (
 	ReasonDefinitionInvalid Reason = "DEFINITION_INVALID"
 	// ReasonDefinitionNotFound: no workflow or action of that name is deployed.
 	ReasonDefinitionNotFound Reason = "DEFINITION_NOT_FOUND"
-	// ReasonDefinitionInUse: a definition with open executions cannot be deleted.
+	// ReasonDefinitionInUse: a definition with open executions cannot be deleted. No server says so yet: they go on.
 	ReasonDefinitionInUse Reason = "DEFINITION_IN_USE"
 	// ReasonInputMissing: a declared input without a default was not given.
 	ReasonInputMissing Reason = "INPUT_MISSING"
@@ -64,7 +64,7 @@ const (
 	ReasonPageTokenInvalid Reason = "PAGE_TOKEN_INVALID"
 	// ReasonRevisionAhead: a watch or read asks for a revision that the execution has not reached.
 	ReasonRevisionAhead Reason = "REVISION_AHEAD"
-	// ReasonRevisionCompacted: the events after that revision are no longer kept.
+	// ReasonRevisionCompacted: the events after that revision are no longer kept. No server says so yet: all are kept.
 	ReasonRevisionCompacted Reason = "REVISION_COMPACTED"
 	// ReasonQueueFull: the command queue is at its bound; retry after the given delay.
 	ReasonQueueFull Reason = "QUEUE_FULL"

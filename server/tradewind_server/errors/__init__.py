@@ -105,7 +105,7 @@ class EtagMismatch(Refusal):
 
 
 class DefinitionInUse(Refusal):
-    """A definition with open executions cannot be deleted."""
+    """A definition with open executions cannot be deleted. No server says so yet: they go on."""
 
     reason = "DEFINITION_IN_USE"
     kind = Kind.WRONG_STATE
@@ -369,7 +369,7 @@ class RevisionAhead(Refusal):
 
 
 class RevisionCompacted(Refusal):
-    """The events after that revision are no longer kept."""
+    """The events after that revision are no longer kept. No server says so yet: all are kept."""
 
     reason = "REVISION_COMPACTED"
     kind = Kind.COMPACTED

@@ -57,9 +57,10 @@ type DefinitionServiceClient interface {
 	// Errors: FILTER_INVALID, PAGE_TOKEN_INVALID, FIELD_INVALID.
 	ListDefinitions(ctx context.Context, in *ListDefinitionsRequest, opts ...grpc.CallOption) (*ListDefinitionsResponse, error)
 	// DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
-	// before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
+	// before, and open ones go on. With the same request id a repeat gets the first answer; without one it is
+	// DEFINITION_NOT_FOUND.
 	//
-	// Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
+	// Errors: DEFINITION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
 	DeleteDefinition(ctx context.Context, in *DeleteDefinitionRequest, opts ...grpc.CallOption) (*DeleteDefinitionResponse, error)
 }
 
@@ -150,9 +151,10 @@ type DefinitionServiceServer interface {
 	// Errors: FILTER_INVALID, PAGE_TOKEN_INVALID, FIELD_INVALID.
 	ListDefinitions(context.Context, *ListDefinitionsRequest) (*ListDefinitionsResponse, error)
 	// DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
-	// before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
+	// before, and open ones go on. With the same request id a repeat gets the first answer; without one it is
+	// DEFINITION_NOT_FOUND.
 	//
-	// Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
+	// Errors: DEFINITION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
 	DeleteDefinition(context.Context, *DeleteDefinitionRequest) (*DeleteDefinitionResponse, error)
 	mustEmbedUnimplementedDefinitionServiceServer()
 }

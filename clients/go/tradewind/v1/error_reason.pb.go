@@ -40,7 +40,7 @@ const (
 	// No workflow or action of that name is deployed. NOT_FOUND.
 	// Metadata: what, name, workflow_namespace.
 	ErrorReason_ERROR_REASON_DEFINITION_NOT_FOUND ErrorReason = 3
-	// A definition with open executions cannot be deleted. FAILED_PRECONDITION.
+	// A definition with open executions cannot be deleted. No server says so yet: they go on. FAILED_PRECONDITION.
 	// Metadata: name, count.
 	ErrorReason_ERROR_REASON_DEFINITION_IN_USE ErrorReason = 4
 	// A declared input without a default was not given. INVALID_ARGUMENT.
@@ -121,7 +121,7 @@ const (
 	// A watch or read asks for a revision that the execution has not reached. OUT_OF_RANGE.
 	// Metadata: newest, execution, revision.
 	ErrorReason_ERROR_REASON_REVISION_AHEAD ErrorReason = 29
-	// The events after that revision are no longer kept. OUT_OF_RANGE.
+	// The events after that revision are no longer kept. No server says so yet: all are kept. OUT_OF_RANGE.
 	// Metadata: oldest_revision, execution, revision.
 	ErrorReason_ERROR_REASON_REVISION_COMPACTED ErrorReason = 30
 	// The command queue is at its bound; retry after the given delay. RESOURCE_EXHAUSTED.

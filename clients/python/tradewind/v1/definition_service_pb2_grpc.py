@@ -113,9 +113,10 @@ class DefinitionServiceServicer(object):
 
     def DeleteDefinition(self, request, context):
         """DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
-        before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
+        before, and open ones go on. With the same request id a repeat gets the first answer; without one it is
+        DEFINITION_NOT_FOUND.
 
-        Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
+        Errors: DEFINITION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

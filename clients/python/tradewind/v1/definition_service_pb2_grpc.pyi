@@ -62,9 +62,10 @@ class DefinitionServiceStub:
     """
     DeleteDefinition: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteDefinitionRequest, _definition_service_pb2.DeleteDefinitionResponse]
     """DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
-    before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
+    before, and open ones go on. With the same request id a repeat gets the first answer; without one it is
+    DEFINITION_NOT_FOUND.
 
-    Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
+    Errors: DEFINITION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
     """
 
 @_typing.type_check_only
@@ -101,9 +102,10 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     """
     DeleteDefinition: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteDefinitionRequest, _definition_service_pb2.DeleteDefinitionResponse]  # type: ignore[assignment]
     """DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
-    before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
+    before, and open ones go on. With the same request id a repeat gets the first answer; without one it is
+    DEFINITION_NOT_FOUND.
 
-    Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
+    Errors: DEFINITION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
     """
 
 class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,9 +169,10 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.DeleteDefinitionResponse, _abc.Awaitable[_definition_service_pb2.DeleteDefinitionResponse]]:
         """DeleteDefinition takes a name out of the registry. Its versions stay readable for executions that were started
-        before. With the same request id a repeat gets the first answer; without one it is DEFINITION_NOT_FOUND.
+        before, and open ones go on. With the same request id a repeat gets the first answer; without one it is
+        DEFINITION_NOT_FOUND.
 
-        Errors: DEFINITION_NOT_FOUND, DEFINITION_IN_USE, FIELD_INVALID, REQUEST_ID_REUSED.
+        Errors: DEFINITION_NOT_FOUND, FIELD_INVALID, REQUEST_ID_REUSED.
         """
 
 def add_DefinitionServiceServicer_to_server(servicer: DefinitionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -37,7 +37,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: what, name, workflow_namespace.
     """
     ERROR_REASON_DEFINITION_IN_USE: _ErrorReason.ValueType  # 4
-    """A definition with open executions cannot be deleted. FAILED_PRECONDITION.
+    """A definition with open executions cannot be deleted. No server says so yet: they go on. FAILED_PRECONDITION.
     Metadata: name, count.
     """
     ERROR_REASON_INPUT_MISSING: _ErrorReason.ValueType  # 5
@@ -145,7 +145,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: newest, execution, revision.
     """
     ERROR_REASON_REVISION_COMPACTED: _ErrorReason.ValueType  # 30
-    """The events after that revision are no longer kept. OUT_OF_RANGE.
+    """The events after that revision are no longer kept. No server says so yet: all are kept. OUT_OF_RANGE.
     Metadata: oldest_revision, execution, revision.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 31
@@ -330,7 +330,7 @@ ERROR_REASON_DEFINITION_NOT_FOUND: ErrorReason.ValueType  # 3
 Metadata: what, name, workflow_namespace.
 """
 ERROR_REASON_DEFINITION_IN_USE: ErrorReason.ValueType  # 4
-"""A definition with open executions cannot be deleted. FAILED_PRECONDITION.
+"""A definition with open executions cannot be deleted. No server says so yet: they go on. FAILED_PRECONDITION.
 Metadata: name, count.
 """
 ERROR_REASON_INPUT_MISSING: ErrorReason.ValueType  # 5
@@ -438,7 +438,7 @@ ERROR_REASON_REVISION_AHEAD: ErrorReason.ValueType  # 29
 Metadata: newest, execution, revision.
 """
 ERROR_REASON_REVISION_COMPACTED: ErrorReason.ValueType  # 30
-"""The events after that revision are no longer kept. OUT_OF_RANGE.
+"""The events after that revision are no longer kept. No server says so yet: all are kept. OUT_OF_RANGE.
 Metadata: oldest_revision, execution, revision.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 31
