@@ -18,8 +18,6 @@ from tradewind.models import Action, Event, Execution, Progress, Task, Wait
 from tradewind_server.cli import records
 from tradewind_server.cli.output import COLOURS, state_text
 
-FINAL_TASKS = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"})
-
 _SIGNS = {"SUCCEEDED": "✓", "SKIPPED": "↷", "FAILED": "✗", "CANCELLED": "⊘", "RUNNING": "●", "PAUSED": "‖"}
 
 #: Child executions that are shown of one task, and levels of them.
