@@ -23,9 +23,12 @@ from tradewind import LogUpdate, Tls, Worker, aio, errors, v1
 from tradewind.v1 import action_callback_pb2, action_callback_pb2_grpc, execution_service_pb2_grpc
 from tradewind.v1 import execution_service_pb2 as pb
 from tradewind_server.api import caller
+from tradewind_server.api.access import Access
 from tradewind_server.api.calls import CALLS, words_for
-from tradewind_server.api.tokens import digest
+from tradewind_server.api.tokens import Tokens, digest
 from tradewind_server.bootstrap import Server, Unbindable
+from tradewind_server.clock import SystemClock
+from tradewind_server.errors import Unauthenticated
 from tradewind_server.settings import Settings
 
 HR = "token-of-hr"
@@ -206,6 +209,28 @@ async def test_streams_of_a_withdrawn_token_end_before_they_send_any_more(
         assert taken == [1, 2]
         async with asyncio.timeout(PATIENCE):
             await seen(watches[1], last.id)
+
+
+async def test_streams_outlive_a_file_of_tokens_that_is_just_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All workers ended for good: who writes a file in its place leaves it empty, or half of it, for a moment."""
+    monkeypatch.setattr(caller, "_LOOK_SECONDS", 0.0)
+    path = tmp_path / "tokens.yaml"
+    write(path, hr=["hr"])
+    metadata = {"authorization": f"Bearer {HR}"}
+    access = Access(Tokens(str(path)).identity, None, SystemClock())
+    admitted = caller.Admitted(access, metadata, access.identity(metadata))
+    for text in ("", "tokens: []"):
+        path.write_text(text)
+        checking = asyncio.create_task(admitted.check())
+        await asyncio.sleep(0)
+        write(path, hr=["hr"])
+        await checking
+
+    path.write_text("tokens: []")
+    with pytest.raises(Unauthenticated):
+        await admitted.check()
 
 
 async def seen(watch: AsyncIterator[LogUpdate], execution_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import re
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from tradewind_server.api.access import (
     is_namespace,
 )
 from tradewind_server.engine.commands import Person
-from tradewind_server.errors import FieldInvalid
+from tradewind_server.errors import FieldInvalid, Unauthenticated
 from tradewind_server.errors.people import NotNotifier, PersonUnknown
 from tradewind_server.store.records import Provenance
 
@@ -44,15 +45,23 @@ class Admitted:
         self._identity = identity
         self._looked_at = access.clock.monotonic()
 
-    def check(self) -> None:
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to `check` again."""
+        return self._access.clock.monotonic() - self._looked_at >= _LOOK_SECONDS
+
+    async def check(self) -> None:
         """Let him go on.
 
         Raises:
             Unauthenticated: his token was withdrawn, or may do less by now.
         """
-        now = self._access.clock.monotonic()
-        if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = now
+        self._looked_at = self._access.clock.monotonic()
+        try:
+            self._access.check_still(self._metadata, self._identity)
+        except Unauthenticated:
+            # a file that is just being written may lack half of its tokens, and workers that are refused end
+            await asyncio.sleep(_LOOK_SECONDS)
             self._access.check_still(self._metadata, self._identity)
 
 

@@ -114,8 +114,8 @@ class Methods(grpc.GenericRpcHandler):
                         # callers in Rust wait for them before they send their first message
                         await context.send_initial_metadata(())
                     async for response in method(read(request), context):
-                        if admitted is not None:
-                            admitted.check()
+                        if admitted is not None and admitted.is_due:
+                            await admitted.check()
                         yield response
                     return
                 except Exception as error:
