@@ -7,8 +7,9 @@ each offer (test_delivery.py), late readers of the log (test_log_watching.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -21,6 +22,7 @@ from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_service_pb2
 from tradewind_server import bootstrap
 from tradewind_server.api import work
+from tradewind_server.runtime.desk import QueueName, Session
 from tradewind_server.runtime.hub import KEPT_BYTES
 
 BIG = """
@@ -220,6 +222,39 @@ async def test_garbage_on_the_wire_hinders_nobody(garbage: bytes, caplog: pytest
         with refused(StatusCode.NOT_FOUND, "EXECUTION_NOT_FOUND"):
             await served.get("nobody")
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_workers_that_connect_at_once_do_not_each_look_at_all_others(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2,000 polls of one caller, or as many workers after a restart, kept everybody else waiting for half a minute."""
+    looked: list[str] = []
+    queues = Session.queues
+
+    def note(session: Session) -> Iterator[QueueName]:
+        looked.append(session.id)
+        return queues(session)
+
+    runtime = served.server.runtime
+    async with contextlib.AsyncExitStack() as workers:
+        for n in range(20):
+            await workers.enter_async_context(served.worker(f"shop.do{n}"))
+        monkeypatch.setattr(Session, "queues", note)
+        session_id = next(iter(runtime.desk._sessions))
+        runtime.grant(session_id, 1)
+        assert set(looked) == {session_id}
+
+
+async def test_room_that_a_worker_grants_while_it_is_claimed_for_is_used(served: Served) -> None:
+    """It waited for what happened to another."""
+    for _ in range(3):
+        await served.start()
+    async with served.worker(credits_=0) as hand:
+        for _ in range(3):
+            await hand.grant(1)
+        offers = [await hand.offer() for _ in range(3)]
+        for offer in offers:
+            await hand.finish(offer.token, 1)
 
 
 FORK = """

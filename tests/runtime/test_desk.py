@@ -40,6 +40,14 @@ def test_workers_are_served_in_turn_while_they_have_room() -> None:
     assert _taken(desk) == "a"
 
 
+def test_room_of_one_worker_is_looked_for_at_that_one() -> None:
+    """Of 2,000 that connected at once each looked at all: others waited for half a minute."""
+    desk = _desk(a=1, b=2, c=0)
+    assert [session.id for session, _ in desk.wants("b")] == ["b"]
+    assert desk.wants("c") == desk.wants("nobody") == []
+    assert [session.id for session, _ in desk.wants()] == ["a", "b"]
+
+
 def test_own_limit_of_an_action_bounds_it() -> None:
     """A worker that does one report at a time is given one, whatever its credits."""
     desk = Desk()

@@ -224,13 +224,15 @@ class Desk:
             self._resting.clear()
             self.woken += 1
 
-    def wants(self) -> list[tuple[Session, list[tuple[str, str, int]]]]:
-        """Return the sessions that have room for actions that may be queued, and how much."""
+    def wants(self, session_id: str = "") -> list[tuple[Session, list[tuple[str, str, int]]]]:
+        """Return the sessions that have room for actions that may be queued, and how much; or one, if it has."""
         with self._lock:
             found = []
-            for session in self._sessions.values():
+            one = self._sessions.get(session_id)
+            asked = self._sessions.values() if not session_id else [] if one is None else [one]
+            shut = self._drained | self._resting if self._resting else self._drained
+            for session in asked:
                 if session.room > 0:
-                    shut = self._drained | self._resting if self._resting else self._drained
                     open_ = [queue for queue in session.queues() if queue not in shut]
                     wanted = [(n, target, session.free(n)) for _, n, target in open_ if session.free(n) > 0]
                     if wanted:

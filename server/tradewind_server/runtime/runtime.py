@@ -131,6 +131,7 @@ class Runtime:
         self._links: dict[str, Link] = {}
         #: Session -> what is done when its claim has been answered.
         self._claiming: dict[str, asyncio.Future[None]] = {}
+        self._again: set[str] = set()
         self._readers = concurrent.futures.ThreadPoolExecutor(_READ_THREADS, "reader")
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
@@ -333,26 +334,31 @@ class Runtime:
     def grant(self, session_id: str, more: int) -> None:
         """A worker has room for *more* actions."""
         self.desk.grant(session_id, more)
-        self._claim()
+        if session_id in self._claiming:
+            self._again.add(session_id)
+        # nothing is new to the others: of thousands that connect at once each would look at all
+        self._claim(session_id)
 
-    def _claim(self) -> None:
-        """Ask for queued actions on behalf of every session with room."""
+    def _claim(self, session_id: str = "") -> None:
+        """Ask for queued actions on behalf of every session with room, or of one."""
         if not self._is_fit:
             return
-        for session, wanted in self.desk.wants():
+        for session, wanted in self.desk.wants(session_id):
             if session.id in self._claiming:
                 continue
             self._claiming[session.id] = self._loop.create_future()
             request = r.Claim(
-                provenance=Provenance("system:claims", "ClaimActions"),
-                session=session.id,
-                worker=session.worker,
-                build=session.build,
-                namespace=session.namespace,
-                wanted=wanted,
-            )
-            request.reply = lambda _, id_=session.id: self._claiming.pop(id_).set_result(None)
+                provenance=Provenance("system:claims", "ClaimActions"), session=session.id, worker=session.worker,
+                build=session.build, namespace=session.namespace, wanted=wanted,
+            )  # fmt: skip
+            request.reply = lambda _, id_=session.id: self._end_claim(id_)
             self.tell(request)
+
+    def _end_claim(self, session_id: str) -> None:
+        self._claiming.pop(session_id).set_result(None)
+        if session_id in self._again:
+            self._again.remove(session_id)
+            self._claim(session_id)
 
     # --- what comes back -------------------------------------------------------------------------
 
