@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any, cast
 
 import pytest
 
@@ -323,3 +324,85 @@ async def test_a_refused_result_becomes_a_failure() -> None:
             await server.until_played()
 
     assert found[b"1"].failure.code == "PAYLOAD_TOO_LARGE"
+
+
+class _Wordless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+#: What functions raise, and code and beginning of the message that the server gets.
+UNSENDABLE: list[tuple[BaseException, str, str]] = [
+    (ActionFailed("CLOSED", "It is closed.", details=object()), "CLOSED", "It is closed. (its details are left out: "),
+    (ActionFailed("CLOSED", "It is closed.", details="x" * 4_000_000), "CLOSED", "It is closed. (its details are left"),
+    (ActionFailed(cast(Any, 404), "No such account."), "404", "No such account."),
+    (OSError("no file 'M\udcfcller'"), "OSERROR", "no file 'M?ller'"),
+    (OSError("x" * 5_000_000), "OSERROR", "xxxx"),
+    (_Wordless(), "_WORDLESS", "_Wordless"),
+    (SystemExit("usage: pay"), "SYSTEM_EXIT", "usage: pay"),
+    (asyncio.CancelledError(), "CANCELLED_ERROR", "CancelledError"),
+]
+
+
+@pytest.mark.parametrize("kind", ["inline", "threaded", "coroutine"])
+@pytest.mark.parametrize(("raised", "code", "message"), UNSENDABLE, ids=lambda value: type(value).__name__)
+async def test_whatever_a_function_raises_ends_its_action(
+    raised: BaseException, code: str, message: str, kind: str
+) -> None:
+    """It stayed at work for ever, its lease renewed; or what was too large broke the stream, again and again."""
+    found: dict[bytes, v1.ActionResult] = {}
+
+    async def play(stream: Stream) -> None:
+        await stream.welcome()
+        await stream.offer((b"1", kind, b"{}"))
+        found.update(await stream.results(1))
+
+    async with FakeServer() as server:
+        worker = Worker(server, worker_id="w1")
+
+        @worker.action("inline", inline=True)
+        @worker.action("threaded")
+        def plain() -> None:
+            raise raised
+
+        @worker.action("coroutine")
+        async def coroutine() -> None:
+            raise raised
+
+        server.plays = [play]
+        async with working(server, worker):
+            await server.until_played()
+
+    failure = found[b"1"].failure
+    assert (failure.code, failure.retryable) == (code, True)
+    assert failure.message.startswith(message)
+    assert found[b"1"].ByteSize() < 100_000
+
+
+async def test_words_that_cannot_be_sent_stop_neither_the_action_nor_the_worker() -> None:
+    """A progress with the name of a file that is no UTF-8 ended the worker; a line of a log failed the action."""
+    heard: list[v1.ActionBeat] = []
+
+    async def play(stream: Stream) -> None:
+        await stream.welcome(max_log_lines=10)
+        await stream.offer((b"1", "say", b"{}"))
+        while not (heard and heard[-1].logs):
+            heard.extend((await stream.next("beat")).actions)
+
+    async with FakeServer() as server:
+        worker = Worker(server, worker_id="w1")
+
+        @worker.action("say")
+        async def say(context: ActionContext) -> None:
+            context.heartbeat("M\udcfcller " + "x" * 5_000_000)
+            context.log("M\udcfcller")
+            await asyncio.Event().wait()
+
+        server.plays = [play]
+        async with working(server, worker):
+            await server.until_played()
+
+    assert heard[-1].logs[0].message == "M?ller"
+    said = next(beat.progress_message for beat in heard if beat.progress_message)
+    assert said.startswith("M?ller xx")
+    assert len(said) < 100_000

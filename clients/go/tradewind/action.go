@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -59,23 +60,47 @@ type ActionFailure struct {
 // Error returns code and message.
 func (f *ActionFailure) Error() string { return fmt.Sprintf("%s: %s", f.Code, f.Message) }
 
-// failureOf makes the message of an error.
+// failureOf makes the message of an error, whatever it says: an action without a result would never end.
 func failureOf(err error) *tradewindv1.Failure {
 	var failure *ActionFailure
 	if !errors.As(err, &failure) {
 		failure = &ActionFailure{Message: err.Error()}
 	}
 	retryable := !failure.IsPermanent
-	made := &tradewindv1.Failure{Code: failure.Code, Message: failure.Message, Retryable: &retryable}
+	made := &tradewindv1.Failure{Code: sendable(failure.Code), Message: sendable(failure.Message), Retryable: &retryable}
 	if made.Message == "" {
 		made.Message = cmp.Or(made.Code, "FAILED")
 	}
 	details, notCarried := optionalPayload(failure.Details)
+	if notCarried == nil {
+		notCarried = fits("details", details)
+	}
 	if notCarried != nil {
 		made.Message += fmt.Sprintf(" (its details are left out: %v)", notCarried)
+		return made
 	}
 	made.Details = details
 	return made
+}
+
+// sendable returns text as a message can carry it: names of files, for one, may hold what is no UTF-8.
+func sendable(text string) string {
+	if len(text) > maxTextBytes {
+		end := maxTextBytes
+		for end > maxTextBytes-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		text = text[:end]
+	}
+	return strings.ToValidUTF8(text, "?")
+}
+
+// fits refuses what would break the stream for all, again and again.
+func fits(what string, payload *tradewindv1.Payload) error {
+	if size := len(payload.GetData()); size > maxMessageBytes {
+		return fmt.Errorf("%w: %s of %d bytes fit in no message", ErrNotCarried, what, size)
+	}
+	return nil
 }
 
 // Call is one attempt of an action, as its function sees it. It is safe for many goroutines.
@@ -145,16 +170,16 @@ func newCall(
 }
 
 // Progress says how far the action is, for people, with the next beat. The lease is renewed without it.
-func (c *Call) Progress(message string) { c.note(message, nil) }
+func (c *Call) Progress(message string) { c.note(sendable(message), nil) }
 
 // Log writes a line into the action's log, which operators read, with the next beat. The server keeps the first 1,000
 // lines of an offer, unless it is set otherwise, and 4,096 characters of each; it is for what an operator wants to know,
 // not for a program's whole log.
 func (c *Call) Log(level LogLevel, message string) {
 	if len(message) > 4*maxLogCharacters { // the server cuts by characters
-		message = strings.ToValidUTF8(message[:4*maxLogCharacters], "")
+		message = message[:4*maxLogCharacters]
 	}
-	c.write(&tradewindv1.LogLine{At: timestamppb.Now(), Level: level, Message: message})
+	c.write(&tradewindv1.LogLine{At: timestamppb.Now(), Level: level, Message: strings.ToValidUTF8(message, "?")})
 }
 
 // SaveCheckpoint keeps what the next attempt needs to go on from here, any JSON value, with the next beat: it then finds
@@ -164,8 +189,8 @@ func (c *Call) SaveCheckpoint(value any) error {
 	if err != nil {
 		return err
 	}
-	if size := len(checkpoint.payload.GetData()); size > maxMessageBytes {
-		return fmt.Errorf("%w: a checkpoint of %d bytes fits in no message", ErrNotCarried, size)
+	if err := fits("checkpoints", checkpoint.payload); err != nil {
+		return err
 	}
 	c.note("", checkpoint.payload)
 	return nil

@@ -14,6 +14,8 @@ const (
 	maxItems = 1000
 	// Most bytes of items in one message: the server takes messages of 4 MiB.
 	maxMessageBytes = 3 << 20
+	// Most bytes of what people read: the message of a failure, how far an action is.
+	maxTextBytes = 10_000
 	// Most lines of one log in one beat or result: 400 KiB, as lines are cut.
 	maxLines = 100
 	// Lines wait this long at most for others to go with: somebody may follow them.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 
@@ -146,6 +147,60 @@ func TestAFailureTellsItsCodeAndDetails(t *testing.T) {
 	equal(t, "panics", found["panics"].GetCode()+" "+found["panics"].GetMessage(), "PANIC oh no")
 	equal(t, "odd", found["odd"].GetCode(), "RESULT_INVALID")
 	equal(t, "typed", found["typed"].GetCode(), "BAD_INPUT")
+}
+
+func TestAFailureThatCannotBeSentAsItIsBreaksNoStream(t *testing.T) {
+	long := strings.Repeat("x", 5_000_000)
+	failures := map[string]error{
+		"bytes":   &ActionFailure{Code: "NO\xfcFILE", Message: "no file M\xfcller"},
+		"long":    errors.New(long),
+		"details": &ActionFailure{Message: "It is closed.", Details: long},
+	}
+	found := map[string]*tradewindv1.Failure{}
+	prepare := func(worker *Worker) {
+		for name, failure := range failures {
+			worker.Handle(name, func(context.Context, *Call) (any, error) { return nil, failure })
+		}
+	}
+	working(t, newHandClock(), prepare, func(on *stage) {
+		on.welcome()
+		for name := range failures {
+			on.offer(name, name, `{}`)
+			found[name] = on.result().GetFailure()
+		}
+	})
+
+	equal(t, "code", found["bytes"].GetCode(), "NO?FILE")
+	equal(t, "message", found["bytes"].GetMessage(), "no file M?ller")
+	equal(t, "a long message", len(found["long"].GetMessage()), maxTextBytes)
+	equal(t, "details", strings.HasPrefix(found["details"].GetMessage(), "It is closed. (its details are left out: "), true)
+}
+
+func TestProgressThatCannotBeSentAsItIsBreaksNoStream(t *testing.T) {
+	clock := newHandClock()
+	started, ended := make(chan *Call, 1), make(chan error, 1)
+	var said *tradewindv1.ActionBeat
+	working(t, clock, func(worker *Worker) { blocking(worker, started, ended) }, func(on *stage) {
+		on.welcome()
+		on.offer("endless", "1", "{}")
+		call := within(t, "the call", started)
+		call.Progress("M\xfcller " + strings.Repeat("ü", 3_000_000))
+		call.Log(LogInfo, "M\xfcller")
+		clock.advance(2 * time.Second)
+		next(on, func(request *tradewindv1.WorkRequest) (bool, bool) { return true, request.GetAccept() != nil })
+		clock.untilAsked(t, func(d time.Duration) bool { return d == 500*time.Millisecond })
+		clock.advance(8 * time.Second)
+		said = next(on, func(request *tradewindv1.WorkRequest) (*tradewindv1.ActionBeat, bool) {
+			beats := request.GetBeat().GetActions()
+			return append(beats, nil)[0], len(beats) > 0 && beats[0].GetProgressMessage() != ""
+		})
+		on.order("1", tradewindv1.OrderKind_ORDER_KIND_LEASE_LOST)
+		equal(t, "cause", within(t, "the end", ended), ErrLeaseLost)
+	})
+
+	equal(t, "progress", strings.HasPrefix(said.GetProgressMessage(), "M?ller üü"), true)
+	equal(t, "a long progress", len(said.GetProgressMessage()) <= maxTextBytes, true)
+	equal(t, "whole characters", utf8.ValidString(said.GetProgressMessage()), true)
 }
 
 // blocking registers an action that lasts until its context ends, and then tells why.

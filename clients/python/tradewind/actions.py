@@ -17,6 +17,9 @@ from tradewind.work_session import MAX_BYTES, Held
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Most characters of what people read: the message of a failure, how far an action is.
+_LONGEST = 10_000
+
 
 class ActionFailed(Exception):
     """Raised by an action's function: it has failed, and this is what the process may know.
@@ -120,8 +123,8 @@ class ActionContext:
         Raises:
             NotCarried: the checkpoint is no JSON value, or fits in no message.
         """
-        self._held.progress = progress or self._held.progress
-        self._held.checkpoint = self._held.checkpoint if checkpoint is None else _checkpoint(checkpoint)
+        self._held.progress = _sendable(progress) or self._held.progress
+        self._held.checkpoint = self._held.checkpoint if checkpoint is None else _fitting(checkpoint, "a checkpoint")
 
     def log(self, message: str, level: str = "INFO") -> None:
         """Write a line into the action's log, which operators read (`tradewind actions logs`), with the next beat.
@@ -136,7 +139,9 @@ class ActionContext:
         Raises:
             ValueError: there is no such level.
         """
-        line = action_pb2.LogLine(level=action_pb2.LogLevel.Value(f"LOG_LEVEL_{level.upper()}"), message=message[:4096])
+        line = action_pb2.LogLine(
+            level=action_pb2.LogLevel.Value(f"LOG_LEVEL_{level.upper()}"), message=_sendable(message)[:4096]
+        )
         line.at.GetCurrentTime()
         with self._logging:
             line.number = len(self._held.logs) + 1
@@ -148,14 +153,21 @@ class ActionContext:
         self._cancelled.set()
 
 
-def _checkpoint(value: values.Value) -> payload_pb2.Payload:
-    checkpoint = values.to_payload(value)
-    if len(checkpoint.data) > MAX_BYTES:
+def _fitting(value: values.Value, what: str) -> payload_pb2.Payload:
+    payload = values.to_payload(value)
+    if len(payload.data) > MAX_BYTES:
         # It would break the stream for all, again and again.
-        raise values.NotCarried(
-            f"Expected a checkpoint of at most {MAX_BYTES} bytes, but it has {len(checkpoint.data)}."
-        )
-    return checkpoint
+        raise values.NotCarried(f"Expected {what} of at most {MAX_BYTES} bytes, but it has {len(payload.data)}.")
+    return payload
+
+
+def _sendable(words: object) -> str:
+    """Return *words* as a message can carry them: names of files, for one, may hold what is no UTF-8."""
+    try:
+        text = str(words)
+    except Exception:
+        text = ""
+    return text[:_LONGEST].encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +207,19 @@ def succeeded(token: bytes, value: values.Value) -> v1.ActionResult:
 
 
 def failed(token: bytes, error: BaseException) -> v1.ActionResult:
-    """Make the result of a function that raised."""
-    if isinstance(error, ActionFailed):
-        failure = failure_pb2.Failure(code=error.code, message=error.message, retryable=error.retryable)
-        if error.details is not None:
-            failure.details.CopyFrom(values.to_payload(error.details))
-    else:
-        message = str(error) or type(error).__name__
-        failure = failure_pb2.Failure(code=_code(type(error).__name__), message=message, retryable=True)
+    """Make the result of a function that raised. Nothing is refused: an action without a result would never end."""
+    if not isinstance(error, ActionFailed):
+        name = type(error).__name__
+        failure = failure_pb2.Failure(code=_code(name), message=_sendable(error) or name, retryable=True)
+        return v1.ActionResult(token=token, failure=failure)
+    failure = failure_pb2.Failure(
+        code=_sendable(error.code), message=_sendable(error.message), retryable=bool(error.retryable)
+    )
+    if error.details is not None:
+        try:
+            failure.details.CopyFrom(_fitting(error.details, "details"))
+        except values.NotCarried as problem:
+            failure.message += f" (its details are left out: {problem})"
     return v1.ActionResult(token=token, failure=failure)
 
 

@@ -361,9 +361,10 @@ class _Run:
             with traced(offer.traceparent):
                 value = await action.function(**_arguments(action, offer, context))
             result = succeeded(offer.token, value)
-        except asyncio.CancelledError:
-            result = cancelled(offer.token)
-        except Exception as error:
+        except asyncio.CancelledError as error:
+            # a task of its own may have been cancelled, too, which is a failure like others
+            result = cancelled(offer.token) if context.is_cancelled else _failed(offer, error)
+        except (Exception, SystemExit) as error:
             result = _failed(offer, error)
         self._finish(result)
 
@@ -422,7 +423,7 @@ def _perform(action: Registered, offer: v1.Offer, context: ActionContext | None)
             return succeeded(offer.token, action.function(**arguments))
         with traced(offer.traceparent):
             return succeeded(offer.token, action.function(**arguments))
-    except Exception as error:
+    except BaseException as error:  # of sys.exit(), too: an action without a result would be at work for ever
         if context is not None and context.is_cancelled:
             return cancelled(offer.token)
         return _failed(offer, error)
@@ -435,7 +436,7 @@ def _arguments(action: Registered, offer: v1.Offer, context: ActionContext | Non
     return arguments
 
 
-def _failed(offer: v1.Offer, error: Exception) -> v1.ActionResult:
+def _failed(offer: v1.Offer, error: BaseException) -> v1.ActionResult:
     if not isinstance(error, ActionFailed):
         log.error("action %s of execution %s failed", offer.action, offer.execution_id, exc_info=error)
     return failed(offer.token, error)
