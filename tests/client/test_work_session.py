@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from tradewind import values, work_session
 from tradewind.actions import ActionContext
 from tradewind.v1 import action_callback_pb2 as v1
+from tradewind.v1.action_pb2 import LogLine
 from tradewind.v1.failure_pb2 import Refusal
 from tradewind.v1.payload_pb2 import Payload
 from tradewind.work_session import WorkSession
@@ -199,6 +200,25 @@ def _lines_at(session: WorkSession, now: float) -> list[tuple[bytes, list[str]]]
     session.tick(now)
     beats = [action for request in session.outgoing(now) for action in request.beat.actions]
     return [(action.token, [line.message for line in action.logs]) for action in beats]
+
+
+def test_lines_of_a_log_never_make_a_message_too_large_for_the_server(session: WorkSession) -> None:
+    """100 lines that are no ASCII have 1.6 MB; with a large checkpoint or result the stream broke, again and again."""
+    session.max_log_lines = 1000
+    held = session.hold(v1.Offer(token=b"a"), 0)
+    session.tick(2)
+    held.checkpoint = Payload(data=b"1" * work_session.MAX_BYTES)
+    held.logs.extend(LogLine(number=number, message="\U0001f600" * 4096) for number in range(1, 101))
+    requests = list(session.outgoing(10))
+    session.finish(v1.ActionResult(token=b"a", result=Payload(data=b"1" * work_session.MAX_BYTES)))
+    requests += session.outgoing(11)
+
+    assert max(request.ByteSize() for request in requests) < 4 * 1024 * 1024
+    said = [line.number for request in requests for action in request.beat.actions for line in action.logs]
+    last = [line.number for request in requests for result in request.results.results for line in result.logs]
+    assert said == list(range(1, len(said) + 1))
+    assert last == list(range(101 - len(last), 101))
+    assert min(len(said), len(last)) > 20
 
 
 def _logs(session: WorkSession, now: float) -> list[tuple[int, int, str]]:

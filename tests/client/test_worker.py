@@ -293,6 +293,12 @@ async def test_stop_while_no_server_is_there_ends_at_once() -> None:
     await asyncio.wait_for(serving, 10)
 
 
+def test_a_worker_that_is_given_an_address_says_what_it_wants() -> None:
+    """It had been an AttributeError."""
+    with pytest.raises(TypeError, match=r"connect\('localhost:7233'\)"):
+        Worker(cast(Any, "localhost:7233"))
+
+
 async def test_a_worker_that_is_refused_for_good_says_why() -> None:
     """A mistake of the worker is raised; it is not tried again for ever."""
     async with FakeServer() as server:

@@ -1,6 +1,7 @@
 package tradewind
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -16,8 +17,8 @@ const (
 	maxMessageBytes = 3 << 20
 	// Most bytes of what people read: the message of a failure, how far an action is.
 	maxTextBytes = 10_000
-	// Most lines of one log in one beat or result: 400 KiB, as lines are cut.
-	maxLines = 100
+	// Most lines of one log in one beat or result, and most bytes of them: a result or a checkpoint goes with them.
+	maxLines, maxLinesBytes = 100, 400 << 10
 	// Lines wait this long at most for others to go with: somebody may follow them.
 	linesInterval = time.Second
 	// How often a result over which the server broke is sent again: after 2, 4, 8, 16 and 32 seconds.
@@ -43,9 +44,40 @@ func (h *held) hasLogs() bool { return h.saidLogs < len(h.logs) }
 
 // takeLogs takes out lines of the log to send.
 func (h *held) takeLogs() []*tradewindv1.LogLine {
-	lines := h.logs[h.saidLogs:min(len(h.logs), h.saidLogs+maxLines)]
+	lines := h.logs[h.saidLogs:]
+	lines = lines[:asManyAsFit(slices.Values(lines))]
 	h.saidLogs += len(lines)
 	return lines
+}
+
+// lastLogs returns the last lines that have not been sent, to go with the result.
+func (h *held) lastLogs() []*tradewindv1.LogLine {
+	lines := h.logs[h.saidLogs:]
+	return lines[len(lines)-asManyAsFit(backward(lines)):]
+}
+
+// backward goes through lines from the last to the first.
+func backward(lines []*tradewindv1.LogLine) iter.Seq[*tradewindv1.LogLine] {
+	return func(yield func(*tradewindv1.LogLine) bool) {
+		for _, line := range slices.Backward(lines) {
+			if !yield(line) {
+				return
+			}
+		}
+	}
+}
+
+// asManyAsFit tells how many of the first lines one beat or result may hold.
+func asManyAsFit(lines iter.Seq[*tradewindv1.LogLine]) int {
+	count, size := 0, 0
+	for line := range lines {
+		size += proto.Size(line) + 8
+		if count == maxLines || size > maxLinesBytes {
+			break
+		}
+		count++
+	}
+	return count
 }
 
 // pending is a result without a receipt yet.
@@ -262,7 +294,7 @@ func (s *session) finish(result *tradewindv1.ActionResult) {
 	}
 	delete(s.inHand, string(result.GetToken()))
 	s.done++
-	result.Logs = action.logs[max(action.saidLogs, len(action.logs)-maxLines):]
+	result.Logs = action.lastLogs()
 	if !action.lost {
 		s.put(result)
 	}

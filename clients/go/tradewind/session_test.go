@@ -1,12 +1,14 @@
 package tradewind
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	tradewindv1 "github.com/tradewind/tradewind/clients/go/tradewind/v1"
@@ -306,6 +308,34 @@ func TestLinesOfALogGoOutOnceOnAStreamAndAgainOnTheNext(t *testing.T) {
 	if found := lines(s, 31); found != "3 three" {
 		t.Errorf("the result says %q", found)
 	}
+}
+
+func TestLinesOfALogNeverMakeAMessageTooLargeForTheServer(t *testing.T) {
+	s := opened()
+	s.maxLogLines = 1000
+	s.hold(&tradewindv1.Offer{Token: []byte("a")}, at(0))
+	s.tick(at(2))
+	large := &tradewindv1.Payload{Data: bytes.Repeat([]byte("1"), maxMessageBytes)}
+	s.note("a", "", large)
+	for range 100 {
+		s.write("a", &tradewindv1.LogLine{Message: strings.Repeat("\U0001f600", maxLogCharacters)})
+	}
+	requests := s.outgoing(at(10))
+	outcome := &tradewindv1.ActionResult_Result{Result: large}
+	s.finish(&tradewindv1.ActionResult{Token: []byte("a"), Outcome: outcome})
+	requests = append(requests, s.outgoing(at(11))...)
+	said, last := 0, 0
+	for _, request := range requests {
+		equal(t, "fits", proto.Size(request) < 4<<20, true)
+		for _, beat := range request.GetBeat().GetActions() {
+			said += len(beat.GetLogs())
+		}
+		for _, result := range request.GetResults().GetResults() {
+			last += len(result.GetLogs())
+			equal(t, "the last line", result.GetLogs()[last-1].GetNumber(), 100)
+		}
+	}
+	equal(t, "some", said > 20 && last > 20, true)
 }
 
 func TestLinesDoNotWaitForTheBeatOfAllActions(t *testing.T) {

@@ -14,6 +14,7 @@ It belongs to one event loop; times are seconds of a monotonic clock that the ca
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ from tradewind.v1 import action_pb2, failure_pb2, payload_pb2
 
 #: Most items in one message, and most bytes: the server takes messages of 4 MiB.
 MAX_ITEMS, MAX_BYTES = 1000, 3 * 1024 * 1024
-#: Most lines of one log in one beat or result: 400 KiB, as lines are cut.
-MAX_LINES = 100
+#: Most lines of one log in one beat or result, and most bytes of them: a result or a checkpoint goes with them.
+MAX_LINES, MAX_LINES_BYTES = 100, 400 * 1024
 #: Lines wait this long at most for others to go with, seconds: somebody may follow them.
 LINES_INTERVAL = 1.0
 
@@ -63,9 +64,14 @@ class Held:
 
     def unsaid_logs(self) -> list[action_pb2.LogLine]:
         """Take out lines of the log to send."""
-        lines = self.logs[self.said_logs : self.said_logs + MAX_LINES]
+        lines = _as_many_as_fit(itertools.islice(self.logs, self.said_logs, None))
         self.said_logs += len(lines)
         return lines
+
+    def last_logs(self) -> list[action_pb2.LogLine]:
+        """Return the last lines that have not been sent, to go with the result."""
+        unsaid = len(self.logs) - self.said_logs
+        return _as_many_as_fit(itertools.islice(reversed(self.logs), unsaid))[::-1]
 
 
 class WorkSession:
@@ -206,7 +212,7 @@ class WorkSession:
         held = self._held.pop(result.token, None)
         self._done += 1
         if held is not None:
-            result.logs.extend(held.logs[held.said_logs :][-MAX_LINES:])
+            result.logs.extend(held.last_logs())
         if held is None or not held.lost:
             self._put(result)
 
@@ -302,6 +308,18 @@ def _beat(held: Held) -> v1.ActionBeat:
     held.said_checkpoint = held.said_checkpoint if held.checkpoint is None else held.checkpoint
     held.progress, held.checkpoint = "", None
     return beat
+
+
+def _as_many_as_fit(lines: Iterable[action_pb2.LogLine]) -> list[action_pb2.LogLine]:
+    """Return the first of *lines*, as many as one beat or result may hold."""
+    fitting: list[action_pb2.LogLine] = []
+    size = 0
+    for line in lines:
+        size += line.ByteSize() + 8
+        if len(fitting) == MAX_LINES or size > MAX_LINES_BYTES:
+            break
+        fitting.append(line)
+    return fitting
 
 
 def _batch(items: deque[Item]) -> list[Item]:

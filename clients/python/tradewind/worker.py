@@ -91,6 +91,8 @@ class Worker:
         labels: Mapping[str, str] | None = None,
         drain_timeout: float = 30.0,
     ) -> None:
+        if isinstance(client, str):
+            raise TypeError(f"Expected a client, as tradewind.connect({client!r}) makes one, but got an address.")
         self._connection = client.connection
         self._id = worker_id or f"{socket.gethostname()}-{os.getpid()}"
         self._concurrency = concurrency
