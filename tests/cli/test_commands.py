@@ -337,6 +337,10 @@ def test_replay_agrees_with_the_server(story: Story, started: str) -> None:
         (("ps", "--filter", "colour = 1"), (1, "FILTER_INVALID")),
         (("ps", "--filter", "text:abc"), (1, "SEARCH_UNBOUNDED")),
         (("count", "--by", "colour"), (1, "FIELD_INVALID")),
+        # of a terminal that is set to Latin-1, as it was a traceback
+        (("show", "M\udcfcller"), (2, "UNUSABLE_INPUT")),
+        (("ps", "--filter", 'workflow = "M\udcfcller"'), (2, "UNUSABLE_INPUT")),
+        (("start", "book", "--input", '{"amount": "\\ud800"}'), (2, "UNUSABLE_INPUT")),
     ],
 )
 def test_refusal_has_a_reason_and_an_exit_code(

@@ -79,6 +79,8 @@ def test_a_value_that_contains_itself_is_refused() -> None:
         b"{",
         b"\xff",
         b"[" * 100_000,
+        b'{"half": "\\ud800"}',
+        b'["\\uDC00"]',
     ],
     ids=lambda data: data[:12].decode(errors="replace"),
 )

@@ -75,7 +75,10 @@ def decode(data: bytes) -> Value:
     # Only a text this long can hold an integer that is too long; short ones keep the fast path.
     parse_int = _integer if len(data) > MAX_DIGITS else None
     try:
-        return json.loads(data.decode(), parse_float=_decimal, parse_int=parse_int, parse_constant=_refuse_constant)
+        value = json.loads(data.decode(), parse_float=_decimal, parse_int=parse_int, parse_constant=_refuse_constant)
+        if b"\\ud" in data or b"\\uD" in data:
+            encode(value)  # an escape may stand for half of a character
+        return value
     except NotCarried:
         raise
     except json.JSONDecodeError as error:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tradewind import Client, Tls, TradewindError, errors
 from tradewind.connection import DEFAULT_ADDRESS, Connection
+from tradewind.values import NotCarried
 from tradewind_server.cli import reaching
 from tradewind_server.cli.output import Output, error_console
 
@@ -177,8 +178,12 @@ def reporting(output: Output, session: Session | None = None) -> Iterator[None]:
             # no server has given a reason of its own
             hint = session.what_is_in_the_way() or hint
         _fail(output, code, error.reason, error.message, hint, error)
-    except Unusable as error:
+    except (Unusable, NotCarried) as error:
         _fail(output, UNUSABLE, "UNUSABLE_INPUT", str(error), "")
+    except UnicodeEncodeError as error:
+        # arguments of a terminal that is set to another encoding
+        given = error.object.encode(errors="replace").decode()
+        _fail(output, UNUSABLE, "UNUSABLE_INPUT", f"Expected text in UTF-8, but got '{given[:80]}'.", "")
 
 
 def _fail(

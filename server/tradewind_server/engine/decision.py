@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,6 +16,7 @@ from tradewind_server.engine.library import Library
 from tradewind_server.engine.policies import TaskError
 from tradewind_server.engine.state import Execution, Task
 from tradewind_server.lang.specs import TaskSpec, WorkflowSpec
+from tradewind_server.lang.values import ValueProblem
 
 #: One decision goes on in a next one, through a timer that is due at once, when it has emitted this many events:
 #: a row like any other cause, so that a fan-out of 10,000 does not hold up everybody else.
@@ -37,14 +40,43 @@ Target = tuple[str, str]
 
 #: A NUL in JSON.
 _NUL = b"\\u0000"
+#: NUL, and halves of characters.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def _without_nul(event: e.Event) -> e.Event:
+def _storable(event: e.Event) -> e.Event:
     """Return *event* with a message that every database can hold as text; values are stored as bytes."""
     message = getattr(event, "message", None)
-    if not message or "\0" not in message:
-        return event
-    return msgspec.structs.replace(event, message=message.replace("\0", "\ufffd"))
+    clean = _UNSTORABLE.sub("\ufffd", message or "")
+    return event if clean == (message or "") else msgspec.structs.replace(event, message=clean)
+
+
+def _whole(value: object) -> object:
+    """Return *value* with a stand-in for each half of a character, which no JSON in UTF-8 can hold."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_whole, value))
+    return value
+
+
+def _mended(event: e.Event) -> e.Event:
+    """Return *event* as it can be written.
+
+    Raises:
+        TaskError: it can be refused, and holds what no JSON can.
+    """
+    event = _storable(event)
+    try:
+        encode_event(event)
+    except ValueProblem as problem:
+        if isinstance(event, _HOLDS_DATA):
+            raise TaskError(f"{type(event).__name__} cannot be written: {problem}") from None
+        fields = {name: _whole(getattr(event, name)) for name in event.__struct_fields__}
+        return msgspec.structs.replace(event, **fields)
+    return event
 
 
 class Decision:
@@ -82,11 +114,15 @@ class Decision:
         """Record *event* and apply it.
 
         Raises:
-            TaskError: what it holds of the caller's data is too large; nothing was recorded.
+            TaskError: what it holds of the caller's data is too large, or no JSON; nothing was recorded.
         """
-        body = encode_event(event)
+        try:
+            body = encode_event(event)
+        except ValueProblem:
+            event = _mended(event)
+            body = encode_event(event)
         if _NUL in body:
-            event = _without_nul(event)
+            event = _storable(event)
             body = encode_event(event)
         limit = self.library.max_payload_bytes
         if len(body) > limit and isinstance(event, _HOLDS_DATA):
