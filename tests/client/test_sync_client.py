@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -275,3 +276,12 @@ def test_files_of_tls_are_looked_at_before_anybody_is_called(tmp_path: Path) -> 
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(ours.path.read_bytes() + b"-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n")
     assert Tls(ca=bundle).credentials(), "gRPC takes those that are whole"
+
+
+def test_a_moment_without_a_time_zone_is_refused(server: Server) -> None:
+    """It was taken for UTC: somebody in Berlin was absent two hours late."""
+    noon = datetime.fromisoformat("2026-07-01T12:00:00")
+    with pytest.raises(ValueError, match=r"with a time zone, but got 2026-07-01T12:00:00 without"):
+        server.client.rewind_subscription("crm", time=noon)
+    with pytest.raises(ValueError, match="with a time zone"):
+        server.client.people.add_absence("eve", noon.replace(tzinfo=UTC), noon)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tradewind import errors, values
 from tradewind.models import (
@@ -603,6 +604,19 @@ def fail_action(
 
 def _payload(value: values.Value) -> payload_pb2.Payload | None:
     return None if value is None else values.to_payload(value)
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """Return *moment* for the wire.
+
+    Raises:
+        ValueError: it has no time zone, and could be hours away from what is meant.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError(f"Expected a moment with a time zone, but got {moment.isoformat()} without one.")
+    made = Timestamp()
+    made.FromDatetime(moment)
+    return made
 
 
 def _duration(seconds: float) -> Duration:

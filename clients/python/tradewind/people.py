@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from tradewind import errors, values
 from tradewind.attachments import Attachment
-from tradewind.calls import Call
+from tradewind.calls import Call, timestamp
 from tradewind.models import Page
 from tradewind.v1 import failure_pb2, human_task_pb2, payload_pb2
 from tradewind.v1 import human_task_service_pb2 as pb
@@ -357,9 +357,9 @@ def add_absence(
     namespace: str, user: str, substitute: str, starts_at: datetime, ends_at: datetime, note: str
 ) -> Call[Absence]:
     """Let somebody stand in for a user; moments have a time zone."""
-    absence = human_task_pb2.Absence(user=user, substitute=substitute, note=note)
-    absence.starts_at.FromDatetime(starts_at)
-    absence.ends_at.FromDatetime(ends_at)
+    absence = human_task_pb2.Absence(
+        user=user, substitute=substitute, note=note, starts_at=timestamp(starts_at), ends_at=timestamp(ends_at)
+    )
     request = pb.AddAbsenceRequest(namespace=namespace, absence=absence)
     return Call(_SERVICE, "AddAbsence", request, lambda response: Absence.read(response.absence))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypedDict
 
-from tradewind.calls import Call, new_request_id
+from tradewind.calls import Call, new_request_id, timestamp
 from tradewind.errors import TradewindError, from_refusal
 from tradewind.models import DeadLetter, Event, LogUpdate, Page, Subscription, Webhook
 from tradewind.v1 import subscription_pb2
@@ -105,7 +105,7 @@ def rewind(namespace: str, name: str, cursor: str, time: datetime | None, from_b
     if cursor:
         request.cursor = cursor
     elif time is not None:
-        request.time.FromDatetime(time)
+        request.time.CopyFrom(timestamp(time))
     elif from_beginning:
         request.beginning = True
     else:
