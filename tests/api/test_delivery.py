@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from grpc import StatusCode
 
-from tests.api.harness import PATIENCE, LateClock, Served, refused, serving, start
+from tests.api.harness import PATIENCE, Served, refused, serving, start
 from tradewind import values
 from tradewind.v1 import action_callback_pb2 as v1
 from tradewind.v1 import execution_pb2, execution_service_pb2
+from tradewind_server.clock import SystemClock
 from tradewind_server.errors import DatabaseUnavailable
 from tradewind_server.runtime.requests import Request, Result, Sweep
 from tradewind_server.runtime.runtime import Runtime
@@ -217,6 +220,11 @@ class Sweeps:
                 count -= (await self._ends.get()) is wanted
 
 
+def _wait(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let so much time pass for what a server only waits for."""
+    monkeypatch.setattr(SystemClock, "monotonic", lambda _: time.monotonic() + seconds)
+
+
 async def test_outage_of_the_database_takes_no_lease(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker had done meanwhile had failed, as lost, when the database was back: nobody could renew a lease."""
     async with serving(database_url, delivery_lease_seconds=1) as served, served.worker(credits_=2) as hand:
@@ -240,12 +248,34 @@ async def test_outage_of_the_database_takes_no_lease(database_url: str, monkeypa
         assert await served.ended(id_) == ("SUCCEEDED", {"error": None})
 
         # when
-        clock = LateClock()
-        clock.ahead = 12.0
-        monkeypatch.setattr(served.server.runtime, "clock", clock)
+        _wait(monkeypatch, 12.0)
 
         # then
         assert await served.ended(silent) == ("SUCCEEDED", {"error": "sorry"})
+
+
+async def test_time_in_which_nobody_could_say_anything_takes_no_lease(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was at work when a laptop slept, a server was stopped, or the database's clock was set, had been lost."""
+    async with serving(database_url) as served, served.worker() as hand:
+        # given
+        await served.deploy(SAFE)
+        id_ = await served.start("pay", {})
+        token = (await hand.offer()).token
+        sweeps = Sweeps(served.server.runtime, monkeypatch)
+        _wait(monkeypatch, 16.0)
+        await sweeps.wait_for(True)
+
+        # when
+        clock = served.server.runtime.clock
+        clock.correct(clock.now() + timedelta(hours=1))
+        await sweeps.wait_for(False, 2)
+
+        # then
+        await hand.finish(token, 1)
+        assert await hand.receipt() == ("RECORDED", "")
+        assert await served.ended(id_) == ("SUCCEEDED", {"error": None})
 
 
 def _refuse(*_: Any, **__: Any) -> Transaction:
@@ -269,9 +299,7 @@ async def test_accept_that_the_database_did_not_take_is_repeated(
             await hand.send(accept=v1.Accept(tokens=[token]))
             await sweeps.wait_for(None, 15)
         await sweeps.wait_for(False, 5)  # half a second
-        clock = LateClock()
-        clock.ahead = 12.0
-        monkeypatch.setattr(served.server.runtime, "clock", clock)
+        _wait(monkeypatch, 12.0)
         await sweeps.wait_for(True, 2)
 
         # then
@@ -285,12 +313,9 @@ async def test_server_that_begins_takes_no_lease_before_workers_could_come_back(
 ) -> None:
     """It had been away for longer than the lease, and took the action from the worker that came a bit later."""
     async with serving(database_url, delivery_lease_seconds=1) as served:
-        runtime = served.server.runtime
-        sweeps = Sweeps(runtime, monkeypatch)
+        sweeps = Sweeps(served.server.runtime, monkeypatch)
         await sweeps.wait_for(False)
-        clock = LateClock()
-        monkeypatch.setattr(runtime, "clock", clock)
-        clock.ahead = 12.0
+        _wait(monkeypatch, 12.0)
         await sweeps.wait_for(True)
 
 

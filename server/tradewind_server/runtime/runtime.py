@@ -26,6 +26,7 @@ from tradewind_server.runtime.cache import Cache
 from tradewind_server.runtime.committer import Committer
 from tradewind_server.runtime.consumers import Consumers
 from tradewind_server.runtime.desk import Desk, QueueName, Session
+from tradewind_server.runtime.hearing import Hearing
 from tradewind_server.runtime.hub import Hub
 from tradewind_server.runtime.log_followers import LogFollowers
 from tradewind_server.runtime.meters import Meters
@@ -147,7 +148,8 @@ class Runtime:
         self.on_unserved: Callable[[str, str], None] = lambda namespace, name: None
         #: Told when the server becomes unfit to serve, and fit again.
         self.on_health: Callable[[bool], None] = lambda is_fit: None
-        self._corrected_at = self._heard_since = clock.monotonic()
+        self._corrected_at = clock.monotonic()
+        self._hearing = Hearing(clock, settings, _SWEEP_SECONDS)
         self._is_fit = True
 
     # --- life ------------------------------------------------------------------------------------
@@ -531,29 +533,18 @@ class Runtime:
                     self.notifications_changed.set()
 
     async def _sweep(self) -> None:
-        """Take away what is leased to workers that are silent.
-
-        Not until they could say for a while that they are there: after a start, or an outage of the database, leases
-        have ended that nobody could renew, and whoever holds one may come with its result.
-        """
+        """Take away what is leased to workers that are silent, though they could say that they are there."""
         if not self._is_fit:
-            self._hear_anew()
+            self._hearing.begin_anew()
             return
-        began, settings = self.clock.monotonic(), self.settings
-        were_heard = began - self._heard_since >= settings.beat_seconds + settings.delivery_lease_seconds
+        now, were_heard = self._hearing.look()
         by = Provenance("system:leases", "SweepLeases")
         try:
             with contextlib.suppress(QueueFull):
-                await self.ask(r.Sweep(provenance=by, at=self.clock.now(), were_heard=were_heard))
+                await self.ask(r.Sweep(provenance=by, at=now, were_heard=were_heard))
         except DatabaseUnavailable:
-            self._hear_anew()
+            self._hearing.begin_anew()
             raise
-        if self.clock.monotonic() - began > settings.delivery_lease_seconds:
-            self._hear_anew()
-
-    def _hear_anew(self) -> None:
-        """Nothing that a worker says was written down until now."""
-        self._heard_since = self.clock.monotonic()
 
     async def _beat(self) -> None:
         if not self._is_fit:
