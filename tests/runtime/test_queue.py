@@ -25,12 +25,20 @@ class Stalled:
         self.begun = threading.Semaphore(0)
         self.go = threading.Event()
         self.done: list[r.Request] = []
+        self._more = threading.Condition()
 
     def send(self, queue: Sequence[r.Request]) -> UnderWay:
         self.begun.release()
         assert self.go.wait(10)
-        self.done.extend(queue)
+        with self._more:
+            self.done.extend(queue)
+            self._more.notify_all()
         return UnderWay(queue, r.Outcome)
+
+    def has_done(self, request: r.Request) -> bool:
+        """Wait for the end of a request; return whether it came."""
+        with self._more:
+            return self._more.wait_for(lambda: request in self.done, 10)
 
 
 def _request(size: int) -> r.Request:
@@ -93,10 +101,13 @@ def test_messages_between_executions_take_no_room_from_who_asks(stalled: tuple[S
         thread.submit(request)
     with pytest.raises(QueueFull):
         thread.submit(_request(10))
+    last = _request(10)
+    thread.submit(last, reserved=True)
     committer.go.set()
+    assert committer.has_done(messages[-1])
     thread.stop()
     assert [request for request in committer.done if isinstance(request, r.Deliver)] == messages
-    assert [committer.done.index(request) < 10 for request in asked] == [True, True, True]
+    assert [committer.done.index(request) < 10 for request in (*asked, last)] == [True, True, True, True]
 
 
 def test_few_messages_keep_their_place(stalled: tuple[Stalled, CommitterThread]) -> None:
@@ -108,6 +119,24 @@ def test_few_messages_keep_their_place(stalled: tuple[Stalled, CommitterThread])
     committer.go.set()
     thread.stop()
     assert committer.done[1:] == waiting
+
+
+def test_server_that_stops_leaves_a_flood_of_messages_to_the_next(stalled: tuple[Stalled, CommitterThread]) -> None:
+    """It carried out what only grew, until it was ended by force; each message is a row, and found at the start."""
+    committer, thread = stalled
+    asked = _request(10)
+    thread.submit(asked)
+    for _ in range(1000):
+        thread.submit(_message(), reserved=True)
+    stopping = threading.Thread(target=thread.stop)
+    stopping.start()
+    while not thread.is_stopping:
+        stopping.join(0.001)
+    thread.submit(_message(), reserved=True)
+    committer.go.set()
+    stopping.join(10)
+    assert not stopping.is_alive()
+    assert committer.done[1:] == [asked]
 
 
 def _message() -> r.Request:

@@ -111,7 +111,10 @@ class CommitterThread:
         self._numbers = itertools.count()
         self._is_own_turn = False
         self._condition = threading.Condition()
-        self._stopping = False
+        #: Whether it is to end.
+        self.is_stopping = False
+        #: A flood of messages is left to the next start: each is a row, too.
+        self._leaves_messages = False
         self._thread = threading.Thread(target=self._repeat, name="committer", daemon=True)
 
     def start(self) -> None:
@@ -131,6 +134,8 @@ class CommitterThread:
                 self._check_room(request)
             numbered = (next(self._numbers), request)
             if isinstance(request, r.Deliver):
+                if self._leaves_messages:
+                    return
                 self._own.append(numbered)
             else:
                 self._asked.append(numbered)
@@ -146,9 +151,12 @@ class CommitterThread:
             raise QueueFull(count=count, setting="queue_bytes")
 
     def stop(self) -> None:
-        """Finish what is queued, then end."""
+        """Finish what is queued, but for a flood of messages between executions, then end."""
         with self._condition:
-            self._stopping = True
+            self.is_stopping = True
+            if len(self._own) > self._settings.batch_commands:
+                self._leaves_messages = True
+                self._own.clear()
             self._condition.notify()
         self._thread.join()
 
@@ -182,10 +190,10 @@ class CommitterThread:
         while True:
             with self._condition:
                 if self._turns.is_idle:
-                    if not self.length and not self._stopping and all(map(_has_waited, deferred)):
+                    if not self.length and not self.is_stopping and all(map(_has_waited, deferred)):
                         # nothing but what others' locks keep waiting: wait for something new or a moment, never spin
                         self._condition.wait(0.003 if deferred else None)
-                    if self._stopping and not self.length and not deferred:
+                    if self.is_stopping and not self.length and not deferred:
                         return
                 fresh = self._take(max(0, self._settings.batch_commands - len(deferred)))
             if not deferred and not fresh and self._turns.is_idle:
