@@ -226,14 +226,22 @@ func perform(ctx context.Context, function ActionFunc, call *Call) (*tradewindv1
 	return &tradewindv1.ActionResult{Token: call.Offer.GetToken(), Outcome: outcome}, err
 }
 
-// guarded turns a panic into a failure: it is this action's, not the worker's.
+// guarded turns a panic into a failure: it is this action's, not the worker's. So is the end of the goroutine, by which
+// testing.T.FailNow ends a test.
 func guarded(ctx context.Context, function ActionFunc, call *Call) (value any, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("%w\n%s", &ActionFailure{Code: "PANIC", Message: fmt.Sprint(cause)}, debug.Stack())
-		}
+	ended := make(chan struct{})
+	err = &ActionFailure{Code: "GOEXIT", Message: "The function has ended its goroutine instead of returning."}
+	go func() {
+		defer close(ended)
+		defer func() {
+			if cause := recover(); cause != nil {
+				err = fmt.Errorf("%w\n%s", &ActionFailure{Code: "PANIC", Message: fmt.Sprint(cause)}, debug.Stack())
+			}
+		}()
+		value, err = function(ctx, call)
 	}()
-	return function(ctx, call)
+	<-ended
+	return value, err
 }
 
 // newResult makes a result of what a function returned, if it can be sent.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -127,12 +128,13 @@ func TestAFailureTellsItsCodeAndDetails(t *testing.T) {
 		})
 		worker.Handle("broken", func(context.Context, *Call) (any, error) { return nil, errors.New("no luck") })
 		worker.Handle("panics", func(context.Context, *Call) (any, error) { panic("oh no") })
+		worker.Handle("exits", func(context.Context, *Call) (any, error) { runtime.Goexit(); return nil, nil })
 		worker.Handle("odd", func(context.Context, *Call) (any, error) { return make(chan int), nil })
 		worker.Handle("typed", Func(func(context.Context, money) (any, error) { return nil, nil }))
 	}
 	working(t, newHandClock(), prepare, func(on *stage) {
 		on.welcome()
-		for _, action := range []string{"closed", "broken", "panics", "odd", "typed"} {
+		for _, action := range []string{"closed", "broken", "panics", "exits", "odd", "typed"} {
 			on.offer(action, action, `{"amount":[]}`)
 			found[action] = on.result().GetFailure()
 		}
@@ -145,6 +147,7 @@ func TestAFailureTellsItsCodeAndDetails(t *testing.T) {
 	equal(t, "broken", found["broken"].GetMessage(), "no luck")
 	equal(t, "broken", found["broken"].GetRetryable(), true)
 	equal(t, "panics", found["panics"].GetCode()+" "+found["panics"].GetMessage(), "PANIC oh no")
+	equal(t, "exits", found["exits"].GetCode(), "GOEXIT")
 	equal(t, "odd", found["odd"].GetCode(), "RESULT_INVALID")
 	equal(t, "typed", found["typed"].GetCode(), "BAD_INPUT")
 }
