@@ -45,6 +45,13 @@ async def test_script_leaves_nothing_to_the_next() -> None:
     assert await javascript({"script": "return [typeof left, typeof [].x]"}) == ["undefined", "undefined"]
 
 
+@pytest.mark.parametrize("script", [None, 1, "return 'a\0b'"])
+async def test_script_that_is_no_text_is_refused(script: object) -> None:
+    """A NUL was a fault of the server, whose log says why."""
+    with pytest.raises(ActionError, match="script must be a text without NUL"):
+        await javascript({"script": script})
+
+
 @pytest.mark.parametrize(
     "script",
     [

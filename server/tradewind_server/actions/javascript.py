@@ -27,8 +27,8 @@ async def javascript(given: Input) -> object:
         ActionError: it throws, takes too long or too much memory, or returns what is no JSON value.
     """
     script = given["script"]
-    if not isinstance(script, str):
-        raise bad("script must be a text")
+    if not isinstance(script, str) or "\0" in script:
+        raise bad("script must be a text without NUL")
     # the engine releases the interpreter lock, so other work goes on
     return await asyncio.to_thread(_run, script, given.get("context"))
 
