@@ -144,9 +144,9 @@ async def test_who_begins_to_wait_while_the_server_goes_down_is_woken() -> None:
     """He has been let in, and looks for himself."""
     hub = Hub()
     hub.go_away()
-    subscription = hub.subscribe("e1", end_only=True)
-    assert await subscription.wait(PATIENCE)
-    subscription.close()
+    follower = hub.follow("e1", end_only=True)
+    assert await follower.wait(PATIENCE)
+    follower.close()
 
 
 CALLS = """

@@ -12,7 +12,7 @@ from tradewind_server.api import convert, views
 from tradewind_server.api.caller import namespace_of
 from tradewind_server.api.sight import Sight
 from tradewind_server.errors import ExecutionNotFound, RevisionAhead, ServerDraining
-from tradewind_server.runtime.hub import Subscription
+from tradewind_server.runtime.hub import Follower
 from tradewind_server.runtime.runtime import Runtime
 from tradewind_server.store import loading, reads
 from tradewind_server.store.filters import FINAL_STATES
@@ -52,7 +52,7 @@ class Watching:
         id_ = await self._runtime.read(lambda connection, _: reads.resolve_id(connection, namespace, given))
         if not id_:
             raise ExecutionNotFound(execution=given, field="execution_id")
-        subscription = self._runtime.hub.subscribe(id_)
+        follower = self._runtime.hub.follow(id_)
         try:
             revision = request.after_revision
             if request.with_snapshot:
@@ -61,10 +61,10 @@ class Watching:
                     yield message
             if await self._is_over(id_, revision, request):
                 return
-            async for message in self._follow(subscription, revision, is_silent=not request.with_snapshot):
+            async for message in self._follow(follower, revision, is_silent=not request.with_snapshot):
                 yield message
         finally:
-            subscription.close()
+            follower.close()
 
     async def _is_over(self, id_: str, revision: int, request: pb.WatchExecutionRequest) -> bool:
         row = await self._runtime.read(lambda connection, _: reads.execution_by_id(connection, id_))
@@ -73,30 +73,30 @@ class Watching:
         return row.state in FINAL_STATES and revision == row.revision
 
     async def _follow(
-        self, subscription: Subscription, revision: int, *, is_silent: bool
+        self, follower: Follower, revision: int, *, is_silent: bool
     ) -> AsyncIterator[pb.WatchExecutionResponse]:
-        id_, subscription.revision = subscription.execution_id, revision
+        id_, follower.revision = follower.execution_id, revision
         must_look = True
         # who opens a stream that has nothing to show learns at once that somebody is there
         patience = 0.0 if is_silent else _CHECKPOINT_SECONDS
         while True:
-            events = subscription.take()
-            if not events and (must_look or subscription.has_missed):
-                subscription.take_unseen()
-                events = await self._page(id_, subscription.revision)
+            events = follower.take()
+            if not events and (must_look or follower.has_missed):
+                follower.take_unseen()
+                events = await self._page(id_, follower.revision)
                 must_look = bool(events)
-                if not events and await self._ended(id_, subscription.revision):
+                if not events and await self._ended(id_, follower.revision):
                     return
             for message in _messages(await self._sight.seen(events)):
                 yield message
             if events:
-                subscription.revision, patience = events[-1].revision, _CHECKPOINT_SECONDS
-                if any(event.type in _FINAL for event in events) and await self._ended(id_, subscription.revision):
+                follower.revision, patience = events[-1].revision, _CHECKPOINT_SECONDS
+                if any(event.type in _FINAL for event in events) and await self._ended(id_, follower.revision):
                     return
-            elif not await subscription.wait(patience):
+            elif not await follower.wait(patience):
                 patience = _CHECKPOINT_SECONDS
                 now = convert.moment(self._runtime.clock.now())
-                yield pb.WatchExecutionResponse(revision=subscription.revision, checkpoint=pb.Checkpoint(at=now))
+                yield pb.WatchExecutionResponse(revision=follower.revision, checkpoint=pb.Checkpoint(at=now))
             elif self._runtime.is_draining:
                 raise ServerDraining
 
@@ -108,11 +108,11 @@ class Watching:
     async def _page(self, id_: str, after: int) -> Sequence[StoredEvent]:
         return await self._runtime.read(lambda connection, _: loading.read_events(connection, id_, after, _PAGE))
 
-    def follow(self, id_: str) -> Subscription:
+    def follow(self, id_: str) -> Follower:
         """Wait for the end of an execution from now on; close it when that is over."""
-        return self._runtime.hub.subscribe(id_, end_only=True)
+        return self._runtime.hub.follow(id_, end_only=True)
 
-    async def wait(self, subscription: Subscription, seconds: float, *, is_new: bool) -> execution_pb2.Execution:
+    async def wait(self, follower: Follower, seconds: float, *, is_new: bool) -> execution_pb2.Execution:
         """Return the execution, with payloads, when it has ended or *seconds* are over.
 
         One that *is_new* has been followed since before it was started, so that the table need not be asked.
@@ -120,18 +120,18 @@ class Watching:
         Raises:
             ServerDraining: the server goes down first; the same request waits for the same execution at another one.
         """
-        id_ = subscription.execution_id
+        id_ = follower.execution_id
         end = self._runtime.clock.monotonic() + seconds
         if not is_new and (execution := await self._execution(id_)).state in FINAL:
             return execution
         while (left := end - self._runtime.clock.monotonic()) > 0:
-            await subscription.wait(left)
-            ended = subscription.take_end()
+            await follower.wait(left)
+            ended = follower.take_end()
             if ended is not None:
                 return await self._sight.snapshot(ended, views.ended(ended))
             if self._runtime.is_draining:
                 raise ServerDraining
-            if subscription.take_unseen() and (execution := await self._execution(id_)).state in FINAL:
+            if follower.take_unseen() and (execution := await self._execution(id_)).state in FINAL:
                 return execution
         return await self._execution(id_)
 

@@ -1,6 +1,6 @@
 """The watch hub: wakes those who follow an execution. Lives on the event loop.
 
-What it hands on is a shortcut: a subscriber that falls behind loses its shortcut, not an event, and goes on from the
+What it hands on is a shortcut: a follower that falls behind loses its shortcut, not an event, and goes on from the
 table at its own pace.
 """
 
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from tradewind_server.runtime.requests import Announcement, Snapshot
 from tradewind_server.store.records import StoredEvent
 
-#: Batches kept for a subscriber before it has to read the table, and bytes of them, unless one alone has more.
+#: Batches kept for a follower before it has to read the table, and bytes of them, unless one alone has more.
 _KEPT = 256
 KEPT_BYTES = 1024 * 1024
 
 
-class Subscription:
-    """One follower of one execution."""
+class Follower:
+    """Who follows one execution, and what he has not been given yet."""
 
     def __init__(self, hub: Hub, execution_id: str, *, end_only: bool) -> None:
         self._hub = hub
@@ -110,50 +110,50 @@ class Hub:
     """All subscriptions of this server."""
 
     def __init__(self) -> None:
-        self._by_execution: dict[str, set[Subscription]] = {}
+        self._by_execution: dict[str, set[Follower]] = {}
         self._is_going = False
 
-    def subscribe(self, execution_id: str, *, end_only: bool = False) -> Subscription:
+    def follow(self, execution_id: str, *, end_only: bool = False) -> Follower:
         """Follow an execution, or only wait for its end, from now on; read the table after this, not before."""
-        subscription = Subscription(self, execution_id, end_only=end_only)
-        self._by_execution.setdefault(execution_id, set()).add(subscription)
+        follower = Follower(self, execution_id, end_only=end_only)
+        self._by_execution.setdefault(execution_id, set()).add(follower)
         if self._is_going:
-            subscription.push(None)
-        return subscription
+            follower.push(None)
+        return follower
 
-    def remove(self, subscription: Subscription) -> None:
-        """Forget a subscription."""
-        group = self._by_execution.get(subscription.execution_id)
+    def remove(self, follower: Follower) -> None:
+        """Forget a follower."""
+        group = self._by_execution.get(follower.execution_id)
         if group is not None:
-            group.discard(subscription)
+            group.discard(follower)
             if not group:
-                del self._by_execution[subscription.execution_id]
+                del self._by_execution[follower.execution_id]
 
     def announce(self, announcements: Iterable[Announcement]) -> None:
         """Hand the events of a batch to their followers."""
         for announcement in announcements:
-            for subscription in self._by_execution.get(announcement.execution_id, ()):
-                subscription.push(announcement)
+            for follower in self._by_execution.get(announcement.execution_id, ()):
+                follower.push(announcement)
 
     def wake(self, execution_ids: Iterable[str]) -> None:
         """Wake the followers of executions that changed on another server."""
         for id_ in execution_ids:
-            for subscription in self._by_execution.get(id_, ()):
-                subscription.push(None)
+            for follower in self._by_execution.get(id_, ()):
+                follower.push(None)
 
     def go_away(self) -> None:
         """Wake everybody, also who comes later: the server goes down."""
         self._is_going = True
         for group in self._by_execution.values():
-            for subscription in group:
-                subscription.push(None)
+            for follower in group:
+                follower.push(None)
 
     def wake_all(self) -> None:
         """Wake everybody who follows events."""
         for group in self._by_execution.values():
-            for subscription in group:
-                if not subscription.end_only:
-                    subscription.push(None)
+            for follower in group:
+                if not follower.end_only:
+                    follower.push(None)
 
     def followed(self) -> list[str]:
         """Return the executions whose events somebody follows."""
@@ -162,9 +162,9 @@ class Hub:
     def wake_behind(self, revisions: Mapping[str, int]) -> None:
         """Wake those who follow events and lack some: a slow poll as a net under lost notifications."""
         for id_, revision in revisions.items():
-            for subscription in self._by_execution.get(id_, ()):
-                if not subscription.end_only and subscription.revision < revision:
-                    subscription.push(None)
+            for follower in self._by_execution.get(id_, ()):
+                if not follower.end_only and follower.revision < revision:
+                    follower.push(None)
 
     def awaited(self) -> list[str]:
         """Return the executions whose end somebody waits for."""
